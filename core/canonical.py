@@ -1,0 +1,242 @@
+"""The one JSON: RFC 8785 on a smaller value space, so that one value has one byte form and hashes can stand on it.
+
+Everything that is hashed, signed or compared as bytes goes through here. It must never guess: a value it cannot represent
+exactly (an integer beyond 2^53 - 1, NaN, a lone surrogate, bytes) is refused, never rounded, replaced or dropped.
+
+msgspec's deterministic encoder writes the same bytes but for whole floats, |x| >= 2^53 and 1e-6 <= |x| < 1e-5, and it does
+not refuse what must be refused. So values are judged first; where both agree msgspec writes, else `_write` does, slowly.
+"""
+
+import datetime
+import decimal
+import re
+import uuid
+from typing import Any
+
+import msgspec
+
+INTEGER_MAX = 2**53 - 1
+DEPTH_MAX = 32
+KEY_CHARS_MAX = 128
+
+_KEY = re.compile(r"[\u0020-\u007e\u00a0-\ud7ff]{1,128}\Z")
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+_SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+_AGREED_FLOAT_MIN = 1e-5
+_AGREED_FLOAT_MAX = float(2**53)
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_astuple = msgspec.structs.astuple
+
+# msgspec would turn these into text of its own choosing; left as they are, they reach `_write` and are refused.
+_LEFT_ALONE = (
+    bytes,
+    bytearray,
+    memoryview,
+    datetime.datetime,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+)
+
+
+class CanonicalError(ValueError):
+    """This value, or this text, has no canonical form: where and why."""
+
+    def __init__(self, why: str, path: str = "") -> None:
+        super().__init__(f"{path}: {why}" if path else why)
+        self.why = why
+        self.path = path
+
+
+def encode(value: Any) -> bytes:
+    """The canonical bytes of None, bool, int, float, str, list, tuple and dict, nested at most 32 deep."""
+    try:
+        if _agreed(value, 0):
+            return _encoder.encode(value)
+    except UnicodeEncodeError:
+        pass  # a lone surrogate: `_write` says where
+    parts: list[str] = []
+    _write(value, parts, 0, "")
+    return "".join(parts).encode()
+
+
+def event_payload(event: msgspec.Struct) -> bytes:
+    """The canonical bytes of an event, fields at their default left out where its type says so."""
+    for value in _astuple(event):
+        kind = type(value)
+        if kind is str or kind is bool or value is None:
+            continue
+        if kind is int:
+            if -INTEGER_MAX <= value <= INTEGER_MAX:
+                continue
+        elif kind is float and _agreed_float(value):
+            continue
+        break
+    else:
+        try:
+            return _encoder.encode(event)
+        except UnicodeEncodeError:
+            pass
+    fields = msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)
+    for name, value in fields.items():
+        if type(value) is float and -_AGREED_FLOAT_MAX < value < _AGREED_FLOAT_MAX and value.is_integer():
+            fields[name] = int(value)  # 5.0 is 5: said here, msgspec can write the rest
+    return encode(fields)
+
+
+def decode(raw: bytes) -> Any:
+    """The value whose canonical bytes are exactly `raw`; any other text is refused."""
+    try:
+        value = _numbers(msgspec.json.decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CanonicalError(str(error)) from None
+    except RecursionError:
+        raise CanonicalError(f"nested deeper than {DEPTH_MAX}") from None
+    if encode(value) != raw:
+        raise CanonicalError("not the canonical form of its value")
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    """A token of digits alone beyond the safe integers can only stand for a float."""
+    kind = type(value)
+    if kind is int:
+        if -INTEGER_MAX <= value <= INTEGER_MAX:
+            return value
+        try:
+            return float(value)
+        except OverflowError:
+            raise CanonicalError("a number beyond the range of a float") from None
+    if kind is list:
+        return [_numbers(item) for item in value]
+    if kind is dict:
+        return {key: _numbers(item) for key, item in value.items()}
+    return value
+
+
+def _agreed_float(value: float) -> bool:
+    """True where msgspec's digits are RFC 8785's. False for NaN, which no comparison holds for."""
+    return (
+        _AGREED_FLOAT_MIN <= value < _AGREED_FLOAT_MAX or -_AGREED_FLOAT_MAX < value <= -_AGREED_FLOAT_MIN
+    ) and not value.is_integer()
+
+
+def _agreed(value: Any, depth: int) -> bool:
+    """True if msgspec writes the canonical bytes of `value`; False where it would not, or where there are none."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-INTEGER_MAX <= value <= INTEGER_MAX)
+    if kind is float:
+        return _agreed_float(value)
+    if depth >= DEPTH_MAX:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or _KEY.match(key) is None or not _agreed(item, depth + 1):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        for item in value:
+            if not _agreed(item, depth + 1):
+                return False
+        return True
+    return False
+
+
+def _write(value: Any, parts: list[str], depth: int, path: str) -> None:
+    """The slow twin, which needs no agreement and says where a value is refused."""
+    if value is None:
+        parts.append("null")
+    elif value is True:
+        parts.append("true")
+    elif value is False:
+        parts.append("false")
+    elif isinstance(value, str):
+        parts.append(_text(value, path))
+    elif isinstance(value, int):
+        if not -INTEGER_MAX <= value <= INTEGER_MAX:
+            raise CanonicalError("an integer beyond 2^53 - 1; give it as text", path)
+        parts.append(str(int(value)))
+    elif isinstance(value, float):
+        parts.append(_float(value, path))
+    elif isinstance(value, (dict, list, tuple)):
+        if depth >= DEPTH_MAX:
+            raise CanonicalError(f"nested deeper than {DEPTH_MAX}", path)
+        if isinstance(value, dict):
+            _write_object(value, parts, depth + 1, path)
+        else:
+            _write_array(value, parts, depth + 1, path)
+    else:
+        raise CanonicalError(f"{type(value).__name__} is no JSON value; bytes go as base64url text", path)
+
+
+def _write_object(value: dict[Any, Any], parts: list[str], depth: int, path: str) -> None:
+    for key in value:
+        if not isinstance(key, str) or _KEY.match(key) is None:
+            raise CanonicalError(
+                f"a key must be 1 to {KEY_CHARS_MAX} characters of U+0020-U+D7FF, no controls", f"{path}.{key!a:.40}"
+            )
+    before = "{"
+    for key in sorted(value):
+        parts.append(f"{before}{_text(key, path)}:")
+        _write(value[key], parts, depth, f"{path}.{key}")
+        before = ","
+    parts.append("{}" if before == "{" else "}")
+
+
+def _write_array(value: list[Any] | tuple[Any, ...], parts: list[str], depth: int, path: str) -> None:
+    before = "["
+    for place, item in enumerate(value):
+        parts.append(before)
+        _write(item, parts, depth, f"{path}[{place}]")
+        before = ","
+    parts.append("[]" if before == "[" else "]")
+
+
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise CanonicalError("a lone surrogate", path) from None
+    return '"' + _ESCAPED.sub(_escape, value) + '"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    return _SHORT.get(character) or f"\\u{ord(character):04x}"
+
+
+def _float(value: float, path: str) -> str:
+    """ECMAScript's Number::toString, from the same shortest digits that `repr` finds."""
+    if value == 0:
+        return "0"
+    if value != value or value in (float("inf"), float("-inf")):
+        raise CanonicalError("neither NaN nor infinity has a JSON form", path)
+    sign = "-" if value < 0 else ""
+    mantissa, _, exponent = float.__repr__(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    if fraction == "0":
+        fraction = ""
+    digits = (whole + fraction).lstrip("0")
+    point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(digits))  # value = 0.digits * 10^point
+    digits = digits.rstrip("0")
+    return sign + _placed(digits, point)
+
+
+def _placed(digits: str, point: int) -> str:
+    """`0.digits * 10^point`, laid out by the rules of ECMAScript: plain from 1e-6 up to 1e21, else an exponent."""
+    count = len(digits)
+    if count <= point <= 21:
+        return digits + "0" * (point - count)
+    if 0 < point <= 21:
+        return f"{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return "0." + "0" * -point + digits
+    power = point - 1
+    rest = f".{digits[1:]}" if count > 1 else ""
+    return f"{digits[0]}{rest}e{'+' if power >= 0 else '-'}{abs(power)}"

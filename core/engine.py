@@ -1,0 +1,270 @@
+"""The only vocabulary an engine needs: commands ask, events happened, effects are work the daemon should now do.
+
+`decide` judges and changes nothing, `apply` records a fact and never refuses, `wanted` lists the effects. Nothing here
+reads a clock, draws randomness or touches a file: what the outside decided arrives in `Context` and ends up in an event.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, dataclass_transform
+
+import msgspec
+
+from core.fields import Code, Frozen, Name
+from core.settings import Settings
+from core.wire.errors import CODES
+
+
+class Refused(Exception):
+    """The caller's error: a stable code, what happened, and what to do about it. It crosses the wire as it is."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        reason: str | None = None,
+        fields: Sequence[tuple[str, str]] = (),
+        data: Mapping[str, Any] | None = None,
+        retry_ms: int | None = None,
+        effect: Literal["none", "unknown"] = "none",
+        help: str | None = None,
+    ) -> None:
+        if code not in CODES:
+            raise ValueError(f"unknown error code {code!r}")
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.reason = reason
+        self.fields: Sequence[tuple[str, str]] = tuple(fields)
+        self.data = dict(data) if data else None
+        self.retry_ms = retry_ms
+        self.effect: str = effect
+        self.help = help
+
+
+class Command(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Asks. Its fields are a method's parameters; the class docstring has one `field: meaning` line for each."""
+
+
+class Nothing(Command):
+    """No parameters."""
+
+
+class Result(msgspec.Struct, metaclass=Frozen, frozen=True, omit_defaults=True):
+    """What a read answers. Unknown fields are allowed, so an old client survives a new one."""
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class EventMeta(Frozen):
+    """Takes the event type beside the class name: `class Resized(Event, type="pool.resized")`."""
+
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, type: str = "", **config: Any
+    ) -> "EventMeta":
+        made = super().__new__(mcls, name, bases, namespace, **config)
+        made.event_type = type  # type: ignore[attr-defined]
+        return made
+
+
+class Event(msgspec.Struct, metaclass=EventMeta, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Happened. A changed meaning is a new type: an old log must replay for ever."""
+
+    event_type: ClassVar[str]
+
+
+class Stamp(msgspec.Struct, metaclass=Frozen, frozen=True):
+    """The envelope of an event, fixed when it is decided: the same live and in replay."""
+
+    log: str
+    seq: int
+    time_us: int
+    mono_us: int
+    boot_id: str
+    actor: str
+
+    def cause(self, place: int = 0) -> str:
+        """The stable id of the effect that this event causes."""
+        return f"{self.log}:{self.seq}:{place}"
+
+
+class Actor(msgspec.Struct, metaclass=Frozen, frozen=True):
+    """Who asks: `irer`, `uid:1000` or `engine:mailer`, with the role the judge gave."""
+
+    name: str
+    role: str
+    uid: int | None = None
+
+
+IRER = Actor("irer", "irer")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the outside decided for one command or read. `now_us` is wall time, `mono_us` the clock that never steps back."""
+
+    now_us: int
+    mono_us: int
+    boot_id: str
+    actor: Actor
+    settings: Settings
+    new_id: Callable[[], str]
+    random: random.Random
+    peek: Callable[[str], Any]
+    """Another engine's state, by engine name. What was seen must be durable before this command is."""
+
+
+class Decision:
+    """The events a command leads to; all of one log."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, *events: Event) -> None:
+        self.events = events
+
+    def __repr__(self) -> str:
+        return f"Decision{self.events!r}"
+
+
+NOTHING = Decision()
+
+
+class Timer(msgspec.Struct, metaclass=Frozen, frozen=True):
+    """Effect: put `command` before its engine once the monotonic clock of this boot reaches `due_us`."""
+
+    id: str
+    due_us: int
+    command: Command
+
+
+class Job(msgspec.Struct, metaclass=Frozen, frozen=True):
+    """Effect: run a named job in a child process. Its end comes back as a `JobEnded` to the engine that wanted it."""
+
+    id: str
+    name: str
+    params: dict[str, Any]
+    timeout_s: float | None = None
+
+
+Effect = Timer | Job
+
+
+class JobEnded(Command):
+    """How a job came out.
+
+    effect: id of the effect that asked for the job
+    ok: whether it did what was asked
+    code: stable word for the outcome: ok, failed, crashed, timeout, memory, bad-output
+    detail: one line about a failure, from the job itself
+    result: what the job found
+    """
+
+    effect: Name
+    ok: bool
+    code: Code
+    detail: str = ""
+    result: dict[str, Any] = {}
+
+
+Decide = Callable[[Any, Any, Context], Decision]
+Apply = Callable[[Any, Any, Stamp], None]
+Read = Callable[[Any, Any, Context], Any]
+Kind = Literal["read", "write", "task", "internal"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its name, parameters, function, and all that documents, permissions, CLI and tests are made from."""
+
+    name: str
+    kind: Kind
+    params: type[Command]
+    run: Callable[..., Any] | None
+    """decide of a write, answer of a read; None where the daemon fills the port (system, audit)."""
+    help: str
+    example: Mapping[str, Any]
+    apply: Mapping[type[Event], Apply] = field(default_factory=dict)
+    reply: Callable[[Sequence[Event]], Any] | None = None
+    result: Any = None
+    """The type of the answer; of a write without `reply`, its first event."""
+    item: Any = None
+    """The type of one streamed item; a method with it streams."""
+    cli: str = ""
+    """How `irerctl` spells it, without the program: `engine scale POOL SIZE`."""
+    needs: str = ""
+    deadline_ms: int | None = 30_000
+    shown_once: bool = False
+    since: str = "0.1"
+    deprecated: bool = False
+
+    @property
+    def streams(self) -> bool:
+        return self.item is not None
+
+
+def _returns(function: Callable[..., Any] | None) -> Any:
+    return getattr(function, "__annotations__", {}).get("return")
+
+
+def read(name: str, params: type[Command], run: Read | None, *, help: str, example: Mapping[str, Any], **more: Any) -> Row:
+    """A method that only looks. Runs inline: it may not await."""
+    more.setdefault("result", _returns(run))
+    return Row(name, "read", params, run, help, example, **more)
+
+
+def write(
+    name: str,
+    params: type[Command],
+    decide: Decide | None,
+    *,
+    apply: Mapping[type[Event], Apply] | None = None,
+    help: str,
+    example: Mapping[str, Any],
+    **more: Any,
+) -> Row:
+    """A method whose events are durable before its reply, which is its first event unless `reply` says otherwise."""
+    apply = apply or {}
+    answer = _returns(more.get("reply")) or next(iter(apply), None)
+    more.setdefault("result", answer)
+    return Row(name, "write", params, decide, help, example, apply, **more)
+
+
+def task(name: str, params: type[Command], *, help: str, example: Mapping[str, Any], **more: Any) -> Row:
+    """A method the daemon serves in a task of its own: streams, scans, work in other processes."""
+    return Row(name, "task", params, None, help, example, **more)
+
+
+def internal(name: str, params: type[Command], decide: Decide, *, apply: Mapping[type[Event], Apply] | None = None) -> Row:
+    """A command only `irer` itself gives: what an effect came to. Not in the catalogue."""
+    return Row(name, "internal", params, decide, "", {}, apply or {})
+
+
+class Engine:
+    """One engine's table: the last lines of its file. Rows without a dot get the engine's name in front."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        rows: Sequence[Row],
+        log: str | None = None,
+        state: Callable[[], Any] | None = None,
+        wanted: Callable[[Any, Context], Iterable[Effect]] | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.state = state
+        self.wanted = wanted
+        self.rows = [self._complete(row) for row in rows]
+        self.applies: dict[type[Event], Apply] = {}
+        for row in self.rows:
+            for event, function in row.apply.items():
+                if self.applies.setdefault(event, function) is not function:
+                    raise ValueError(f"{name}: two functions apply {event.event_type}")
+
+    def _complete(self, row: Row) -> Row:
+        full = row.name if "." in row.name else f"{self.name}.{row.name}"
+        namespace = full.partition(".")[0]
+        needs = row.needs or ("" if row.kind == "internal" else f"{namespace}:{'write' if row.kind == 'write' else 'read'}")
+        return replace(row, name=full, needs=needs)

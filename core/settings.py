@@ -1,0 +1,179 @@
+"""Every configuration key, with its default, its meaning and whether a reload applies it.
+
+One frozen struct, built from one TOML file by `irerd/config.py` and never changed. A section's docstring has one
+`key: meaning` line for each of its keys; `LIVE` names the keys a reload applies, all others need a restart.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from core.fields import Frozen
+
+Units = Annotated[int, Meta(ge=1, le=1_000_000)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+Member = Annotated[str, Meta(pattern=r"^(uid|gid|user|group):[A-Za-z0-9_.-]+$")]
+
+
+class Section(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class CustomRole(Section):
+    """A role of your own: exact methods, no wildcards.
+
+    members: who has it, as uid:, gid:, user: or group: names
+    allow: the exact methods they may call
+    """
+
+    members: list[Member] = []
+    allow: list[str] = []
+
+
+class Access(Section):
+    """Who may do what. Root and the daemon's own uid are always admin; nobody else is anything.
+
+    viewer: who may read everything
+    operator: who may also write
+    admin: who may also administer: configuration, registry, backup, reload
+    roles: roles of your own
+    deny: methods refused to a member, whatever else allows them
+    """
+
+    viewer: list[Member] = []
+    operator: list[Member] = []
+    admin: list[Member] = []
+    roles: dict[str, CustomRole] = {}
+    deny: dict[Member, list[str]] = {}
+
+
+class Pool(Section):
+    """Bounds of one resource pool.
+
+    floor: fewest units; scaling down stops here
+    ceiling: most units; scaling up stops here, and a task that needs more is refused
+    """
+
+    floor: Units = 1
+    ceiling: Units = 64
+
+
+class Pools(Section):
+    """The four resource pools and how they scale.
+
+    compute: bounds of the compute pool
+    storage: bounds of the storage pool
+    network: bounds of the network pool
+    database: bounds of the database pool
+    scale_up_above: utilisation that, held, grows a pool
+    scale_down_below: utilisation that, held, shrinks a pool
+    scale_hold_s: how long utilisation must stay beyond a threshold
+    scale_cooldown_s: quiet time after a change of size
+    """
+
+    compute: Pool = Pool()
+    storage: Pool = Pool()
+    network: Pool = Pool()
+    database: Pool = Pool()
+    scale_up_above: Ratio = 0.8
+    scale_down_below: Ratio = 0.3
+    scale_hold_s: Seconds = 5.0
+    scale_cooldown_s: Seconds = 10.0
+
+    def bounds(self, pool: str) -> Pool:
+        found = getattr(self, pool)
+        assert isinstance(found, Pool)
+        return found
+
+
+class Retry(Section):
+    """How a failed task is tried again: exponential backoff with full jitter, then parked.
+
+    attempts: how often a task is tried in all
+    base_s: upper bound of the first wait; it doubles with each attempt
+    cap_s: upper bound of any wait
+    """
+
+    attempts: Annotated[int, Meta(ge=1, le=100)] = 5
+    base_s: Seconds = 1.0
+    cap_s: Seconds = 60.0
+
+
+class Jobs(Section):
+    """Named jobs that tasks may run, each in a child process.
+
+    roots: directories that `hash_tree` may read, by the name a caller gives
+    parallel: how many child processes may run at once
+    timeout_s: the longest a job may run when its task sets no deadline
+    memory_bytes: address space a child may use
+    """
+
+    roots: dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")], str] = {}
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 2
+    timeout_s: Seconds = 3600.0
+    memory_bytes: Annotated[int, Meta(ge=67_108_864)] = 2_147_483_648
+
+
+class Limits(Section):
+    """Bounds on callers. They are sent in every welcome.
+
+    connections: open connections in all
+    connections_per_uid: open connections of one uid
+    calls: calls in flight on one connection
+    streams: streams open on one connection
+    waiting: commands that may wait for one log
+    """
+
+    connections: Annotated[int, Meta(ge=1, le=65_536)] = 512
+    connections_per_uid: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    calls: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    streams: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    waiting: Annotated[int, Meta(ge=1, le=65_536)] = 4096
+
+
+class Logging(Section):
+    """What irerd says on stderr.
+
+    level: least severity that is written
+    """
+
+    level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)$")] = "info"
+
+
+class Debug(Section):
+    """For people who look for a fault.
+
+    step_ms_max: name the task that holds the loop longer than this; 0 is off
+    """
+
+    step_ms_max: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Settings(Section):
+    """Everything that can be configured.
+
+    config_version: version of this file's format; 1
+    access: who may do what
+    pools: the resource pools
+    retry: how failed tasks are tried again
+    jobs: named jobs
+    limits: bounds on callers
+    logging: what is said on stderr
+    debug: for people who look for a fault
+    """
+
+    config_version: Annotated[int, Meta(ge=1, le=1)] = 1
+    access: Access = Access()
+    pools: Pools = Pools()
+    retry: Retry = Retry()
+    jobs: Jobs = Jobs()
+    limits: Limits = Limits()
+    logging: Logging = Logging()
+    debug: Debug = Debug()
+
+
+LIVE = frozenset({"access", "pools", "retry", "jobs", "limits", "logging", "debug"})
+"""Sections whose keys `irerctl reload` applies at once."""

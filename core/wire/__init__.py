@@ -1,0 +1,1 @@
+"""The wire protocol, sans-IO: both ends of the socket use these modules."""

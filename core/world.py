@@ -1,0 +1,114 @@
+"""Every engine's state, and the one way it changes: a decision's events applied in order, live or in replay.
+
+Holds no clock, file or task. Who calls it (the daemon, a simulation, a verifier) brings the context and keeps the log.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.engine import Command, Context, Decision, Engine, Event, Row, Stamp
+
+EVENTS_MAX = 256
+"""Records one command may write: it must fit one batch."""
+
+
+class UnknownEvent(Exception):
+    """A record of a kind this version does not know: the log was written by another version."""
+
+
+class _Kind(NamedTuple):
+    engine: str
+    decoder: "msgspec.json.Decoder[Event]"
+    apply: Callable[[Any, Any, Stamp], None]
+
+
+class World:
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self.engines = {engine.name: engine for engine in engines}
+        self.states: dict[str, Any] = {}
+        self.rows: dict[str, Row] = {}
+        self.engine_of: dict[str, Engine] = {}
+        self.internal: dict[type[Command], Row] = {}
+        self.logs: dict[str, list[Engine]] = {}
+        self._kinds: dict[str, _Kind] = {}
+        for engine in engines:
+            self._add(engine)
+        for log in self.logs:
+            self.reset(log)
+
+    def _add(self, engine: Engine) -> None:
+        for row in engine.rows:
+            if row.name in self.rows:
+                raise ValueError(f"two rows are named {row.name}")
+            self.rows[row.name] = row
+            self.engine_of[row.name] = engine
+            if row.kind == "internal":
+                self.internal.setdefault(row.params, row)
+        if engine.log is not None:
+            self.logs.setdefault(engine.log, []).append(engine)
+        for event, apply in engine.applies.items():
+            if event.event_type in self._kinds:
+                raise ValueError(f"two engines apply {event.event_type}")
+            self._kinds[event.event_type] = _Kind(engine.name, msgspec.json.Decoder(event, strict=True), apply)
+
+    def reset(self, log: str) -> None:
+        """Forget what the engines of this log know, before a replay."""
+        for engine in self.logs[log]:
+            if engine.state is not None:
+                self.states[engine.name] = engine.state()
+
+    def engine_of_event(self, event_type: str) -> str | None:
+        """The engine an event type belongs to; None for records of the log layer itself."""
+        kind = self._kinds.get(event_type)
+        return kind.engine if kind else None
+
+    def decide(self, row: Row, params: Command, ctx: Context) -> Decision:
+        """What the command leads to. Changes nothing; raises Refused."""
+        if row.run is None:
+            raise ValueError(f"{row.name} has no function")
+        decision = row.run(self.states[self.engine_of[row.name].name], params, ctx)
+        if not isinstance(decision, Decision):
+            raise TypeError(f"{row.name} answered {type(decision).__name__}, not a Decision")
+        if len(decision.events) > EVENTS_MAX:
+            raise ValueError(f"{row.name} led to {len(decision.events)} events; at most {EVENTS_MAX} fit one batch")
+        return decision
+
+    def read(self, row: Row, params: Command, ctx: Context) -> Any:
+        if row.run is None:
+            raise ValueError(f"{row.name} has no function")
+        return row.run(self.states[self.engine_of[row.name].name], params, ctx)
+
+    def apply(self, event: Event, stamp: Stamp) -> None:
+        kind = self._kinds[event.event_type]
+        kind.apply(self.states[kind.engine], event, stamp)
+
+    def replay(self, event_type: str, payload: bytes, stamp: Stamp) -> None:
+        """Apply a stored record. `log.*` records belong to the log layer and reach no engine."""
+        if event_type.startswith("log."):
+            return
+        kind = self._kinds.get(event_type)
+        if kind is None or stamp.log != self.engines[kind.engine].log:
+            raise UnknownEvent(
+                f"{stamp.log} record {stamp.seq} is a {event_type!r}, which this version does not know. "
+                "Nothing was changed. Install the version that wrote it, or restore a backup made by this one"
+            )
+        try:
+            event = kind.decoder.decode(payload)
+        except msgspec.ValidationError as error:
+            raise UnknownEvent(
+                f"{stamp.log} record {stamp.seq} ({event_type}) has fields this version does not know: {error}. "
+                "Nothing was changed. Install the version that wrote it, or restore a backup made by this one"
+            ) from None
+        kind.apply(self.states[kind.engine], event, stamp)
+
+    def event(self, event_type: str, payload: bytes) -> Event:
+        """A stored event of a type this world knows."""
+        return self._kinds[event_type].decoder.decode(payload)
+
+    def rebuild(self, log: str, records: Iterable[tuple[str, bytes, Stamp]]) -> None:
+        """Start the engines of one log anew from its records."""
+        self.reset(log)
+        for event_type, payload, stamp in records:
+            self.replay(event_type, payload, stamp)

@@ -1,0 +1,97 @@
+"""Two doors to everything: `call` reaches every method, `watch` follows every event."""
+
+import datetime
+import json
+import sys
+from typing import Any
+
+import click
+
+from irerctl import render
+from irerctl.session import command, session
+
+
+class Params(click.ParamType[dict[str, Any]]):
+    """A JSON object: written out, or `-` for standard input."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        try:
+            found = json.loads(sys.stdin.read() if value == "-" else value)
+        except ValueError as problem:
+            self.fail(f"the parameters are not JSON: {problem}", param, ctx)
+        if not isinstance(found, dict):
+            self.fail('the parameters are a JSON object, as in \'{"pool": "compute"}\'', param, ctx)
+        return found
+
+
+@command(
+    "call",
+    "Call any method and print its result as JSON.",
+    click.Argument(["method"], metavar="METHOD"),
+    click.Argument(["params"], type=Params(), required=False, metavar="[JSON|-]"),
+    click.Option(["--stream"], is_flag=True, help="Print each item of a streaming method on a line of its own."),
+    click.Option(["--receipt"], is_flag=True, help="Print {result, receipt}: also where in the log a write stands."),
+    click.Option(["--idem"], metavar="KEY", help="Idempotency key: the same key does it only once."),
+    click.Option(["--dry-run"], is_flag=True, help="Print the events a write would cause; write nothing."),
+    epilog="irerctl api ls shows every method, irerctl api show METHOD its parameters and an example.",
+)
+def call(method: str, params: dict[str, Any] | None, stream: bool, receipt: bool, idem: str | None, dry_run: bool) -> None:
+    now = session()
+    if stream:
+        with now.stream(method, params) as items, render.ItemWriter("json" if now.output == "json" else "jsonl") as writer:
+            for item in items:
+                writer.write(item)
+        return
+    more = {"idem": idem} if idem else {}
+    reply = now.call(method, params, dry=dry_run, **more)
+    value = {"result": reply.result, "receipt": reply.receipt} if receipt else reply.result
+    if now.output == "jsonl":
+        now.show(value)
+    else:
+        render.json_value(value)
+
+
+@command(
+    "watch",
+    "Follow what happens, as it happens.",
+    click.Option(["--engine"], metavar="X", help="Only what this engine does."),
+    click.Option(["--type"], metavar="T", help="Only this type of event, as in task.submitted."),
+    click.Option(["--since"], metavar="CURSOR", help="Go on after this place, as -o jsonl shows it."),
+    epilog="Ctrl-C ends it. With -o jsonl each event is one object on a line, with its cursor.",
+)
+def watch(engine: str | None, type: str | None, since: str | None) -> None:
+    given = {"engine": engine, "type": type, "since": since}
+    now = session()
+    with now.stream("system.watch", {name: value for name, value in given.items() if value}) as items:
+        if now.output == "table":
+            for item in items:
+                render.say(event_line(item))
+            return
+        with render.ItemWriter(now.output) as writer:
+            for item in items:
+                writer.write({**item, "cursor": items.cursor})
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """One event on one line: when, what, who, and as many of its fields as fit."""
+    when = clock(str(event.get("time", "")))
+    kind = render.clean(str(event.get("type", "event")))
+    who = render.clean(str(event.get("actor", "")))
+    rest = render.fields(event.get("data") or {})
+    columns = render.width()
+    room = None if columns is None else columns - len(when) - max(len(kind), 18) - max(len(who), 9) - 6
+    return f"{when}  {render.paint(kind.ljust(18), bold=True)}  {who.ljust(9)}  {render.cut(rest, room)}".rstrip()
+
+
+def clock(moment: str) -> str:
+    """The time of day where the person is; the whole moment, as it came, for a pipe."""
+    if not render.terminal():
+        return moment
+    try:
+        return datetime.datetime.fromisoformat(moment).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        return render.clean(moment)

@@ -1,0 +1,32 @@
+"""The names at the top level of `irerctl`, in the order its help shows them.
+
+Plain data, so that `--help` needs nothing else. A help line says what a command is for in words a stranger knows.
+"""
+
+from typing import NamedTuple
+
+SECTIONS = ("Look", "Do", "Prove", "Science", "Set up")
+
+
+class Entry(NamedTuple):
+    """One name at the top level. Without a `place`, its commands are made from the rows of the catalogue."""
+
+    section: str
+    help: str
+    place: str = ""
+    """Module and attribute that hold the command."""
+
+
+COMMANDS = {
+    "status": Entry("Look", "What the daemon is doing, on one screen", "irerctl.screens.system:status"),
+    "watch": Entry("Look", "Follow what happens, as it happens", "irerctl.call:watch"),
+    "engine": Entry("Do", "Pools of units, and the tasks that use them"),
+    "gate": Entry("Look", "Who was refused, and how often"),
+    "call": Entry("Do", "Call any method and print its result as JSON", "irerctl.call:call"),
+    "audit": Entry("Prove", "Check that no record was changed, lost or added", "irerctl.audit:audit"),
+    "doctor": Entry("Set up", "Examine this machine and say what to repair", "irerctl.doctor:doctor"),
+    "reload": Entry("Set up", "Make the daemon read its configuration again", "irerctl.about:reload"),
+    "api": Entry("Set up", "List and describe every method", "irerctl.api:api"),
+    "version": Entry("Set up", "Versions of this program and of the daemon", "irerctl.about:version"),
+    "help": Entry("Set up", "Explain a word or a command", "irerctl.about:help_"),
+}

@@ -1,0 +1,355 @@
+"""What reaches the screen: one JSON value, JSON lines, or text that fits the terminal.
+
+Results go to stdout, everything said *about* them to stderr. Must never pass a control character of somebody else's text on
+to a terminal, and must never import what `--help` does not need.
+"""
+
+import base64
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, Literal
+
+import click
+
+Output = Literal["table", "json", "jsonl"]
+WORRY = {"ok": "green", "warn": "yellow", "degraded": "yellow", "fail": "red", "failed": "red"}
+"""The colour of a verdict."""
+
+_CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]} | {0x09: " ", 0x0A: " "}
+
+
+GAP = 2
+"""Spaces between columns."""
+CELL_MIN = 6
+"""No cell is cut below this, even on a terminal too narrow for the table."""
+
+# Terminals
+
+
+def terminal(stream: IO[Any] | None = None) -> bool:
+    """Whether a person looks at this stream."""
+    stream = stream or sys.stdout
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def coloured(stream: IO[Any] | None = None) -> bool:
+    return terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def width() -> int | None:
+    """Columns to fit into; None when nobody looks and nothing should be cut."""
+    return shutil.get_terminal_size((80, 24)).columns if terminal() else None
+
+
+def paint(text: str, **style: Any) -> str:
+    return click.style(text, **style) if coloured() else text
+
+
+def verdict(word: str, shown: str | None = None) -> str:
+    """A word such as `ok` or `failed` in its colour; `shown` where it is padded or worded otherwise."""
+    return paint(shown or word, fg=WORRY.get(word, "white"), bold=word not in ("ok",))
+
+
+def say(text: str = "") -> None:
+    """One line of a result."""
+    click.echo(text, color=coloured())
+
+
+def note(text: str) -> None:
+    """One line about a result, on stderr."""
+    click.echo(text, err=True, color=coloured(sys.stderr))
+
+
+# Words for values
+
+
+def clean(text: str) -> str:
+    """Text from elsewhere, on one line and without anything a terminal would obey."""
+    return text.translate(_CONTROL)
+
+
+def cut(text: str, columns: int | None) -> str:
+    """Text that fits; the end goes first."""
+    return text if columns is None or len(text) <= columns else text[: max(columns - 1, 0)] + "…"
+
+
+def count(number: int) -> str:
+    return f"{number:,}"
+
+
+def plural(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """How long, with at most two units: `0.4 s`, `3 min 10 s`, `2 d 4 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    whole = int(seconds)
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    place = next(index for index, (_, size) in enumerate(units) if whole >= size)
+    parts = []
+    for name, size in units[place : place + 2]:
+        amount, whole = divmod(whole, size)
+        if amount:
+            parts.append(f"{amount} {name}")
+    return " ".join(parts)
+
+
+def size(octets: float) -> str:
+    """How many bytes, in the unit a person would pick."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if octets < 1024:
+            return f"{octets:.0f} {unit}" if unit == "B" or octets >= 10 else f"{octets:.1f} {unit}"
+        octets /= 1024
+    return f"{octets:.1f} TiB"
+
+
+def word(value: Any) -> str:
+    """One value in one cell."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}" if abs(value) < 1e15 else repr(value)
+        case str():
+            return clean(value)
+        case list() if not any(isinstance(each, dict | list) for each in value):
+            return ", ".join(word(each) for each in value) or "-"
+        case dict() if not value:
+            return "-"
+    return clean(dumps(value))
+
+
+def fields(values: Mapping[str, Any]) -> str:
+    """The fields of an event in one line."""
+    return "  ".join(f"{clean(name)}={word(value)}" for name, value in values.items())
+
+
+# JSON
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot say: bytes become base64, arrays lists."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    separators = (",", ":") if indent is None else None
+    return json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, default=_plain)
+
+
+def json_value(value: Any) -> None:
+    """Exactly one JSON value on stdout: indented for eyes, on one line for pipes."""
+    say(dumps(value, indent=2 if terminal() else None))
+
+
+def items_of(result: Any) -> list[Any]:
+    """The rows of a result: itself if it is a list, its one list if it has exactly one, else the whole as one row."""
+    if isinstance(result, list):
+        return result
+    if isinstance(result, Mapping):
+        lists = [value for value in result.values() if isinstance(value, list)]
+        if len(lists) == 1:
+            return lists[0]
+    return [result]
+
+
+class ItemWriter:
+    """Items as they come: JSON lines, or one JSON array that grows. Lines for people are the caller's to draw."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.count = 0
+
+    def __enter__(self) -> "ItemWriter":
+        if self.output == "json":
+            click.echo("[", nl=False)
+        return self
+
+    def write(self, item: Any) -> None:
+        lead = "," if self.output == "json" and self.count else ""
+        self.count += 1
+        click.echo(lead + dumps(item), nl=self.output != "json")
+        sys.stdout.flush()
+
+    def __exit__(self, *failure: object) -> None:
+        if self.output == "json":
+            click.echo("]")
+
+
+# Text
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Aligned columns under their names: drawn to the terminal's width, or plain and uncut for a pipe."""
+    if terminal():
+        _draw_table(columns, rows, right)
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = [
+            cell.rjust(wide) if name in right else cell.ljust(wide) for name, cell, wide in zip(columns, row, widths, strict=True)
+        ]
+        say("  ".join(cells).rstrip())
+
+
+def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[Text.from_ansi(cell) for cell in row] for row in rows]
+    natural = [
+        max(len(name), *(row[place].cell_len for row in cells)) if cells else len(name) for place, name in enumerate(columns)
+    ]
+    drawn = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", pad_edge=False)
+    for name, wide in zip(columns, fitted(natural, width()), strict=True):
+        drawn.add_column(name, justify="right" if name in right else "left", overflow="ellipsis", no_wrap=True, width=wide)
+    for row in cells:
+        drawn.add_row(*row)
+    draw(drawn)
+
+
+def fitted(widths: Sequence[int], columns: int | None) -> list[int]:
+    """Column widths that fit: what is widest gives way first, so that short words stay whole."""
+    found = list(widths)
+    excess = sum(found) + GAP * (len(found) - 1) - columns if columns is not None else 0
+    for _ in range(max(excess, 0)):
+        widest = max(range(len(found)), key=found.__getitem__)
+        if found[widest] <= CELL_MIN:
+            break
+        found[widest] -= 1
+    return found
+
+
+def draw(*renderables: Any) -> None:
+    """Something of rich's, on stdout."""
+    from rich.console import Console
+
+    console = Console(highlight=False, color_system="auto" if coloured() else None, width=width())
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def pairs(values: Mapping[str, str]) -> None:
+    """Names and their values, one pair a line."""
+    wide = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        say(f"{paint(name.ljust(wide), bold=True)}  {value}")
+
+
+def result(value: Any) -> None:
+    """Any result as text, for the methods nobody drew a screen for."""
+    if isinstance(value, list):
+        value = {"items": value}
+    if not isinstance(value, Mapping):
+        say(word(value))
+        return
+    flat = dict(_flatten(value))
+    scalars = {name: word(each) for name, each in flat.items() if not _tabular(each)}
+    after = scalars.pop("next", None)
+    tables = {name: each for name, each in flat.items() if _tabular(each)}
+    if scalars:
+        pairs(scalars)
+    for place, (name, rows) in enumerate(tables.items()):
+        if place or scalars:
+            say()
+        if rows and (len(tables) > 1 or scalars):
+            say(paint(name, bold=True))
+        _result_table(name, rows)
+    if after and after != "-":
+        note(f"More: add --after {after}")
+    if not value:
+        say("nothing changed")
+
+
+def _tabular(value: Any) -> bool:
+    return isinstance(value, list) and (not value or all(isinstance(each, Mapping) for each in value))
+
+
+def _flatten(value: Mapping[str, Any], lead: str = "") -> Iterator[tuple[str, Any]]:
+    for name, each in value.items():
+        if isinstance(each, Mapping) and each and len(lead) < 80:
+            yield from _flatten(each, f"{lead}{clean(name)}.")
+        else:
+            yield lead + clean(name), each
+
+
+def _result_table(name: str, rows: list[Mapping[str, Any]]) -> None:
+    if not rows:
+        say(f"no {name.replace('_', ' ')}")
+        return
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    numeric = [column for column in columns if all(isinstance(row.get(column, 0), int | float) for row in rows)]
+    table([clean(column) for column in columns], [[word(row.get(column)) for column in columns] for row in rows], numeric)
+
+
+# Waiting
+
+
+class Waiting:
+    """Shows a person that something takes its time, once it has taken a second. Nothing where nobody looks."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._over = threading.Event()
+        self._shown = False
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Waiting":
+        if terminal(sys.stderr):
+            self._thread = threading.Thread(target=self._show, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._over.set()
+        if self._thread:
+            self._thread.join()
+
+    def _show(self) -> None:
+        started = time.monotonic()
+        while not self._over.wait(0.5 if self._shown else 1.0):
+            transient(f"{self.what} … {duration(int(time.monotonic() - started))}")
+            self._shown = True
+        if self._shown:
+            transient("")
+
+
+def transient(text: str) -> None:
+    """One line on stderr that the next one replaces; an empty one wipes it."""
+    columns = shutil.get_terminal_size((80, 24)).columns
+    click.echo(f"\r\x1b[2K{cut(clean(text), columns - 1)}", err=True, nl=False, color=True)
+
+
+# Errors
+
+
+def error(body: Mapping[str, Any], output: Output) -> None:
+    """What happened, why, what to type next: a sentence for a person, the whole body for a program."""
+    if output != "table":
+        click.echo(dumps(body), err=True)
+        return
+    note(f"irerctl: {sentence(body)}")
+    for problem in body.get("fields") or ():
+        note(f"  {clean(str(problem.get('path', '')))}: {clean(str(problem.get('problem', '')))}")
+
+
+def sentence(body: Mapping[str, Any]) -> str:
+    """Detail and help in one line, each ended once."""
+    detail = clean(str(body.get("detail") or body.get("title") or body.get("code") or "it failed"))
+    advice = clean(str(body.get("help") or ""))
+    if not advice:
+        return detail
+    return f"{detail}{'' if detail.endswith(('.', '?', '!')) else '.'} {advice}"

@@ -1,0 +1,98 @@
+"""`irerctl status`: the whole daemon in at most twenty lines, worst news first.
+
+What it does not know it still shows: an engine without a screen gets a line made from its numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from irerctl import render
+from irerctl.session import command, session
+
+LINES_MAX = 20
+LABEL_WIDTH = 10
+
+
+@command("status", "What the daemon is doing, on one screen.", epilog="At most twenty lines. `-o json` gives everything.")
+def status() -> None:
+    now = session()
+    found = now.call("system.status").result
+    now.show(found, lambda value: draw(value, now.path))
+
+
+def draw(status: Mapping[str, Any], socket: str) -> None:
+    engines = [engine_line(name, value) for name, value in (status.get("engines") or {}).items()]
+    ending = [*chain_lines(status.get("logs") or ()), "", hint(status)]
+    problems = [f"  {render.paint('!', fg='red', bold=True)} {render.clean(str(each))}" for each in status.get("problems") or ()]
+    room = LINES_MAX - len(engines) - len(ending) - 3
+    if len(problems) > max(room, 1):
+        more = len(problems) - max(room, 1)
+        problems = [*problems[: max(room, 1)], f"  and {more} more. Try: irerctl doctor"]
+    lines = [headline(status, socket), *problems, "", *engines]
+    for line in [*lines[: LINES_MAX - len(ending)], *ending]:
+        render.say(line)
+
+
+def headline(status: Mapping[str, Any], socket: str) -> str:
+    health, state = str(status.get("health", "ok")), str(status.get("state", ""))
+    parts = [f"irerd {render.word(status.get('version'))}", render.clean(state)]
+    parts += [f"up {render.duration(status.get('uptime_s') or 0)}", f"pid {render.word(status.get('pid'))}"]
+    callers = status.get("callers") or {}
+    connections = status.get("connections", callers.get("connections") if isinstance(callers, Mapping) else None)
+    if isinstance(connections, int):
+        parts.append(render.plural(connections, "connection"))
+    line = f"{render.verdict(health, health if health == 'ok' else health.upper())}  {'  '.join(part for part in parts if part)}"
+    room = (render.width() or 10_000) - len("  ".join(parts)) - len(health) - 4
+    return f"{line}  {socket}" if len(socket) <= room else line
+
+
+def engine_line(name: str, value: Any) -> str:
+    """One engine, worded by its screen if it has one."""
+    place = f"irerctl.screens.{name}"
+    worded = getattr(import_module(place), "status_line", None) if name.isidentifier() and find_spec(place) else None
+    label, text = worded(value) if worded else (name, numbers(value))
+    lead = render.clean(label).ljust(LABEL_WIDTH)
+    return f"{lead}  {render.cut(text, None if render.width() is None else (render.width() or 80) - len(lead) - 2)}"
+
+
+def numbers(value: Any) -> str:
+    """The numbers and words of an engine nobody drew, largest things left out."""
+    if not isinstance(value, Mapping):
+        return render.word(value)
+    shown = []
+    for key, each in value.items():
+        if isinstance(each, bool | int | float | str):
+            text = render.count(each) if isinstance(each, int) and not isinstance(each, bool) else render.word(each)
+            shown.append(f"{text} {render.clean(key).replace('_', ' ')}" if not isinstance(each, str) else f"{key} {text}")
+        elif isinstance(each, list | dict) and each:
+            shown.append(f"{len(each)} {render.clean(key).replace('_', ' ')}")
+    return "  ".join(shown) or "nothing yet"
+
+
+def chain_lines(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How much there is on record, how far it is known to hold, and which logs do not."""
+    if not logs:
+        return []
+    broken = [str(log.get("log")) for log in logs if log.get("integrity", "ok") != "ok"]
+    records = sum(log.get("records") or 0 for log in logs)
+    verified = sum((log.get("durable_seq", -1) + 1) for log in logs if log.get("integrity", "ok") == "ok")
+    lead = "chains".ljust(LABEL_WIDTH)
+    line = f"{lead}  {render.plural(len(logs), 'log')}  {render.plural(records, 'record')}  verified to {render.count(verified)}"
+    if broken:
+        names = ", ".join(render.clean(name) for name in broken)
+        return [f"{line}  {render.paint(f'{len(broken)} failed: {names}', fg='red', bold=True)}"]
+    return [line]
+
+
+def hint(status: Mapping[str, Any]) -> str:
+    """The one thing to type next."""
+    if any(log.get("integrity", "ok") != "ok" for log in status.get("logs") or ()):
+        return "Try: irerctl audit hashchain"
+    if status.get("health", "ok") != "ok" or status.get("problems"):
+        return "Try: irerctl doctor"
+    busy = (status.get("engines") or {}).get("resource") or {}
+    if isinstance(busy, Mapping) and busy.get("parked"):
+        return "Try: irerctl engine tasks --state parked"
+    return "Try: irerctl engine   or: irerctl watch"

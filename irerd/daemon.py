@@ -1,0 +1,387 @@
+"""The daemon, composed: recover the logs, serve callers, do what the engines want, stop in two stages.
+
+Knows nothing of command lines, signals or systemd (that is `main`), and touches the machine only through its `Host`, so the
+simulation runs this very class.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import trio
+
+from core.access import NOBODY_UID, Peer, Rules, recognise
+from core.catalogue import Catalogue
+from core.engine import Actor, Engine, Nothing, Refused
+from core.keys import Keys, Remembered
+from core.settings import Settings
+from core.system import Check
+from core.wire import calls
+from core.wire.errors import body as error_body
+from core.world import World
+from irerd import __version__
+from irerd.config import Changes
+from irerd.cursors import Cursors
+from irerd.dispatch import Dispatch
+from irerd.effects import Effects
+from irerd.effects.children import Children
+from irerd.host import Host, Transport
+from irerd.journal import innermost, journal, where
+from irerd.listen import Credentials
+from irerd.ports import Ports
+from irerd.refusals import Refusals
+from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
+from irerd.writer import Writer
+from state.ledger import Ledger, open_ledger
+from state.log import Log
+from state.recover import Corrupt, recover
+from state.seal import Record
+
+STOP_S = 10.0
+"""How long a stop waits for calls that run; then they are cancelled."""
+LAG_SAMPLE_S = 0.1
+LAG_SAMPLES = 100
+LAG_DEGRADED_MS = 1000.0
+State = Literal["recovering", "ready", "draining"]
+
+
+class Configuration(Protocol):
+    """Where settings come from, and come from again on a reload."""
+
+    settings: Settings
+    rules: Rules
+
+    async def reload(self) -> Changes: ...
+
+
+class Lag:
+    """How late the loop wakes: the longest of the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._samples: deque[float] = deque(maxlen=LAG_SAMPLES)
+
+    async def run(self) -> None:
+        while True:
+            before = trio.current_time()
+            await trio.sleep(LAG_SAMPLE_S)
+            self._samples.append(max(0.0, trio.current_time() - before - LAG_SAMPLE_S))
+
+    def worst_ms(self) -> float:
+        return round(max(self._samples, default=0.0) * 1000, 3)
+
+
+@dataclass
+class Damage:
+    """A log that did not verify. Its engine serves reads of what is sound and refuses writes."""
+
+    seq: int
+    why: str
+
+
+class Daemon:
+    def __init__(self, host: Host, configuration: Configuration, state_dir: Path, engines: Sequence[Engine]) -> None:
+        self.host = host
+        self.state_dir = state_dir
+        self.world = World(engines)
+        self.catalogue = Catalogue(list(engines))
+        self.keys = Keys()
+        self.ledger: Ledger | None = None
+        self.state: State = "recovering"
+        self.instance = host.new_id()
+        self.pid = os.getpid()
+        self.recovered = 0
+        self.lag = Lag()
+        self.damage: dict[str, Damage] = {}
+        self.torn: dict[str, str] = {}
+        self.own_uid = os.getuid()
+        self.announce_reload: Callable[[bool], None] = lambda begins: None
+        """Called with True as a reload begins and with False as it ends, however it ends."""
+        self._configuration = configuration
+        self._started_us = host.mono_us()
+        self._sessions: set[Session] = set()
+        self._per_uid: dict[int, int] = {}
+        self._logs: dict[str, Log] = {}
+        self._idle = trio.Event()
+        self._hurry = trio.Event()
+        self.dispatch = Dispatch(host, self.world, self.catalogue, self.keys, configuration.settings, configuration.rules)
+        self.dispatch.on_internal_error = self._internal_error
+        self.refusals = Refusals(self.dispatch)
+        children = Children(host, lambda: self.settings.jobs, state_dir, self._durable)
+        self.effects = Effects(host, self.dispatch, children)
+        ports = Ports(self)
+        self.dispatch.ports = ports.reads
+        self.cursors = Cursors("")
+        self._service = Service(
+            dispatch=self.dispatch,
+            refusals=self.refusals,
+            tasks=ports.tasks,
+            welcome=self._welcome,
+            cursor=lambda: self.cursors.text(self.dispatch.next_seq),
+            state=lambda: self.state,
+            progress=self._progress,
+        )
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Recover, then serve until `stop` is called. Callers may connect from the start and are told to wait."""
+        async with trio.open_nursery() as upkeep:
+            upkeep.start_soon(self.lag.run)
+            await self._recover()
+            writer = Writer(self.host, self._logs, self._after_group)
+            self.dispatch.writer = writer
+            async with trio.open_nursery() as work:
+                work.start_soon(writer.run)
+                await self._resume()
+                upkeep.start_soon(self.effects.run)
+                upkeep.start_soon(self.refusals.run)
+                self.effects.refresh(self.world.logs)
+                self.state = "ready"
+                on_ready()
+                await self._idle.wait()
+                self.refusals.close_windows()
+                writer.stop()
+            upkeep.cancel_scope.cancel()
+        for log in self._logs.values():
+            log.close()
+        if self.ledger is not None:
+            self.ledger.close()
+
+    async def _recover(self) -> None:
+        self.ledger = await self.host.offload(open_ledger, self.host.files, self.host.new_id)
+        self.dispatch.ledger = self.ledger
+        self.cursors = Cursors(self.ledger.id)
+        for log in self.world.logs:
+            await self.host.offload(self._recover_log, log)
+        if "gate_log" in self.damage:
+            for log in self.world.logs:
+                self.dispatch.read_only[log] = "gate_log did not verify, so no refusal could be recorded"
+
+    def _recover_log(self, log: str) -> None:
+        """Runs away from the loop: replay touches only this log's engines."""
+        assert self.ledger is not None
+        try:
+            recovery = recover(self.host.files, log, self.ledger.origin(log), self._stamp, lambda batch: self._replay(log, batch))
+        except Corrupt as corrupt:
+            self.damage[log] = Damage(corrupt.seq, corrupt.why)
+            self.dispatch.read_only[log] = f"it did not verify at record {corrupt.seq} ({corrupt.why})"
+            return
+        self.ledger.add_log(log)
+        self._logs[log] = recovery.log
+        self.dispatch.next_seq[log] = recovery.log.next_seq
+        if recovery.torn is not None:
+            self.torn[log] = f"{recovery.torn.bytes} unacknowledged bytes were cut off and kept in quarantine"
+
+    def _stamp(self) -> tuple[int, int, str]:
+        return self.host.now_us(), self.host.mono_us(), self.host.boot_id
+
+    def _replay(self, log: str, batch: Sequence[Record]) -> None:
+        start = 0
+        for place, record in enumerate(batch):
+            self.world.replay(record.event_type, record.payload, record.stamp(log))
+            if record.idem is not None or place == 0:
+                start = place
+            if batch[start].idem is not None and (place + 1 == len(batch) or batch[place + 1].idem is not None):
+                digest, key = batch[start].idem or ("", "")
+                entry = Remembered(digest, log, batch[start].seq, record.seq, record.time_us)
+                self.keys.remember(record.actor, key, entry)
+        self.dispatch.next_seq[log] = batch[-1].seq + 1
+        self.recovered += len(batch)
+
+    async def _resume(self) -> None:
+        """Tell every engine that the daemon is back: times of another boot are put right."""
+        for engine in self.world.engines.values():
+            row = self.world.rows.get(f"{engine.name}.resume")
+            if row is not None and engine.log not in self.dispatch.read_only:
+                self.dispatch.give_to(row, row.params())
+
+    def _after_group(self, logs: set[str]) -> None:
+        self.effects.refresh(logs)
+
+    async def stop(self) -> None:
+        """Stage one: nothing new, what runs may finish. Stage two, later or on `hurry`: it is cancelled."""
+        if self.state == "draining":
+            self._hurry.set()
+            return
+        self.state = "draining"
+        for session in list(self._sessions):
+            session.say_bye("shutdown", after_ms=int(STOP_S * 1000))
+            session.end_streams()
+        with trio.move_on_after(STOP_S):
+            while any(session.busy for session in self._sessions) and not self._hurry.is_set():
+                with trio.move_on_after(0.02):
+                    await self._hurry.wait()
+        self._idle.set()
+
+    # --- callers ----------------------------------------------------------------------------------------------------
+
+    async def serve(self, transport: Transport, credentials: Credentials | None) -> None:
+        """One connection, from accept to end."""
+        refused = self._unwelcome(credentials)
+        if refused is not None or credentials is None:
+            why: calls.Why = "denied" if refused is None or refused.code == "permission-denied" else "limit"
+            error = refused or Refused("permission-denied", "the kernel could not say who you are", reason="no-credentials")
+            try:
+                transport.send_nowait(calls.bye(why, e=error_body(error)))
+            except OSError:
+                pass  # gone already
+            transport.close()
+            return
+        peer = self._recognise(credentials)
+        if not peer.roles and peer.uid not in self.dispatch.user_names:
+            self.dispatch.user_names[peer.uid] = await self.host.offload(self.host.user_name, peer.uid)
+        session = Session(transport, peer, self._service)
+        self._sessions.add(session)
+        self._per_uid[peer.uid] = self._per_uid.get(peer.uid, 0) + 1
+        try:
+            await session.run()
+        except Exception as error:
+            self._internal_error("session", error)
+            transport.close()
+        finally:
+            self._sessions.discard(session)
+            self._per_uid[peer.uid] -= 1
+
+    def _unwelcome(self, credentials: Credentials | None) -> Refused | None:
+        limits = self.settings.limits
+        if credentials is None or credentials.uid == NOBODY_UID:
+            return Refused("permission-denied", "the kernel could not say who you are", reason="no-credentials")
+        if len(self._sessions) >= limits.connections:
+            return Refused("resource-exhausted", f"{limits.connections} connections are open already", reason="connections")
+        if self._per_uid.get(credentials.uid, 0) >= limits.connections_per_uid:
+            text = f"uid {credentials.uid} has {limits.connections_per_uid} connections open"
+            return Refused("resource-exhausted", text, reason="connections-per-uid")
+        return None
+
+    def _recognise(self, credentials: Credentials) -> Peer:
+        return recognise(self.dispatch.rules, credentials.uid, credentials.gid, credentials.gids, self.own_uid)
+
+    def _welcome(self, peer: Peer) -> dict[str, Any]:
+        return {
+            "server": f"irerd/{__version__}",
+            "instance": self.instance,
+            "boot": self.ledger.boots if self.ledger else 0,
+            "limits": self.limits(),
+            "schema": self.catalogue.schema_hash(),
+            "peer": {"uid": peer.uid, "gid": peer.gid, "role": peer.role},
+            "state": self.state,
+        }
+
+    def limits(self) -> dict[str, int]:
+        limits = self.settings.limits
+        return {
+            "frame": WRITER_FRAME_MAX,
+            "frame_reader": READER_FRAME_MAX,
+            "connections": limits.connections,
+            "connections_per_uid": limits.connections_per_uid,
+            "calls": limits.calls,
+            "streams": limits.streams,
+            "waiting": limits.waiting,
+        }
+
+    def _progress(self) -> str:
+        if self.state == "recovering":
+            return f"irerd is reading its logs ({self.recovered:,} records so far). Try again shortly"
+        return "irerd is stopping; it takes nothing new"
+
+    # --- configuration ----------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        return self.dispatch.settings
+
+    async def reload(self) -> Changes:
+        """Read the configuration again; apply what is live; judge open connections anew."""
+        self.announce_reload(True)
+        try:
+            changes = await self._configuration.reload()
+        finally:
+            self.announce_reload(False)
+        self.dispatch.settings = self._configuration.settings
+        self.dispatch.rules = self._configuration.rules
+        for session in self._sessions:
+            peer = session.peer
+            session.rejudge(recognise(self.dispatch.rules, peer.uid, peer.gid, peer.gids, self.own_uid))
+        self.effects.refresh(self.world.logs)
+        journal().info("configuration reloaded", applied=changes["applied"], needs_restart=changes["needs_restart"])
+        return changes
+
+    # --- what is known about it ---------------------------------------------------------------------------------------
+
+    @property
+    def uptime_s(self) -> int:
+        return (self.host.mono_us() - self._started_us) // 1_000_000
+
+    @property
+    def connections(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def ledger_id(self) -> str:
+        assert self.ledger is not None
+        return self.ledger.id
+
+    def outbox_bytes(self) -> int:
+        return sum(session.outbox.size for session in self._sessions)
+
+    def durable_seq(self, log: str) -> int:
+        writer = self.dispatch.writer
+        return writer.durable_seq(log) if writer is not None and log in self._logs else self.dispatch.next_seq.get(log, 0) - 1
+
+    def _durable(self) -> dict[str, int]:
+        return {log: self.durable_seq(log) for log in self._logs}
+
+    def integrity(self, log: str) -> Literal["ok", "failed"]:
+        return "failed" if log in self.damage else "ok"
+
+    def log(self, name: str) -> Log:
+        return self._logs[name]
+
+    def watchable(self, engine: str | None) -> list[str]:
+        """The sound logs, or the one of this engine."""
+        return [log for log in self._logs if engine is None or self.world.engines[engine].log == log]
+
+    async def wait_beyond(self, position: dict[str, int]) -> None:
+        """Until a log has a durable record that the position has not."""
+        assert self.dispatch.writer is not None
+        while not any(self.durable_seq(log) >= seq for log, seq in position.items()):
+            await self.dispatch.writer.wait_advanced()
+
+    def engine_statuses(self, actor: Actor) -> dict[str, Any]:
+        ctx = self.dispatch.context(actor)
+        found: dict[str, Any] = {}
+        for engine in self.world.engines.values():
+            row = self.world.rows.get(_SUMMARIES.get(engine.name, f"{engine.name}.status"))
+            if engine.log is not None and row is not None:
+                found[engine.name] = self.world.read(row, Nothing(), ctx)
+        return found
+
+    def checks(self) -> list[Check]:
+        checks = [
+            Check(log, "failed", f"does not verify at record {damage.seq}: {damage.why}. See: irerctl audit hashchain")
+            for log, damage in self.damage.items()
+        ]
+        writer = self.dispatch.writer
+        for log in self._logs:
+            if writer is not None and writer.full(log):
+                checks.append(Check(log, "failed", "the disk is full, so nothing can be written. Free some space"))
+            elif log in self.dispatch.read_only and log not in self.damage:
+                checks.append(Check(log, "degraded", f"takes no writes: {self.dispatch.read_only[log]}"))
+            else:
+                checks.append(Check(log, "ok", self.torn.get(log, "")))
+        late = self.lag.worst_ms()
+        checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
+        return checks
+
+    def _internal_error(self, place: str, error: BaseException) -> str:
+        instance = self.host.new_id()
+        error = innermost(error)
+        journal().error("a bug in irer", place=place, type=type(error).__name__, at=where(error), instance=instance)
+        return instance
+
+
+_SUMMARIES = {"gate": "gate.breaches"}
+"""Engines whose one-object summary is not called `status`."""

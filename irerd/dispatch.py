@@ -1,0 +1,359 @@
+"""From a call to its answer: find the method, judge the caller, check the parameters, decide, apply, hand over to the writer.
+
+The permission check stands here and nowhere else. `read` and `write` run inline and never await; the log writer lets the
+replies out. What runs longer is a `task`, served by `irerd/ports.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.access import Peer, Rules, Verdict, judge
+from core.canonical import CanonicalError, encode, event_payload
+from core.catalogue import Catalogue
+from core.engine import IRER, Actor, Command, Context, Engine, Event, Refused, Row, Stamp
+from core.keys import Keys, Remembered
+from core.settings import Settings
+from core.wire.errors import problem
+from core.world import World
+from irerd.host import Host
+from irerd.writer import Receipt, Writer
+from state.ledger import Ledger
+from state.recover import records_between
+from state.seal import Pending
+
+REBUILDS_MAX = 3
+"""Rebuilds of one engine within an hour; then it serves reads only."""
+HOUR_US = 3_600_000_000
+RECORD_BYTES_MAX = 59_000
+"""Payload bytes of one record; the envelope has the rest of the 60,000."""
+
+
+class Answer(NamedTuple):
+    """What a caller gets: a result with its receipt, or an error."""
+
+    result: Any = None
+    receipt: Receipt | None = None
+    error: Refused | None = None
+    replayed: bool = False
+
+
+Reply = Callable[[Answer], None]
+
+
+class _InFlight(NamedTuple):
+    """A keyed command that is decided and not yet durable, and who else asked for the same."""
+
+    digest: str
+    log: str
+    first_seq: int
+    others: list[Reply]
+
+
+def bad_params(error: msgspec.ValidationError, row: Row) -> Refused:
+    """Which parameter is wrong and how, with the page that says what would be right."""
+    path, text = problem(error)
+    if text.startswith("Object contains unknown field "):
+        name = text.removeprefix("Object contains unknown field ")
+        path = f"{path}.{name}" if path else name
+        text = f"no such parameter; {row.name} takes {', '.join(row.params.__struct_fields__) or 'none'}"
+    where = f"{path}: " if path else ""
+    return Refused("invalid-argument", f"{row.name}: {where}{text}. See: irerctl api show {row.name}", fields=[(path, text)])
+
+
+class Dispatch:
+    def __init__(
+        self,
+        host: Host,
+        world: World,
+        catalogue: Catalogue,
+        keys: Keys,
+        settings: Settings,
+        rules: Rules,
+    ) -> None:
+        self.host = host
+        self.world = world
+        self.catalogue = catalogue
+        self.keys = keys
+        self.ledger: Ledger | None = None
+        self.settings = settings
+        self.rules = rules
+        self.writer: Writer | None = None
+        self.ports: Mapping[str, Callable[..., Any]] = {}
+        self.read_only: dict[str, str] = {}
+        """Logs that take no writes, with the reason."""
+        self.next_seq: dict[str, int] = {}
+        self.user_names: dict[int, str | None] = {}
+        """Names of callers without a role, looked up when they connected: a directory service may be slow."""
+        self.calls: dict[tuple[str, str], int] = {}
+        """Answers given, by method and code."""
+        self.on_internal_error: Callable[[str, BaseException], str] = lambda where, error: ""
+        """Writes the fault to the journal and answers the id it can be found by."""
+        self._in_flight: dict[tuple[str, str], _InFlight] = {}
+        self._rebuilds: dict[str, list[int]] = {}
+        self._peeked: dict[str, int] = {}
+
+    # --- contexts ---------------------------------------------------------------------------------------------------
+
+    def context(self, actor: Actor) -> Context:
+        return Context(
+            now_us=self.host.now_us(),
+            mono_us=self.host.mono_us(),
+            boot_id=self.host.boot_id,
+            actor=actor,
+            settings=self.settings,
+            new_id=self.host.new_id,
+            random=self.host.random,
+            peek=self._peek,
+        )
+
+    def context_of_irer(self) -> Context:
+        return self.context(IRER)
+
+    def _peek(self, engine: str) -> Any:
+        log = self.world.engines[engine].log
+        if log is not None:
+            self._peeked[log] = self.next_seq[log] - 1
+        return self.world.states[engine]
+
+    # --- judging ----------------------------------------------------------------------------------------------------
+
+    def may(self, peer: Peer, row: Row) -> Verdict:
+        """Any error while judging is a refusal."""
+        try:
+            return judge(self.rules, peer, row)
+        except Exception as error:
+            self.on_internal_error("judge", error)
+            return Verdict(False, "error")
+
+    def refusal(self, peer: Peer, row: Row, verdict: Verdict) -> Refused:
+        name = self.user_names.get(peer.uid)
+        who = f"uid {peer.uid} ({name})" if name else f"uid {peer.uid}"
+        has = "has no role here" if not peer.roles else f"is {peer.role} here"
+        if verdict.reason == "denied":
+            return Refused("permission-denied", f"{who} is denied {row.name} by access.deny", reason="denied")
+        role = {"read": "viewer", "write": "operator"}.get(row.needs.rpartition(":")[2], "admin")
+        return Refused(
+            "permission-denied",
+            f"{who} {has}. {row.name} needs {row.needs}. "
+            f'An admin adds access.{role} = ["uid:{peer.uid}"] to /etc/irer/irerd.toml and runs: irerctl reload',
+            reason=verdict.reason,
+        )
+
+    # --- one call ---------------------------------------------------------------------------------------------------
+
+    def params(self, row: Row, given: Mapping[str, Any]) -> Command:
+        try:
+            return msgspec.convert(given, row.params, strict=True)
+        except msgspec.ValidationError as error:
+            raise bad_params(error, row) from None
+
+    def read(self, row: Row, params: Command, actor: Actor, reply: Reply) -> None:
+        """Answer from the state; the answer goes out once all it saw is on disk."""
+        engine = self.world.engine_of[row.name]
+        logs: tuple[str, ...]
+        if engine.log is None:
+            answer = Answer(self.ports[row.name](params, actor))
+            logs = tuple(self.world.logs) if row.name == "system.status" else ()
+        else:
+            answer = Answer(self.world.read(row, params, self.context(actor)))
+            logs = (engine.log,)
+        assert self.writer is not None or not logs
+        behind = [log for log in logs if self.writer and self.writer.behind(log, self.next_seq.get(log, 0) - 1)]
+        if not behind:
+            reply(answer)
+            return
+        assert self.writer is not None
+        left = len(behind)
+
+        def durable() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                reply(answer)
+
+        for log in behind:
+            self.writer.when_durable(log, self.next_seq[log] - 1, durable)
+
+    def write(self, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None = None) -> None:
+        """Decide, apply and queue for the writer; `reply` comes once it is durable."""
+        engine = self.world.engine_of[row.name]
+        log = engine.log
+        assert log is not None and self.writer is not None
+        digest = ""
+        if idem is not None:
+            assert self.ledger is not None
+            digest = self.ledger.digest(row.name, encode(msgspec.to_builtins(params)))
+            if self._repeat(row, actor, idem, digest, reply):
+                return
+        self._writable(log)
+        self._peeked = {}
+        ctx = self.context(actor)
+        events = self.world.decide(row, params, ctx).events
+        if not events:
+            reply(Answer({}))
+            return
+        needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.durable_seq(name) < seq}
+        first_seq = self.next_seq[log]
+        records = self._records(events, ctx, (digest, idem) if idem is not None else None)
+        self._apply(engine, log, events, ctx, first_seq)
+        self.next_seq[log] = first_seq + len(events)
+        last_seq = first_seq + len(events) - 1
+        if idem is not None:
+            self._in_flight[actor.name, idem] = _InFlight(digest, log, first_seq, [])
+
+        def release(receipt: Receipt | None) -> None:
+            others: list[Reply] = []
+            if idem is not None:
+                others = self._in_flight.pop((actor.name, idem)).others
+                if receipt is not None:
+                    entry = Remembered(digest, log, first_seq, last_seq, ctx.now_us)
+                    self.keys.remember(actor.name, idem, entry)
+            answer = self._outcome(row, events, receipt)
+            reply(answer)
+            for other in others:
+                other(answer._replace(replayed=True))
+
+        self.writer.submit(log, records, needs, release)
+
+    def dry(self, row: Row, params: Command, actor: Actor) -> Any:
+        """The events a write would lead to. Nothing changes."""
+        events = self.world.decide(row, params, self.context(actor)).events
+        return {"events": [{"type": event.event_type, "data": msgspec.to_builtins(event)} for event in events]}
+
+    def give(self, command: Command, reply: Reply | None = None) -> None:
+        """A command of irer's own: what a timer, a job or a refusal leads to."""
+        row = self.world.internal[type(command)]
+        self.give_to(row, command, reply)
+
+    def give_to(self, row: Row, command: Command, reply: Reply | None = None) -> None:
+        try:
+            self.write(row, command, IRER, reply or _ignore)
+        except Refused as refused:
+            if reply is not None:
+                reply(Answer(error=refused))
+
+    # --- idempotency ------------------------------------------------------------------------------------------------
+
+    def _repeat(self, row: Row, actor: Actor, idem: str, digest: str, reply: Reply) -> bool:
+        """Whether this key was used before; then the answer is on its way."""
+        pending = self._in_flight.get((actor.name, idem))
+        if pending is not None:
+            self._same(pending.digest, digest, idem)
+            pending.others.append(reply)
+            return True
+        known = self.keys.find(actor.name, idem, self.host.now_us())
+        if known is None:
+            return False
+        self._same(known.digest, digest, idem)
+        if row.shown_once:
+            raise Refused(
+                "already-exists",
+                f"{row.name} was done with this key, and its answer holds a secret that is shown once. Revoke it and ask anew",
+                reason="shown-once",
+            )
+        reply(self.recall(row, known))
+        return True
+
+    def _same(self, known: str, digest: str, idem: str) -> None:
+        if known != digest:
+            raise Refused(
+                "failed-precondition",
+                f"the idempotency key {idem} was used for another request. Use a new key for a new request",
+                reason="key-reused",
+            )
+
+    def recall(self, row: Row, known: Remembered) -> Answer:
+        """The answer to a command that is in the log."""
+        assert self.writer is not None
+        records = list(records_between(self.writer.log(known.log), known.first_seq, known.last_seq))
+        events = [self.world.event(record.event_type, record.payload) for record in records]
+        receipt = Receipt(known.log, known.last_seq, records[-1].event_hash)
+        return self._outcome(row, events, receipt)._replace(replayed=True)
+
+    def receipt_of(self, known: Remembered) -> Receipt:
+        assert self.writer is not None
+        [record] = records_between(self.writer.log(known.log), known.last_seq, known.last_seq)
+        return Receipt(known.log, known.last_seq, record.event_hash)
+
+    def operation(self, caller: str, idem: str) -> tuple[str, Remembered | None]:
+        """pending, done or absent."""
+        if (caller, idem) in self._in_flight:
+            return "pending", None
+        known = self.keys.find(caller, idem, self.host.now_us())
+        return ("done", known) if known is not None else ("absent", None)
+
+    # --- the parts of a write ---------------------------------------------------------------------------------------
+
+    def _writable(self, log: str) -> None:
+        assert self.writer is not None
+        if log in self.read_only:
+            raise Refused("data-loss", f"{log} takes no writes: {self.read_only[log]}. See: irerctl doctor", reason="read-only")
+        if self.writer.failed:
+            raise Refused("unavailable", "a sync failed; irerd is stopping and will be started again", retry_ms=1000)
+        if self.writer.full(log):
+            raise Refused("resource-exhausted", "the disk is full. Free some space; reads still work", reason="disk-full")
+        if self.writer.waiting(log) >= self.settings.limits.waiting:
+            raise Refused(
+                "resource-exhausted",
+                f"{self.settings.limits.waiting} commands wait for {log} already. Try again shortly",
+                reason="log-queue",
+                retry_ms=100,
+            )
+
+    def _records(self, events: tuple[Event, ...], ctx: Context, idem: tuple[str, str] | None) -> list[Pending]:
+        records = []
+        for event in events:
+            try:
+                payload = event_payload(event)
+            except CanonicalError as error:
+                raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
+            if len(payload) > RECORD_BYTES_MAX:
+                raise Refused("invalid-argument", f"{len(payload)} bytes do not fit a record of {RECORD_BYTES_MAX}")
+            records.append(Pending(event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem))
+            idem = None
+        return records
+
+    def _apply(self, engine: Engine, log: str, events: tuple[Event, ...], ctx: Context, first_seq: int) -> None:
+        try:
+            for place, event in enumerate(events):
+                self.world.apply(event, Stamp(log, first_seq + place, ctx.now_us, ctx.mono_us, ctx.boot_id, ctx.actor.name))
+        except Exception as error:
+            self.on_internal_error(f"apply {engine.name}", error)
+            self._rebuild(log)
+            raise Refused("internal", "a bug in irer; nothing was written", reason="apply") from error
+
+    def _rebuild(self, log: str) -> None:
+        """Start the engines of this log anew from the file and what still waits to be written."""
+        assert self.writer is not None
+        now = self.host.mono_us()
+        recent = [at for at in self._rebuilds.get(log, []) if at > now - HOUR_US] + [now]
+        self._rebuilds[log] = recent
+        if len(recent) >= REBUILDS_MAX:
+            self.read_only[log] = f"{len(recent)} faults within an hour"
+        durable = self.writer.durable_seq(log)
+        stored = (
+            (record.event_type, record.payload, record.stamp(log)) for record in records_between(self.writer.log(log), 0, durable)
+        )
+        decided = (
+            (pending.event_type, pending.payload, Stamp(log, seq, pending.time_us, pending.mono_us, pending.boot_id, pending.actor))
+            for seq, pending in enumerate(self.writer.unwritten(log), durable + 1)
+        )
+        self.world.rebuild(log, chain(stored, decided))
+
+    def _outcome(self, row: Row, events: tuple[Event, ...] | list[Event], receipt: Receipt | None) -> Answer:
+        if receipt is None:
+            return Answer(
+                error=Refused(
+                    "durability-unknown",
+                    "a sync failed, so whether this was stored is not known. irerd is stopping; ask system.op_status afterwards",
+                    effect="unknown",
+                )
+            )
+        return Answer(row.reply(events) if row.reply is not None else events[0], receipt)
+
+
+def _ignore(answer: Answer) -> None:
+    pass

@@ -1,0 +1,155 @@
+"""Doing what the engines want: timers and jobs, compared with what runs already. Nothing here is logged.
+
+`wanted` is asked again after every group, so a restart asks for the same work, and work that is no longer wanted stops. A
+job starts only once the event that caused it is on disk.
+"""
+
+from collections.abc import Iterable
+
+import trio
+
+from core.engine import Effect, Engine, Job, JobEnded, Timer
+from irerd.dispatch import Answer, Dispatch
+from irerd.effects.children import Children
+from irerd.host import Host
+
+FIRED_AT_ONCE_MAX = 64
+"""Timers served before the loop looks after its callers again."""
+STUCK_RETRY_US = 1_000_000
+"""When a due timer changed nothing, it is asked again this much later, or as soon as its log grows."""
+SLEEP_S_MAX = 60.0
+"""Trio's clock stops while the machine sleeps, timers do not: look again at least this often."""
+REPORT_RETRY_S = 0.2
+
+
+class Effects:
+    def __init__(self, host: Host, dispatch: Dispatch, children: Children) -> None:
+        self._host = host
+        self._dispatch = dispatch
+        self._children = children
+        self._engines = [engine for engine in dispatch.world.engines.values() if engine.wanted is not None and engine.log]
+        self._timers: dict[str, dict[str, Timer]] = {}
+        self._jobs: dict[str, dict[str, Job]] = {}
+        self._fired: dict[tuple[str, str], tuple[int, int, int]] = {}
+        """(engine, timer) -> the due time it was fired for, how long the log was then, and when that was."""
+        self._running: dict[str, trio.CancelScope] = {}
+        self._changed = trio.Event()
+        self.timers_fired = 0
+
+    @property
+    def jobs_running(self) -> int:
+        return len(self._running)
+
+    def refresh(self, logs: Iterable[str]) -> None:
+        """Ask the engines of these logs again what they want."""
+        logs = set(logs)
+        for engine in self._engines:
+            if engine.log in logs:
+                self._ask(engine)
+        self._changed.set()
+
+    def _ask(self, engine: Engine) -> None:
+        assert engine.wanted is not None
+        if engine.log in self._dispatch.read_only:
+            self._timers[engine.name], self._jobs[engine.name] = {}, {}
+            return
+        wanted: Iterable[Effect] = engine.wanted(self._dispatch.world.states[engine.name], self._dispatch.context_of_irer())
+        timers: dict[str, Timer] = {}
+        jobs: dict[str, Job] = {}
+        for effect in wanted:
+            if isinstance(effect, Timer):
+                timers[effect.id] = effect
+            else:
+                jobs[effect.id] = effect
+        self._timers[engine.name] = timers
+        self._jobs[engine.name] = jobs
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._changed = trio.Event()
+                self._fit_jobs(nursery)
+                wait_s = self._fire_due()
+                if wait_s == 0:
+                    await trio.lowlevel.checkpoint()
+                    continue
+                with trio.move_on_after(min(wait_s, SLEEP_S_MAX)):
+                    await self._changed.wait()
+
+    # --- timers -----------------------------------------------------------------------------------------------------
+
+    def _fire_due(self) -> float:
+        """Serve the timers that are due; answer how many seconds until the next."""
+        fired = 0
+        earliest: int | None = None
+        for engine in self._engines:
+            for timer in list(self._timers.get(engine.name, {}).values()):
+                due_us = self._due(engine, timer)
+                if due_us > self._host.mono_us():
+                    earliest = due_us if earliest is None else min(earliest, due_us)
+                    continue
+                if fired == FIRED_AT_ONCE_MAX:
+                    return 0
+                fired += 1
+                self._fire(engine, timer)
+        if fired:
+            return 0
+        return SLEEP_S_MAX if earliest is None else max((earliest - self._host.mono_us()) / 1e6, 0.0005)
+
+    def _due(self, engine: Engine, timer: Timer) -> int:
+        """When to serve it: later than it says if it was served for that very time and nothing came of it."""
+        assert engine.log is not None
+        served = self._fired.get((engine.name, timer.id))
+        if served is None or served[0] != timer.due_us or served[1] != self._dispatch.next_seq.get(engine.log, 0):
+            return timer.due_us
+        return max(timer.due_us, served[2] + STUCK_RETRY_US)
+
+    def _fire(self, engine: Engine, timer: Timer) -> None:
+        assert engine.log is not None
+        self.timers_fired += 1
+        before = self._dispatch.next_seq.get(engine.log, 0)
+        self._dispatch.give(timer.command)
+        after = self._dispatch.next_seq.get(engine.log, 0)
+        if after != before:
+            self._fired.pop((engine.name, timer.id), None)
+            self._ask(engine)
+        else:
+            self._fired[engine.name, timer.id] = (timer.due_us, after, self._host.mono_us())
+
+    # --- jobs -------------------------------------------------------------------------------------------------------
+
+    def _fit_jobs(self, nursery: trio.Nursery) -> None:
+        """Start what is wanted and does not run, stop what runs and is no longer wanted."""
+        wanted = {job.id: (engine, job) for engine in self._engines for job in self._jobs.get(engine.name, {}).values()}
+        for id, scope in self._running.items():
+            if id not in wanted:
+                scope.cancel()
+        for id, (engine, job) in wanted.items():
+            if id not in self._running and self._durable(id):
+                self._running[id] = trio.CancelScope()
+                nursery.start_soon(self._run_job, engine, job)
+
+    def _durable(self, effect: str) -> bool:
+        """An effect's id names its cause, `log:seq:place`."""
+        log, seq, _ = effect.rsplit(":", 2)
+        return self._dispatch.writer is not None and self._dispatch.writer.durable_seq(log) >= int(seq)
+
+    async def _run_job(self, engine: Engine, job: Job) -> None:
+        try:
+            with self._running[job.id]:
+                ended = await self._children.run(job)
+                await self._report(engine, ended)
+        finally:
+            del self._running[job.id]
+            self._changed.set()
+
+    async def _report(self, engine: Engine, ended: JobEnded) -> None:
+        """Give the outcome to the engine until it takes it: a full queue only delays it."""
+        row = self._dispatch.world.rows[f"{engine.name}.job_ended"]
+        while True:
+            outcome: list[Answer] = []
+            self._dispatch.give_to(row, ended, outcome.append)
+            if not outcome or outcome[0].error is None or outcome[0].error.code != "resource-exhausted":
+                self._ask(engine)
+                return
+            await trio.sleep(REPORT_RETRY_S)

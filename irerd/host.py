@@ -1,0 +1,167 @@
+"""Where the outside gets in: clock, randomness, files, threads, sockets and child processes, one place each.
+
+The daemon sees only `Host`; `RealHost` is this machine, the simulation brings its own with a virtual clock, a simulated
+disk and memory streams. Nothing else in irerd reads a clock, draws randomness or starts a process.
+"""
+
+import os
+import random
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import NamedTuple, Protocol, TypeVar
+
+import trio
+
+from state.fs import Files, RealFiles
+
+T = TypeVar("T")
+
+OUTPUT_BYTES_MAX = 1_048_576
+"""What a child may print before it is stopped."""
+
+
+Output = Callable[[bytes], Awaitable[None]]
+
+
+class ChildEnd(NamedTuple):
+    """How a child process came out. `code` is its exit status, negative for the signal that ended it."""
+
+    code: int
+    output: bytes
+    overflowed: bool
+
+
+class Transport(Protocol):
+    """A connected byte stream that never blocks the loop."""
+
+    async def receive(self) -> bytes:
+        """Some bytes, or none at the end of the stream."""
+        ...
+
+    def send_nowait(self, data: bytes) -> int:
+        """How many of the bytes the other side has room for; raises BrokenPipeError when it is gone."""
+        ...
+
+    async def wait_writable(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Host(Protocol):
+    files: Files
+    boot_id: str
+    random: random.Random
+
+    def now_us(self) -> int:
+        """Wall time. It may jump."""
+        ...
+
+    def mono_us(self) -> int:
+        """Time since this boot, suspend included. It never steps back."""
+        ...
+
+    def new_id(self) -> str: ...
+
+    async def offload(self, function: Callable[..., T], *args: object) -> T:
+        """Run a blocking call away from the loop. It is never abandoned: cancellation waits for it."""
+        ...
+
+    async def run_child(self, module: str, request: bytes, on_output: Output | None = None) -> ChildEnd:
+        """Run `python -m MODULE` with the request on its standard input. Cancelling this kills it and all it started."""
+        ...
+
+    def resident_bytes(self) -> int: ...
+
+    def user_name(self, uid: int) -> str | None: ...
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:8]
+
+
+class RealHost:
+    def __init__(self, state_dir: Path, child_environment: Mapping[str, str]) -> None:
+        self.files: Files = RealFiles(state_dir)
+        self.boot_id = boot_id()
+        self.random = random.Random(secrets.randbits(128))
+        self._environment = dict(child_environment)
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1_000
+
+    def mono_us(self) -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
+
+    def new_id(self) -> str:
+        return str(uuid.uuid4())
+
+    async def offload(self, function: Callable[..., T], *args: object) -> T:
+        with trio.CancelScope(shield=True):
+            result = await trio.to_thread.run_sync(function, *args)
+        return result
+
+    async def run_child(self, module: str, request: bytes, on_output: Output | None = None) -> ChildEnd:
+        # The pipe to its standard input stays open while the child may live: a child reads its end as "irerd is gone" and
+        # exits, so kill -9 of the daemon leaves no orphan. (PR_SET_PDEATHSIG would fire when trio's spawning thread retires.)
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", module],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env=self._environment,
+            start_new_session=True,
+            cwd="/",
+        )
+        assert process.stdin is not None and process.stdout is not None
+        output = bytearray()
+        overflowed = False
+        try:
+            try:
+                await process.stdin.send_all(len(request).to_bytes(4, "big") + request)
+            except trio.BrokenResourceError:
+                pass  # it ended before reading; its exit status tells why
+            async for received in process.stdout:
+                chunk = bytes(received)
+                if on_output is not None:
+                    await on_output(chunk)  # while this waits, the pipe fills and the child waits too
+                    continue
+                output += chunk
+                if len(output) > OUTPUT_BYTES_MAX:
+                    overflowed = True
+                    break
+            if overflowed:
+                _kill_group(process.pid)
+            return ChildEnd(await process.wait(), bytes(output), overflowed)
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.poll() is None:
+                    _kill_group(process.pid)
+                await process.stdin.aclose()
+                await process.stdout.aclose()
+                await process.wait()
+
+    def resident_bytes(self) -> int:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def user_name(self, uid: int) -> str | None:
+        import pwd
+
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return None
+
+
+def _kill_group(pid: int) -> None:
+    import signal
+
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

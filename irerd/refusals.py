@@ -1,0 +1,72 @@
+"""Every refusal of access is in `gate_log` before its reply; under a flood they are counted into one record a second.
+
+Throttle and audit are one rule: after ten refusals of one caller within a second the rest wait for the end of that second and
+for the one record that counts them, so nobody fills the disk by asking. A refusal that cannot be stored is still a refusal.
+"""
+
+from collections.abc import Callable
+
+import trio
+
+from core.engine import Refused
+from core.gates import Refuse, RefuseMany
+from irerd.dispatch import Answer, Dispatch, Reply
+
+SINGLE_MAX = 10
+WINDOW_S = 1.0
+
+
+class _Window:
+    """The refusals of one caller within one second."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+        self.last = ""
+        self.waiting: list[Callable[[], None]] = []
+
+
+class Refusals:
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._windows: dict[str, _Window] = {}
+        self.total = 0
+
+    def refuse(self, caller: str, method: str, refused: Refused, reply: Reply) -> None:
+        """Record that this caller was refused, then tell them."""
+        self.total += 1
+        window = self._windows.setdefault(caller, _Window())
+        window.count += 1
+
+        def tell() -> None:
+            reply(Answer(error=refused))
+
+        if window.count <= SINGLE_MAX:
+            self._record(Refuse(caller, method, refused.code, refused.reason or "role"), tell)
+            return
+        window.first = window.first or method
+        window.last = method
+        window.waiting.append(tell)
+
+    def _record(self, command: Refuse | RefuseMany, tell: Callable[[], None]) -> None:
+        self._dispatch.give(command, lambda answer: tell())
+
+    async def run(self) -> None:
+        """Close the windows once a second."""
+        while True:
+            await trio.sleep(WINDOW_S)
+            self.close_windows()
+
+    def close_windows(self) -> None:
+        windows, self._windows = self._windows, {}
+        for caller, window in windows.items():
+            if window.waiting:
+                self._record(RefuseMany(caller, len(window.waiting), window.first, window.last), _all(window.waiting))
+
+
+def _all(calls: list[Callable[[], None]]) -> Callable[[], None]:
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return run

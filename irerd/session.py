@@ -1,0 +1,377 @@
+"""One connection: bytes in, calls to dispatch, replies out. A slow or hostile peer hurts itself and nobody else.
+
+Replies to one receive leave in one send. Reading never stops because calls are in flight, only when the peer does not
+read its replies. The end of the stream cancels every call of the connection; what was decided is stored all the same.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import trio
+
+from core.access import Peer
+from core.engine import Actor, Command, Refused, Row
+from core.wire import calls
+from core.wire.calls import BadCall, Bye, Call, Cancel, Hello, ServerConnection, Violation, Why
+from core.wire.errors import body as error_body
+from core.wire.frames import FRAME_MAX
+from irerd.dispatch import Answer, Dispatch
+from irerd.host import Transport
+from irerd.refusals import Refusals
+
+HELLO_S = 5.0
+READER_FRAME_MAX = calls.FRAME_MAX_READER
+WRITER_FRAME_MAX = FRAME_MAX
+STREAM_PAUSE_BYTES = 65_536
+READ_PAUSE_BYTES = 262_144
+SLOW_S = 30.0
+LAST_WORDS_S = 1.0
+ACCESS_CODES = frozenset({"unauthenticated", "permission-denied"})
+ALWAYS_ANSWERED = frozenset({"system.ping", "system.info", "system.health"})
+"""Methods that answer while the daemon recovers."""
+
+
+class Outbox:
+    """What waits to be sent to one peer."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        self._filled = trio.Event()
+        self._drained = trio.Event()
+        self.size = 0
+        self.sent = 0
+
+    def put(self, data: bytes) -> None:
+        self._parts.append(data)
+        self.size += len(data)
+
+    def flush_nowait(self) -> None:
+        """Send what fits at once."""
+        if not self.size:
+            return
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        taken = self._transport.send_nowait(data)
+        self.sent += taken
+        self.size = len(data) - taken
+        self._parts = [data[taken:]] if self.size else []
+        if taken:
+            self._drained.set()
+
+    def flush_soon(self) -> None:
+        """Let the sender send it: what is released together leaves together."""
+        self._filled.set()
+
+    async def wait_below(self, size: int) -> None:
+        while self.size >= size:
+            self._drained = trio.Event()
+            self._filled.set()
+            await self._drained.wait()
+
+    async def run(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled = trio.Event()
+            self.flush_nowait()
+            while self.size:
+                await self._transport.wait_writable()
+                self.flush_nowait()
+
+
+class Stream:
+    """The answering side of one streaming call."""
+
+    def __init__(self, id: int, outbox: Outbox) -> None:
+        self._id = id
+        self._outbox = outbox
+        self._count = 0
+
+    async def wait_room(self) -> None:
+        """Until the connection has room: a slow reader costs no memory and delays only itself."""
+        await self._outbox.wait_below(STREAM_PAUSE_BYTES)
+
+    def item(self, result: Any, cursor: str | None = None) -> None:
+        self._outbox.put(calls.item(self._id, self._count, msgspec.to_builtins(result), cur=cursor))
+        self._count += 1
+        self._outbox.flush_soon()
+
+    def mark(self, cursor: str) -> None:
+        self._outbox.put(calls.mark(self._id, cursor))
+        self._outbox.flush_soon()
+
+
+TaskPort = Callable[[Command, Actor, Stream], Awaitable[Any]]
+
+
+@dataclass
+class Service:
+    """What a session needs of the daemon around it."""
+
+    dispatch: Dispatch
+    refusals: Refusals
+    tasks: Mapping[str, TaskPort]
+    welcome: Callable[[Peer], dict[str, Any]]
+    cursor: Callable[[], str]
+    state: Callable[[], str]
+    """recovering, ready or draining."""
+    progress: Callable[[], str]
+    """What to say to a caller who comes too early or too late."""
+
+
+class Session:
+    def __init__(self, transport: Transport, peer: Peer, service: Service) -> None:
+        self.peer = peer
+        self.actor = Actor(f"uid:{peer.uid}", peer.role, peer.uid)
+        self.outbox = Outbox(transport)
+        self._transport = transport
+        self._service = service
+        self._connection = ServerConnection()
+        self._in_flight: dict[int, trio.CancelScope | None] = {}
+        self._streams = 0
+        self._greeted = False
+        self._leaving = False
+        self._client_left = False
+        self._over = False
+        self._reading = trio.CancelScope()
+        self._batching = False
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.outbox.run)
+                nursery.start_soon(self._let_go_of_the_slow)
+                with self._reading:
+                    await self._receive(nursery)
+                self._over = True
+                with trio.move_on_after(LAST_WORDS_S):
+                    await self.outbox.wait_below(1)
+                nursery.cancel_scope.cancel()
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the peer is gone
+        finally:
+            self._over = True
+            self._transport.close()
+
+    async def _receive(self, nursery: trio.Nursery) -> None:
+        while not self._over:
+            await self.outbox.wait_below(READ_PAUSE_BYTES)
+            data = await self._next_bytes()
+            if not data:
+                return
+            self._batching = True
+            for message in self._connection.receive(data):
+                self._handle(message, nursery)
+            self._batching = False
+            self._leave_when_idle()
+            self.outbox.flush_nowait()
+
+    async def _next_bytes(self) -> bytes:
+        if self._greeted:
+            return await self._transport.receive()
+        with trio.move_on_after(HELLO_S) as patience:
+            return await self._transport.receive()
+        if patience.cancelled_caught:
+            late = Refused("deadline-exceeded", f"no hello within {HELLO_S:g} s of connecting")
+            self.outbox.put(calls.bye("protocol", e=error_body(late)))
+        return b""
+
+    async def _let_go_of_the_slow(self) -> None:
+        """A peer that takes nothing for half a minute while something waits for it is let go."""
+        while True:
+            before = self.outbox.sent
+            waiting = self.outbox.size
+            await trio.sleep(SLOW_S)
+            if waiting and self.outbox.size and self.outbox.sent == before:
+                raise ConnectionAbortedError
+
+    def say_bye(self, why: Why, after_ms: int | None = None) -> None:
+        """Tell the peer that this end will close; its calls in flight still finish."""
+        if self._over or self._leaving:
+            return
+        self._leaving = True
+        self.outbox.put(calls.bye(why, after_ms=after_ms))
+        self.outbox.flush_soon()
+
+    def rejudge(self, peer: Peer) -> None:
+        """The rules changed: from the next call on, the new ones decide."""
+        self.peer = peer
+        self.actor = Actor(f"uid:{peer.uid}", peer.role, peer.uid)
+        self._connection.frame_max = WRITER_FRAME_MAX if peer.may_write else READER_FRAME_MAX
+
+    def end_streams(self) -> None:
+        """Streams have no end of their own: a daemon that stops ends them, and they go on by cursor at the next one."""
+        for scope in self._in_flight.values():
+            if scope is not None:
+                scope.cancel()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._in_flight) or bool(self.outbox.size)
+
+    def _leave_when_idle(self) -> None:
+        """A client that said `bye` is answered with one, once its last call has ended."""
+        if self._client_left and not self._in_flight and not self._over:
+            self._over = True
+            self.outbox.put(calls.bye("done"))
+            self._reading.cancel()
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def _send(self, frame: bytes) -> None:
+        if self._over:
+            return
+        self.outbox.put(frame)
+        if not self._batching:
+            self.outbox.flush_soon()
+
+    def _end(self, id: int, frame: bytes) -> None:
+        """The one terminal frame of a call."""
+        self._in_flight.pop(id, None)
+        self._send(frame)
+        if not self._batching:
+            self._leave_when_idle()
+
+    def _answer(self, id: int, row: Row, answer: Answer) -> None:
+        code = answer.error.code if answer.error else "ok"
+        counts = self._service.dispatch.calls
+        counts[row.name, code] = counts.get((row.name, code), 0) + 1
+        if answer.error is not None:
+            self._end(id, calls.err(id, error_body(answer.error)))
+            return
+        receipt = answer.receipt._asdict() if answer.receipt is not None else None
+        cursor = self._service.cursor() if self._service.dispatch.world.engine_of[row.name].log is not None else None
+        self._end(id, calls.done(id, msgspec.to_builtins(answer.result), rc=receipt, cur=cursor, replayed=answer.replayed))
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def _handle(self, message: Any, nursery: trio.Nursery) -> None:
+        if isinstance(message, Call):
+            self._call(message, nursery)
+        elif isinstance(message, BadCall):
+            self._send(calls.err(message.id, message.error))
+        elif isinstance(message, Cancel):
+            scope = self._in_flight.get(message.id)
+            if scope is not None:
+                scope.cancel()
+        elif isinstance(message, Hello):
+            self._greeted = True
+            self._connection.frame_max = WRITER_FRAME_MAX if self.peer.may_write else READER_FRAME_MAX
+            self._send(calls.welcome(**self._service.welcome(self.peer)))
+        elif isinstance(message, Bye):
+            self._leaving = True
+            self._client_left = True
+        elif isinstance(message, Violation):
+            self.outbox.put(message.reply)
+            self._over = True
+
+    def _call(self, call: Call, nursery: trio.Nursery) -> None:
+        dispatch = self._service.dispatch
+        row = dispatch.world.rows.get(call.m)
+        try:
+            if row is None or row.kind == "internal":
+                row = dispatch.catalogue.find(call.m)
+            self._acceptable(call, row)
+            verdict = dispatch.may(self.peer, row)
+            if call.as_ is not None:
+                refused = Refused("unauthenticated", "no valid engine proof on this connection", reason="engine-proof")
+            elif not verdict.allowed:
+                refused = dispatch.refusal(self.peer, row, verdict)
+            else:
+                self._serve(call, row, nursery)
+                return
+        except Refused as error:
+            refused = error
+        if row is None:
+            self._send(calls.err(call.id, error_body(refused)))
+        else:
+            self._fail(call, row, refused)
+
+    def _acceptable(self, call: Call, row: Row) -> None:
+        """Limits and the daemon's own state, before anything else is looked at."""
+        state = self._service.state()
+        if state == "recovering" and row.name not in ALWAYS_ANSWERED:
+            raise Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
+        if self._leaving or state == "draining":
+            raise Refused("unavailable", "irerd is stopping; it takes nothing new", reason="draining", retry_ms=500)
+        limits = self._service.dispatch.settings.limits
+        if len(self._in_flight) - self._streams >= limits.calls and row.kind != "read":
+            text = f"{limits.calls} calls are in flight on this connection"
+            raise Refused("resource-exhausted", text, reason="calls", retry_ms=50)
+        if row.streams and self._streams >= limits.streams:
+            raise Refused("resource-exhausted", f"{limits.streams} streams are open on this connection", reason="streams")
+        if call.dry and row.kind != "write":
+            text = f"{row.name} writes nothing, so there is nothing to try dry"
+            raise Refused("invalid-argument", text, fields=[("dry", "not a write")])
+
+    def _fail(self, call: Call, row: Row, refused: Refused) -> None:
+        """Answer with an error; a refusal of access is on record first."""
+        if refused.code not in ACCESS_CODES:
+            self._answer(call.id, row, Answer(error=refused))
+            return
+        if self._service.state() == "recovering":
+            error = Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
+            self._answer(call.id, row, Answer(error=error))
+            return
+        self._in_flight[call.id] = None
+        self._service.refusals.refuse(self.actor.name, row.name, refused, lambda answer: self._answer(call.id, row, answer))
+
+    def _serve(self, call: Call, row: Row, nursery: trio.Nursery) -> None:
+        dispatch = self._service.dispatch
+        params = dispatch.params(row, call.p)
+
+        def reply(answer: Answer) -> None:
+            self._answer(call.id, row, answer)
+
+        if row.kind == "task":
+            scope = trio.CancelScope()
+            self._in_flight[call.id] = scope
+            self._streams += row.streams
+            nursery.start_soon(self._run_task, call, row, params, scope)
+            return
+        self._in_flight[call.id] = None
+        try:
+            if row.kind == "read":
+                dispatch.read(row, params, self.actor, reply)
+            elif call.dry:
+                reply(Answer(dispatch.dry(row, params, self.actor)))
+            else:
+                dispatch.write(row, params, self.actor, reply, call.idem)
+        except Refused:
+            raise
+        except Exception as error:
+            raise self._bug(row, error) from None
+
+    def _bug(self, row: Row, error: Exception) -> Refused:
+        """What a caller hears of a fault of ours: the id it can be found by, and never its text."""
+        instance = self._service.dispatch.on_internal_error(row.name, error)
+        return Refused("internal", "a bug in irer; nothing was written. The journal has the details", data={"instance": instance})
+
+    async def _run_task(self, call: Call, row: Row, params: Command, scope: trio.CancelScope) -> None:
+        """Serve one call that may wait. Cancel and deadline end it at any point."""
+        stream = Stream(call.id, self.outbox)
+        deadline_ms = call.dl if call.dl is not None and row.deadline_ms is not None else row.deadline_ms
+        late = trio.CancelScope(deadline=trio.current_time() + deadline_ms / 1000 if deadline_ms is not None else float("inf"))
+        answer = Answer()
+        with scope, late:
+            try:
+                answer = Answer(await self._service.tasks[row.name](params, self.actor, stream))
+            except Refused as refused:
+                answer = Answer(error=refused)
+            except Exception as error:
+                answer = Answer(error=self._bug(row, error))
+        if late.cancelled_caught:
+            answer = Answer(error=Refused("deadline-exceeded", f"not done within {deadline_ms} ms"))
+        elif scope.cancelled_caught and self._service.state() == "draining":
+            text = "irerd is stopping; go on from the last cursor"
+            answer = Answer(error=Refused("unavailable", text, reason="draining", retry_ms=500))
+        elif scope.cancelled_caught:
+            answer = Answer(error=Refused("cancelled", "cancelled by the caller"))
+        self._streams -= row.streams
+        if answer.error is not None:
+            self._fail(call, row, answer.error)
+        else:
+            self._answer(call.id, row, answer)

@@ -1,0 +1,245 @@
+"""The one task that writes logs: takes everything waiting, seals it, appends, syncs, and only then lets replies out.
+
+A group is one round over all logs; the next group is written only after every sync of this one has returned. A caller may be
+cancelled, a group never. A failed sync ends the daemon: it is never retried.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import trio
+
+from irerd.host import Host
+from state.log import Full, Log, SyncFailed
+from state.seal import Pending
+
+BATCH_RECORDS_MAX = 256
+BATCH_BYTES_MAX = 1_048_576
+HEAD_IDLE_S = 0.2
+HEAD_AGE_US_MAX = 5_000_000
+FULL_RETRY_S = 1.0
+RESERVE_LOW_BYTES = 1_310_720
+"""Less room than this past the end, and more is reserved before the next group."""
+
+
+class Receipt(NamedTuple):
+    log: str
+    seq: int
+    event_hash: str
+
+
+class WriteFailed(Exception):
+    """The group was not synced. Nobody may be told that it happened, nor that it did not."""
+
+
+Release = Callable[[Receipt | None], None]
+"""Called with the receipt once the command is durable, or with None when its sync failed."""
+
+
+class _Waiting(NamedTuple):
+    records: Sequence[Pending]
+    size: int
+    needs: Mapping[str, int]
+    release: Release
+
+
+class _LogQueue:
+    """One log with the commands that wait for it."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.waiting: deque[_Waiting] = deque()
+        self.watchers: deque[tuple[int, Callable[[], None]]] = deque()
+        self.durable_seq = log.next_seq - 1
+        self.head_batch = log.head_batch
+        self.full = False
+
+
+class Writer:
+    def __init__(self, host: Host, logs: Mapping[str, Log], after_group: Callable[[set[str]], None]) -> None:
+        self._host = host
+        self._queues = {name: _LogQueue(log) for name, log in logs.items()}
+        self._after_group = after_group
+        self._group: dict[str, list[_Waiting]] = {}
+        self._work = trio.Event()
+        self._advanced = trio.Event()
+        self._stopping = False
+        self._head_written_us = host.mono_us()
+        self.groups = 0
+        self.sync_us_max = 0
+        self.failed = False
+
+    # --- what callers see -------------------------------------------------------------------------------------------
+
+    def waiting(self, log: str) -> int:
+        return len(self._queues[log].waiting)
+
+    def full(self, log: str) -> bool:
+        """Whether the disk has no room for another batch of this log."""
+        return self._queues[log].full
+
+    def durable_seq(self, log: str) -> int:
+        return self._queues[log].durable_seq
+
+    def behind(self, log: str, seq: int) -> bool:
+        """Whether this record is decided and not yet on disk. A damaged log has no writer and is never behind."""
+        return log in self._queues and self._queues[log].durable_seq < seq
+
+    def log(self, name: str) -> Log:
+        return self._queues[name].log
+
+    def submit(self, log: str, records: Sequence[Pending], needs: Mapping[str, int], release: Release) -> None:
+        """Queue one command's records. `needs` are records of other logs that must be durable before these are written."""
+        size = sum(len(record.payload) for record in records) + 512 * len(records)
+        self._queues[log].waiting.append(_Waiting(records, size, needs, release))
+        self._work.set()
+
+    def when_durable(self, log: str, seq: int, release: Callable[[], None]) -> None:
+        """Call back once this record is on disk, at once if it is."""
+        queue = self._queues[log]
+        if queue.durable_seq >= seq:
+            release()
+        else:
+            queue.watchers.append((seq, release))
+
+    def unwritten(self, log: str) -> list[Pending]:
+        """What was decided and is not durable yet, in order."""
+        commands = [*self._group.get(log, ()), *self._queues[log].waiting]
+        return [record for command in commands for record in command.records]
+
+    async def wait_advanced(self) -> None:
+        """Return after the next group."""
+        await self._advanced.wait()
+
+    def stop(self) -> None:
+        """Write what is waiting and the heads, then let `run` return."""
+        self._stopping = True
+        self._work.set()
+
+    # --- the task ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        while True:
+            group = self._group = self._take()
+            if group:
+                await self._write(group)
+            elif self._stopping and not any(queue.waiting for queue in self._queues.values()):
+                await self._write_heads()
+                return
+            else:
+                await self._idle()
+
+    async def _idle(self) -> None:
+        """Wait for work; when it stays quiet, write the heads; when the disk is full, see whether it still is."""
+        self._work = trio.Event()
+        if self._take_peek() or self._stopping:
+            return
+        pause = FULL_RETRY_S if any(queue.full for queue in self._queues.values()) else None
+        with trio.move_on_after(HEAD_IDLE_S if self._heads_behind() else pause or float("inf")) as quiet:
+            await self._work.wait()
+        if quiet.cancelled_caught:
+            await self._write_heads()
+            for queue in self._queues.values():
+                if queue.full:
+                    await self._reserve(queue)
+
+    def _take_peek(self) -> bool:
+        return any(queue.waiting and self._met(queue.waiting[0]) for queue in self._queues.values())
+
+    def _met(self, command: _Waiting) -> bool:
+        return all(self._queues[log].durable_seq >= seq for log, seq in command.needs.items())
+
+    def _take(self) -> dict[str, list[_Waiting]]:
+        """Everything that may be written now, whole commands only, in order, within one batch a log."""
+        group: dict[str, list[_Waiting]] = {}
+        for name, queue in self._queues.items():
+            taken: list[_Waiting] = []
+            records = size = 0
+            while queue.waiting:
+                command = queue.waiting[0]
+                records += len(command.records)
+                size += command.size
+                if taken and (records > BATCH_RECORDS_MAX or size > BATCH_BYTES_MAX):
+                    break
+                if not self._met(command):
+                    break
+                taken.append(queue.waiting.popleft())
+            if taken:
+                group[name] = taken
+        return group
+
+    async def _write(self, group: Mapping[str, list[_Waiting]]) -> None:
+        began = self._host.mono_us()
+        sealed = {
+            name: self._queues[name].log.seal([record for command in commands for record in command.records])
+            for name, commands in group.items()
+        }
+        try:
+            if len(sealed) == 1:
+                [(name, batch)] = sealed.items()
+                await self._host.offload(self._queues[name].log.commit, batch.data)
+            else:
+                async with trio.open_nursery() as nursery:
+                    for name, batch in sealed.items():
+                        nursery.start_soon(self._host.offload, self._queues[name].log.commit, batch.data)
+        except* (SyncFailed, OSError) as failures:
+            self._fail(group)
+            raise WriteFailed(", ".join(type(error).__name__ for error in failures.exceptions)) from failures
+        self.groups += 1
+        self.sync_us_max = max(self.sync_us_max, self._host.mono_us() - began)
+        self._group = {}
+        for name, batch in sealed.items():
+            self._queues[name].durable_seq = batch.receipts[-1][0]
+        for name, commands in group.items():
+            place = -1
+            for command in commands:
+                place += len(command.records)
+                seq, event_hash, _, _ = sealed[name].receipts[place]
+                command.release(Receipt(name, seq, event_hash))
+        for name in group:
+            self._release_watchers(self._queues[name])
+        advanced, self._advanced = self._advanced, trio.Event()
+        advanced.set()
+        self._after_group(set(group))
+        await self._upkeep(group)
+
+    def _release_watchers(self, queue: _LogQueue) -> None:
+        while queue.watchers and queue.watchers[0][0] <= queue.durable_seq:
+            queue.watchers.popleft()[1]()
+
+    async def _upkeep(self, touched: Mapping[str, object]) -> None:
+        """Room ahead of the next batch, and heads that are not older than five seconds."""
+        for name in touched:
+            queue = self._queues[name]
+            if queue.log.reserved_bytes < RESERVE_LOW_BYTES:
+                await self._reserve(queue)
+        if self._host.mono_us() - self._head_written_us > HEAD_AGE_US_MAX:
+            await self._write_heads()
+
+    async def _reserve(self, queue: _LogQueue) -> None:
+        try:
+            await self._host.offload(queue.log.reserve)
+        except Full:
+            queue.full = True
+        else:
+            queue.full = False
+
+    def _heads_behind(self) -> bool:
+        return any(queue.log.head_batch < queue.log.next_batch - 1 for queue in self._queues.values())
+
+    async def _write_heads(self) -> None:
+        for queue in self._queues.values():
+            if queue.log.head_batch < queue.log.next_batch - 1:
+                await self._host.offload(queue.log.write_head)
+        self._head_written_us = self._host.mono_us()
+
+    def _fail(self, group: Mapping[str, list[_Waiting]]) -> None:
+        """Nothing is written any more: all who wait learn that the effect is unknown."""
+        self.failed = True
+        for commands in group.values():
+            for command in commands:
+                command.release(None)
+        for queue in self._queues.values():
+            while queue.waiting:
+                queue.waiting.popleft().release(None)

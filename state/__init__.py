@@ -1,0 +1,1 @@
+"""Bytes that survive: logs, recovery, verification, the file-system seam."""

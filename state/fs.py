@@ -1,0 +1,235 @@
+"""The only module that touches files, so that a simulated disk can stand in for the real one.
+
+Every call blocks: the daemon makes them away from its loop. Paths are relative to one root, whose descriptor is held from the
+start; they come from code alone, never from a caller. Nothing here retries, hides an error, or decides what it means.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+_FALLOC_FL_KEEP_SIZE = 1
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class Stat(NamedTuple):
+    size: int
+    inode: int
+    mode: int
+    """Type and permissions, as `os.stat` gives them."""
+
+
+class NoSpace(OSError):
+    """The disk, the quota or the size limit leaves no room."""
+
+
+class Files(Protocol):
+    """What durable code may ask of a file system. `.` is the root directory."""
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int: ...
+
+    def close(self, fd: int) -> None: ...
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """How many bytes were taken; it may be fewer than given."""
+        ...
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes: ...
+
+    def fdatasync(self, fd: int) -> None: ...
+
+    def fsync(self, fd: int) -> None: ...
+
+    def fsync_dir(self, path: str) -> None: ...
+
+    def link(self, source: str, target: str) -> None: ...
+
+    def rename(self, source: str, target: str) -> None: ...
+
+    def unlink(self, path: str) -> None: ...
+
+    def truncate(self, fd: int, size: int) -> None: ...
+
+    def reserve(self, fd: int, offset: int, length: int) -> bool:
+        """Claim room without changing the size. False where this file system cannot; raises NoSpace where there is none."""
+        ...
+
+    def free(self) -> int:
+        """Bytes this process may still use."""
+        ...
+
+    def drop_cache(self, fd: int) -> None:
+        """Let the next read come from the medium."""
+        ...
+
+    def stat(self, fd: int) -> Stat: ...
+
+    def stat_path(self, path: str) -> Stat | None: ...
+
+    def list(self, path: str) -> list[str]: ...
+
+    def mkdir(self, path: str, mode: int = 0o700) -> None: ...
+
+    def chmod(self, path: str, mode: int) -> None: ...
+
+    def lock(self, fd: int) -> bool:
+        """Hold the file until it is closed. False if someone else holds it."""
+        ...
+
+
+class RealFiles:
+    """This machine's file system, below one directory that must exist."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._fallocate = getattr(libc, "fallocate64", None) or libc.fallocate
+        self._fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+        self._fallocate.restype = ctypes.c_int
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=self._root)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        return os.write(fd, data)
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        return os.pread(fd, size, offset)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def fsync_dir(self, path: str) -> None:
+        if path == ".":
+            os.fsync(self._root)
+            return
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def link(self, source: str, target: str) -> None:
+        os.link(source, target, src_dir_fd=self._root, dst_dir_fd=self._root, follow_symlinks=False)
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target, src_dir_fd=self._root, dst_dir_fd=self._root)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path, dir_fd=self._root)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def reserve(self, fd: int, offset: int, length: int) -> bool:
+        while self._fallocate(fd, _FALLOC_FL_KEEP_SIZE, offset, length) != 0:
+            code = ctypes.get_errno()
+            if code == errno.EINTR:
+                continue
+            if code in _NOT_OFFERED:
+                return False
+            raise (NoSpace if code in NO_SPACE else OSError)(code, os.strerror(code))
+        return True
+
+    def free(self) -> int:
+        stat = os.fstatvfs(self._root)
+        return stat.f_bavail * stat.f_frsize
+
+    def drop_cache(self, fd: int) -> None:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def stat(self, fd: int) -> Stat:
+        found = os.fstat(fd)
+        return Stat(found.st_size, found.st_ino, found.st_mode)
+
+    def stat_path(self, path: str) -> Stat | None:
+        try:
+            found = os.stat(path, dir_fd=self._root, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return Stat(found.st_size, found.st_ino, found.st_mode)
+
+    def list(self, path: str) -> list[str]:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def mkdir(self, path: str, mode: int = 0o700) -> None:
+        os.mkdir(path, mode, dir_fd=self._root)
+
+    def chmod(self, path: str, mode: int) -> None:
+        os.chmod(path, mode, dir_fd=self._root)
+
+    def lock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def shut(self) -> None:
+        """Let go of the root directory."""
+        os.close(self._root)
+
+
+def write_all(files: Files, fd: int, data: bytes) -> None:
+    """Go on after a short write with what is left."""
+    left = memoryview(data)
+    while left:
+        taken = files.write(fd, left)
+        if taken <= 0:
+            raise OSError(errno.EIO, "a write took nothing")
+        left = left[taken:]
+
+
+def read_all(files: Files, path: str) -> bytes | None:
+    """The whole of a small file, or None where there is none."""
+    try:
+        fd = files.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        parts: list[bytes] = []
+        offset = 0
+        while part := files.pread(fd, 1 << 20, offset):
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
+    finally:
+        files.close(fd)
+
+
+def directory_of(path: str) -> str:
+    return path.rpartition("/")[0] or "."
+
+
+def make_directory(files: Files, path: str) -> None:
+    """Make one directory, durably, unless it is there. Its name may date from a run that died before syncing it."""
+    if files.stat_path(path) is None:
+        files.mkdir(path)
+    files.fsync_dir(directory_of(path))
+
+
+def small_write(files: Files, path: str, data: bytes, mode: int = 0o600) -> None:
+    """Replace a small file whole: temporary name, write, sync, rename, sync the directory."""
+    temporary = f"{path}.tmp"
+    fd = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        write_all(files, fd, data)
+        files.fsync(fd)
+    finally:
+        files.close(fd)
+    files.rename(temporary, path)
+    files.fsync_dir(directory_of(path))

@@ -1,0 +1,175 @@
+"""Walks the bytes of one segment, batch by batch, up to the first byte that is not as it must be.
+
+It judges shape, hash, form, `seq`, `parent_hash`, `commit` and alignment, and remembers where the last whole batch ends. What
+a bad byte means, torn or corrupt, is recovery's to say. It reads through a function and never writes.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse
+
+BLOCK_BYTES = 1_048_576
+INDEX_STEP_BYTES = 16_384
+_PAD_MEMBER_BYTES = len(',"pad":""')
+_RECORD_START = b'{"actor":'
+_SEQ = b',"seq":'
+
+Read = Callable[[int, int], bytes]
+"""`read(offset, size)`: that many bytes of the segment, fewer only at its end."""
+
+
+class Position(NamedTuple):
+    """The end of a whole batch, and what must come next."""
+
+    offset: int
+    seq: int
+    batch: int
+    tip: str
+
+
+START = Position(0, 0, 0, ZERO_HASH)
+
+
+class Bad(NamedTuple):
+    """The first line that is not as it must be, and the `seq` it should have had."""
+
+    offset: int
+    seq: int
+    why: str
+
+
+class Index:
+    """Where batches start, one in every 16 KiB: enough to begin reading anywhere."""
+
+    def __init__(self) -> None:
+        self._seqs: list[int] = []
+        self._offsets: list[int] = []
+
+    def add(self, seq: int, offset: int) -> None:
+        if not self._offsets or offset - self._offsets[-1] >= INDEX_STEP_BYTES:
+            self._seqs.append(seq)
+            self._offsets.append(offset)
+
+    def offset_of(self, seq: int) -> int:
+        """The start of a batch at or before this record."""
+        place = bisect_right(self._seqs, seq) - 1
+        return self._offsets[max(place, 0)] if self._offsets else 0
+
+
+class Scan:
+    """One walk. `end` is behind the last whole batch, `bad` is set when something follows that is none."""
+
+    def __init__(self, read: Read, size: int, start: Position = START) -> None:
+        self._read = read
+        self._size = size
+        self.end = start
+        self.bad: Bad | None = None
+
+    def batches(self) -> Iterator[list[Record]]:
+        """Whole batches in order; ends at the end of the bytes or at `bad`."""
+        offset, seq, number, tip = self.end
+        batch: list[Record] = []
+        for line in lines(self._read, offset, self._size):
+            try:
+                record = parse(line, offset)
+            except BadLine as bad:
+                self.bad = Bad(offset, seq, bad.why)
+                return
+            _, index, count = record.commit
+            if why := _misplaced(record, seq, tip, (number, len(batch), batch[0].commit[2] if batch else count)):
+                self.bad = Bad(offset, seq, why)
+                return
+            batch.append(record)
+            offset += record.size
+            seq += 1
+            tip = record.event_hash
+            if index + 1 == count:
+                number += 1
+                self.end = Position(offset, seq, number, tip)
+                yield batch
+                batch = []
+        if batch:
+            self.bad = Bad(offset, seq, "the file ends inside a batch")
+
+
+def _misplaced(record: Record, seq: int, tip: str, commit: tuple[int, int, int]) -> str | None:
+    """Why an intact line does not belong here."""
+    if record.seq != seq:
+        return f"seq is {record.seq}, expected {seq}"
+    if record.parent_hash != tip:
+        return "parent_hash is not the event_hash of the record before"
+    if record.commit != commit or not 0 <= record.commit[1] < record.commit[2] <= RECORDS_MAX:
+        return f"commit is {list(record.commit)}, expected {list(commit)}"
+    size = record.size
+    if record.pad is not None:
+        if record.commit[1] + 1 != record.commit[2]:
+            return "pad before the end of the batch"
+        if record.pad >= ALIGN or (record.offset + size) % ALIGN:
+            return f"the batch is not padded to a multiple of {ALIGN}"
+        size -= record.pad + _PAD_MEMBER_BYTES
+    elif record.commit[1] + 1 == record.commit[2]:
+        return "the last record of the batch has no pad"
+    if size > RECORD_BYTES_MAX:
+        return f"longer than {RECORD_BYTES_MAX} bytes"
+    return None
+
+
+def lines(read: Read, offset: int, end: int, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """Lines with their 0x0A. What follows the last 0x0A, or is longer than any record, comes as it is, and is the last."""
+    rest = b""
+    while offset < end:
+        block = read(offset, min(block_bytes, end - offset))
+        if not block:
+            break
+        offset += len(block)
+        *whole, rest = (rest + block).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+        if len(rest) > LINE_BYTES_MAX:
+            break
+    if rest:
+        yield rest
+
+
+def later_batch(read: Read, offset: int, end: int, batch: int) -> int | None:
+    """The offset of an intact line of a later batch than this, wherever it starts; None if there is none.
+
+    A damaged 0x0A joins two lines, so a record is looked for at each place where one could start.
+    """
+    for start, piece in _pieces(read, offset, end):
+        place = 0
+        while place >= 0:
+            try:
+                record = parse(piece[place:], start + place)
+            except BadLine:
+                place = piece.find(_RECORD_START, place + 1)
+                continue
+            if record.commit[0] > batch:
+                return start + place
+            break
+    return None
+
+
+def _pieces(read: Read, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """What ends in 0x0A, with its offset; of a longer piece the last bytes that could be a record."""
+    rest = b""
+    while offset < end:
+        block = read(offset, min(BLOCK_BYTES, end - offset))
+        if not block:
+            return
+        start = offset - len(rest)
+        offset += len(block)
+        *whole, rest = (rest + block).split(b"\n")
+        for line in whole:
+            cut = max(0, len(line) + 1 - LINE_BYTES_MAX)
+            yield start + cut, line[cut:] + b"\n"
+            start += len(line) + 1
+        rest = rest[-LINE_BYTES_MAX:]
+
+
+def seq_of(line: bytes) -> int:
+    """The `seq` of a stored line, without parsing the rest of it."""
+    place = line.rfind(_SEQ)
+    return int(line[place + len(_SEQ) : line.index(b",", place + 1)])

@@ -1,0 +1,165 @@
+"""Rules of the units, judged by systemd's own tools on the files as shipped."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "systemd"
+
+RELAXED = {
+    "RootDirectory=/RootImage=": "an environment of its own needs the system's libraries",
+    "MemoryDenyWriteExecute=": "numeric workers compile while they run",
+    "RestrictAddressFamilies=~AF_UNIX": "the interface is a Unix socket",
+    "ProcSubset=": "the id of this boot is read from /proc/sys",
+    "PrivateUsers=": "callers are known by their uid",
+    "DeviceAllow=": "a read-only clock device that ProtectClock= itself lets in",
+    "SystemCallFilter=~@resources": "children lower their own priority",
+}
+NETWORK = {"RestrictAddressFamilies=~AF_(INET|INET6)", "PrivateNetwork=", "IPAddressDeny="}
+
+
+def tool(name: str) -> str:
+    """The program, or a skip that nobody overlooks."""
+    found = shutil.which(name)
+    if found is None:
+        warnings.warn(f"NOT TESTED: {name} is not installed (Debian package systemd), so the units are not judged", stacklevel=2)
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.fixture
+def units(tmp_path) -> Path:
+    """The shipped units, with their programs where programs exist on this machine."""
+    folder = tmp_path / "units"
+    folder.mkdir()
+    for name in ("irerd.service", "irerd.socket"):
+        text = (SHIPPED / name).read_text()
+        (folder / name).write_text(re.sub(r"/opt/irer/bin/\w+", "/bin/true", text))
+    return folder
+
+
+def with_network(units: Path) -> Path:
+    (units / "irerd.service.d").mkdir()
+    shutil.copy(SHIPPED / "network.conf", units / "irerd.service.d")
+    return units
+
+
+def run(*command: str | Path, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False, **more)
+
+
+@pytest.mark.parametrize("arrange", [Path, with_network])
+def test_the_units_have_no_mistake(units, arrange):
+    folder = arrange(units)
+    said = run(tool("systemd-analyze"), "verify", "--recursive-errors=no", folder / "irerd.service", folder / "irerd.socket")
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def test_the_verdict_of_verify_is_worth_something(units):
+    service = units / "irerd.service"
+    service.write_text(service.read_text().replace("WatchdogSec=30", "WatchdogSecs=30"))
+    assert "WatchdogSecs" in run(tool("systemd-analyze"), "verify", service).stderr
+
+
+def exposure(service: Path) -> tuple[float, set[str]]:
+    """systemd's own score, and the settings it would have wished otherwise."""
+    said = run(tool("systemd-analyze"), "security", "--offline=true", "--no-pager", service, env=os.environ | {"LC_ALL": "C.UTF-8"})
+    score = re.search(r"Overall exposure level for irerd\.service: ([0-9.]+)", said.stdout)
+    assert score, said.stdout + said.stderr
+    return float(score[1]), {line.split()[1] for line in said.stdout.splitlines() if line.startswith("✗")}
+
+
+def test_as_shipped_it_is_exposed_to_nearly_nothing(units):
+    score, open_ends = exposure(units / "irerd.service")
+    assert score <= 1.0
+    assert open_ends <= set(RELAXED), "a relaxation that the unit does not explain"
+
+
+def test_with_outbound_network_only_the_network_opens(units):
+    score, open_ends = exposure(with_network(units) / "irerd.service")
+    assert score <= 2.0
+    assert open_ends <= set(RELAXED) | NETWORK
+
+
+def test_what_the_unit_must_not_say():
+    service, door = (SHIPPED / "irerd.service").read_text(), (SHIPPED / "irerd.socket").read_text()
+    settings = [line for line in (service + door).splitlines() if line and line[0] not in "#["]
+    assert "Type=notify" in settings and "SocketMode=0660" in settings and "FileDescriptorName=api" in settings
+    assert any(line.startswith("ExecReload=") and line.endswith("irerctl --socket %t/irer/irerd.sock reload") for line in settings)
+    assert "StateDirectory=irer" in settings and "ConfigurationDirectory=irer" in settings
+    for absent in ("PrivateUsers=", "MemoryDenyWriteExecute=", "ProcSubset=", "DynamicUser="):
+        assert not any(line.startswith(absent) for line in settings)
+    for explained in ("PrivateUsers=", "MemoryDenyWriteExecute=", "ProcSubset=", "RestrictAddressFamilies=AF_UNIX"):
+        assert explained in service
+
+
+def test_the_user_and_the_sockets_directory_come_into_being(tmp_path):
+    (tmp_path / "etc").mkdir()
+    said = run(tool("systemd-sysusers"), f"--root={tmp_path}", SHIPPED / "irerd-sysusers.conf")
+    assert said.returncode == 0, said.stderr
+    user = next(line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines() if line.startswith("irer:"))
+    group = next(line.split(":") for line in (tmp_path / "etc/group").read_text().splitlines() if line.startswith("irer:"))
+    assert (user[3], user[5], user[6].endswith("nologin")) == (group[2], "/var/lib/irer", True)
+    if os.geteuid() != 0:
+        warnings.warn("NOT TESTED: only root can give the socket's directory to user irer", stacklevel=1)
+        return
+    said = run(tool("systemd-tmpfiles"), "--create", f"--root={tmp_path}", SHIPPED / "irerd-tmpfiles.conf")
+    assert said.returncode == 0, said.stderr
+    made = (tmp_path / "run/irer").stat()
+    assert (made.st_mode & 0o7777, made.st_uid, made.st_gid) == (0o750, int(user[2]), int(group[2]))
+
+
+ACTIVATED = """
+import socket
+from irerd.notify import listen_fds
+listener = listen_fds(["api"])["api"]
+listener.setblocking(True)
+connection, _ = listener.accept()
+connection.sendall(b"taken over")
+"""
+
+
+def test_a_socket_that_systemd_opened_is_answered_by_us(tmp_path):
+    path = tmp_path / "api.sock"
+    command = [tool("systemd-socket-activate"), f"--listen={path}", "--fdname=api", f"--setenv=PYTHONPATH={ROOT}"]
+    with subprocess.Popen([*command, sys.executable, "-c", ACTIVATED], stderr=subprocess.PIPE, text=True) as activator:
+        try:
+            assert activator.stderr is not None
+            assert str(path) in activator.stderr.readline(), "it says when it listens"
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+                caller.settimeout(20)
+                caller.connect(str(path))
+                assert caller.recv(100) == b"taken over"
+        finally:
+            activator.kill()
+
+
+def test_the_shipped_configuration_is_whole_and_accepted(tmp_path):
+    from irerd.config import load
+
+    text = (SHIPPED / "irerd.toml").read_text()
+    as_it_is = load(SHIPPED / "irerd.toml").settings
+    assert as_it_is.access.operator == ["group:irer"]
+
+    every_key = tmp_path / "irerd.toml"
+    every_key.write_text(re.sub(r"^#(?=[a-z_]+ = )", "", text, flags=re.MULTILINE))
+    opened = load(every_key)
+    plain = load()
+    examples = {key for key in opened.origins if key not in plain.origins}
+    assert {key.rpartition(".")[0].partition(".")[0] for key in examples} == {"access", "jobs"}
+    told = {key for key, origin in opened.origins.items() if origin != "default"}
+    assert told == set(opened.origins), "every key stands in the file"
+    assert opened.settings.pools == plain.settings.pools and opened.settings.limits == plain.settings.limits
+    assert opened.settings.retry == plain.settings.retry and opened.settings.logging == plain.settings.logging
+    assert tomllib.loads(text) == {"config_version": 1, "access": {"operator": ["group:irer"]}} | {
+        section: tomllib.loads(text)[section] for section in ("pools", "retry", "jobs", "limits", "logging", "debug")
+    }
