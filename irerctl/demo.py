@@ -96,28 +96,28 @@ class Demo:
             grown = [0]
 
             def has_grown() -> bool:
-                grown[0] = max(grown[0], pool(client, "compute")["size"])
+                grown[0] = max(grown[0], pool(client, "compute")["units"])
                 return grown[0] > 4
 
             self.wait("the pool to grow", has_grown)
             say(f"Utilisation stayed above 80 %: the pool grew to {grown[0]} units by itself.")
             self.wait(
-                "the pool to shrink", lambda: pool(client, "compute")["size"] < grown[0] and not pool(client, "compute")["used"]
+                "the pool to shrink", lambda: pool(client, "compute")["units"] < grown[0] and not pool(client, "compute")["used"]
             )
-            say(f"The tasks are done and it is shrinking: {pool(client, 'compute')['size']} units now.")
+            say(f"The tasks are done and it is shrinking: {pool(client, 'compute')['units']} units now.")
 
     def healing(self) -> None:
         say("A task runs the named job `hash_tree` over a directory that does not exist yet.")
         with Client(str(self.socket)) as client:
             job = {"name": "hash_tree", "params": {"root": "demo"}}
             self.submit(client, {"task_id": "heal-me", "resource_type": "storage", "units": 1, "job": job})
-            self.wait("the first attempt to fail", lambda: task(client, "heal-me").get("attempts", 0) >= 1 and retries(client))
+            self.wait("the first attempt to fail", lambda: task(client, "heal-me").get("state") == "retrying")
             say("It failed, and irer waits (exponential backoff, full jitter) to try again. Now the directory appears.")
             self.root.mkdir()
             (self.root / "greeting").write_text("hello\n")
             self.wait("the task to heal", lambda: task(client, "heal-me")["state"] == "done")
             found = task(client, "heal-me")
-            say(f"Healed at attempt {found['attempts']}: tree hash {found['result']['sha256'][:16]}…")
+            say(f"Healed at attempt {found['attempt']}: tree hash {found['result']['sha256'][:16]}…")
 
     def submit(self, client: Client, params: dict[str, Any]) -> None:
         receipt = client.call("resource.submit_task", params).receipt
@@ -179,7 +179,7 @@ def chain(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     parent = "0" * 64
     for line in path.read_bytes().split(b"\n")[:-1]:
         record = json.loads(line)
-        preimage = line[:-82] + b"}"
+        preimage = line[:-81] + b"}"  # the last 81 bytes (82 with the line end) are the hash member
         if record["parent_hash"] != parent or hashlib.sha256(preimage).hexdigest() != record["event_hash"]:
             raise SystemExit(f"the chain is broken at record {record['seq']}")
         parent = record["event_hash"]
@@ -192,10 +192,6 @@ def pool(client: Client, name: str) -> dict[str, Any]:
 
 def task(client: Client, task_id: str) -> dict[str, Any]:
     return next((row for row in client.call("resource.tasks", {"limit": 10_000}).result["tasks"] if row["task_id"] == task_id), {})
-
-
-def retries(client: Client) -> bool:
-    return bool(task(client, "heal-me").get("state") in ("backoff", "retrying", "waiting"))
 
 
 def say(text: str) -> None:

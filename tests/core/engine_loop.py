@@ -152,5 +152,3 @@ class EngineLoop:
     def _new_id(self) -> str:
         self.ids += 1
         return f"id-{self.ids}"
-
-

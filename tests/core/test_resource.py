@@ -261,7 +261,12 @@ def test_more_than_the_ceiling_is_refused_in_the_frozen_words() -> None:
 
 
 REFUSALS = [
-    ("submit_task", {"task_id": "t-1"}, "already-exists", "task t-1 exists already (running). Choose another task_id, or leave it out"),
+    (
+        "submit_task",
+        {"task_id": "t-1"},
+        "already-exists",
+        "task t-1 exists already (running). Choose another task_id, or leave it out",
+    ),
     (
         "submit_task",
         {"depends_on": ["t-1", "t-I"]},
@@ -384,7 +389,9 @@ def test_the_last_finished_tasks_are_kept_and_older_ones_are_forgotten(loop: Eng
 
 def test_pages_of_tasks_are_complete_and_newest_first(loop: EngineLoop) -> None:
     for place in range(25):
-        submit(loop, f"t{place}", BOB if place % 2 else ANN, resource_type="storage" if place % 5 == 0 else "compute", duration_s=60)
+        submit(
+            loop, f"t{place}", BOB if place % 2 else ANN, resource_type="storage" if place % 5 == 0 else "compute", duration_s=60
+        )
     loop.settle()
 
     def pages(**params: Any) -> list[str]:
@@ -419,7 +426,15 @@ def test_a_task_row_tells_its_story() -> None:
     outcomes = iter([JobEnded("", False, "crashed", "killed by\x00 a signal\ud800"), JobEnded("", True, "ok", "", {"files": 3})])
     loop.outcome = lambda job: (2.0, msgspec.structs.replace(next(outcomes), effect=job.id))
     submit(loop, "first", duration_s=1)
-    submit(loop, "t-1", priority="high", units=2, deadline_s=900, depends_on=["first"], job={"name": "hash_tree", "params": {"root": "docs"}})
+    submit(
+        loop,
+        "t-1",
+        priority="high",
+        units=2,
+        deadline_s=900,
+        depends_on=["first"],
+        job={"name": "hash_tree", "params": {"root": "docs"}},
+    )
     loop.run(3)
     row = loop.look("tasks", {"state": "retrying"}).tasks[0]
     assert (row.attempt, row.reasons, row.detail, row.depends_on) == (1, ["crashed"], "killed by  a signal ", ["first"])
@@ -427,7 +442,14 @@ def test_a_task_row_tells_its_story() -> None:
     assert row.deadline_at == "2026-01-01T00:15:00.000000Z" and row.retry_at is not None and row.retry_at < "2026-01-01T00:00:04.1"
     loop.run(10)
     row = loop.look("tasks", {"limit": 1}).tasks[0]
-    assert (row.state, row.attempt, row.result, row.caller, row.priority, row.units) == ("done", 2, {"files": 3}, "uid:1001", "high", 2)
+    assert (row.state, row.attempt, row.result, row.caller, row.priority, row.units) == (
+        "done",
+        2,
+        {"files": 3},
+        "uid:1001",
+        "high",
+        2,
+    )
     assert row.job is not None and row.job.params == {"root": "docs"} and row.retry_at is None
 
 
@@ -438,7 +460,14 @@ def test_pools_and_status_add_up(loop: EngineLoop) -> None:
     submit(loop, "d", depends_on=["a"])
     loop.settle()
     compute, _, network, _ = loop.look("pools").pools
-    assert (compute.units, compute.used, compute.running, compute.waiting, compute.waiting_units, compute.blocked) == (4, 3, 1, 1, 2, 1)
+    assert (compute.units, compute.used, compute.running, compute.waiting, compute.waiting_units, compute.blocked) == (
+        4,
+        3,
+        1,
+        1,
+        2,
+        1,
+    )
     assert (network.utilisation, network.floor, network.ceiling) == (0.5, 4, 4)
     status = loop.look("status")
     assert (status.pools, status.units, status.used, status.running, status.waiting, status.blocked) == (4, 16, 5, 2, 1, 1)
@@ -464,7 +493,11 @@ def test_health_says_what_is_wrong_and_what_to_do(monkeypatch: pytest.MonkeyPatc
     submit(loop, "bad", resource_type="storage", job={"name": "hash_tree", "params": {"root": "docs"}})
     loop.run(300)
     storage = loop.look("health").pools[1]
-    assert (storage.health, storage.reasons[0].code, storage.reasons[0].text) == ("degraded", "parked", "1 parked after their last attempt")
+    assert (storage.health, storage.reasons[0].code, storage.reasons[0].text) == (
+        "degraded",
+        "parked",
+        "1 parked after their last attempt",
+    )
     loop.run(3_600)
     assert loop.look("health").pools[1].health == "ok"
 

@@ -47,7 +47,9 @@ def test_an_agenda_is_always_in_order(moves: list[tuple[str, int | None]]) -> No
 
 
 @given(MOVES, MOVES)
-def test_a_draft_behaves_as_its_agenda_would_and_leaves_it_alone(before: list[tuple[str, int | None]], after: list[tuple[str, int | None]]) -> None:
+def test_a_draft_behaves_as_its_agenda_would_and_leaves_it_alone(
+    before: list[tuple[str, int | None]], after: list[tuple[str, int | None]]
+) -> None:
     agenda, twin = Agenda[str](), Agenda[str]()
     for key, rank in before:
         move(agenda, key, rank)

@@ -139,7 +139,10 @@ def test_an_effect_is_named_after_the_event_that_caused_it_and_knows_its_time() 
     submit(loop, "t-2", job=HASH)
     loop.settle()
     started = [stamp.cause() for kind, _, stamp in loop.records if kind == "task.started"]
-    assert loop.wanted()[1] == [Job(started[0], "hash_tree", {"root": "docs"}, 90.0), Job(started[1], "hash_tree", {"root": "docs"}, None)]
+    assert loop.wanted()[1] == [
+        Job(started[0], "hash_tree", {"root": "docs"}, 90.0),
+        Job(started[1], "hash_tree", {"root": "docs"}, None),
+    ]
 
 
 # --- coming back -------------------------------------------------------------------------------------------------------------
@@ -237,7 +240,9 @@ def test_even_without_resume_another_boot_is_understood() -> None:
 def test_every_job_has_an_example_that_is_accepted(name: str) -> None:
     settings = Settings(jobs=Jobs(roots={"documents": "/srv/documents"}))
     assert isinstance(validate(name, JOBS[name].example, settings), JOBS[name].params)
-    assert JOBS[name].help and all(f"    {field}: " in (JOBS[name].params.__doc__ or "") for field in JOBS[name].params.__struct_fields__)
+    assert JOBS[name].help and all(
+        f"    {field}: " in (JOBS[name].params.__doc__ or "") for field in JOBS[name].params.__struct_fields__
+    )
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,9 @@ def test_the_queue_chooses_as_its_slow_twin_does(moves: list[tuple]) -> None:  #
         assert queue.head() is twin.head()
         assert (queue.tasks, queue.units) == (len(twin.waiting), sum(each.units for each in twin.waiting))
         for level, turns in zip(queue.levels, twin.turns, strict=True):
-            assert {name: entry[0] for name, entry in level.turns.entries.items()} == {name: turn.had for name, turn in turns.items()}
+            assert {name: entry[0] for name, entry in level.turns.entries.items()} == {
+                name: turn.had for name, turn in turns.items()
+            }
 
     play(moves, check)
 

@@ -36,12 +36,16 @@ MOVES = st.one_of(
     st.tuples(st.just("submit_task"), SUBMIT, st.sampled_from(CALLERS)),
     st.tuples(st.just("submit_task"), SUBMIT, st.sampled_from(CALLERS)),
     st.tuples(st.just("cancel_task"), st.fixed_dictionaries({"task_id": NAMES}), st.sampled_from(CALLERS)),
-    st.tuples(st.just("scale"), st.fixed_dictionaries({"pool": st.just("compute"), "size": st.integers(1, 9)}), st.sampled_from(CALLERS)),
+    st.tuples(
+        st.just("scale"), st.fixed_dictionaries({"pool": st.just("compute"), "size": st.integers(1, 9)}), st.sampled_from(CALLERS)
+    ),
     st.tuples(st.just("run"), st.sampled_from([0.0, 0.3, 2.0, 31.0])),
     st.tuples(st.just("restart"), st.sampled_from([0.0, 5.0]), st.booleans()),
 )
 SETTINGS = Settings(
-    pools=PoolSettings(Bounds(2, 9), Bounds(1, 9), scale_hold_s=1.0, scale_cooldown_s=3.0), retry=Retry(attempts=3), jobs=Jobs(roots={"docs": "/d"})
+    pools=PoolSettings(Bounds(2, 9), Bounds(1, 9), scale_hold_s=1.0, scale_cooldown_s=3.0),
+    retry=Retry(attempts=3),
+    jobs=Jobs(roots={"docs": "/d"}),
 )
 
 
@@ -108,7 +112,12 @@ def test_replay_leads_to_the_live_state_and_the_sums_hold(moves: list[tuple[Any,
 def test_looking_and_deciding_change_nothing_however_busy_the_engine_is() -> None:
     loop = EngineLoop(ENGINE, SETTINGS, outcome=outcome)
     for place in range(60):
-        params: dict[str, Any] = {"task_id": f"t{place}", "units": place % 9 + 1, "priority": PRIORITIES[place % 4], "deadline_s": 20 + place}
+        params: dict[str, Any] = {
+            "task_id": f"t{place}",
+            "units": place % 9 + 1,
+            "priority": PRIORITIES[place % 4],
+            "deadline_s": 20 + place,
+        }
         if place % 3 == 0:
             params["job"] = {"name": "verify_log", "params": {"log": "engine_state"}}
         elif place % 3 == 1:
@@ -148,7 +157,11 @@ def test_nothing_starves_under_an_adversary_with_more_than_the_pool_can_do(seed:
             loop.ask("submit_task", flood, CALLERS[count % 3])
         loop.run(1.0)
         assert loop.mono_us < 200_000_000, "90 s until it has risen, then a few turns"
-    started = [stamp.mono_us for kind, payload, stamp in loop.records if kind == "task.started" and b"f" not in payload.split(b'"task_id":"')[1][:1]]
+    started = [
+        stamp.mono_us
+        for kind, payload, stamp in loop.records
+        if kind == "task.started" and b"f" not in payload.split(b'"task_id":"')[1][:1]
+    ]
     assert len(started) == 3 and started[0] >= 90_000_000
 
 
@@ -161,7 +174,9 @@ def test_with_200_000_waiting_a_step_still_touches_only_a_few(monkeypatch: pytes
     stamps = loop.records
     for place in range(199_990):
         loop.world.apply(
-            *_submitted(loop, row.params(task_id=f"t{place}", duration_s=5.0, priority=PRIORITIES[place % 4]), CALLERS[place % 3], place)  # type: ignore[call-arg]
+            *_submitted(
+                loop, row.params(task_id=f"t{place}", duration_s=5.0, priority=PRIORITIES[place % 4]), CALLERS[place % 3], place
+            )  # type: ignore[call-arg]
         )
     assert pools.waiting == 199_990 and len(stamps) == 1
 

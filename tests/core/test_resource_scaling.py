@@ -14,7 +14,9 @@ WIDE = Pool(floor=1, ceiling=64)
 
 def settings_of(compute: Pool = WIDE, up: float = 0.8, down: float = 0.3, hold: float = 5.0, cooldown: float = 10.0) -> Settings:
     still = Pool(floor=4, ceiling=4)
-    pools = Pools(compute, still, still, still, scale_up_above=up, scale_down_below=down, scale_hold_s=hold, scale_cooldown_s=cooldown)
+    pools = Pools(
+        compute, still, still, still, scale_up_above=up, scale_down_below=down, scale_hold_s=hold, scale_cooldown_s=cooldown
+    )
     return Settings(pools=pools)
 
 
