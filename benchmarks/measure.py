@@ -5,6 +5,7 @@ Standard library only: the peers' environment reads it too.
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -37,7 +38,7 @@ class Measured:
         return self
 
 
-def percentile(values: list[int], share: float) -> float:
+def percentile(values: Sequence[float], share: float) -> float:
     """The value that `share` of all are not above."""
     ordered = sorted(values)
     return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))])

@@ -91,7 +91,7 @@ def main() -> None:
     sys.argv[:2] = ["irerd"]
     from irerd.main import main as irerd
 
-    sys.exit(irerd())
+    irerd()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ class _Result:
 
     def paired(self, one: str, other: str, of: Callable[[float, float], float], figure: str = "rate") -> list[float]:
         """The two cases of each round together, so that what changed between rounds falls out."""
-        return [of(mine, theirs) for mine, theirs in zip(self.series(one, figure), self.series(other, figure), strict=True)]
+        ours, others = self.series(one, figure), self.series(other, figure)
+        return [of(mine, theirs) for mine, theirs in zip(ours, others, strict=True)] if ours and others else []
 
 
 def _at_least(name: str, values: list[float], least: float, unit: str = "×") -> Target:
@@ -89,15 +90,15 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def _head(result: dict[str, Any]) -> str:
-    machine, versions = result["machine"], result["versions"]
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    machine = result["machine"]
+    named = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     missing = "".join(f"\n\n**Not measured:** {line}" for line in result["missing"])
     return (
-        f"`{result['command']}` at {result['measured']}, commit {result['commit']}: medians of {result['rounds_count']} interleaved "
-        f"rounds of {result['seconds']:g} s, with the lowest and highest round.\n\n"
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; state on {machine['file_system']}, where one synced "
-        f"4 KiB append costs {machine['sync_p50_us']:g} µs (p99 {machine['sync_p99_us']:g}); load {machine['load_before']:g} before. "
-        f"{named}.{missing}"
+        f"`{result['command']}` at {result['measured']}, commit {result['commit']}: medians of {result['rounds_count']} "
+        f"interleaved rounds of {result['seconds']:g} s, with the lowest and highest round.\n\n"
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; load {machine['load_before']:g} before; "
+        f"state on {machine['file_system']}, where one synced 4 KiB append takes {machine['sync_p50_us']:g} µs "
+        f"(p99 {machine['sync_p99_us']:g}). {named}.{missing}"
     )
 
 
@@ -146,13 +147,11 @@ def _memory(found: _Result) -> str:
 def _profiles(result: dict[str, Any]) -> list[str]:
     parts = []
     for case, profile in result["profiles"].items():
+        files = ", ".join(f"{_file(row['where'])} {row['share']:.0%}" for row in profile["by_file"] if row["share"] >= 0.01)
+        functions = ", ".join(f"`{row['where']}` {row['share']:.0%}" for row in profile["by_function"][:10])
         parts.append(
-            f"Where the time of irerd's main thread goes during “{result['titles'][case]}” ({profile['samples']:,.0f} samples of wall "
-            f"time; C code and system calls count for the file that calls them): "
-            + ", ".join(f"{_file(row['where'])} {row['share']:.0%}" for row in profile["by_file"] if row["share"] >= 0.01)
-            + ". The functions most often on top: "
-            + ", ".join(f"`{row['where']}` {row['share']:.0%}" for row in profile["by_function"][:10])
-            + "."
+            f"Where the time of irerd's main thread goes during “{result['titles'][case]}” ({profile['samples']:,.0f} samples of "
+            f"wall time; C code and system calls count for the file that calls them): {files}. Most often on top: {functions}."
         )
     return parts
 

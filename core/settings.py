@@ -15,7 +15,7 @@ Units = Annotated[int, Meta(ge=1, le=1_000_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
-Member = Annotated[str, Meta(pattern=r"^(uid|gid|user|group):[A-Za-z0-9_.-]+$")]
+Member = Annotated[str, Meta(pattern=r"^(uid|gid|user|group):[A-Za-z0-9_.-]+\Z")]
 
 
 class Section(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -111,7 +111,7 @@ class Jobs(Section):
     memory_bytes: address space a child may use
     """
 
-    roots: dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")], str] = {}
+    roots: dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")], str] = {}
     parallel: Annotated[int, Meta(ge=1, le=64)] = 2
     timeout_s: Seconds = 3600.0
     memory_bytes: Annotated[int, Meta(ge=67_108_864)] = 2_147_483_648
@@ -140,7 +140,7 @@ class Logging(Section):
     level: least severity that is written
     """
 
-    level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)$")] = "info"
+    level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)\Z")] = "info"
 
 
 class Debug(Section):

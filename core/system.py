@@ -126,10 +126,14 @@ class Description(Result):
 
     schema: its SHA-256
     methods: every method: parameters, results, events, permission, kind, help, example
+    events: every event type with its log and schema; only when the whole catalogue is asked for
+    errors: every error code; likewise
     """
 
     schema: str
     methods: list[Object]
+    events: Object = {}
+    errors: Object = {}
 
 
 class Reloaded(Result):

@@ -91,6 +91,11 @@ def _draw(rows: list[dict[str, Any]]) -> None:
         render.say()
     for row in broken:
         render.say(f"{render.clean(row['log'])}: {first_bad(row)}")
+    for row in rows:
+        if row["ok"] and row.get("torn_bytes"):
+            render.say(
+                f"{render.clean(row['log'])}: {render.count(row['torn_bytes'])} torn bytes follow; the next start cuts them off"
+            )
     records = render.plural(sum(row.get("records", 0) for row in rows), "record")
     verdict = f"{len(broken)} of {render.plural(len(rows), 'chain')} broken" if broken else "every chain is whole"
     render.say(f"{render.plural(len(rows), 'log')}  {records}  {verdict}")
@@ -99,6 +104,6 @@ def _draw(rows: list[dict[str, Any]]) -> None:
 def first_bad(row: Mapping[str, Any]) -> str:
     """Where a chain breaks, and why."""
     bad = row.get("first_bad") or {}
-    where = "record" if bad.get("seq") is None else f"record {bad['seq']}"
+    record = "a record" if bad.get("seq") is None else f"record {render.count(bad['seq'])}"
     at = f" at byte {render.count(bad['offset'])}" if bad.get("offset") is not None else ""
-    return f"the first bad {where}{at}: {render.word(bad.get('why') or row.get('code') or 'unknown reason')}"
+    return f"{record}{at} does not hold: {render.word(bad.get('why') or row.get('code') or 'no reason given')}"

@@ -187,7 +187,8 @@ def _allow(tag: cbor2.CBORTag, _immutable: bool) -> Array:
         return Array(_TAGS[tag.tag], value)
     if tag.tag == _TAG_SHAPED and isinstance(value, list | tuple) and len(value) == 2:
         shape, plain = value
-        if type(plain) is Array and isinstance(shape, list | tuple) and all(type(size) is int for size in shape):
+        flat = type(plain) is Array and len(plain.shape) == 1
+        if flat and isinstance(shape, list | tuple) and all(type(size) is int for size in shape):
             return Array(plain.dtype, plain.data, tuple(shape))
     raise ProtocolError(f"tag {tag.tag} is not allowed")
 
@@ -329,6 +330,7 @@ class _Connection:
             self.cancel(id)
         if self.open.pop(id, None) is not None:
             self._abandoned.add(id)
+        self._inbox = deque(message for message in self._inbox if message.get("id") != id)
 
     def wait_welcome(self, until: float | None) -> dict[str, Any]:
         self._send(b"")

@@ -212,16 +212,16 @@ def body_of(failure: BaseException) -> dict[str, Any] | None:
 
 
 def unreachable(failure: "Unreachable") -> dict[str, Any]:
-    """No connection: is nobody there, or may we not knock?"""
-    if isinstance(failure.__cause__, PermissionError):
+    """No conversation: is nobody there, may we not knock, or did somebody hang up?"""
+    cause = failure.__cause__
+    if isinstance(cause, PermissionError):
         return not_admitted(failure.path)
-    return {
-        "code": failure.code,
-        "detail": f"no daemon at {failure.path} ({failure.why}). It stopped or was never started.",
-        "help": START_IT,
-        "effect": failure.effect,
-        "data": {"socket": failure.path},
-    }
+    body = {"code": failure.code, "effect": failure.effect, "data": {"socket": failure.path}}
+    if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
+        detail = f"no daemon at {failure.path} ({failure.why}). It stopped or was never started."
+        return {**body, "detail": detail, "help": START_IT}
+    detail = f"what listens at {failure.path} did not answer ({failure.why})."
+    return {**body, "detail": detail, "help": "Try: irerctl doctor   or: journalctl -u irerd"}
 
 
 def not_admitted(path: str) -> dict[str, Any]:

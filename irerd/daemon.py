@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -167,6 +168,7 @@ class Daemon:
             recovery = recover(self.host.files, log, self.ledger.origin(log), self._stamp, lambda batch: self._replay(log, batch))
         except Corrupt as corrupt:
             self.damage[log] = Damage(corrupt.seq, corrupt.why)
+            self.dispatch.damaged.add(log)
             self.dispatch.read_only[log] = f"it did not verify at record {corrupt.seq} ({corrupt.why})"
             return
         self.ledger.add_log(log)
@@ -179,15 +181,14 @@ class Daemon:
         return self.host.now_us(), self.host.mono_us(), self.host.boot_id
 
     def _replay(self, log: str, batch: Sequence[Record]) -> None:
-        start = 0
-        for place, record in enumerate(batch):
+        for record in batch:
             self.world.replay(record.event_type, record.payload, record.stamp(log))
-            if record.idem is not None or place == 0:
-                start = place
-            if batch[start].idem is not None and (place + 1 == len(batch) or batch[place + 1].idem is not None):
-                digest, key = batch[start].idem or ("", "")
-                entry = Remembered(digest, log, batch[start].seq, record.seq, record.time_us)
-                self.keys.remember(record.actor, key, entry)
+        for _, command in groupby(batch, lambda record: record.mono_us):
+            first, *rest = command
+            if first.idem is not None:
+                digest, key = first.idem
+                last_seq = rest[-1].seq if rest else first.seq
+                self.keys.remember(first.actor, key, Remembered(digest, log, first.seq, last_seq, first.time_us))
         self.dispatch.next_seq[log] = batch[-1].seq + 1
         self.recovered += len(batch)
 

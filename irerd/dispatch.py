@@ -84,6 +84,8 @@ class Dispatch:
         self.ports: Mapping[str, Callable[..., Any]] = {}
         self.read_only: dict[str, str] = {}
         """Logs that take no writes, with the reason."""
+        self.damaged: set[str] = set()
+        """Logs that did not verify: reads of their engines say so."""
         self.next_seq: dict[str, int] = {}
         self.user_names: dict[int, str | None] = {}
         """Names of callers without a role, looked up when they connected: a directory service may be slow."""
@@ -94,13 +96,14 @@ class Dispatch:
         self._in_flight: dict[tuple[str, str], _InFlight] = {}
         self._rebuilds: dict[str, list[int]] = {}
         self._peeked: dict[str, int] = {}
+        self._last_moment_us = 0
 
     # --- contexts ---------------------------------------------------------------------------------------------------
 
-    def context(self, actor: Actor) -> Context:
+    def context(self, actor: Actor, mono_us: int | None = None) -> Context:
         return Context(
             now_us=self.host.now_us(),
-            mono_us=self.host.mono_us(),
+            mono_us=self.host.mono_us() if mono_us is None else mono_us,
             boot_id=self.host.boot_id,
             actor=actor,
             settings=self.settings,
@@ -108,6 +111,11 @@ class Dispatch:
             random=self.host.random,
             peek=self._peek,
         )
+
+    def _moment_us(self) -> int:
+        """Each command has a moment of its own: that is how replay knows where one ends and the next begins in a batch."""
+        self._last_moment_us = max(self.host.mono_us(), self._last_moment_us + 1)
+        return self._last_moment_us
 
     def context_of_irer(self) -> Context:
         return self.context(IRER)
@@ -190,7 +198,7 @@ class Dispatch:
                 return
         self._writable(log)
         self._peeked = {}
-        ctx = self.context(actor)
+        ctx = self.context(actor, self._moment_us())
         events = self.world.decide(row, params, ctx).events
         if not events:
             reply(Answer({}))

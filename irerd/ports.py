@@ -94,11 +94,11 @@ class Ports:
 
     def describe(self, params: system.Describe, actor: Actor) -> system.Description:
         catalogue = self._daemon.catalogue
-        methods = catalogue.describe()
-        if params.method is not None:
-            name = catalogue.find(params.method).name
-            methods = [method for method in methods if method["name"] == name]
-        return system.Description(catalogue.schema_hash(), methods)
+        whole = catalogue.document()
+        if params.method is None:
+            return system.Description(catalogue.schema_hash(), whole["methods"], whole["events"], whole["errors"])
+        name = catalogue.find(params.method).name
+        return system.Description(catalogue.schema_hash(), [method for method in whole["methods"] if method["name"] == name])
 
     def op_status(self, params: system.OpStatus, actor: Actor) -> system.Operation:
         dispatch = self._daemon.dispatch

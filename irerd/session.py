@@ -243,8 +243,12 @@ class Session:
             self._end(id, calls.err(id, error_body(answer.error)))
             return
         receipt = answer.receipt._asdict() if answer.receipt is not None else None
-        cursor = self._service.cursor() if self._service.dispatch.world.engine_of[row.name].log is not None else None
-        self._end(id, calls.done(id, msgspec.to_builtins(answer.result), rc=receipt, cur=cursor, replayed=answer.replayed))
+        log = self._service.dispatch.world.engine_of[row.name].log
+        result = msgspec.to_builtins(answer.result)
+        if log in self._service.dispatch.damaged:
+            result["integrity"] = "failed"
+        cursor = self._service.cursor() if log is not None else None
+        self._end(id, calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed))
 
     # --- in ---------------------------------------------------------------------------------------------------------
 

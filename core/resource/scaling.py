@@ -44,9 +44,16 @@ def _shrinkage(pool: Pool, configured: settings.Pools, floor: int) -> Change | N
     since = pool.idle.since_above(-configured.scale_down_below)
     if since is None or pool.queue.tasks:
         return None
-    comfortable = ceil(pool.used / configured.scale_up_above) if configured.scale_up_above else pool.size
-    size = max(floor, pool.used, pool.size // 2, comfortable)
+    size = max(floor, pool.used, pool.size // 2, _comfortable(pool, configured.scale_up_above))
     return Change(_earliest(pool, configured, since), size, "utilisation") if size < pool.size else None
+
+
+def _comfortable(pool: Pool, threshold: float) -> int:
+    """The least size at which what is held does not ask for growth, or the present one if that is no help."""
+    if pool.used / pool.size > threshold:
+        return pool.size
+    size = ceil(pool.used / threshold) if pool.used else 0
+    return size + 1 if size and pool.used / size > threshold else size
 
 
 def _earliest(pool: Pool, configured: settings.Pools, since: int) -> int:

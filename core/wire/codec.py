@@ -114,7 +114,8 @@ def _allow(tag: cbor2.CBORTag, _immutable: bool) -> Typed:
         return Typed(dtype, value)
     if tag.tag == _TAG_SHAPED and isinstance(value, list | tuple) and len(value) == 2:
         shape, plain = value
-        if type(plain) is Typed and isinstance(shape, list | tuple) and all(type(size) is int for size in shape):
+        flat = type(plain) is Typed and len(plain.shape) == 1
+        if flat and isinstance(shape, list | tuple) and all(type(size) is int for size in shape):
             return Typed(plain.dtype, plain.data, tuple(shape))
     raise CodecError(f"tag {tag.tag} is not allowed")
 

@@ -102,6 +102,12 @@ def test_an_answer_requires_only_what_is_always_there():
     assert schema["required"] == ["orders", "counts"]
 
 
+def test_a_default_is_always_answered_where_its_type_does_not_leave_defaults_out():
+    described = method(shop(), "shop.order")
+    assert described["params"]["$defs"]["Part"]["required"] == ["sku"]
+    assert described["result"]["$defs"]["Part"]["required"] == ["sku", "share"]
+
+
 def test_a_type_inside_itself_is_described_once():
     schema = method(shop(), "shop.orders")["result"]
     assert schema["$defs"]["Fold"]["properties"]["inside"]["items"] == {"$ref": "#/$defs/Fold"}

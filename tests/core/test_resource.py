@@ -18,7 +18,8 @@ from core.settings import Pools as PoolSettings
 from tests.core.engine_loop import ANN, EngineLoop
 
 BOB = Actor("uid:1002", "operator", 1002)
-FIXED = PoolSettings(*[Pool(floor=4, ceiling=4)] * 4)
+STILL = Pool(floor=4, ceiling=4)
+FIXED = PoolSettings(STILL, STILL, STILL, STILL)
 """Pools that never change their size."""
 
 
@@ -91,7 +92,10 @@ def test_submitting_alone_starts_nothing(loop: EngineLoop) -> None:
 
 
 def test_a_task_without_a_name_gets_one(loop: EngineLoop) -> None:
-    assert [event.task_id for event in loop.ask("submit_task", {}) + loop.ask("submit_task", {})] == ["id-1", "id-2"]
+    assert [getattr(event, "task_id", None) for event in loop.ask("submit_task", {}) + loop.ask("submit_task", {})] == [
+        "id-1",
+        "id-2",
+    ]
 
 
 def test_units_in_use_never_exceed_the_size(loop: EngineLoop) -> None:
@@ -368,20 +372,20 @@ def test_a_task_that_no_longer_fits_the_ceiling_is_parked_and_blocks_nobody() ->
 # --- what it remembers -------------------------------------------------------------------------------------------------------
 
 
-def test_the_last_finished_tasks_are_kept_and_older_ones_are_forgotten(loop: EngineLoop) -> None:
-    extra = 300
+def test_the_last_finished_tasks_are_kept_and_older_ones_are_forgotten(loop: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FINISHED_KEPT == 10_000
+    monkeypatch.setattr("core.resource.pools.FINISHED_KEPT", 50)
     submit(loop, "running", duration_s=1e6)
-    loop.settle()
-    for place in range(FINISHED_KEPT + extra):
+    for place in range(500):
         submit(loop, f"t{place}")
-        if place % 1_000 == 0:
-            loop.settle()
-    loop.settle()
+        loop.settle()
+        assert len(loop.state.arrivals) <= 2 * 51 + 1
     pools: Pools = loop.state
-    assert len(pools.tasks) == FINISHED_KEPT + 1 and state_of(loop, "running") == "running"
-    assert f"t{extra - 1}" not in pools.tasks and f"t{extra}" in pools.tasks
-    assert pools.pools["compute"].counts["done"] == FINISHED_KEPT
-    assert len(pools.arrivals) <= 2 * len(pools.tasks)
+    assert set(pools.tasks) == {"running"} | {f"t{place}" for place in range(450, 500)}
+    assert pools.pools["compute"].counts["done"] == 50
+    assert [row.task_id for row in loop.look("tasks", {"limit": 2}).tasks] == ["t499", "t498"]
+    submit(loop, "t0")
+    assert loop.replayed() == pools
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from core.settings import Jobs, Pool, Retry, Settings
 from core.settings import Pools as PoolSettings
 from tests.core.engine_loop import EngineLoop
 
-FIXED = PoolSettings(*[Pool(floor=4, ceiling=4)] * 4)
+STILL = Pool(floor=4, ceiling=4)
+FIXED = PoolSettings(STILL, STILL, STILL, STILL)
 ROOTS = Jobs(roots={"docs": "/srv/docs", "music": "/srv/music"})
 HASH = {"name": "hash_tree", "params": {"root": "docs"}}
 
@@ -220,6 +221,18 @@ def test_a_wall_clock_that_jumps_matters_only_across_a_reboot(jump_s: float) -> 
     assert loop.state.tasks["t-1"].state == "done"
 
 
+def test_a_clock_that_steps_back_within_a_boot_makes_no_task_wait_longer() -> None:
+    loop = loop_of()
+    submit(loop, "t-1", units=4, duration_s=100)
+    loop.run(10)
+    submit(loop, "t-2", priority="low", units=4)
+    loop.mono_us -= 7_000_000
+    submit(loop, "t-3", priority="low", units=4)
+    times = [loop.state.tasks[name].ready_at for name in ("t-2", "t-3")]
+    assert times == sorted(times)
+    assert loop.replayed() == loop.state
+
+
 def test_even_without_resume_another_boot_is_understood() -> None:
     """Should a crash come between replay and the first event, times are still right."""
     loop = loop_of()
@@ -278,7 +291,7 @@ def test_what_is_not_in_the_registry_or_the_configuration_is_refused(
 
 
 def test_without_roots_the_refusal_says_so() -> None:
-    with pytest.raises(Refused, match="None is configured; an admin adds jobs.roots.docs to the configuration"):
+    with pytest.raises(Refused, match=r"None is configured; an admin adds jobs\.roots\.docs to the configuration"):
         validate("hash_tree", {"root": "docs"}, Settings())
 
 

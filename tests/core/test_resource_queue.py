@@ -1,9 +1,10 @@
-"""Who is next: the queue of a pool against a twin that keeps one list and works everything out anew, and what follows for callers."""
+"""Who is next: the queue of a pool against a twin that works everything out anew, and what follows for callers."""
 
 import copy
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -263,7 +264,7 @@ def test_nothing_starves_while_others_keep_coming_with_higher_priority(seed: int
             assert each.task_id == f"victim{len(waited) - 1}"
     assert len(waited) == victims
     assert waited[0] <= 3 * AGE_US + 5 * S, "one turn of each of the five callers after it has risen to the top"
-    assert all(later - earlier <= 5 * S for earlier, later in zip(waited, waited[1:], strict=False))
+    assert all(later - earlier <= 5 * S for earlier, later in pairwise(waited))
 
 
 def test_what_a_queue_remembers_of_callers_is_gone_with_them() -> None:

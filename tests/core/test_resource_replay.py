@@ -57,7 +57,7 @@ def outcome(job: Job) -> tuple[float, JobEnded] | None:
 
 def check_sums(pools: Pools) -> None:
     """Everything that is kept twice agrees."""
-    by_state = Counter((task.pool, task.state) for task in pools.tasks.values())
+    by_state: Counter[tuple[str, str]] = Counter((task.pool, task.state) for task in pools.tasks.values())
     for name, pool in pools.pools.items():
         tasks = [task for task in pools.tasks.values() if task.pool == name]
         assert pool.used == sum(task.units for task in tasks if task.state == "running")
@@ -134,7 +134,7 @@ def test_looking_and_deciding_change_nothing_however_busy_the_engine_is() -> Non
             loop.look(verb)
         for row in ENGINE.rows:
             if row.kind == "internal" and row.name != "resource.job_ended":
-                command = row.params() if not row.params.__struct_fields__ else row.params("compute")  # type: ignore[call-arg]
+                command = row.params() if not row.params.__struct_fields__ else row.params("compute")
                 loop.world.decide(row, command, loop.context())
         assert loop.state == before
         assert all(loop.state.pools[name].queue.aging.heap == before.pools[name].queue.aging.heap for name in POOLS)
@@ -143,7 +143,7 @@ def test_looking_and_deciding_change_nothing_however_busy_the_engine_is() -> Non
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_starves_under_an_adversary_with_more_than_the_pool_can_do(seed: int) -> None:
-    """Three callers keep a hundred critical tasks queued for ever. A fourth one's low tasks, one as large as the pool, still run."""
+    """Three callers keep a hundred critical tasks queued for ever. A fourth one's low ones, one as large as the pool, still run."""
     still = Bounds(4, 4)
     loop = EngineLoop(ENGINE, Settings(pools=PoolSettings(still, still, still, still)), seed=seed)
     victim = Actor("uid:2000", "operator")
@@ -176,7 +176,7 @@ def test_with_200_000_waiting_a_step_still_touches_only_a_few(monkeypatch: pytes
         loop.world.apply(
             *_submitted(
                 loop, row.params(task_id=f"t{place}", duration_s=5.0, priority=PRIORITIES[place % 4]), CALLERS[place % 3], place
-            )  # type: ignore[call-arg]
+            )
         )
     assert pools.waiting == 199_990 and len(stamps) == 1
 

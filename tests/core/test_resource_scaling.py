@@ -1,5 +1,7 @@
 """Pools that change their size by themselves: exactly when, to what, and never to and fro."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def settings_of(compute: Pool = WIDE, up: float = 0.8, down: float = 0.3, hold: 
 
 def scaled(loop: EngineLoop) -> list[tuple[float, int, int, str]]:
     """When, since the loop began, and what."""
-    found = []
+    found: list[tuple[float, int, int, str]] = []
     for kind, payload, stamp in loop.records:
         if kind == "pool.scaled":
             event = loop.world.event(kind, payload)
@@ -168,7 +170,7 @@ def test_sizes_stay_within_bounds_and_changes_apart(
         assert floor <= size(loop) <= ceiling
     loop.run(1_100)
     changes = [change for change in scaled(loop) if change[3] != "configuration"]
-    assert all(later[0] - earlier[0] > 10 - 1e-6 for earlier, later in zip(changes, changes[1:], strict=False))
+    assert all(later[0] - earlier[0] > 10 - 1e-6 for earlier, later in pairwise(changes))
     assert all(change[1] != change[2] for change in changes)
     assert all(task.state == "done" for task in loop.state.tasks.values()), "whatever fits the ceiling runs in the end"
 

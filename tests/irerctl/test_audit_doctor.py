@@ -44,7 +44,7 @@ def test_a_broken_chain_exits_1_and_names_the_record_and_the_reason(run: Run, se
     assert ran.exit_code == 1
     lines = ran.stdout.splitlines()
     assert lines[1].split() == ["engine_state", "121", "BROKEN"], "the worst news comes first"
-    assert "engine_state: the first bad record 121 at byte 61,952: event_hash does not match" in lines
+    assert "engine_state: record 121 at byte 61,952 does not hold: event_hash does not match" in lines
     assert lines[-1].endswith("1 of 2 chains broken")
     as_json = run("-o", "json", "audit", "hashchain")
     assert as_json.exit_code == 1

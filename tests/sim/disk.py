@@ -11,7 +11,7 @@ import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from state.fs import Files, NoSpace, Stat
 
@@ -140,9 +140,11 @@ def resize(data: bytearray, size: int) -> None:
         data.extend(bytes(size - len(data)))
 
 
-class Handle(NamedTuple):
-    node: Node
-    flags: int
+class Handle:
+    def __init__(self, node: Node, flags: int) -> None:
+        self.node = node
+        self.flags = flags
+        self.position = 0
 
 
 class SimFiles:
@@ -225,12 +227,13 @@ class SimFiles:
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         node = self._writable(fd)
-        if not self._handle(fd).flags & os.O_APPEND and len(node.cache):
-            raise NotImplementedError("a write that is neither an append nor the first: irer makes none")
-        end = len(node.cache) + len(data)
+        handle = self._handles[fd]
+        start = len(node.cache) if handle.flags & os.O_APPEND else handle.position
+        end = start + len(data)
         if self.capacity is not None and self._used() + max(0, end - max(len(node.cache), node.reserved)) > self.capacity:
             raise _error(errno.ENOSPC, "write")
-        node.write(len(node.cache), bytes(data))
+        node.write(start, bytes(data))
+        handle.position = end
         return len(data)
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
@@ -387,9 +390,9 @@ class Killed(BaseException):
     """The process ends at this very call."""
 
 
-CALLS = (
-    "open write pread fdatasync fsync fsync_dir link rename unlink truncate reserve free drop_cache stat stat_path list mkdir chmod lock"
-).split()
+CHANGES = ("open", "write", "fdatasync", "fsync", "fsync_dir", "link", "rename", "unlink", "truncate", "reserve", "mkdir", "chmod")
+LOOKS = ("pread", "stat", "stat_path", "list", "free", "drop_cache", "lock")
+CALLS = CHANGES + LOOKS
 
 
 class NthFails:

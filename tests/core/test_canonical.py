@@ -1,0 +1,290 @@
+"""Canonical JSON: the numbers of RFC 8785, what is refused and where, and that the fast way writes what the slow way does."""
+
+import datetime
+import decimal
+import json
+import math
+import struct
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.canonical import _LEFT_ALONE, CanonicalError, _write, decode, encode, event_payload
+
+FROM_RFC_8785 = [  # appendix B: the bits of a double, and its only text
+    ("0000000000000000", "0"),
+    ("8000000000000000", "0"),
+    ("0000000000000001", "5e-324"),
+    ("8000000000000001", "-5e-324"),
+    ("7fefffffffffffff", "1.7976931348623157e+308"),
+    ("ffefffffffffffff", "-1.7976931348623157e+308"),
+    ("4340000000000000", "9007199254740992"),
+    ("c340000000000000", "-9007199254740992"),
+    ("4430000000000000", "295147905179352830000"),
+    ("44b52d02c7e14af5", "9.999999999999997e+22"),
+    ("44b52d02c7e14af6", "1e+23"),
+    ("44b52d02c7e14af7", "1.0000000000000001e+23"),
+    ("444b1ae4d6e2ef4e", "999999999999999700000"),
+    ("444b1ae4d6e2ef4f", "999999999999999900000"),
+    ("444b1ae4d6e2ef50", "1e+21"),
+    ("3eb0c6f7a0b5ed8c", "9.999999999999997e-7"),
+    ("3eb0c6f7a0b5ed8d", "0.000001"),
+    ("41b3de4355555553", "333333333.3333332"),
+    ("41b3de4355555554", "333333333.33333325"),
+    ("41b3de4355555555", "333333333.3333333"),
+    ("41b3de4355555556", "333333333.3333334"),
+    ("41b3de4355555557", "333333333.33333343"),
+    ("becbf647612f3696", "-0.0000033333333333333333"),
+    ("43143ff3c1cb0959", "1424953923781206.2"),
+]
+SAFE = 2**53 - 1
+
+
+def double(bits: str) -> float:
+    [value] = struct.unpack(">d", bytes.fromhex(bits))
+    return value
+
+
+def slow(value: Any) -> bytes:
+    parts: list[str] = []
+    _write(value, parts, 0, "")
+    return "".join(parts).encode()
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(("bits", "text"), FROM_RFC_8785)
+def test_numbers_of_rfc_8785(bits, text):
+    assert encode(double(bits)) == text.encode()
+    assert encode({"x": [double(bits)]}) == b'{"x":[%b]}' % text.encode()
+
+
+def test_the_example_of_rfc_8785():
+    given_text = r"""{
+      "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+      "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
+      "literals": [null, true, false]
+    }"""
+    assert encode(json.loads(given_text)).decode() == (
+        '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
+        '"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5.0, "5"),
+        (-0.0, "0"),
+        (0, "0"),
+        (SAFE, "9007199254740991"),
+        (-SAFE, "-9007199254740991"),
+        (2.0**60, "1152921504606847000"),
+        (1e-5, "0.00001"),
+        (
+            "\x00\x08\t\n\x0b\x0c\r\x1f\x7f\x80/\u2028\u2029\ufeff😀",
+            '"\\u0000\\b\\t\\n\\u000b\\f\\r\\u001f\x7f\x80/\u2028\u2029\ufeff😀"',
+        ),
+        ({}, "{}"),
+        ([], "[]"),
+        ((1, (2,)), "[1,[2]]"),
+        ({"z": [], "é": {}, "a": "", "B": 1.5}, '{"B":1.5,"a":"","z":[],"é":{}}'),
+    ],
+)
+def test_one_form(value, text):
+    assert encode(value) == text.encode()
+    assert slow(value) == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "why"),
+    [
+        ({"a": [1, {"b": math.nan}]}, ".a[1].b", "NaN"),
+        ([math.inf], "[0]", "infinity"),
+        ([-math.inf], "[0]", "infinity"),
+        ({"n": SAFE + 1}, ".n", "integer"),
+        ({"n": -SAFE - 1}, ".n", "integer"),
+        ({"n": 2**70}, ".n", "integer"),
+        ({"s": "\ud800"}, ".s", "surrogate"),
+        ({"s": ["ok", "\udc00x"]}, ".s[1]", "surrogate"),
+        ({"\ud800": 1}, None, "key"),
+        ({"": 1}, None, "key"),
+        ({"k" * 129: 1}, None, "key"),
+        ({"a\x1f": 1}, None, "key"),
+        ({"a\n": 1}, None, "key"),
+        ({"a\x7f": 1}, None, "key"),
+        ({"a\x9f": 1}, None, "key"),
+        ({"\ue000": 1}, None, "key"),
+        ({"😀": 1}, None, "key"),
+        ({1: 1}, None, "key"),
+        ({"b": b"bytes"}, ".b", "base64url"),
+        ({"d": datetime.datetime(2026, 1, 1)}, ".d", "no JSON value"),
+        ({"d": decimal.Decimal(1)}, ".d", "no JSON value"),
+        ({"u": uuid.UUID(int=0)}, ".u", "no JSON value"),
+        ({"s": {1, 2}}, ".s", "no JSON value"),
+        (nested(33), None, "deeper"),
+    ],
+)
+def test_what_has_no_form_is_refused_by_name(value, path, why):
+    with pytest.raises(CanonicalError, match=why) as refused:
+        encode(value)
+    if path is not None:
+        assert refused.value.path == path
+
+
+def test_32_levels_are_enough_for_anyone():
+    assert decode(encode(nested(32))) == nested(32)
+    assert encode({"k" * 128: 1, "\ud7ff": 2, "~": 3, "\xa0": 4})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a": 1}',
+        b' {"a":1}',
+        b'{"a":1}\n',
+        b'{"b":1,"a":2}',
+        b'{"a":1,"a":1}',
+        b"1.0",
+        b"1e3",
+        b"-0",
+        b"01",
+        b"1e21",
+        b"0.0000001",
+        b"9007199254740993",
+        b"1" + b"0" * 400,
+        b'"\\u0041"',
+        b'"\\/"',
+        b'"\\ud800"',
+        b'"\\u001F"',
+        b'"\\u000a"',
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b'"\x01"',
+        b"NaN",
+        b"",
+        b"{",
+        b"{}{}",
+        b"[" * 33 + b"]" * 33,
+        b"[" * 100_000 + b"]" * 100_000,
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_any_other_text_of_a_value_is_refused(raw):
+    with pytest.raises(CanonicalError):
+        decode(raw)
+
+
+def test_digits_beyond_the_safe_integers_are_a_float():
+    value = decode(b"[9007199254740991,9007199254740992,295147905179352830000,1e+21]")
+    assert value == [SAFE, 2.0**53, 2.0**68, 1e21]
+    assert [type(item) for item in value] == [int, float, float, float]
+
+
+floats = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(1e-7, 1e-4),
+    st.floats(2.0**52, 2.0**70),
+    st.integers(-(2**60), 2**60).map(float),
+    st.sampled_from([0.0, -0.0, 1e-6, 9.9e-6, 1e-5, 1e20, 1e21, 1e22, 5.0, 2.0**53, 2.0**53 - 1]),
+)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+keys = st.text(st.characters(max_codepoint=0xD7FF, exclude_categories=["Cc", "Cs"]), min_size=1, max_size=6)
+scalars = st.one_of(st.none(), st.booleans(), st.integers(-SAFE, SAFE), floats, texts)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(values)
+def test_every_value_comes_back_from_one_form(value):
+    raw = encode(value)
+    assert raw == slow(value)
+    assert decode(raw) == value
+    assert json.loads(raw, parse_int=float) == value
+
+
+@settings(max_examples=300, deadline=None)
+@given(floats)
+def test_a_number_comes_back_exactly(value):
+    raw = encode(value)
+    assert float(raw) == value
+    assert b"e" not in raw or not 1e-6 <= abs(value) < 1e21
+
+
+class Inner(msgspec.Struct, frozen=True, omit_defaults=True):
+    b: float = 1.0
+    a: str = ""
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    zone: str
+    size: int
+    ratio: float
+    note: str = ""
+    limit: float | None = None
+    tried: bool = False
+    spread: float = 0.5
+    values: list[float] = []
+    inner: Inner | None = None
+    more: dict[str, Any] = {}
+
+
+samples = st.builds(
+    Sample,
+    zone=texts,
+    size=st.integers(-SAFE, SAFE),
+    ratio=floats | st.integers(-SAFE, SAFE),
+    note=texts,
+    limit=st.none() | floats,
+    tried=st.booleans(),
+    spread=floats,
+    values=st.lists(floats, max_size=3),
+    inner=st.none() | st.builds(Inner, b=floats, a=texts),
+    more=st.dictionaries(keys, scalars, max_size=2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(samples)
+def test_an_event_is_written_as_the_slow_way_writes_its_fields(event):
+    raw = event_payload(event)
+    assert raw == slow(msgspec.to_builtins(event, builtin_types=_LEFT_ALONE))
+    assert msgspec.convert(decode(raw), Sample) == event
+
+
+@settings(max_examples=200, deadline=None)
+@given(zone=texts, size=st.integers(-SAFE, SAFE), ratio=floats, limit=st.none() | floats)
+def test_a_plain_event_with_any_floats_is_written_as_the_slow_way_does(zone, size, ratio, limit):
+    event = Sample(zone, size, ratio, limit=limit)
+    assert event_payload(event) == slow(msgspec.to_builtins(event))
+
+
+def test_fields_at_their_default_are_left_out():
+    assert event_payload(Sample("z", 1, 2.5)) == b'{"ratio":2.5,"size":1,"zone":"z"}'
+    assert event_payload(Sample("z", 1, 2.0, inner=Inner(a="x"))) == b'{"inner":{"a":"x"},"ratio":2,"size":1,"zone":"z"}'
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Sample("\ud800", 1, 1.5),
+        Sample("z", SAFE + 1, 1.5),
+        Sample("z", 1, math.nan),
+        Sample("z", 1, math.inf),
+        Sample("z", 1, 1.5, more={"x": b"raw"}),
+        Sample("z", 1, 1.5, more={"x": 2**53}),
+        Sample("z", 1, 1.5, values=[math.nan]),
+    ],
+)
+def test_an_event_that_has_no_form_is_refused(event):
+    with pytest.raises(CanonicalError):
+        event_payload(event)

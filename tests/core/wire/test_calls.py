@@ -1,0 +1,453 @@
+"""The rules of the conversation: hello first, ids that rise, one terminal frame, and exactly one way to lose the connection."""
+
+from typing import Any
+
+import cbor2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.wire import calls
+from core.wire.calls import (
+    EARLY_CALLS_MAX,
+    FRAME_MAX_READER,
+    HELLO_MAX,
+    HTTP_REPLY,
+    BadCall,
+    Bye,
+    Call,
+    Cancel,
+    ClientConnection,
+    Done,
+    Err,
+    Hello,
+    Item,
+    Mark,
+    ProtocolError,
+    ServerConnection,
+    Violation,
+    Welcome,
+)
+from core.wire.codec import CodecError, decode, encode
+from core.wire.errors import CODES, make
+from core.wire.frames import FRAME_MAX, HEADER_LEN, frame
+from tests.core.wire.test_frames import cut
+
+HELLO = encode({"t": "hello", "proto": [1], "client": "test/1"})
+PING = {"t": "call", "id": 1, "m": "system.ping"}
+WELCOME = calls.welcome(
+    server="irerd/0",
+    instance="00000000-0000-0000-0000-000000000000",
+    boot=1,
+    limits={"frame": FRAME_MAX, "calls": 64},
+    schema="0" * 64,
+    peer={"uid": 1, "gid": 1, "role": "viewer"},
+    state="ready",
+)
+
+
+def greeted(frame_max: int = FRAME_MAX) -> ServerConnection:
+    """A server that has welcomed its peer."""
+    server = ServerConnection()
+    assert server.receive(HELLO) == [Hello([1], "test/1")]
+    server.frame_max = frame_max
+    return server
+
+
+def raw(message: Any) -> bytes:
+    """A frame that nobody checked."""
+    return frame(cbor2.dumps(message))
+
+
+def last_words(received: list[Any]) -> dict[str, Any]:
+    """The bye of a connection that is over."""
+    [violation] = received
+    assert isinstance(violation, Violation)
+    message = decode(violation.reply[HEADER_LEN:])
+    assert message["t"] == "bye"
+    assert message["why"] == violation.why
+    assert message["e"]["code"] in CODES
+    return message
+
+
+# --- the server's end --------------------------------------------------------------------------------------------------
+
+
+def test_a_call_says_all_it_may_say() -> None:
+    message = {
+        "t": "call",
+        "id": 9,
+        "m": "resource.scale",
+        "p": {"pool": "compute"},
+        "dl": 5000,
+        "idem": "cli-8d2f6c01",
+        "dry": True,
+        "as": "mailer",
+    }
+    assert greeted().receive(encode(message)) == [
+        Call(9, "resource.scale", {"pool": "compute"}, 5000, "cli-8d2f6c01", True, "mailer")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "reply"),
+    [
+        (verb, HTTP_REPLY)
+        for verb in (b"GET / HTTP/1.1\r\n", b"POST /rpc/system.ping HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n", b"DELETE /")
+    ]
+    + [
+        (stranger, b"")
+        for stranger in (
+            b"\x16\x03\x01\x02\x00\x01\x00",
+            b"SSH-2.0-x\r\n",
+            b"\x00",
+            b"\xd8\x18\x5b\x00",
+            b"GETTING",
+            b"\xd8\xff",
+            b"{}\n",
+        )
+    ],
+    ids=repr,
+)
+def test_strangers_are_told_or_left_however_their_bytes_are_cut(first: bytes, reply: bytes) -> None:
+    whole = ServerConnection().receive(first)
+    one_by_one = ServerConnection()
+    single = [message for byte in first for message in one_by_one.receive(bytes([byte]))]
+    for received in (whole, single):
+        [violation] = received
+        assert isinstance(violation, Violation)
+        assert violation.reply == reply
+
+
+def test_http_is_told_where_http_is_spoken() -> None:
+    [violation] = ServerConnection().receive(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert isinstance(violation, Violation)
+    head, _, text = violation.reply.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert f"Content-Length: {len(text)}".encode() in head
+    assert b"irerctl hub" in text
+
+
+def test_a_verb_that_turns_into_a_frame_is_still_a_stranger() -> None:
+    server = ServerConnection()
+    assert server.receive(b"G") == []
+    [violation] = server.receive(HELLO)
+    assert isinstance(violation, Violation)
+    assert violation.reply == b""
+
+
+def test_hello_comes_first_and_once() -> None:
+    for first in (PING, {"t": "cancel", "id": 1}, {"t": "bye", "why": "done"}):
+        assert last_words(ServerConnection().receive(encode(first)))["why"] == "protocol"
+    assert last_words(greeted().receive(HELLO))["why"] == "protocol"
+
+
+def test_hello_is_at_most_four_kib() -> None:
+    empty = len(encode({"t": "hello", "proto": [1], "client": "x", "pad": "x" * 300})) - HEADER_LEN - 300
+    fits = encode({"t": "hello", "proto": [1], "client": "x", "pad": "x" * (HELLO_MAX - empty)})
+    assert len(fits) - HEADER_LEN == HELLO_MAX
+    assert last_words(ServerConnection().receive(fits))["why"] == "protocol"  # read, and refused for its unknown key
+    assert last_words(ServerConnection().receive(frame(bytes(HELLO_MAX + 1))[:HEADER_LEN]))["why"] == "limit"
+
+
+def test_without_a_common_version_there_is_no_conversation() -> None:
+    words = last_words(ServerConnection().receive(encode({"t": "hello", "proto": [2, 3], "client": "x"})))
+    assert (words["why"], words["e"]["code"]) == ("version", "unimplemented")
+    assert ServerConnection().receive(encode({"t": "hello", "proto": [7, 1], "client": "x"})) == [Hello([7, 1], "x")]
+
+
+def early(count: int) -> bytes:
+    return b"".join(encode({**PING, "id": id}) for id in range(1, count + 1))
+
+
+def test_eight_calls_may_come_with_the_hello_and_no_more() -> None:
+    received = ServerConnection().receive(HELLO + early(EARLY_CALLS_MAX))
+    assert [type(message) for message in received] == [Hello] + [Call] * EARLY_CALLS_MAX
+    *_, violation = ServerConnection().receive(HELLO + early(EARLY_CALLS_MAX + 1))
+    assert last_words([violation])["why"] == "limit"
+    assert len(greeted().receive(early(EARLY_CALLS_MAX + 1))) == EARLY_CALLS_MAX + 1
+
+
+def test_sixty_four_kib_may_come_with_the_hello_and_no_more() -> None:
+    half = [encode({"t": "call", "id": id, "m": "m", "p": {"x": "x" * 33_000}}) for id in (1, 2)]
+    assert isinstance(ServerConnection().receive(HELLO + half[0])[-1], Call)
+    assert last_words(ServerConnection().receive(HELLO + half[0] + half[1])[-1:])["why"] == "limit"
+    assert isinstance(greeted().receive(half[0] + half[1])[-1], Call)
+
+
+def test_the_frame_limit_is_that_of_the_role() -> None:
+    large = encode({**PING, "p": {"x": "x" * FRAME_MAX_READER}})
+    assert isinstance(greeted(FRAME_MAX).receive(large)[0], Call)
+    assert last_words(greeted(FRAME_MAX_READER).receive(large[:HEADER_LEN]))["why"] == "limit"
+
+
+@given(ids=st.lists(st.integers(1, 6), min_size=1, max_size=6))
+def test_ids_rise_or_the_connection_ends(ids: list[int]) -> None:
+    server = greeted()
+    received = server.receive(b"".join(encode({**PING, "id": id}) for id in ids))
+    rising = next((place for place in range(1, len(ids)) if ids[place] <= ids[place - 1]), len(ids))
+    assert [message.id for message in received if isinstance(message, Call)] == ids[:rising]
+    assert isinstance(received[-1], Violation) == (rising < len(ids))
+
+
+def test_a_refused_call_uses_up_its_id_too() -> None:
+    server = greeted()
+    assert isinstance(server.receive(encode({**PING, "id": 5, "dl": -1}))[0], BadCall)
+    assert last_words(server.receive(encode({**PING, "id": 5})))["why"] == "protocol"
+
+
+BAD_CALLS = {
+    "a negative deadline": ({"dl": -1}, "dl"),
+    "no time at all": ({"dl": 0}, "dl"),
+    "a deadline over an hour": ({"dl": 3_600_001}, "dl"),
+    "a deadline in words": ({"dl": "5s"}, "dl"),
+    "a short key": ({"idem": "1234567"}, "idem"),
+    "a long key": ({"idem": "x" * 65}, "idem"),
+    "a key with a space": ({"idem": "1234 5678"}, "idem"),
+    "a key that ends a line": ({"idem": "12345678\n"}, "idem"),
+    "an unknown key": ({"drv": True}, ""),
+    "dry as a number": ({"dry": 1}, "dry"),
+    "params as a list": ({"p": [1]}, "p"),
+    "a method that is no text": ({"m": 3}, "m"),
+    "no method": ({"m": ""}, "m"),
+    "an engine without a name": ({"as": ""}, "as"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_a_bad_call_costs_only_itself(name: str) -> None:
+    change, path = BAD_CALLS[name]
+    server = greeted()
+    [bad, good] = server.receive(encode({**PING, **change}) + encode({**PING, "id": 2}))
+    assert isinstance(bad, BadCall)
+    assert bad.id == 1
+    assert bad.error["code"] == "invalid-argument"
+    assert [row["path"] for row in bad.error["fields"]] == [path]
+    assert isinstance(good, Call)
+    [err] = connected(1).receive(calls.err(bad.id, bad.error))
+    assert isinstance(err, Err)
+
+
+def test_too_many_values_cost_only_the_call() -> None:
+    server = greeted()
+    [bad, good] = server.receive(raw({**PING, "p": {"x": [0] * 100_000}}) + encode({**PING, "id": 2}))
+    assert isinstance(bad, BadCall)
+    assert bad.error["code"] == "resource-exhausted"
+    assert isinstance(good, Call)
+    assert last_words(server.receive(raw({"t": "cancel", "id": [0] * 100_001})))["why"] == "limit"
+
+
+COSTS_THE_CONNECTION = {
+    "no t": {"id": 1},
+    "an unknown t": {**PING, "t": "shout"},
+    "a t that is a list": {**PING, "t": ["call"]},
+    "a message of servers": {"t": "done", "id": 1, "r": {}},
+    "no id": {"t": "call", "m": "system.ping"},
+    "an id of 0": {**PING, "id": 0},
+    "an id beyond 32 bits": {**PING, "id": 2**32},
+    "an id that is true": {**PING, "id": True},
+    "an id in words": {**PING, "id": "1"},
+    "NaN": {**PING, "p": {"x": float("nan")}},
+    "a large number": {**PING, "p": {"x": 2**53}},
+    "a tag": {**PING, "p": {"x": cbor2.CBORTag(1, 0)}},
+    "a cancel without id": {"t": "cancel"},
+    "a cancel that says more": {"t": "cancel", "id": 1, "hard": True},
+    "a bye that says more": {"t": "bye", "why": "done", "until": 1},
+    "a list": [1],
+}
+
+
+@pytest.mark.parametrize("name", COSTS_THE_CONNECTION)
+def test_a_bad_frame_costs_the_connection(name: str) -> None:
+    server = greeted()
+    words = last_words(server.receive(raw(COSTS_THE_CONNECTION[name])))
+    assert (words["why"], words["e"]["code"]) == ("protocol", "invalid-argument")
+    assert server.receive(encode(PING)) == []
+
+
+def test_what_was_whole_before_the_violation_is_still_handled() -> None:
+    received = greeted().receive(encode(PING) + b"garbage" + encode({**PING, "id": 2}))
+    assert [type(message) for message in received] == [Call, Violation]
+
+
+def test_after_bye_a_client_may_cancel_but_not_call() -> None:
+    server = greeted()
+    said = encode(PING) + calls.bye("done") + encode({"t": "cancel", "id": 1})
+    call, bye, cancel = server.receive(said)
+    assert isinstance(call, Call)
+    assert isinstance(bye, Bye)
+    assert cancel == Cancel(1)
+    assert last_words(server.receive(encode({**PING, "id": 2})))["why"] == "protocol"
+
+
+CONVERSATION = [
+    HELLO,
+    encode({**PING, "p": {"x": [1, {"y": "z"}]}, "dl": 500}),
+    encode({**PING, "id": 2, "idem": "cli-8d2f6c01"}),
+    encode({"t": "cancel", "id": 1, "why": "changed my mind"}),
+    encode({**PING, "id": 7, "dl": -1}),
+    calls.bye("done"),
+]
+
+
+def heard(server: ServerConnection, chunks: list[bytes]) -> list[Any]:
+    found = []
+    for chunk in chunks:
+        for message in server.receive(chunk):
+            if isinstance(message, Hello):
+                server.frame_max = FRAME_MAX
+            found.append(message)
+    return found
+
+
+@given(places=st.lists(st.integers(0, 400), max_size=20))
+def test_how_the_bytes_are_cut_changes_nothing(places: list[int]) -> None:
+    stream = b"".join(CONVERSATION)
+    whole = heard(ServerConnection(), [stream])
+    assert [type(message) for message in whole[:5]] == [Hello, Call, Call, Cancel, BadCall]
+    assert heard(ServerConnection(), cut(stream, places)) == whole
+    assert heard(ServerConnection(), [bytes([byte]) for byte in stream]) == whole
+
+
+@settings(max_examples=400)
+@given(data=st.data())
+def test_no_mutation_of_a_conversation_ever_raises_and_nothing_follows_a_violation(data: st.DataObject) -> None:
+    stream = bytearray(b"".join(CONVERSATION))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(stream) - 1))
+        match data.draw(st.sampled_from(["change", "remove", "insert", "end"])):
+            case "change":
+                stream[place] = data.draw(st.integers(0, 255))
+            case "remove":
+                del stream[place]
+            case "insert":
+                stream[place:place] = data.draw(st.binary(min_size=1, max_size=5))
+            case _:
+                del stream[place:]
+        if not stream:
+            return
+    server = ServerConnection()
+    found = heard(server, cut(bytes(stream), data.draw(st.lists(st.integers(0, 400), max_size=6))))
+    violations = [place for place, message in enumerate(found) if isinstance(message, Violation)]
+    assert violations in ([], [len(found) - 1])
+    if violations:
+        assert server.receive(b"".join(CONVERSATION)) == []
+    called = [message.id for message in found if isinstance(message, Call | BadCall)]
+    assert called == sorted(set(called))
+
+
+@given(junk=st.binary(max_size=200))
+def test_no_bytes_after_the_hello_ever_raise(junk: bytes) -> None:
+    greeted().receive(junk)
+    greeted().receive(frame(junk))
+
+
+# --- the client's end --------------------------------------------------------------------------------------------------
+
+
+def connected(count: int) -> ClientConnection:
+    """A welcomed client with calls 1 to `count` open."""
+    client = ClientConnection()
+    assert isinstance(client.receive(WELCOME)[0], Welcome)
+    for _ in range(count):
+        client.call("system.ping")
+    return client
+
+
+def test_the_two_ends_understand_each_other() -> None:
+    client, server = ClientConnection(), ServerConnection()
+    first, ping = client.call("system.ping")
+    hello, call = server.receive(client.hello("test/1") + ping)
+    assert (hello, call) == (Hello([1], "test/1"), Call(first, "system.ping"))
+    server.frame_max = FRAME_MAX
+    second, watch = client.call("system.watch", {"engine": "resource"}, idem="12345678", dl=10, as_="mailer", dry=True)
+    assert server.receive(watch + client.cancel(second)) == [
+        Call(second, "system.watch", {"engine": "resource"}, 10, "12345678", True, "mailer"),
+        Cancel(second),
+    ]
+    receipt = {"log": "engine_state", "seq": 4, "event_hash": "9c" * 32}
+    said = [
+        WELCOME,
+        calls.item(second, 0, {"x": 1}, "w1.4"),
+        calls.done(first, {"pong": True}, receipt, "w1.4", replayed=True),
+        calls.mark(second, "w1.5"),
+        calls.item(second, 1, {"x": 2}),
+        calls.err(second, make("cancelled")),
+        calls.bye("shutdown", 10_000),
+    ]
+    welcome, *rest = client.receive(b"".join(said))
+    assert isinstance(welcome, Welcome)
+    assert rest == [
+        Item(second, 0, {"x": 1}, "w1.4"),
+        Done(first, {"pong": True}, receipt, "w1.4", True),
+        Mark(second, "w1.5"),
+        Item(second, 1, {"x": 2}),
+        Err(second, {"code": "cancelled", "title": "cancelled by the caller"}),
+        Bye("shutdown", 10_000),
+    ]
+    assert client.open_ids == []
+
+
+def test_a_newer_server_may_say_more() -> None:
+    [done] = connected(1).receive(encode({"t": "done", "id": 1, "r": {}, "took_us": 12, "rc": {"log": "x", "shard": 3}}))
+    assert done == Done(1, {}, {"log": "x", "shard": 3})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        calls.done(2, {}),
+        calls.done(1, {}) + calls.done(1, {}),
+        calls.err(1, make("cancelled")) + calls.item(1, 0, {}),
+        calls.item(1, 1, {}),
+        calls.item(1, 0, {}) + calls.item(1, 0, {}),
+        calls.done(1, {}) + calls.mark(1, "w1.4"),
+        WELCOME,
+        encode({"t": "call", "id": 1, "m": "x"}),
+        encode({"t": "done", "id": 1}),
+        encode({"t": []}),
+        b"HTTP/1.1 400 Bad Request\r\n",
+        frame(b"\xff"),
+        frame(bytes(FRAME_MAX + 1))[:HEADER_LEN],
+    ],
+)
+def test_a_server_that_breaks_the_rules_is_noticed(said: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        connected(1).receive(said)
+
+
+def test_messages_before_the_broken_rule_are_kept() -> None:
+    with pytest.raises(ProtocolError) as broken:
+        connected(1).receive(calls.done(1, {}) + calls.done(1, {}))
+    assert broken.value.messages == [Done(1, {})]
+
+
+def test_nothing_is_answered_before_the_welcome() -> None:
+    client = ClientConnection()
+    client.call("system.ping")
+    with pytest.raises(ProtocolError, match="welcome"):
+        client.receive(calls.done(1, {}))
+
+
+def test_a_client_keeps_the_limit_it_was_told_and_its_id() -> None:
+    client = ClientConnection()
+    large = {"x": "x" * FRAME_MAX_READER}
+    with pytest.raises(CodecError):
+        client.call("m", large)
+    client.receive(WELCOME)
+    assert client.call("m", large)[0] == 1
+
+
+@given(messages=st.lists(st.sampled_from(["done", "err", "item"]), max_size=8), places=st.lists(st.integers(0, 600), max_size=8))
+def test_answers_arrive_in_order_however_they_are_cut(messages: list[str], places: list[int]) -> None:
+    make_one = {
+        "done": lambda id: calls.done(id, {"id": id}),
+        "err": lambda id: calls.err(id, make("not-found", str(id))),
+        "item": lambda id: calls.item(id, 0, {"id": id}),
+    }
+    client = connected(len(messages))
+    stream = b"".join(make_one[kind](id) for id, kind in enumerate(messages, 1))
+    found = [message for chunk in cut(stream, places) for message in client.receive(chunk)]
+    assert [(type(message).__name__.lower(), message.id) for message in found] == [
+        (kind, id) for id, kind in enumerate(messages, 1)
+    ]
