@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from irerctl import render
-from irerctl.session import command, session
+from irerctl.session import Failure, command, session
 
 
 class Params(click.ParamType[dict[str, Any]]):
@@ -45,14 +45,31 @@ def call(method: str, params: dict[str, Any] | None, stream: bool, receipt: bool
         with now.stream(method, params) as items, render.ItemWriter("json" if now.output == "json" else "jsonl") as writer:
             for item in items:
                 writer.write(item)
+            if not writer.count and items.result is not None:
+                writer.write(items.result)
         return
     more = {"idem": idem} if idem else {}
-    reply = now.call(method, params, dry=dry_run, **more)
+    try:
+        reply = now.call(method, params, dry=dry_run, **more)
+    except Exception as failure:
+        raise (_wants_a_stream(method, failure) or failure) from None
     value = {"result": reply.result, "receipt": reply.receipt} if receipt else reply.result
     if now.output == "jsonl":
         now.show(value)
     else:
         render.json_value(value)
+
+
+def _wants_a_stream(method: str, failure: Exception) -> Failure | None:
+    """A streaming method that was asked for one answer has none: say how to ask."""
+    if getattr(failure, "code", "") != "failed-precondition":
+        return None
+    from irerctl.generic import catalogue
+
+    row = catalogue().rows.get(method)
+    if row is None or not row.streams:
+        return None
+    return Failure("failed-precondition", f"{method} streams: it has many answers", f"Try: irerctl call {method} --stream")
 
 
 @command(

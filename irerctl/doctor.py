@@ -103,9 +103,13 @@ def _draw_end(findings: list[Finding]) -> None:
 
 
 def check_program(patient: Patient) -> Iterator[Finding]:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    found = version("cbor2")
+    try:
+        found = version("cbor2")
+    except PackageNotFoundError:
+        yield Finding("program", "fail", "cbor2 is not installed", "Try: pip install 'cbor2>=6.1'")
+        return
     text = f"irerctl {VERSION}, python {sys.version.split()[0]}, cbor2 {found}"
     if tuple(int(part) for part in found.split(".")[:2]) < CBOR2_MIN:
         yield Finding("program", "fail", f"{text}: too old", "Try: pip install 'cbor2>=6.1'")

@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
@@ -116,13 +116,13 @@ def _alone(rows: Mapping[str, Row]) -> Callable[[], None]:
 def command(row: Row, name: str) -> Command:
     """One row as a command."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(row.params)}
-    kinds = _field_types(row.params)
+    shapes = {field: _ordered(row.params, field, _shape(kind)) for field, kind in _field_types(row.params).items()}
     documents = words(row.params).fields
     arguments = [(field, needed) for field, needed in spelling(row.cli).arguments if field in fields]
-    params: list[click.Parameter] = [_argument(field, kinds[field], needed) for field, needed in arguments]
+    params: list[click.Parameter] = [_argument(field, shapes[field], needed) for field, needed in arguments]
     given = {field for field, _ in arguments}
     params += [
-        _option(name, kinds[name], field.required, documents.get(name, "")) for name, field in fields.items() if name not in given
+        _option(name, shapes[name], field.required, documents.get(name, "")) for name, field in fields.items() if name not in given
     ]
     if row.kind == "write":
         params += [
@@ -197,12 +197,25 @@ def _field_types(struct: type[msgspec.Struct]) -> dict[str, inspect.Type]:
     return {field.encode_name: field.type for field in described.fields}
 
 
+def _ordered(struct: type, field: str, shape: "Shape") -> "Shape":
+    """Choices as their type lists them: inspection sorts them, but `low` comes after `normal`."""
+    if not isinstance(shape.type, click.Choice):
+        return shape
+    waiting, written = [get_type_hints(struct, include_extras=True)[field]], list[Any]()
+    while waiting:
+        hint = waiting.pop()
+        if get_origin(hint) is Literal:
+            written += get_args(hint)
+        else:
+            waiting += get_args(hint)
+    return shape._replace(type=click.Choice([choice for choice in written if choice in shape.type.choices]))
+
+
 def _identifier(field: str) -> str:
     return f"field_{field}"
 
 
-def _argument(field: str, kind: inspect.Type, needed: bool) -> click.Argument:
-    shape = _shape(kind)
+def _argument(field: str, shape: "Shape", needed: bool) -> click.Argument:
     metavar = field.upper() if needed else f"[{field.upper()}]"
     return click.Argument(
         [_identifier(field)],
@@ -213,8 +226,7 @@ def _argument(field: str, kind: inspect.Type, needed: bool) -> click.Argument:
     )
 
 
-def _option(field: str, kind: inspect.Type, needed: bool, meaning: str) -> click.Option:
-    shape = _shape(kind)
+def _option(field: str, shape: "Shape", needed: bool, meaning: str) -> click.Option:
     flag = "--" + field.replace("_", "-")
     spelled = f"{flag}/--no-{flag[2:]}" if shape.type is click.BOOL else flag
     return click.Option(

@@ -341,9 +341,12 @@ def error(body: Mapping[str, Any], output: Output) -> None:
     if output != "table":
         click.echo(dumps(body), err=True)
         return
-    note(f"irerctl: {sentence(body)}")
-    for problem in body.get("fields") or ():
-        note(f"  {clean(str(problem.get('path', '')))}: {clean(str(problem.get('problem', '')))}")
+    said = sentence(body)
+    note(f"irerctl: {said}")
+    for field in body.get("fields") or ():
+        path, problem = clean(str(field.get("path", ""))), clean(str(field.get("problem", "")))
+        if problem not in said:
+            note(f"  {path}: {problem}")
 
 
 def sentence(body: Mapping[str, Any]) -> str:

@@ -229,14 +229,12 @@ def not_admitted(path: str) -> dict[str, Any]:
     import pwd
 
     uid = os.getuid()
-    with contextlib.suppress(KeyError):
-        return _advise(path, uid, pwd.getpwuid(uid).pw_name)
-    return _advise(path, uid, str(uid))
-
-
-def _advise(path: str, uid: int, user: str) -> dict[str, Any]:
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = ""
     group, members = _group_of(path)
-    if group is None or group == "root":
+    if group is None or group == "root" or not user:
         advice = f"Try: sudo irerctl {' '.join(sys.argv[1:])}".rstrip()
     elif user in members:
         advice = f"You are in group {group}, but this session began before that. Try: newgrp {group}   or log in again"
@@ -244,7 +242,7 @@ def _advise(path: str, uid: int, user: str) -> dict[str, Any]:
         advice = f"Its group is {group}. Try: sudo usermod -aG {group} {user}   and log in again"
     return {
         "code": "permission-denied",
-        "detail": f"uid {uid} ({user}) may not open {path} (permission denied).",
+        "detail": f"uid {uid}{f' ({user})' if user else ''} may not open {path} (permission denied).",
         "help": advice,
         "data": {"socket": path, "group": group},
     }

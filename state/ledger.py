@@ -111,6 +111,7 @@ def open_ledger(files: Files, new_id: Callable[[], str], *, base: str = BASE, wr
         if file is None:
             file = _begin(files, new_id)
         key = _read_key(files)
+        files.fsync_dir(KEYS)  # a run that was killed may have made the key and not its name durable
         file.boots += 1
         file.written_by = written_by
         _store(files, file)

@@ -117,6 +117,10 @@ def seal(pending: Pending, commit: tuple[int, int, int], parent_hash: str, seq: 
     """The line that starts at `offset`, and its `event_hash`. The last record of a batch is padded to the alignment."""
     batch, index, count = commit
     payload, time_us = pending.payload, pending.time_us
+    if not (0 <= time_us <= INTEGER_MAX and 0 <= pending.mono_us <= INTEGER_MAX):
+        raise ValueError("a time before 1970 or beyond the safe integers")
+    if payload[:1] != b"{" or b"\n" in payload:
+        raise ValueError("the payload is no canonical object")
     head = _head(pending.actor, pending.boot_id, batch, index, count, pending.event_type, pending.idem, pending.mono_us)
     rest = b',"parent_hash":"%b","payload":%b,"seq":%d,"timestamp":%d.%06d' % (
         parent_hash.encode(),
@@ -139,6 +143,8 @@ def _head(
     before, after = _names(actor, boot_id, event_type)
     if idem is None:
         return b'%b[%d,%d,%d]%b,"mono_us":%d' % (before, batch, index, count, after, mono_us)
+    if _DIGEST.match(idem[0]) is None or _KEY.match(idem[1]) is None:
+        raise ValueError(f"{idem!r} is no idempotency key with its digest")
     return b'%b[%d,%d,%d]%b,"idem":{"digest":"%b","key":"%b"},"mono_us":%d' % (
         before,
         batch,

@@ -10,14 +10,14 @@ def status_line(found: Mapping[str, Any]) -> tuple[str, str]:
     refused, callers = found.get("refused", 0), found.get("callers") or ()
     if not refused:
         return "gates", "nobody was refused"
-    most = f", most of {render.clean(str(callers[0]['name']))}" if callers else ""
+    most = f", most of {render.clean(str(callers[0]['caller']))}" if callers else ""
     return "gates", f"{render.plural(refused, 'refusal')}{most}"
 
 
 def draw_breaches(found: Mapping[str, Any]) -> None:
     callers = found.get("callers") or ()
     if callers:
-        rows = [[render.clean(str(each["name"])), render.count(each["refused"])] for each in callers]
+        rows = [[render.clean(str(each["caller"])), render.count(each["refused"])] for each in callers]
         render.table(["caller", "refused"], rows, right=["refused"])
         render.say()
     render.say(

@@ -128,7 +128,11 @@ def why(task: Mapping[str, Any]) -> str:
             return f"waits for {render.word(list(task.get('depends_on') or ()))}"
         case "retrying":
             return f"again at {moment(task.get('retry_at') or '-')} after {task.get('attempt', 0)}: {_last_reason(task)}"
-        case "parked" | "expired" | "cancelled":
+        case "expired":
+            return "not done by its deadline"
+        case "waiting":
+            return "waits for units"
+        case "parked" | "cancelled":
             return _last_reason(task)
     return render.clean(task.get("detail") or "") or "-"
 

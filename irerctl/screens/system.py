@@ -50,11 +50,18 @@ def headline(status: Mapping[str, Any], socket: str) -> str:
 
 def engine_line(name: str, value: Any) -> str:
     """One engine, worded by its screen if it has one."""
-    place = f"irerctl.screens.{name}"
-    worded = getattr(import_module(place), "status_line", None) if name.isidentifier() and find_spec(place) else None
-    label, text = worded(value) if worded else (name, numbers(value))
+    try:
+        label, text = worded(name, value)
+    except (AttributeError, KeyError, TypeError):
+        label, text = name, numbers(value)  # a daemon of another version: its numbers are still worth a line
     lead = render.clean(label).ljust(LABEL_WIDTH)
     return f"{lead}  {render.cut(text, None if render.width() is None else (render.width() or 80) - len(lead) - 2)}"
+
+
+def worded(name: str, value: Any) -> tuple[str, str]:
+    place = f"irerctl.screens.{name}"
+    line = getattr(import_module(place), "status_line", None) if name.isidentifier() and find_spec(place) else None
+    return line(value) if line else (name, numbers(value))
 
 
 def numbers(value: Any) -> str:

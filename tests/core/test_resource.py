@@ -143,6 +143,8 @@ def test_a_task_past_its_deadline_is_given_up_waiting_or_running(loop: EngineLoo
 
 def test_what_ends_exactly_at_its_deadline_is_done(loop: EngineLoop) -> None:
     submit(loop, "t-1", duration_s=10, deadline_s=10)
+    loop.settle()
+    assert [timer.id for timer in loop.wanted()[0]] == ["ends"]
     loop.run(10)
     assert state_of(loop, "t-1") == "done"
 

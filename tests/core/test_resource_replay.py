@@ -22,16 +22,18 @@ from tests.core.engine_loop import EngineLoop
 
 NAMES = st.sampled_from([f"t{place}" for place in range(12)])
 CALLERS = [Actor("uid:1001", "operator"), Actor("uid:1002", "operator"), Actor("engine:mailer", "engine")]
-SUBMIT = st.fixed_dictionaries(
+WORK = st.sampled_from(
+    [{}, {"duration_s": 0.5}, {"duration_s": 3.0}, {"duration_s": 40.0}, {"job": {"name": "verify_log", "params": {"log": "engine_state"}}}]
+)
+ASKED = st.fixed_dictionaries(
     {"task_id": NAMES, "resource_type": st.sampled_from(["compute", "storage"]), "priority": st.sampled_from(PRIORITIES)},
     optional={
         "units": st.integers(1, 9),
-        "duration_s": st.sampled_from([0.5, 3.0, 40.0]),
         "deadline_s": st.sampled_from([0.1, 3.0, 50.0]),
-        "depends_on": st.lists(NAMES, max_size=3),
-        "job": st.just({"name": "verify_log", "params": {"log": "engine_state"}}),
+        "depends_on": st.lists(NAMES, max_size=2),
     },
 )
+SUBMIT = st.builds(lambda asked, work: asked | work, ASKED, WORK)
 MOVES = st.one_of(
     st.tuples(st.just("submit_task"), SUBMIT, st.sampled_from(CALLERS)),
     st.tuples(st.just("submit_task"), SUBMIT, st.sampled_from(CALLERS)),

@@ -50,6 +50,8 @@ RESOURCE_STATUS = {
 
 HEALTH: dict[str, Any] = {"health": "ok", "pools": [{"name": pool["name"], "health": "ok"} for pool in POOLS]}
 
+REFUSALS = {"refused": 3, "callers": [{"caller": "uid:1001", "refused": 2}, {"caller": "uid:7", "refused": 1}]}
+
 STATUS: dict[str, Any] = {
     "state": "ready",
     "version": "0.1.0",

@@ -101,10 +101,11 @@ class SmallServer:
             peer.leaving = True
             peer.send(calls.bye("shutdown", 10_000))
         answer = self._answer(peer, call)
-        if fault in ("lose", "vanish"):
+        if fault == "lose":
             peer.close()
-            if fault == "vanish":
-                self.vanish()
+        elif fault == "vanish":
+            self.vanish()
+        if fault in ("lose", "vanish"):
             return
         peer.send(answer)
         if fault == "close":

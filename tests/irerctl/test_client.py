@@ -317,15 +317,20 @@ def test_ctrl_c_cancels_the_call_and_waits_for_its_last_word(small: Serve) -> No
     assert server.cancelled == ["test.hang"]
 
 
-def test_ctrl_c_cancels_a_stream(small: Serve) -> None:
+def test_ctrl_c_cancels_a_stream(small: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = small()
-    with (
-        Client(server.path) as irer,
-        irer.stream("test.hang") as items,
-        interrupted(lambda: bool(server.seen)),
-        pytest.raises(KeyboardInterrupt),
-    ):
-        next(items)
+    keys, wait = iter(["ctrl-c"]), module._Connection.next
+
+    def wait_or_interrupt(connection: module._Connection, until: float | None) -> dict[str, Any] | None:
+        if next(keys, None):
+            raise KeyboardInterrupt
+        return wait(connection, until)
+
+    monkeypatch.setattr(module._Connection, "next", wait_or_interrupt)
+    with Client(server.path) as irer, irer.stream("test.hang") as items:
+        with pytest.raises(KeyboardInterrupt):
+            next(items)
+        assert list(items) == []
     assert server.cancelled == ["test.hang"]
 
 
@@ -363,7 +368,7 @@ def test_where_the_socket_is_looked_for(place: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("IRER_SOCKET")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(place / "run"))
     monkeypatch.setenv("HOME", str(place))
-    monkeypatch.setattr(module.os.path, "exists", lambda path: path == str(place / ".local/state/irer/irerd.sock"))
+    monkeypatch.setattr("os.path.exists", lambda path: path == str(place / ".local/state/irer/irerd.sock"))
     assert module.find_socket() == str(place / ".local/state/irer/irerd.sock")
-    monkeypatch.setattr(module.os.path, "exists", lambda path: False)
+    monkeypatch.setattr("os.path.exists", lambda path: False)
     assert module.find_socket() == str(place / "run/irer/irerd.sock")

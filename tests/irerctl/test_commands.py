@@ -149,6 +149,18 @@ def test_call_stream_prints_each_item_on_a_line(run: Run, serve: Serve) -> None:
     assert json.loads(run("-o", "json", "call", "audit.hashchain", "--stream").stdout) == [{"log": "a"}, {"log": "b"}]
 
 
+def test_call_of_a_stream_without_saying_so_names_the_option(run: Run, serve: Serve) -> None:
+    serve({"audit.hashchain": Stream([{"log": "a"}], result={"ok": True})})
+    ran = run("call", "audit.hashchain")
+    assert ran.exit_code == 65
+    assert ran.stderr == "irerctl: audit.hashchain streams: it has many answers. Try: irerctl call audit.hashchain --stream\n"
+
+
+def test_call_stream_of_a_method_with_one_answer_prints_that(run: Run, serve: Serve) -> None:
+    serve({"system.ping": {"pong": 1}})
+    assert run("call", "system.ping", "--stream").stdout == '{"pong":1}\n'
+
+
 def test_bytes_become_base64(run: Run, serve: Serve) -> None:
     serve({"cache.get": {"value": b"\x00\xff"}})
     assert json.loads(run("call", "cache.get").stdout) == {"value": "AP8="}

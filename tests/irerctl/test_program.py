@@ -70,6 +70,18 @@ def test_missing_socket_names_it_and_the_command_that_starts_it(run: Run, socket
     assert ran.exit_code == 69
 
 
+def test_a_daemon_that_hangs_up_is_not_called_absent() -> None:
+    from irerctl.client import Unreachable
+    from irerctl.session import unreachable
+
+    lost = Unreachable("/run/irer/irerd.sock", "the connection ended", "unknown")
+    lost.__cause__ = ConnectionError()
+    told = unreachable(lost)
+    assert told["code"] == "unavailable" and told["effect"] == "unknown"
+    assert told["detail"] == "what listens at /run/irer/irerd.sock did not answer (the connection ended)."
+    assert "doctor" in told["help"]
+
+
 def test_socket_of_a_group_names_the_group_to_join(run: Run, socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import grp
     import pwd
@@ -136,6 +148,11 @@ def test_errors_are_one_json_object_on_stderr(run: Run, serve: Serve) -> None:
 def test_refused_fields_are_listed_for_a_person(run: Run, serve: Serve) -> None:
     serve({"system.status": Refused("invalid-argument", "the parameters are wrong", fields=[("size", "Expected int")])})
     assert run("status").stderr == "irerctl: the parameters are wrong\n  size: Expected int\n"
+
+
+def test_a_field_named_in_the_sentence_is_not_named_again(run: Run, serve: Serve) -> None:
+    serve({"system.status": Refused("invalid-argument", "size: Expected int", fields=[("size", "Expected int")])})
+    assert run("status").stderr == "irerctl: size: Expected int\n"
 
 
 @pytest.mark.parametrize(

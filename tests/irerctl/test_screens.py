@@ -5,13 +5,34 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
+from core.gates import Breaches
+from core.resource.reads import PoolsHealth, PoolsStatus, PoolTable, TaskPage
+from core.system import Status
 from irerctl.screens import resource, system
 from tests.irerctl.conftest import Run, Serve
-from tests.irerctl.samples import HEALTH, POOLS, RESOURCE_STATUS, STATUS, TASK
+from tests.irerctl.samples import HEALTH, POOLS, REFUSALS, RESOURCE_STATUS, STATUS, TASK
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sample"),
+    [
+        (Status, STATUS),
+        (PoolsStatus, RESOURCE_STATUS),
+        (PoolTable, {"pools": POOLS}),
+        (TaskPage, {"tasks": [TASK]}),
+        (PoolsHealth, HEALTH),
+        (Breaches, REFUSALS),
+    ],
+)
+def test_the_samples_are_what_a_daemon_answers(kind: Any, sample: Any) -> None:
+    names = {field.encode_name for field in msgspec.structs.fields(kind)}
+    assert set(sample) <= names
+    msgspec.convert(sample, kind)
 
 
 def shown(text: str) -> list[str]:
@@ -59,6 +80,18 @@ def test_status_survives_an_engine_and_fields_it_has_never_heard_of(run: Run, se
     lines = run("status").stdout.splitlines()
     assert "market      12 trades  mood calm  yes open  2 depth" in lines
     assert "odd         7" in lines
+
+
+def test_status_survives_a_known_engine_of_another_version(run: Run, serve: Serve) -> None:
+    serve({"system.status": status_with(engines={"gate": {"refused": 2, "callers": [{"who": "uid:1"}]}, "resource": ["odd"]})})
+    lines = run("status").stdout.splitlines()
+    assert "gate        2 refused  1 callers" in lines and "resource    odd" in lines
+
+
+def test_refusals_are_counted_by_caller(run: Run, serve: Serve) -> None:
+    serve({"gate.breaches": REFUSALS, "system.status": status_with(engines={"gate": REFUSALS})})
+    assert run("gate").stdout == "caller    refused\nuid:1001        2\nuid:7           1\n\n3 refusals since the log began\n"
+    assert "gates       3 refusals, most of uid:1001" in run("status").stdout.splitlines()
 
 
 def test_status_as_json_is_the_answer_itself(run: Run, serve: Serve) -> None:

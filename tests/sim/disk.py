@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from random import Random
 from typing import Any, Literal
 
@@ -441,7 +442,8 @@ class NthFails:
             fd, data = arguments
             return call(fd, data[: max(1, len(data) // 2)])
         if self._after:
-            call(*arguments)
+            with suppress(OSError):
+                call(*arguments)
         elif name in ("fdatasync", "fsync") and isinstance(self._files, SimFiles) and isinstance(self._error, OSError):
             self._files.lose(arguments[0])
         assert isinstance(self._error, BaseException)

@@ -71,7 +71,7 @@ def changed(body: bytes, place: int, byte: int) -> bytes:
 
 
 # Every tag there is with a value that fits it, so that a tag cbor2 learns to read is noticed.
-TAG_CONTENTS = (0, "", b"", [], {}, [1, 2], None, [0], "2026-01-01T00:00:00Z", bytes(16), [bytes(4), 24])
+TAG_CONTENTS: tuple[Any, ...] = (0, "", b"", [], {}, [1, 2], None, [0], "2026-01-01T00:00:00Z", bytes(16), [bytes(4), 24])
 ALLOWED_TAGS = {40, 64, 70, 71, 78, 79, 85, 86}
 
 

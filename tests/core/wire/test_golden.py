@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.wire.calls import ClientConnection, ServerConnection, Violation
+from core.wire.calls import ClientConnection, Hello, ServerConnection, Violation
 from core.wire.codec import Typed, decode, encode
 from core.wire.frames import FRAME_MAX, HEADER_LEN, MAGIC, Frames
 from irerctl import client
@@ -73,7 +73,7 @@ def test_a_server_takes_what_clients_send(golden: dict[str, Any]) -> None:
     server.frame_max = FRAME_MAX
     [message] = server.receive(bytes.fromhex(golden["hex"]))
     assert not isinstance(message, Violation), message
-    assert hello.client == "irerctl/0.1.0"
+    assert hello == Hello([1], "irerctl/0.1.0")
 
 
 @pytest.mark.parametrize(

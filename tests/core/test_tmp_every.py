@@ -1,0 +1,189 @@
+"""What holds for every engine at once: deciding changes nothing, the log is the whole truth, and no event is half understood.
+
+Engines are taken from their list, so a new one is tested here from its first day. Parameters are made from the types of its rows;
+names come from a small set, so that commands meet each other's work.
+"""
+
+import copy
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from core.canonical import decode, event_payload
+from core.engine import Actor, Engine, Event, Refused, Row, Stamp
+from core.engines import ENGINES
+from core.world import UnknownEvent, World
+from tests.core.engine_loop import EngineLoop
+
+WITH_STATE = [engine for engine in ENGINES if engine.log is not None and engine.state is not None]
+EVENTS = [(engine, kind) for engine in WITH_STATE for kind in engine.applies]
+CALLERS = [Actor("uid:1001", "operator", 1001), Actor("uid:1002", "admin", 1002), Actor("engine:mailer", "engine")]
+
+WORDS = [
+    "a",
+    "b",
+    "t-1",
+    "wealth",
+    "engine_state",
+    "hash_tree",
+    "uid:1000",
+    "0" * 64,
+    "0" * 16,
+    "2026-01-01T00:00:00Z",
+    "key-00000001",
+]
+"""Texts for every pattern of `core/fields.py`: few, so that names coincide."""
+
+
+def values(info: inspect.Type) -> st.SearchStrategy[Any]:
+    """Plain values, as they come off the wire, of a type."""
+    match info:
+        case inspect.Metadata():
+            return values(info.type)
+        case inspect.NoneType():
+            return st.none()
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.IntType():
+            low, high = _bounds(info, 1)
+            return st.integers(low, high) | st.integers(low, min(high, low + 9))
+        case inspect.FloatType():
+            low, high = _bounds(info, 1e-3)
+            return st.floats(low, high, allow_nan=False) | st.sampled_from([low, min(high, low + 2.5)])
+        case inspect.LiteralType():
+            return st.sampled_from(list(info.values))
+        case inspect.StrType():
+            return st.sampled_from(_texts(info))
+        case inspect.ListType() | inspect.VarTupleType():
+            return st.lists(values(info.item_type), min_size=info.min_length or 0, max_size=min(info.max_length or 4, 4))
+        case inspect.DictType():
+            return st.dictionaries(values(info.key_type), values(info.value_type), max_size=3)
+        case inspect.UnionType():
+            return st.one_of(*[values(member) for member in info.types])
+        case inspect.AnyType():
+            return st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(WORDS)
+        case inspect.StructType():
+            return _objects(info)
+    raise AssertionError(f"no values for {info}: say here how to make them")
+
+
+def _bounds(info: Any, step: Any) -> tuple[Any, Any]:
+    low = info.ge if info.ge is not None else (info.gt + step if info.gt is not None else -1000)
+    high = info.le if info.le is not None else (info.lt - step if info.lt is not None else 2**53 - 1)
+    return low, high
+
+
+def _texts(info: inspect.StrType) -> list[str]:
+    shortest, longest = info.min_length or 0, info.max_length or 4_096
+    fitting = [word for word in WORDS if shortest <= len(word) <= longest and re.search(info.pattern or "", word)]
+    assert fitting, f"no word matches {info}: add one to WORDS"
+    return fitting
+
+
+def _objects(info: inspect.StructType) -> st.SearchStrategy[dict[str, Any]]:
+    fields = {field.encode_name: values(field.type) for field in info.fields}
+    needed = {field.encode_name for field in info.fields if field.required}
+    return st.fixed_dictionaries(
+        {name: made for name, made in fields.items() if name in needed},
+        optional={name: made for name, made in fields.items() if name not in needed},
+    )
+
+
+def typed(kind: type[Any]) -> st.SearchStrategy[Any]:
+    return values(inspect.type_info(kind)).map(lambda plain: msgspec.convert(plain, kind, strict=True))
+
+
+def moves(engine: Engine) -> st.SearchStrategy[list[tuple[Any, ...]]]:
+    """What may happen to an engine: any of its commands and reads from any caller, time, a kill, a reboot."""
+    rows = [row for row in engine.rows if row.run is not None and row.name != f"{engine.name}.resume"]
+    asks = [st.tuples(st.just(row), typed(row.params), st.sampled_from(CALLERS)) for row in rows]
+    examples = st.sampled_from(
+        [(row, msgspec.convert(dict(row.example), row.params), CALLERS[0]) for row in rows if row.kind != "internal"]
+    )
+    passing = st.tuples(st.just("run"), st.sampled_from([0.0, 0.5, 40.0]))
+    restart = st.tuples(st.just("restart"), st.booleans())
+    return st.lists(st.one_of(*asks, examples, passing, restart), max_size=25)
+
+
+def play(loop: EngineLoop, move: tuple[Any, ...]) -> None:
+    match move:
+        case ("run", seconds):
+            loop.run(seconds)
+        case ("restart", reboot):
+            loop.restart(1.0, reboot=reboot)
+        case (row, command, actor):
+            _ask(loop, row, command, actor)
+
+
+def _ask(loop: EngineLoop, row: Row, command: Any, actor: Actor) -> None:
+    before = copy.deepcopy(loop.state)
+    try:
+        if row.kind == "read":
+            result = loop.world.read(row, command, loop.context(actor))
+            assert row.result is None or msgspec.convert(msgspec.to_builtins(result), row.result) == result
+        else:
+            loop.world.decide(row, command, loop.context(actor))
+    except Refused as refused:
+        assert refused.detail and not refused.detail.endswith(" ")
+        return
+    finally:
+        assert loop.state == before, f"{row.name} changed the state while it looked or judged"
+    if row.kind != "read":
+        loop.ask(row.name.partition(".")[2], command, actor)
+
+
+@pytest.mark.parametrize("engine", WITH_STATE, ids=lambda engine: str(engine.name))
+@settings(max_examples=1500, deadline=None)
+@given(data=st.data())
+def test_deciding_changes_nothing_and_replay_equals_the_live_state(engine: Engine, data: st.DataObject) -> None:
+    loop = EngineLoop(engine)
+    for move in data.draw(moves(engine), label="moves"):
+        play(loop, move)
+    assert loop.replayed() == loop.state
+    survivors = data.draw(st.integers(0, len(loop.records)), label="records that survive a crash")
+    loop.restart(keep=survivors)
+    assert loop.replayed() == loop.state
+
+
+@pytest.mark.parametrize("engine", WITH_STATE, ids=lambda engine: str(engine.name))
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_two_new_states_are_equal_and_a_changed_one_is_not(engine: Engine, data: st.DataObject) -> None:
+    """Without this, comparing states would prove nothing."""
+    assert engine.state is not None and engine.state() == engine.state()
+    loop = EngineLoop(engine)
+    row = next(row for row in engine.rows if row.kind in ("write", "internal") and row.name != f"{engine.name}.resume")
+    command = msgspec.convert(dict(row.example), row.params) if row.example else data.draw(typed(row.params))
+    before = copy.deepcopy(loop.state)
+    assert loop.ask(row.name.partition(".")[2], command), f"the first row of {engine.name} should do something to a new state"
+    assert loop.state != before
+
+
+@pytest.mark.parametrize(("engine", "kind"), EVENTS, ids=lambda each: getattr(each, "event_type", None) or each.name)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_every_event_comes_back_from_the_log_as_it_went_in(engine: Engine, kind: type[Event], data: st.DataObject) -> None:
+    event = data.draw(typed(kind))
+    payload = event_payload(event)
+    assert World([engine]).event(kind.event_type, payload) == event
+    assert event_payload(msgspec.json.decode(payload, type=kind)) == payload, "one event has one form"
+    assert isinstance(decode(payload), dict)
+
+
+@pytest.mark.parametrize(("engine", "kind"), EVENTS, ids=lambda each: getattr(each, "event_type", None) or each.name)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_an_event_with_a_field_of_another_version_is_refused(engine: Engine, kind: type[Event], data: st.DataObject) -> None:
+    payload = {**msgspec.to_builtins(data.draw(typed(kind))), "field_of_another_version": 1}
+    world = World([engine])
+    stamp = Stamp(engine.log or "", 7, 1, 1, "00000001", "uid:1")
+    with pytest.raises(UnknownEvent, match=f"{engine.log} record 7.*Nothing was changed"):
+        world.replay(kind.event_type, msgspec.json.encode(payload), stamp)
+    with pytest.raises(UnknownEvent, match=f"{engine.log} record 7 is a '{kind.event_type}_2'.*Nothing was changed"):
+        world.replay(f"{kind.event_type}_2", b"{}", stamp)
+    assert engine.state is not None and world.states[engine.name] == engine.state()

@@ -1,0 +1,66 @@
+"""The three things every method owes, generated from the catalogue and asked of a real daemon: its example works, a field it
+does not have is refused by name, and (in test_strangers) a caller without a role is refused and recorded."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from core.engine import Row
+from core.engines import ENGINES
+from core.wire.calls import Done, Err, Item, Mark
+from core.world import World
+from tests.e2e.harness import Irerd
+from tests.e2e.raw import Raw
+
+ROWS = [row for row in World(ENGINES).rows.values() if row.kind != "internal"]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
+    irerd = Irerd(tmp_path_factory.mktemp("methods")).start()
+    with irerd.client() as client:
+        client.call("resource.submit_task", {"task_id": "t-1", "resource_type": "storage", "duration_s": 3600}, idem="cli-8d2f6c01")
+    try:
+        yield irerd
+    finally:
+        irerd.close()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
+    raw = Raw(daemon.socket)
+    params = dict(row.example)
+    if row.name == "resource.submit_task":
+        params["task_id"] = "t-2"  # t-1 is there for the others
+    id = raw.call(row.name, params)
+    first = raw.next()
+    if row.deadline_ms is None and isinstance(first, Mark):
+        return  # an endless stream has begun
+    while isinstance(first, Item | Mark):
+        first = raw.next()
+    assert isinstance(first, Done) and first.id == id, first
+    assert (first.rc is not None) == (row.kind == "write" and bool(first.r)), "a write says where it stands"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_field_that_a_method_does_not_have_is_refused_by_name(daemon: Irerd, row: Row) -> None:
+    raw = Raw(daemon.socket)
+    error = raw.ask(row.name, {**row.example, "surprise": 1})
+    assert isinstance(error, Err) and error.e["code"] == "invalid-argument"
+    assert [field["path"] for field in error.e["fields"]] == ["surprise"]
+    assert f"irerctl api show {row.name}" in error.e["detail"]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.kind == "write"], ids=lambda row: row.name)
+def test_trying_a_write_dry_shows_its_events_and_changes_nothing(daemon: Irerd, row: Row) -> None:
+    raw = Raw(daemon.socket)
+    params = {**row.example, "task_id": "t-1"} if row.name == "resource.cancel_task" else dict(row.example)
+    params = {**params, "task_id": "t-dry"} if row.name == "resource.submit_task" else params
+    before = raw.ask("system.status")
+    tried = raw.ask(row.name, params, dry=True)
+    after = raw.ask("system.status")
+    assert isinstance(before, Done) and isinstance(after, Done)
+    assert isinstance(tried, Done | Err)
+    if isinstance(tried, Done):
+        assert tried.rc is None and all(set(event) == {"type", "data"} for event in tried.r["events"])
+    assert before.r["logs"] == after.r["logs"] and before.r["engines"] == after.r["engines"]
