@@ -106,7 +106,7 @@ def _key(word: str) -> str:
 
 
 def _list_words(glossary: Mapping[str, str]) -> None:
-    for line in wrapped(", ".join(glossary)):
+    for line in render.wrapped(", ".join(glossary), columns=reading_width()):
         render.say(line)
     render.say("Try: irerctl help WORD   or: irerctl COMMAND --help")
 
@@ -115,14 +115,16 @@ def _draw_word(word: str, text: str) -> None:
     render.say(render.paint(word, bold=True))
     for paragraph in text.split("\n\n"):
         lines = paragraph.splitlines()
-        for line in lines if paragraph.startswith(("    ", "- ", "* ", "|", "```")) else wrapped(" ".join(lines)):
+        for line in (
+            lines
+            if paragraph.startswith(("    ", "- ", "* ", "|", "```"))
+            else render.wrapped(" ".join(lines), columns=reading_width())
+        ):
             render.say(line)
 
 
-def wrapped(text: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, min(render.width() or 80, 100), break_on_hyphens=False) or [""]
+def reading_width() -> int:
+    return min(render.width() or 80, 100)
 
 
 def _show_command(words: tuple[str, ...]) -> bool:

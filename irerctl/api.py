@@ -3,7 +3,6 @@
 What the daemon knows may differ when one of the two was updated: `irerctl version` compares.
 """
 
-import textwrap
 from typing import Any
 
 import click
@@ -89,9 +88,8 @@ def _fields(title: str, kind: Any) -> None:
     wide = max(len(name) for name, _ in named)
     for name, field in named:
         meaning = meanings.get(field.encode_name, "")
-        line = f"  {name.ljust(wide)}  {words(field.type)}{': ' if meaning else ''}{meaning}"
-        for part in textwrap.wrap(line, render.width() or 10_000, subsequent_indent=" " * (wide + 4), break_on_hyphens=False):
-            render.say(part)
+        for line in render.wrapped(words(field.type) + (f": {meaning}" if meaning else ""), f"  {name.ljust(wide)}  "):
+            render.say(line)
 
 
 def words(kind: inspect.Type) -> str:

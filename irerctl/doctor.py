@@ -88,7 +88,8 @@ def doctor(state_dir: Path | None) -> None:
 
 def _draw(finding: Finding) -> None:
     lead = f"{render.verdict(finding.verdict, finding.verdict.ljust(4))}  {finding.check.ljust(8)}  "
-    render.say(f"{lead}{render.clean(finding.text)}")
+    for line in render.wrapped(render.clean(finding.text), lead):
+        render.say(line)
     if finding.remedy:
         render.say(f"{' ' * 16}{render.clean(finding.remedy)}")
 
@@ -318,12 +319,12 @@ def check_disk(patient: Patient) -> Iterator[Finding]:
 
 
 def check_logs(patient: Patient) -> Iterator[Finding]:
-    """Every chain, up to what the daemon says is on disk."""
+    """Every chain: up to what the daemon says is on disk, or whole where it already found damage."""
     if patient.state_dir is None:
         return
     from irerctl.audit import chains, first_bad, verified_offline
 
-    logs = patient.status.get("logs") or ()
+    logs = [log for log in patient.status.get("logs") or () if log.get("integrity", "ok") == "ok"]
     durable = {log["log"]: log["durable_seq"] for log in logs if log.get("durable_seq", -1) >= 0}
     try:
         with render.Waiting("reading the logs"):

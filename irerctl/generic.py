@@ -88,7 +88,8 @@ def group(name: str, help: str) -> click.Command:
     rows = rows_of(name)
     if set(rows) == {""}:
         return command(rows[""], name)
-    made = Group(name, help=help, short_help=help, invoke_without_command=True, callback=_alone(rows))
+    epilog = "Alone it gives an overview." if "" in rows else None
+    made = Group(name, help=help, short_help=help, epilog=epilog, invoke_without_command=True, callback=_alone(rows))
     for each, row in sorted(rows.items()):
         if each:
             made.add_command(command(row, each))

@@ -82,6 +82,18 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def wrapped(text: str, lead: str = "", columns: int | None = None) -> list[str]:
+    """Lines that fit, the later ones below where the first begins after its `lead`; one line where nobody looks."""
+    import textwrap
+
+    columns = columns or width()
+    indent = " " * len(click.unstyle(lead))
+    if columns is None:
+        return [lead + text]
+    lines = textwrap.wrap(text, max(columns - len(indent), 20), break_on_hyphens=False) or [""]
+    return [(indent if place else lead) + line for place, line in enumerate(lines)]
+
+
 def plural(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
@@ -301,8 +313,9 @@ def _result_table(name: str, rows: list[Mapping[str, Any]]) -> None:
 class Waiting:
     """Shows a person that something takes its time, once it has taken a second. Nothing where nobody looks."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, after_s: float = 1.0) -> None:
         self.what = what
+        self.after_s = after_s
         self._over = threading.Event()
         self._shown = False
         self._thread: threading.Thread | None = None
@@ -320,7 +333,7 @@ class Waiting:
 
     def _show(self) -> None:
         started = time.monotonic()
-        while not self._over.wait(0.5 if self._shown else 1.0):
+        while not self._over.wait(0.5 if self._shown else self.after_s):
             transient(f"{self.what} … {duration(int(time.monotonic() - started))}")
             self._shown = True
         if self._shown:

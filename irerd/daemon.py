@@ -43,6 +43,7 @@ from state.seal import Record
 
 STOP_S = 10.0
 """How long a stop waits for calls that run; then they are cancelled."""
+LAST_REPLIES_S = 1.0
 LAG_SAMPLE_S = 0.1
 LAG_SAMPLES = 100
 LAG_DEGRADED_MS = 1000.0
@@ -134,17 +135,22 @@ class Daemon:
             await self._recover()
             writer = Writer(self.host, self._logs, self._after_group)
             self.dispatch.writer = writer
-            async with trio.open_nursery() as work:
-                work.start_soon(writer.run)
-                await self._resume()
-                upkeep.start_soon(self.effects.run)
-                upkeep.start_soon(self.refusals.run)
-                self.effects.refresh(self.world.logs)
-                self.state = "ready"
-                on_ready()
-                await self._idle.wait()
-                self.refusals.close_windows()
-                writer.stop()
+            try:
+                async with trio.open_nursery() as work:
+                    work.start_soon(writer.run)
+                    self._resume()
+                    while any(writer.behind(log, self.dispatch.next_seq[log] - 1) for log in self._logs):
+                        await writer.wait_advanced()
+                    upkeep.start_soon(self.effects.run)
+                    upkeep.start_soon(self.refusals.run)
+                    self.effects.refresh(self.world.logs)
+                    self.state = "ready"
+                    on_ready()
+                    await self._idle.wait()
+                    self.refusals.close_windows()
+                    writer.stop()
+            finally:
+                await self._last_replies()
             upkeep.cancel_scope.cancel()
         for log in self._logs.values():
             log.close()
@@ -192,7 +198,14 @@ class Daemon:
         self.dispatch.next_seq[log] = batch[-1].seq + 1
         self.recovered += len(batch)
 
-    async def _resume(self) -> None:
+    async def _last_replies(self) -> None:
+        """What was released goes out, also the news that a sync failed."""
+        with trio.move_on_after(LAST_REPLIES_S, shield=True):
+            await trio.lowlevel.checkpoint()
+            for session in list(self._sessions):
+                await session.outbox.wait_below(1)
+
+    def _resume(self) -> None:
         """Tell every engine that the daemon is back: times of another boot are put right."""
         for engine in self.world.engines.values():
             row = self.world.rows.get(f"{engine.name}.resume")

@@ -219,10 +219,13 @@ class Dispatch:
                 if receipt is not None:
                     entry = Remembered(digest, log, first_seq, last_seq, ctx.now_us)
                     self.keys.remember(actor.name, idem, entry)
-            answer = self._outcome(row, events, receipt)
-            reply(answer)
-            for other in others:
-                other(answer._replace(replayed=True))
+            try:
+                answer = self._outcome(row, events, receipt)
+                reply(answer)
+                for other in others:
+                    other(answer._replace(replayed=True))
+            except Exception as error:  # the command is durable: a fault in telling it may not stop the writer
+                self.on_internal_error(f"reply to {row.name}", error)
 
         self.writer.submit(log, records, needs, release)
 
@@ -237,11 +240,16 @@ class Dispatch:
         self.give_to(row, command, reply)
 
     def give_to(self, row: Row, command: Command, reply: Reply | None = None) -> None:
+        """Never raises: what irer asks of itself may be refused or meet a bug, and the daemon goes on."""
         try:
             self.write(row, command, IRER, reply or _ignore)
         except Refused as refused:
             if reply is not None:
                 reply(Answer(error=refused))
+        except Exception as error:
+            self.on_internal_error(row.name, error)
+            if reply is not None:
+                reply(Answer(error=Refused("internal", "a bug in irer; nothing was written")))
 
     # --- idempotency ------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,6 @@ EXIT_SYNC = 74
 EXIT_DATA = 65
 EXIT_CANNOT_CREATE = 73
 STATUS_S = 1.0
-LAST_REPLIES_S = 1.0
 DEFAULT_CONFIG = Path("/etc/irer/irerd.toml")
 
 
@@ -151,12 +150,9 @@ class Process:
                 try:
                     callers = trio.CancelScope()
                     nursery.start_soon(self._accept, listener, callers)
-                    nursery.start_soon(self._signals, signals)
+                    nursery.start_soon(self._signals, signals, nursery)
                     nursery.start_soon(self._tell_systemd)
                     await self.daemon.run(self._ready)
-                    with trio.move_on_after(LAST_REPLIES_S):
-                        while self.daemon.outbox_bytes():
-                            await trio.sleep(0.01)
                     callers.cancel()
                     nursery.cancel_scope.cancel()
                 finally:
@@ -181,7 +177,7 @@ class Process:
                     transport, credentials = await listener.accept()
                     sessions.start_soon(self.daemon.serve, transport, credentials)
 
-    async def _signals(self, signals: AsyncIterator[int]) -> None:
+    async def _signals(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         async for number in signals:
             if number == signal.SIGHUP:
                 await self._reload()
@@ -190,7 +186,7 @@ class Process:
             else:
                 journal().info("stopping", signal=signal.Signals(number).name)
                 await trio.to_thread.run_sync(self.notifier.stopping)
-                trio.lowlevel.spawn_system_task(self.daemon.stop)
+                nursery.start_soon(self.daemon.stop)
 
     async def _reload(self) -> None:
         try:

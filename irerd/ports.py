@@ -9,6 +9,7 @@ import trio
 
 from core import system
 from core.engine import Actor, Nothing, Refused
+from core.keys import AGE_US_MAX
 from core.times import time_text
 from irerd import __version__
 from irerd.config import ConfigError
@@ -110,7 +111,8 @@ class Ports:
             return system.Operation("done", known.first_seq, system.Receipt(*dispatch.receipt_of(known)))
         if state == "pending":
             return system.Operation("pending")
-        return system.Operation("absent", complete_since=time_text(dispatch.keys.complete_since_us))
+        since_us = max(dispatch.keys.complete_since_us, self._daemon.host.now_us() - AGE_US_MAX)
+        return system.Operation("absent", complete_since=time_text(since_us))
 
     def prometheus(self, params: Nothing, actor: Actor) -> system.Prometheus:
         from irerd.exposition import exposition

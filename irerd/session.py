@@ -135,6 +135,7 @@ class Session:
         self._client_left = False
         self._over = False
         self._reading = trio.CancelScope()
+        self._hello_due = trio.current_time() + HELLO_S
         self._batching = False
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class Session:
     async def _next_bytes(self) -> bytes:
         if self._greeted:
             return await self._transport.receive()
-        with trio.move_on_after(HELLO_S) as patience:
+        with trio.CancelScope(deadline=self._hello_due) as patience:
             return await self._transport.receive()
         if patience.cancelled_caught:
             late = Refused("deadline-exceeded", f"no hello within {HELLO_S:g} s of connecting")
@@ -248,7 +249,11 @@ class Session:
         if log in self._service.dispatch.damaged:
             result["integrity"] = "failed"
         cursor = self._service.cursor() if log is not None else None
-        self._end(id, calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed))
+        frame = calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed)
+        if len(frame) > FRAME_MAX:
+            text = f"the answer has {len(frame):,} bytes, more than a frame holds ({FRAME_MAX:,}). Ask for less: limit, after"
+            frame = calls.err(id, error_body(Refused("resource-exhausted", text, reason="answer-too-large")))
+        self._end(id, frame)
 
     # --- in ---------------------------------------------------------------------------------------------------------
 

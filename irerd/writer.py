@@ -120,6 +120,8 @@ class Writer:
     # --- the task ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
+        for queue in self._queues.values():
+            await self._reserve(queue)
         while True:
             group = self._group = self._take()
             if group:

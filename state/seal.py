@@ -9,6 +9,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
+import msgspec
+
 from core.engine import Stamp
 
 ALIGN = 512
@@ -48,6 +50,7 @@ _FIELDS = (
     r'"event_hash":"([0-9a-f]{64})"',
 )
 _LINE = re.compile(("\\{" + ",".join(_FIELDS) + "\\}\n\\Z").encode())
+_raw = msgspec.json.Decoder(msgspec.Raw)  # walks the whole value, makes nothing of it
 _ACTOR = re.compile(ACTOR + r"\Z")
 _EVENT_TYPE = re.compile(EVENT_TYPE + r"\Z")
 _BOOT_ID = re.compile(r"[0-9a-f]{8}\Z")
@@ -178,6 +181,10 @@ def parse(line: bytes, offset: int = 0) -> Record:
     event_hash = groups[14].decode()
     if sha256(line[:-_TAIL_BYTES] + b"}").hexdigest() != event_hash:
         raise BadLine("event_hash does not match the bytes")
+    try:
+        _raw.decode(groups[11])
+    except msgspec.DecodeError:
+        raise BadLine("the payload is no JSON object") from None
     pad, digest = groups[9], groups[6]
     mono_us, time_us = int(groups[8]), int(groups[13][:-7]) * 1_000_000 + int(groups[13][-6:])
     if mono_us > INTEGER_MAX or time_us > INTEGER_MAX:

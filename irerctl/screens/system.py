@@ -25,14 +25,23 @@ def status() -> None:
 def draw(status: Mapping[str, Any], socket: str) -> None:
     engines = [engine_line(name, value) for name, value in (status.get("engines") or {}).items()]
     ending = [*chain_lines(status.get("logs") or ()), "", hint(status)]
-    problems = [f"  {render.paint('!', fg='red', bold=True)} {render.clean(str(each))}" for each in status.get("problems") or ()]
-    room = LINES_MAX - len(engines) - len(ending) - 3
-    if len(problems) > max(room, 1):
-        more = len(problems) - max(room, 1)
-        problems = [*problems[: max(room, 1)], f"  and {more} more. Try: irerctl doctor"]
+    problems = problem_lines(status.get("problems") or (), LINES_MAX - len(engines) - len(ending) - 2)
     lines = [headline(status, socket), *problems, "", *engines]
     for line in [*lines[: LINES_MAX - len(ending)], *ending]:
         render.say(line)
+
+
+def problem_lines(problems: Sequence[object], room: int) -> list[str]:
+    """What is wrong, as far as there is room, and how much more there is."""
+    lead = f"  {render.paint('!', fg='red', bold=True)} "
+    lines: list[str] = []
+    for place, problem in enumerate(problems):
+        more = render.wrapped(render.clean(str(problem)), lead)
+        spare = 0 if place == len(problems) - 1 else 1
+        if len(lines) + len(more) + spare > max(room, 2):
+            return [*lines, f"    and {len(problems) - place} more. Try: irerctl doctor"]
+        lines += more
+    return lines
 
 
 def headline(status: Mapping[str, Any], socket: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import trio
 
-from core.engine import Effect, Engine, Job, JobEnded, Timer
+from core.engine import Engine, Job, JobEnded, Timer
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects.children import Children
 from irerd.host import Host
@@ -53,14 +53,17 @@ class Effects:
         if engine.log in self._dispatch.read_only:
             self._timers[engine.name], self._jobs[engine.name] = {}, {}
             return
-        wanted: Iterable[Effect] = engine.wanted(self._dispatch.world.states[engine.name], self._dispatch.context_of_irer())
         timers: dict[str, Timer] = {}
         jobs: dict[str, Job] = {}
-        for effect in wanted:
-            if isinstance(effect, Timer):
-                timers[effect.id] = effect
-            else:
-                jobs[effect.id] = effect
+        try:
+            for effect in engine.wanted(self._dispatch.world.states[engine.name], self._dispatch.context_of_irer()):
+                if isinstance(effect, Timer):
+                    timers[effect.id] = effect
+                else:
+                    jobs[effect.id] = effect
+        except Exception as error:  # what was wanted before stays wanted, and the next event asks again
+            self._dispatch.on_internal_error(f"wanted {engine.name}", error)
+            return
         self._timers[engine.name] = timers
         self._jobs[engine.name] = jobs
 

@@ -220,6 +220,20 @@ def test_a_thousand_dependents_are_told_in_rounds(loop: EngineLoop, fate: str) -
     assert loop.replayed() == loop.state
 
 
+@pytest.mark.parametrize("both_first", [True, False])
+def test_who_waited_for_two_in_vain_is_cancelled_once(loop: EngineLoop, both_first: bool) -> None:
+    submit(loop, "a", duration_s=60)
+    submit(loop, "b", duration_s=60)
+    for place in range(400):
+        submit(loop, f"t{place}", depends_on=["a", "b"] if (place < 200) == both_first else ["b"])
+    for name in ("a", "b"):
+        loop.ask("cancel_task", {"task_id": name})
+    first = [event.task_id for event in loop.ask("settle_dependents") if isinstance(event, TaskCancelled)]
+    assert len(first) == len(set(first)) == EVENTS_MAX
+    loop.settle()
+    assert loop.state.pools["compute"].counts["cancelled"] == 402
+
+
 def test_a_cancelled_dependent_is_forgotten_by_what_it_waited_for(loop: EngineLoop) -> None:
     submit(loop, "root", duration_s=1)
     for place in range(50):

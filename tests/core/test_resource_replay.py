@@ -23,7 +23,13 @@ from tests.core.engine_loop import EngineLoop
 NAMES = st.sampled_from([f"t{place}" for place in range(12)])
 CALLERS = [Actor("uid:1001", "operator"), Actor("uid:1002", "operator"), Actor("engine:mailer", "engine")]
 WORK = st.sampled_from(
-    [{}, {"duration_s": 0.5}, {"duration_s": 3.0}, {"duration_s": 40.0}, {"job": {"name": "verify_log", "params": {"log": "engine_state"}}}]
+    [
+        {},
+        {"duration_s": 0.5},
+        {"duration_s": 3.0},
+        {"duration_s": 40.0},
+        {"job": {"name": "verify_log", "params": {"log": "engine_state"}}},
+    ]
 )
 ASKED = st.fixed_dictionaries(
     {"task_id": NAMES, "resource_type": st.sampled_from(["compute", "storage"]), "priority": st.sampled_from(PRIORITIES)},

@@ -149,8 +149,23 @@ def test_tasks_that_ended_while_the_daemon_was_down_do_not_make_a_pool_grow() ->
     loop = EngineLoop(ENGINE, settings_of(Pool(floor=4, ceiling=64)))
     hold(loop, 4, seconds=2)
     loop.restart(down_s=3_600)
+    assert loop.ask("autoscale", {"pool": "compute"}) == []
     loop.run(60)
     assert scaled(loop) == []
+
+
+def test_asked_too_early_nothing_changes() -> None:
+    loop = EngineLoop(ENGINE, settings_of())
+    hold(loop, 4)
+    loop.run(4.9)
+    assert loop.ask("autoscale", {"pool": "compute"}) == []
+
+
+def test_a_pool_does_not_shrink_under_a_task_that_is_about_to_start() -> None:
+    loop = EngineLoop(ENGINE, settings_of())
+    loop.mono_us += 60_000_000
+    loop.ask("submit_task", {"units": 1, "duration_s": 1})
+    assert loop.ask("autoscale", {"pool": "compute"}) == []
 
 
 @given(

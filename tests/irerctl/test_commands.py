@@ -206,6 +206,16 @@ def test_ctrl_c_cancels_the_stream_and_exits_130(serve: Serve, process: Any, out
         json.loads(first + rest)
 
 
+def test_ctrl_c_cancels_a_call_that_is_not_answered_yet(serve: Serve, process: Any) -> None:
+    peer = serve({"system.status": Stream([], endless=True)})
+    child = process("status")
+    assert peer.asked.wait(20)
+    child.send_signal(signal.SIGINT)
+    out, complaints = child.communicate(timeout=20)
+    assert (child.returncode, out, complaints.strip()) == (130, "", "")
+    assert peer.quiet.wait(20) and peer.cancelled == [peer.calls[0].id]
+
+
 # reload, version, help
 
 

@@ -1,0 +1,755 @@
+"""Callers by chance: what they ask, what they are told, and whether they were told the truth.
+
+A caller speaks through `core.wire.calls.ClientConnection` like any program. It keeps what it asked, so that it can ask again
+with the same key after a lost reply, follow a stream by its cursor, and compare every answer with what is on the disk.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from core.times import time_text
+from core.wire.calls import Bye, ClientConnection, Done, Err, Item, Mark, ProtocolError, Welcome
+from irerd.cursors import parse_cursor
+from tests.sim.oracle import KINDS, Rec
+from tests.sim.wires import CallerEnd
+
+if TYPE_CHECKING:
+    from tests.sim.universe import Universe
+
+OPERATOR, OTHER_OPERATOR, VIEWER, NOBODY, ADMIN, SENSOR = 1001, 1002, 1003, 1005, 1000, 1007
+POOLS = ("compute", "storage", "network", "database")
+PASSING = frozenset({"unavailable", "resource-exhausted", "durability-unknown"})
+"""Answers that say nothing about the request itself."""
+REFUSALS = frozenset({"permission-denied", "unauthenticated"})
+READS = (
+    ("resource.status", 6),
+    ("resource.pools", 2),
+    ("resource.tasks", 2),
+    ("resource.health", 1),
+    ("gate.breaches", 2),
+    ("system.status", 2),
+    ("system.health", 1),
+    ("system.info", 1),
+    ("system.ping", 2),
+)
+PATIENCE_S = 120.0
+"""No call but a stream takes longer than this from a daemon in good health."""
+
+
+@dataclass
+class Keyed:
+    """A write with an idempotency key, and all that is known of it."""
+
+    key: str
+    method: str
+    params: dict[str, Any]
+    sends: int = 0
+    open: int = 0
+    """Sends of this process's life whose answer is not there yet."""
+    life: int = 0
+    receipt: dict[str, Any] | None = None
+    absent_after: int | None = None
+    """How often it had been sent when `op_status` said that there is no such thing."""
+
+
+class Book:
+    """Who asked for what: a record that nobody asked for has no place in a log."""
+
+    def __init__(self) -> None:
+        self.keyed: dict[tuple[str, str], list[Keyed]] = {}
+        self.plain: Counter[tuple[Any, ...]] = Counter()
+
+    def asked(self, actor: str, method: str, params: dict[str, Any], keyed: Keyed | None) -> None:
+        if keyed is None:
+            self.plain[actor, method, _signature(method, params)] += 1
+            return
+        entries = self.keyed.setdefault((actor, keyed.key), [])
+        if keyed not in entries:
+            entries.append(keyed)
+
+    def why_not(self, record: Rec) -> str | None:
+        """Why this record should not be there."""
+        if record.actor == "irer":
+            return "irer has no keys" if record.idem else None
+        method = {
+            "task.submitted": "resource.submit_task",
+            "task.cancelled": "resource.cancel_task",
+            "pool.scaled": "resource.scale",
+        }.get(record.event_type)
+        if method is None:
+            return f"no call leads to {record.event_type}"
+        signatures = _signatures(record)
+        if record.idem is None:
+            for signature in signatures:
+                if self.plain[record.actor, method, signature] > 0:
+                    self.plain[record.actor, method, signature] -= 1
+                    return None
+            return f"nobody asked for it: {record.payload}"
+        entries = self.keyed.get((record.actor, record.idem[1]), [])
+        found = [each for each in entries if each.method == method and _signature(method, each.params) in signatures]
+        if not found:
+            return f"nobody asked for it with key {record.idem[1]}: {record.payload}"
+        if all(each.absent_after == each.sends for each in found):
+            return f"N5: op_status had said that key {record.idem[1]} was never used"
+        return None
+
+
+def _signature(method: str, params: dict[str, Any]) -> tuple[Any, ...]:
+    if method == "resource.submit_task":
+        return (
+            params.get("task_id"),
+            params.get("priority", "normal"),
+            params.get("resource_type", "compute"),
+            params.get("units", 1),
+            params.get("duration_s"),
+            params.get("deadline_s"),
+            tuple(params.get("depends_on") or ()),
+            json.dumps(params.get("job"), sort_keys=True),
+        )
+    return tuple(sorted(params.items()))
+
+
+def _signatures(record: Rec) -> list[tuple[Any, ...]]:
+    payload = record.payload
+    if record.event_type == "task.submitted":
+        return [_signature("resource.submit_task", payload), _signature("resource.submit_task", payload | {"task_id": None})]
+    if record.event_type == "task.cancelled":
+        return [(("task_id", payload["task_id"]),)] if payload["reason"] == "request" else []
+    return [(("pool", payload["pool"]), ("size", payload["to_units"]))] if payload["reason"] == "request" else []
+
+
+@dataclass
+class Following:
+    """A stream of events, over as many connections as it takes."""
+
+    engine: str | None
+    type: str | None
+    position: dict[str, int] | None = None
+    cursor: str | None = None
+    seen: int = 0
+
+    def wants(self, log: str, record: Rec) -> bool:
+        if self.type is not None and record.event_type != self.type:
+            return False
+        return self.engine is None or (not record.event_type.startswith("log.") and _ENGINE_OF[log] == self.engine)
+
+
+_ENGINE_OF = {"engine_state": "resource", "gate_log": "gate"}
+
+
+@dataclass
+class Asked:
+    """One call on one connection."""
+
+    method: str
+    params: dict[str, Any]
+    at: float
+    keyed: Keyed | None = None
+    dry: bool = False
+    following: Following | None = None
+    about: tuple[Keyed, int] | None = None
+    """What an `op_status` is about, and how often that had been sent."""
+    cancelled: bool = False
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
+class Line:
+    """One connection of one caller."""
+
+    def __init__(self, name: str, end: CallerEnd, life: int) -> None:
+        self.name = name
+        self.end = end
+        self.life = life
+        self.wire = ClientConnection()
+        self.open: dict[int, Asked] = {}
+        self.over = False
+        self.said_bye = False
+        self.faulted = False
+        """We broke a rule on it, so it may end at any time."""
+        self.pause_s = 0.0
+        """How long the reader waits before each read."""
+        self.quiet = trio.Event()
+
+
+class Caller:
+    def __init__(self, universe: "Universe", number: int, uid: int, random: Random) -> None:
+        self.universe = universe
+        self.name = f"c{number}"
+        self.uid = uid
+        self.actor = f"uid:{uid}"
+        self.random = random
+        self.line: Line | None = None
+        self.history: list[Keyed] = []
+        self.followed: list[Following] = []
+        self.tasks: list[str] = []
+        self._counter = 0
+        self._lines = 0
+        self._nursery: trio.Nursery | None = None
+        self.pace_s = random.choice((0.001, 0.01, 0.05, 0.2))
+
+    # --- life -----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as self._nursery:
+            while self.universe.next_operation():
+                await self._rest()
+                line = await self._connected()
+                await self._one(line)
+            self.universe.caller_finished()
+            while True:  # what is followed is followed to the end
+                line = await self._connected()
+                line.pause_s = 0.0
+                await self._follow_up(line)
+                while not line.over:
+                    line.quiet = trio.Event()
+                    await line.quiet.wait()
+
+    async def _rest(self) -> None:
+        luck = self.random.random()
+        if luck < 0.35:
+            await trio.lowlevel.checkpoint()
+        elif luck < 0.98:
+            await trio.sleep(self.random.expovariate(1 / self.pace_s))
+        else:
+            await trio.sleep(self.random.uniform(0.5, 6.0))
+
+    async def _connected(self) -> Line:
+        while self.line is None or self.line.over:
+            end = self.universe.connect(self.uid, f"{self.name}.{self._lines}")
+            if end is None:
+                await self.universe.wait_life()
+                await trio.sleep(self.random.uniform(0.001, 0.1))
+                continue
+            line = self.line = Line(f"{self.name}.{self._lines}", end, self.universe.life)
+            self._lines += 1
+            if self.random.random() < 0.05:
+                line.pause_s = self.random.choice((0.05, 0.5))
+            assert self._nursery is not None
+            self._nursery.start_soon(self._read, line)
+            await self._send(line, line.wire.hello(self.name))
+            await self._follow_up(line)
+        return self.line
+
+    async def _follow_up(self, line: Line) -> None:
+        """Go on with the streams that an earlier connection left behind."""
+        running = [asked.following for asked in line.open.values()]
+        for following in self.followed:
+            if not any(following is one for one in running):
+                await self._watch(line, following)
+
+    async def _read(self, line: Line) -> None:
+        while True:
+            if line.pause_s:
+                await trio.sleep(line.pause_s)
+            data = await line.end.receive()
+            if not data:
+                break
+            try:
+                messages = line.wire.receive(data)
+            except ProtocolError as error:
+                self.universe.blame(f"{line.name}: the daemon broke the protocol: {error}")
+                return
+            for message in messages:
+                self._hear(line, message)
+        self._lost(line)
+
+    def _lost(self, line: Line) -> None:
+        if line.over:
+            return
+        line.over = True
+        line.end.close()
+        line.quiet.set()
+        for asked in line.open.values():
+            if asked.keyed is not None and asked.keyed.life == line.life:
+                asked.keyed.open -= 1
+            asked.ended.set()
+        self.universe.line_lost(line)
+
+    async def _send(self, line: Line, data: bytes) -> None:
+        if not await line.end.send(data) and not line.over:
+            line.quiet.set()
+
+    # --- asking -----------------------------------------------------------------------------------------------------------
+
+    async def _ask(
+        self, line: Line, method: str, params: dict[str, Any], *, keyed: Keyed | None = None, wait: bool | None = None, **more: Any
+    ) -> Asked:
+        call = {name: more.pop(name) for name in ("dl", "dry", "as_") if name in more}
+        asked = Asked(method, params, trio.current_time(), keyed, call.get("dry", False), **more)
+        id, data = line.wire.call(method, params, idem=keyed.key if keyed else None, **call)
+        line.open[id] = asked
+        if keyed is not None:
+            if keyed.life != line.life:
+                keyed.life, keyed.open = line.life, 0
+            keyed.sends += 1
+            keyed.open += 1
+        if not asked.dry and method in ("resource.submit_task", "resource.cancel_task", "resource.scale"):
+            self.universe.book.asked(self.actor, method, params, keyed)
+        extra = f" {call}" if call else ""
+        self.universe.trace.operation(f"{line.name} asks {id} {method} {params}{f' key {keyed.key}' if keyed else ''}{extra}")
+        await self._send(line, data)
+        if wait if wait is not None else self.random.random() < 0.4:
+            with trio.move_on_after(self.random.choice((0.001, 0.1, 2.0))):
+                await asked.ended.wait()
+        return asked
+
+    async def _one(self, line: Line) -> None:
+        actions = (
+            (self._submit, 22),
+            (self._cancel_task, 7),
+            (self._scale, 5),
+            (self._read_something, 16),
+            (self._again, 10),
+            (self._operation, 8),
+            (self._follow, 3),
+            (self._stop_following, 2),
+            (self._cancel_call, 2),
+            (self._burst, 6),
+            (self._reuse_key, 3),
+            (self._dry, 2),
+            (self._nonsense, 4),
+            (self._hashchain, 1),
+            (self._reload, 1),
+            (self._flood, 1),
+            (self._garbage, 1),
+            (self._vanish, 3),
+            (self._leave, 1),
+            (self._strangers, 1),
+            (self._change_speed, 1),
+        )
+        action = self.random.choices([action for action, _ in actions], [weight for _, weight in actions])[0]
+        await action(line)
+
+    def _key(self) -> str:
+        self._counter += 1
+        return f"{self.name}-key-{self._counter:05d}"
+
+    def _new_task(self) -> dict[str, Any]:
+        random = self.random
+        self._counter += 1
+        params: dict[str, Any] = {"resource_type": random.choice(POOLS), "priority": random.choice(("critical", "high", "normal", "low"))}
+        if random.random() < 0.85:
+            params["task_id"] = f"{self.name}-t{self._counter}"
+            self.tasks.append(params["task_id"])
+        params["units"] = random.choice((1, 1, 2, 3, 5, 9))
+        if random.random() < 0.15:
+            job = random.choice(({"name": "hash_tree", "params": {"root": "documents"}}, {"name": "verify_log", "params": {"log": "gate_log"}}))
+            params["job"] = job
+        elif random.random() < 0.7:
+            params["duration_s"] = random.choice((0.001, 0.05, 0.5, 1.5, 2.25))
+        if random.random() < 0.15:
+            params["deadline_s"] = random.choice((0.01, 0.5, 3.0))
+        if random.random() < 0.2 and self.tasks[:-1]:
+            params["depends_on"] = random.sample(self.tasks[:-1][-6:], 1)
+        return params
+
+    async def _write(self, line: Line, method: str, params: dict[str, Any]) -> None:
+        keyed = None
+        if self.random.random() < 0.75:
+            keyed = Keyed(self._key(), method, params)
+            self.history.append(keyed)
+        await self._ask(line, method, params, keyed=keyed)
+
+    async def _submit(self, line: Line) -> None:
+        await self._write(line, "resource.submit_task", self._new_task())
+
+    async def _cancel_task(self, line: Line) -> None:
+        known = self.universe.known_tasks
+        task = self.random.choice(known) if known and self.random.random() < 0.9 else "no-such-task"
+        await self._write(line, "resource.cancel_task", {"task_id": task})
+
+    async def _scale(self, line: Line) -> None:
+        await self._write(line, "resource.scale", {"pool": self.random.choice(POOLS), "size": self.random.choice((1, 3, 4, 6, 8, 40))})
+
+    async def _read_something(self, line: Line) -> None:
+        method = self.random.choices([name for name, _ in READS], [weight for _, weight in READS])[0]
+        params: dict[str, Any] = {}
+        if method == "resource.tasks":
+            params = self.random.choice(({"limit": 5}, {"state": "running"}, {"state": "parked", "pool": "compute"}, {"limit": 2, "after": "9"}))
+        await self._ask(line, method, params)
+
+    async def _again(self, line: Line) -> None:
+        """The same request with the same key: after a lost reply, or for no reason at all."""
+        if self.history:
+            keyed = self.random.choice(self.history[-30:])
+            await self._ask(line, keyed.method, keyed.params, keyed=keyed)
+
+    async def _operation(self, line: Line) -> None:
+        if not self.history:
+            return
+        keyed = self.random.choice(self.history[-30:])
+        idle = keyed.open == 0 or keyed.life != line.life
+        await self._ask(line, "system.op_status", {"idem": keyed.key}, about=(keyed, keyed.sends if idle else -1))
+
+    async def _follow(self, line: Line) -> None:
+        if len(self.followed) >= 3:
+            return
+        random = self.random
+        engine = random.choice((None, None, "resource", "gate"))
+        kind = random.choice((None, None, None, "task.submitted", "gate.refused"))
+        following = Following(engine, kind)
+        cursor = self.universe.cursor_of(self)
+        if cursor is not None and random.random() < 0.6:
+            following.cursor = cursor
+            following.position = self._places(cursor)
+        self.followed.append(following)
+        await self._watch(line, following)
+
+    async def _watch(self, line: Line, following: Following) -> None:
+        params: dict[str, Any] = {}
+        for name, value in (("engine", following.engine), ("type", following.type), ("since", following.cursor)):
+            if value is not None:
+                params[name] = value
+        await self._ask(line, "system.watch", params, following=following, wait=False)
+
+    async def _stop_following(self, line: Line) -> None:
+        for id, asked in list(line.open.items()):
+            if asked.following is not None:
+                if self.random.random() < 0.5:
+                    self.followed.remove(asked.following)
+                asked.cancelled = True
+                self.universe.trace.operation(f"{line.name} cancels {id}")
+                await self._send(line, line.wire.cancel(id))
+                return
+
+    async def _cancel_call(self, line: Line) -> None:
+        """Of whatever kind: a command that is decided completes all the same."""
+        if line.open:
+            id = self.random.choice(list(line.open))
+            line.open[id].cancelled = True
+            await self._send(line, line.wire.cancel(id))
+        elif line.wire.open_count == 0:
+            await self._send(line, line.wire.cancel(4_000_000_000))
+
+    async def _burst(self, line: Line) -> None:
+        """A pipeline in one send."""
+        for _ in range(self.random.randint(3, 20)):
+            if line.over:
+                return
+            self.universe.operations += 1
+            choice = self.random.random()
+            if choice < 0.5:
+                params = self._new_task()
+                keyed = Keyed(self._key(), "resource.submit_task", params)
+                self.history.append(keyed)
+                await self._ask(line, "resource.submit_task", params, keyed=keyed, wait=False)
+            elif choice < 0.9:
+                await self._ask(line, "resource.status", {}, wait=False)
+            else:
+                await self._ask(line, "system.ping", {}, wait=False)
+
+    async def _reuse_key(self, line: Line) -> None:
+        if not self.history:
+            return
+        keyed = self.random.choice(self.history)
+        params = {"pool": self.random.choice(POOLS), "size": self.random.choice((2, 5, 7))}
+        if (keyed.method, keyed.params) == ("resource.scale", params):
+            return
+        other = Keyed(keyed.key, "resource.scale", params)
+        self.universe.reused.add((self.actor, keyed.key))
+        await self._ask(line, "resource.scale", params, keyed=other)
+
+    async def _dry(self, line: Line) -> None:
+        await self._ask(line, "resource.scale", {"pool": "network", "size": self.random.choice((4, 5))}, dry=True)
+
+    async def _nonsense(self, line: Line) -> None:
+        method, params = self.random.choice(
+            (
+                ("resource.sclae", {}),
+                ("no such method", {}),
+                ("resource.job_ended", {"effect": "engine_state:1:0", "ok": True, "code": "ok"}),
+                ("gate.refuse", {}),
+                ("resource.submit_task", {"units": -1}),
+                ("resource.submit_task", {"unknown": 1}),
+                ("resource.submit_task", {"units": 1_000_000}),
+                ("resource.submit_task", {"job": {"name": "rm_rf"}}),
+                ("resource.submit_task", {"depends_on": ["nobody"]}),
+                ("resource.tasks", {"after": "x"}),
+                ("system.watch", {"since": "w1.garbage"}),
+                ("system.watch", {"engine": "toaster"}),
+                ("system.op_status", {"idem": "x"}),
+                ("system.op_status", {"idem": "someone-elses-key", "caller": "uid:1"}),
+                ("system.describe", {"method": "resource.scale"}),
+                ("audit.hashchain", {"log": "nothing"}),
+            )
+        )
+        if self.random.random() < 0.2:
+            await self._ask(line, "system.ping", {}, as_="mailer")
+        else:
+            await self._ask(line, method, params, dl=self.random.choice((1, 50, 3_600_000)))
+
+    async def _hashchain(self, line: Line) -> None:
+        await self._ask(line, "audit.hashchain", {})
+
+    async def _reload(self, line: Line) -> None:
+        await self._ask(line, "system.reload", {})
+
+    async def _flood(self, line: Line) -> None:
+        """More than a second's worth of what may be refused."""
+        for _ in range(self.random.randint(5, 40)):
+            if line.over:
+                return
+            await self._ask(line, "system.reload" if self.uid != ADMIN else "system.ping", {}, wait=False)
+
+    async def _garbage(self, line: Line) -> None:
+        line.faulted = True
+        data = self.random.choice(
+            (
+                b"\x00" * 9,
+                b"\xd8\x18\x5a\xff\xff\xff\xff",
+                b"\xd8\x18\x5a\x00\x00\x00\x01\xff",
+                b"\xd8\x18\x5a\x00\x00\x00\x04\xa1at\x01",
+                line.wire.hello("again"),
+                self.random.randbytes(50),
+            )
+        )
+        self.universe.trace.operation(f"{line.name} sends garbage {data[:12].hex()}")
+        await self._send(line, data)
+
+    async def _vanish(self, line: Line) -> None:
+        """Gone, by a whole or a half frame, or only its writing half."""
+        luck = self.random.random()
+        self.universe.trace.operation(f"{line.name} vanishes")
+        line.faulted = True
+        if luck < 0.4:
+            _, data = line.wire.call("resource.status", {})
+            await self._send(line, data[: self.random.randint(1, len(data) - 1)])
+        if luck < 0.7:
+            line.end.close()
+            self._lost(line)
+        else:
+            line.end.half_close()
+            await self._over(line)
+
+    async def _leave(self, line: Line) -> None:
+        """Bye: calls in flight still end, and then the connection does."""
+        streams = [id for id, asked in line.open.items() if asked.following is not None]
+        line.said_bye = True
+        self.universe.trace.operation(f"{line.name} says bye")
+        await self._send(line, b"".join(map(line.wire.cancel, streams)) + line.wire.bye())
+        await self._over(line)
+
+    async def _over(self, line: Line) -> None:
+        """Until the other end has closed too; it may be a slow one."""
+        with trio.move_on_after(PATIENCE_S) as patience:
+            while not line.over:
+                line.quiet = trio.Event()
+                await line.quiet.wait()
+        if patience.cancelled_caught:
+            open_calls = [asked.method for asked in line.open.values()]
+            self.universe.blame(f"{line.name}: {PATIENCE_S:g} s after our end was closed the daemon still holds its own; open: {open_calls}")
+
+    async def _strangers(self, line: Line) -> None:
+        """Connections that never come to a call."""
+        what = self.random.choice((b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"\xd8\x18", b"G"))
+        uid = self.random.choice((self.uid, 65_534))
+        end = self.universe.connect(uid, f"{self.name}.stranger")
+        if end is None:
+            return
+        await end.send(what)
+        with trio.move_on_after(PATIENCE_S) as patience:
+            if self.random.random() < 0.5:
+                await trio.sleep(self.random.uniform(0, 7))
+            else:
+                while await end.receive():
+                    pass
+        end.close()
+        if patience.cancelled_caught:
+            self.universe.blame(f"a stranger who said {what!r} is still connected after {PATIENCE_S:g} s")
+
+    async def _change_speed(self, line: Line) -> None:
+        line.pause_s = self.random.choice((0.0, 0.0, 0.02, 1.0))
+
+    # --- hearing ------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, line: Line, message: Any) -> None:
+        if isinstance(message, Welcome | Bye):
+            self.universe.trace.operation(f"{line.name} hears {message.__class__.__name__.lower()} {getattr(message, 'why', '')}")
+            return
+        asked = line.open.get(message.id)
+        if asked is None:
+            return  # a call sent in pieces that were never completed
+        if isinstance(message, Item):
+            self._hear_item(line, asked, message)
+        elif isinstance(message, Mark):
+            self._hear_mark(line, asked, message)
+        else:
+            del line.open[message.id]
+            asked.ended.set()
+            if asked.keyed is not None and asked.keyed.life == line.life:
+                asked.keyed.open -= 1
+            outcome = message.e["code"] if isinstance(message, Err) else message.rc or "done"
+            self.universe.trace.operation(f"{line.name} hears {message.id} {asked.method}: {outcome}")
+            if isinstance(message, Err):
+                self._hear_error(line, asked, message)
+            else:
+                self._hear_done(line, asked, message)
+
+    def _hear_error(self, line: Line, asked: Asked, message: Err) -> None:
+        universe, code = self.universe, message.e["code"]
+        if code == "internal" and message.e.get("reason") not in ("crashed", "bad-output"):
+            universe.blame(f"{line.name}: {asked.method} {asked.params} met a bug: {message.e}")
+        elif code in REFUSALS and message.e.get("reason") != "caller":
+            universe.refusals_told[self.actor] += 1
+            told, recorded = universe.refusals_told[self.actor], universe.oracle.refused[self.actor]
+            if told > recorded and not universe.may_fail:
+                universe.blame(f"{line.name}: {asked.method} was refused ({told} told) before it was on record ({recorded})")
+        elif code in ("durability-unknown", "data-loss") and not universe.may_fail:
+            universe.blame(f"{line.name}: {asked.method}: {code}, and no call to the disk has failed")
+        elif asked.following is not None:
+            self._stream_ended(line, asked, message)
+        elif asked.keyed is not None and code not in PASSING:
+            self._hear_refused_key(line, asked.keyed, message)
+
+    def _hear_refused_key(self, line: Line, keyed: Keyed, message: Err) -> None:
+        if keyed.receipt is not None:
+            self.universe.blame(f"N3: {line.name}: key {keyed.key} was done, {keyed.receipt}, and is now refused: {message.e}")
+        elif message.e.get("reason") == "key-reused" and (self.actor, keyed.key) not in self.universe.reused:
+            self.universe.blame(f"{line.name}: key {keyed.key} was used once, and is called reused")
+
+    def _stream_ended(self, line: Line, asked: Asked, message: Err) -> None:
+        code = message.e["code"]
+        if code == "cancelled" and asked.cancelled:
+            return
+        if code in PASSING:
+            return
+        self.universe.blame(f"{line.name}: a stream {asked.params} ended: {message.e}")
+
+    def _hear_done(self, line: Line, asked: Asked, message: Done) -> None:
+        universe = self.universe
+        if message.cur is not None:
+            self._check_cursor(line, asked, message.cur)
+        if asked.dry:
+            if message.rc is not None or "events" not in message.r:
+                universe.blame(f"{line.name}: a dry run was answered {message}")
+        elif message.rc is not None:
+            self._hear_receipt(line, asked, message)
+        elif asked.keyed is not None and asked.keyed.receipt is not None:
+            universe.blame(f"N3: {line.name}: key {asked.keyed.key} was done, {asked.keyed.receipt}, and is now answered {message.r}")
+        elif asked.method == "resource.status":
+            self._check_status(line, message)
+        elif asked.method == "system.op_status":
+            self._hear_operation(line, asked, message.r)
+        elif asked.method == "audit.hashchain" and not message.r["ok"] and not universe.may_fail:
+            universe.blame(f"{line.name}: a chain does not hold: {message.r}")
+        elif asked.following is not None:
+            universe.blame(f"{line.name}: a stream came to an end by itself")
+
+    def _hear_receipt(self, line: Line, asked: Asked, message: Done) -> None:
+        universe, receipt = self.universe, message.rc
+        assert receipt is not None
+        record = universe.oracle.record(receipt["log"], receipt["seq"])
+        if record is None or record.event_hash != receipt["event_hash"]:
+            universe.blame(f"N1: {line.name}: {asked.method} was acknowledged with {receipt}, which is not durable")
+            return
+        if record.payload != message.r:
+            universe.blame(f"{line.name}: {asked.method} was answered {message.r}; its record says {record.payload}")
+        keyed = asked.keyed
+        if keyed is None:
+            return
+        if record.idem is None or record.idem[1] != keyed.key or record.actor != self.actor:
+            universe.blame(f"N3: {line.name}: key {keyed.key} was answered with a record of {record.actor}, key {record.idem}")
+        if keyed.receipt not in (None, receipt):
+            universe.blame(f"N3: {line.name}: key {keyed.key} was answered {keyed.receipt}, then {receipt}")
+        keyed.receipt = receipt
+
+    def _hear_operation(self, line: Line, asked: Asked, answer: dict[str, Any]) -> None:
+        assert asked.about is not None
+        universe, (keyed, sends) = self.universe, asked.about
+        reused = (self.actor, keyed.key) in universe.reused
+        if answer["state"] == "done":
+            receipt = answer["receipt"]
+            record = universe.oracle.record(receipt["log"], receipt["seq"])
+            if record is None or record.event_hash != receipt["event_hash"]:
+                universe.blame(f"N5: {line.name}: op_status of {keyed.key} says {answer}, which is not durable")
+            elif keyed.absent_after == keyed.sends and not reused:
+                universe.blame(f"N5: {line.name}: {keyed.key} was absent and is done, though it was not sent again")
+            elif keyed.receipt not in (None, receipt):
+                universe.blame(f"N5: {line.name}: op_status of {keyed.key} says {receipt}; it was acknowledged with {keyed.receipt}")
+        elif answer["state"] == "absent":
+            if keyed.receipt is not None:
+                universe.blame(f"N5: {line.name}: {keyed.key} was acknowledged with {keyed.receipt} and is absent")
+            if keyed.sends == sends and not reused:
+                keyed.absent_after = sends
+        elif sends == keyed.sends and not reused and keyed.life != line.life:
+            universe.blame(f"N5: {line.name}: {keyed.key} is pending and nobody sent it to this process")
+
+    def _check_status(self, line: Line, message: Done) -> None:
+        """What a read saw, against the records below its cursor."""
+        if self.universe.may_fail or message.cur is None:
+            return
+        engine_state = self.universe.oracle.logs["engine_state"]
+        seq = parse_cursor(message.cur, self.universe.ledger_id)["engine_state"]
+        if seq >= len(engine_state.tallies):
+            return  # the cursor itself has been found wanting
+        tally = dict(zip(KINDS, engine_state.tallies[seq], strict=True))
+        answer = message.r
+        ended = {kind: tally[f"task.{kind}"] for kind in ("done", "cancelled", "expired", "parked")}
+        told = {kind: answer[kind] for kind in ended}
+        unfinished = sum(answer[name] for name in ("waiting", "running", "blocked", "retrying"))
+        if told != ended or unfinished != tally["task.submitted"] - sum(ended.values()):
+            self.universe.blame(f"{line.name}: a read says {told}, {unfinished} unfinished; the records up to its cursor say {tally}")
+
+    # --- cursors and streams ------------------------------------------------------------------------------------------------
+
+    def _places(self, cursor: str) -> dict[str, int]:
+        return parse_cursor(cursor, self.universe.ledger_id)
+
+    def _check_cursor(self, line: Line, asked: Asked, cursor: str) -> bool:
+        for log, seq in self._places(cursor).items():
+            end = self.universe.oracle.logs[log].end
+            if seq > end and not self.universe.may_fail:
+                self.universe.blame(
+                    f"{line.name}: {asked.method} was answered with a cursor at {log} {seq}; durable is what is below {end}"
+                )
+                return False
+        self.universe.cursors[self.name] = cursor
+        return True
+
+    def _hear_mark(self, line: Line, asked: Asked, message: Mark) -> None:
+        if asked.following is not None and self._check_cursor(line, asked, message.cur):
+            self._move(line, asked.following, message.cur, None)
+
+    def _hear_item(self, line: Line, asked: Asked, message: Item) -> None:
+        if asked.following is None:
+            return
+        universe, seen = self.universe, message.r
+        record = universe.oracle.record(seen["log"], seen["seq"])
+        if record is None:
+            universe.blame(f"{line.name}: a stream showed {seen['log']} {seen['seq']}, which is not durable")
+            return
+        said = (seen["type"], seen["actor"], seen["data"], seen["time"])
+        if said != (record.event_type, record.actor, record.payload, time_text(record.time_us)):
+            universe.blame(f"{line.name}: a stream showed {seen}; the record says {record}")
+        if message.cur is None:
+            universe.blame(f"{line.name}: an item without a cursor")
+        elif self._check_cursor(line, asked, message.cur):
+            asked.following.seen += 1
+            self._move(line, asked.following, message.cur, (seen["log"], seen["seq"]))
+
+    def _move(self, line: Line, following: Following, cursor: str, shown: tuple[str, int] | None) -> None:
+        """Every wanted record once, in order: nothing between the last place and this one was left out or comes again."""
+        places = self._places(cursor)
+        if following.position is not None:
+            for log, seq in places.items():
+                before = following.position.get(log, 0)
+                last = seq - 1 if shown == (log, seq - 1) else seq
+                if seq < before or (shown is not None and shown[0] == log and shown[1] < before):
+                    self.universe.blame(f"{line.name}: a stream went back in {log} from {before} to {seq}")
+                missed = [
+                    record.seq
+                    for record in self.universe.oracle.logs[log].records[before:last]
+                    if following.wants(log, record)
+                ]
+                if missed:
+                    self.universe.blame(f"{line.name}: a stream left out {log} {missed} of what it follows ({following.engine}, {following.type})")
+        elif shown is not None:
+            self.universe.blame(f"{line.name}: a stream began with an item and no mark")
+        if shown is not None and places.get(shown[0]) != shown[1] + 1:
+            self.universe.blame(f"{line.name}: the cursor of {shown} says {places}")
+        following.position, following.cursor = (following.position or {}) | places, cursor

@@ -1,0 +1,243 @@
+"""A line may have a true hash and still be no record, or the wrong one: each rule of the form, broken with a hash that fits."""
+
+import pytest
+
+from state.recover import Corrupt
+from state.scan import Position, Scan, later_batch, lines
+from state.seal import BadLine, Pending, parse, seal, sealed_line
+from state.verify import verify_files
+from tests.sim.disk import SimFiles
+from tests.state.logs import ACTIVE, GOLDEN, GOLDEN_TIPS, HEAD, NAME, golden_disk, golden_head, pending, recovered
+
+LINES = GOLDEN.splitlines(keepends=True)
+BATCH_1 = Position(512, 1, 1, GOLDEN_TIPS[0][1])
+
+
+def resealed(line: bytes, old: bytes, new: bytes) -> bytes:
+    """The line with one change and a hash that is true of it."""
+    assert line.count(old) == 1
+    return sealed_line(line.replace(old, new)[:-82] + b"}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"actor":"uid:1000"', b'"actor":""'),
+        (b'"actor":"uid:1000"', b'"actor":"' + b"x" * 65 + b'"'),
+        (b'"actor":"uid:1000"', b'"actor":"caf\xc3\xa9"'),
+        (b'"actor":"uid:1000"', b'"actor":"a\\"b"'),
+        (b'{"actor"', b'{ "actor"'),
+        (b'"boot_id":"b7f3c1d2"', b'"boot_id":"B7F3C1D2"'),
+        (b"[1,0,3]", b"[1,0]"),
+        (b"[1,0,3]", b"[01,0,3]"),
+        (b"[1,0,3]", b"[1, 0,3]"),
+        (b"[1,0,3]", b"[1.0,0,3]"),
+        (b"[1,0,3]", b"[-1,0,3]"),
+        (b'"task.submitted"', b'"task"'),
+        (b'"task.submitted"', b'"Task.submitted"'),
+        (b'"task.submitted"', b'"task..submitted"'),
+        (b'"task.submitted"', b'"task.' + b"x" * 60 + b'"'),
+        (b'"cli-8d2f6c01"', b'"short"'),
+        (b'"5f1d0c0e9b6a4f7785a3d2c1b0e9f877"', b'"5F1D0C0E9B6A4F7785A3D2C1B0E9F877"'),
+        (b',"mono_us":41001500', b""),
+        (b'"mono_us":41001500', b'"mono_us":9007199254740992'),
+        (b'"mono_us":41001500', b'"mono_us":1e3'),
+        (b'"payload":{', b'"payload":[{'),
+        (b'"payload":{', b'"payload":{"a":1},"other":{'),
+        (b'"payload":{', b'"payload":{{'),
+        (b'"seq":1', b'"seq":01'),
+        (b'"seq":1', b'"seq":-1'),
+        (b'"seq":1', b'"seq":"1"'),
+        (b'"seq":1', b'"sec":1'),
+        (b"1767225600.001500", b"1767225600.0015"),
+        (b"1767225600.001500", b"1767225600"),
+        (b"1767225600.001500", b"1767225600.0015000"),
+        (b"1767225600.001500", b"9007199254.740992"),
+        (b"1767225600.001500", b"-1.000000"),
+        (b',"seq":1', b',"seq":1,"seq":1'),
+        (b',"seq":1', b',"other":1,"seq":1'),
+    ],
+)
+def test_a_member_out_of_form_is_no_record(old, new):
+    assert parse(LINES[1]).seq == 1
+    with pytest.raises(BadLine, match=r"misplaced|not a record|safe integers|no JSON object"):
+        parse(resealed(LINES[1], old, new))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"{}\n",
+        LINES[1][:-1],
+        LINES[1] + b"\n",
+        LINES[1][:-1] + b"\r\n",
+        b"\xef\xbb\xbf" + LINES[1],
+        LINES[1].replace(b'"event_hash":"8', b'"event_hash":"9'),
+        LINES[1][:-67] + LINES[1][-67:].upper(),
+        LINES[1] + LINES[2],
+    ],
+)
+def test_what_is_no_sealed_line_is_no_record(line):
+    with pytest.raises(BadLine):
+        parse(line)
+
+
+def scanned(data: bytes) -> tuple[int, str]:
+    """Whole batches behind the genesis, and what was wrong after them."""
+    whole = GOLDEN[:512] + data
+    scan = Scan(lambda offset, size: whole[offset : offset + size], len(whole), BATCH_1)
+    count = len(list(scan.batches()))
+    return count, scan.bad.why if scan.bad else ""
+
+
+def batch(
+    *commits: tuple[int, int, int], seqs: tuple[int, ...] | None = None, parent: str = BATCH_1.tip, start: int = 512
+) -> bytes:
+    data = b""
+    for place, commit in enumerate(commits):
+        line, parent = seal(pending(place), commit, parent, seqs[place] if seqs else 1 + place, start + len(data))
+        data += line
+    return data
+
+
+def test_batches_made_by_the_rules_pass():
+    assert scanned(batch((1, 0, 1))) == (1, "")
+    assert scanned(batch((1, 0, 2), (1, 1, 2))) == (1, "")
+    assert scanned(GOLDEN[512:]) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (batch((1, 0, 1), seqs=(2,)), "seq is 2, expected 1"),
+        (batch((1, 0, 1), seqs=(0,)), "seq is 0, expected 1"),
+        (batch((1, 0, 1), parent="0" * 64), "parent_hash"),
+        (batch((2, 0, 1)), "commit"),
+        (batch((0, 0, 1)), "commit"),
+        (batch((1, 1, 2)), "commit"),
+        (batch((1, 0, 2), (1, 1, 3)), "commit"),
+        (batch((1, 0, 2), (2, 1, 2)), "commit"),
+        (batch((1, 0, 2), (1, 0, 2)), "commit"),
+        (batch((1, 0, 257)), "commit"),
+        (batch((1, 1, 1)), "commit"),
+        (batch((1, 0, 1), start=513), "padded"),
+        (batch((1, 0, 2)), "ends inside a batch"),
+    ],
+)
+def test_a_sealed_line_in_the_wrong_place_is_bad(data, why):
+    count, said = scanned(data)
+    assert count == 0
+    assert why in said
+
+
+def test_pad_stands_in_the_last_record_of_a_batch_and_is_the_least():
+    [line] = batch((1, 0, 1)).splitlines(keepends=True)
+    pad = line.count(b" ")
+    assert "no pad" in scanned(resealed(line, b',"pad":"' + b" " * pad + b'"', b""))[1]
+    assert "padded" in scanned(resealed(line, b',"pad":"' + b" " * pad + b'"', b',"pad":"' + b" " * (pad + 512) + b'"'))[1]
+    assert "padded" in scanned(resealed(line, b',"pad":"' + b" " * pad + b'"', b',"pad":"' + b" " * (pad - 1) + b'"'))[1]
+    first, _ = batch((1, 0, 2), (1, 1, 2)).splitlines(keepends=True)
+    assert "pad before" in scanned(resealed(first, b',"parent_hash"', b',"pad":"","parent_hash"'))[1]
+    with pytest.raises(BadLine):
+        parse(resealed(line, b'"pad":"' + b" " * pad, b'"pad":"' + b" " * (pad - 1) + b"x"))
+
+
+def test_a_record_over_the_limit_is_bad():
+    whole, _ = seal(pending(1, 59_600), (1, 0, 1), BATCH_1.tip, 1, 512)
+    assert scanned(whole) == (1, "")
+    whole, _ = seal(pending(1, 59_900), (1, 0, 1), BATCH_1.tip, 1, 512)
+    assert "longer" in scanned(whole)[1]
+
+
+def test_lines_end_at_0x0a_alone():
+    text = "a\u2028b\u2029c\x0bd\x0ce\x1cf\x85g\rh"
+    one = Pending(
+        "task.note",
+        b'{"t":"' + text.replace("\x0b", "").replace("\x0c", "").replace("\x1c", "").replace("\r", "").encode() + b'"}',
+        "irer",
+        "b7f3c1d2",
+        1,
+        1,
+    )
+    line, _ = seal(one, (1, 0, 1), BATCH_1.tip, 1, 512)
+    assert list(lines(lambda offset, size: line[offset : offset + size], 0, len(line))) == [line]
+    assert scanned(line) == (1, "")
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 511, 512, 4096])
+def test_lines_are_the_same_in_blocks_of_any_size(block):
+    def read(offset: int, size: int) -> bytes:
+        return GOLDEN[offset : offset + size]
+
+    assert list(lines(read, 0, len(GOLDEN), block)) == LINES
+    assert list(lines(read, 512, 1500, block)) == GOLDEN[512:1500].splitlines(keepends=True)
+
+
+def test_a_line_without_end_is_not_collected_for_ever():
+    asked = []
+
+    def read(offset: int, size: int) -> bytes:
+        asked.append(size)
+        return b"x" * size
+
+    scan = Scan(read, 1 << 40)
+    assert list(scan.batches()) == []
+    assert scan.bad is not None and scan.bad.offset == 0
+    assert sum(asked) <= 2 << 20
+
+
+def test_an_intact_line_is_found_wherever_it_starts():
+    def later(data: bytes, number: int) -> int | None:
+        return later_batch(lambda offset, size: data[offset : offset + size], 0, len(data), number)
+
+    assert later(LINES[4], 1) == 0
+    assert later(LINES[4], 2) is None
+    assert later(b"garbage" + LINES[4], 1) == 7
+    assert later(b'{"actor":"x","boot_id' + LINES[4], 1) == 21
+    assert later(LINES[1] + b"\0" * 100 + LINES[4], 1) == len(LINES[1]) + 100
+    assert later(LINES[4][:-1], 1) is None
+    assert later(b"x" * 3_000_000 + LINES[4], 1) == 3_000_000
+    assert later(b"x" * 3_000_000 + b"\n" + LINES[4], 1) == 3_000_001
+    assert later(b"", 0) is None
+
+
+def test_text_in_a_payload_that_looks_like_a_record_is_not_one():
+    """A torn batch whose payload quotes a later record: escaped, it cannot be taken for one."""
+    quoted = LINES[4].decode().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    one = Pending("task.note", f'{{"text":"{quoted}"}}'.encode(), "irer", "b7f3c1d2", 1, 1)
+    line, _ = seal(one, (1, 0, 1), BATCH_1.tip, 1, 512)
+    files = SimFiles()
+    files.plant(ACTIVE, GOLDEN[:512] + line[:-100])
+    files.plant(HEAD, golden_head(0))
+    assert recovered(files)[0].torn is not None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'{"b":1,"a":2}', b'{"a": 1}', b'{"a":1.0}', b'{"a":1,"a":1}', b'{"a":9007199254740993}'],
+)
+def test_a_payload_in_another_form_is_found_by_the_verifier(payload):
+    one = pending(0)._replace(payload=payload)
+    line, _ = seal(one, (1, 0, 1), BATCH_1.tip, 1, 512)
+    files = golden_disk(GOLDEN[:512] + line)
+    [*_, row] = verify_files(files, [NAME])
+    assert not row["ok"]
+    assert row["first_bad"]["seq"] == 1
+    assert row["first_bad"]["offset"] == 512
+    assert "not canonical" in row["first_bad"]["why"]
+
+
+@pytest.mark.parametrize("surgery", ["swap", "drop", "double", "older", "splice"])
+def test_line_surgery_is_damage(surgery):
+    first, second, third = GOLDEN[:512], GOLDEN[512:2048], GOLDEN[2048:]
+    data = {
+        "swap": first + third + second,
+        "drop": first + third,
+        "double": first + second + second + third,
+        "older": first + second + third[:0],
+        "splice": first + second.replace(b"b7f3c1d2", b"b7f3c1d3") + third,
+    }[surgery]
+    with pytest.raises(Corrupt):
+        recovered(golden_disk(data, watermark=2))

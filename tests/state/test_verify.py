@@ -1,0 +1,142 @@
+"""The verifier reads as a stranger, names the first bad record, and never writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from state.verify import BROKEN, OK, USAGE, main, verify_files
+from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
+from tests.state.logs import (
+    ACTIVE,
+    GOLDEN,
+    GOLDEN_ENDS,
+    HEAD,
+    NAME,
+    append,
+    golden_disk,
+    golden_head,
+    ledger,
+    new_log,
+    pending,
+    recovered,
+)
+
+
+def rows(files, logs=None, until=None):
+    watched = NthFails(files, 1, Killed(), [call for call in CHANGES if call != "open"], always=True)
+    return list(verify_files(watched, logs, until))
+
+
+def last(files, **more):
+    return rows(files, **more)[-1]
+
+
+def test_a_sound_log_holds():
+    assert rows(golden_disk(watermark=2)) == [{"log": NAME, "records": 8, "done": True, "ok": True, "code": "chain-ok"}]
+
+
+@pytest.mark.parametrize("place", range(0, 4096, 97))
+def test_a_changed_byte_is_named_by_its_record(place):
+    data = bytearray(GOLDEN)
+    data[place] ^= 0x20
+    row = last(golden_disk(bytes(data), watermark=2))
+    seq = GOLDEN[:place].count(b"\n")
+    start = len(b"".join(GOLDEN.splitlines(keepends=True)[:seq]))
+    assert (row["ok"], row["code"]) == (False, "chain-broken")
+    assert (row["first_bad"]["seq"], row["first_bad"]["offset"]) == (seq, start)
+    assert row["first_bad"]["why"]
+
+
+def test_a_torn_tail_is_told_and_is_no_damage():
+    row = last(golden_disk(GOLDEN[:3000], watermark=1))
+    assert row["ok"] and row["records"] == 4 and row["torn_bytes"] == 952
+
+
+def test_a_missing_end_is_damage():
+    row = last(golden_disk(GOLDEN[:2048], watermark=2))
+    assert not row["ok"] and "durable and is gone" in row["first_bad"]["why"]
+
+
+def test_beside_a_live_daemon_it_stops_at_the_durable_end():
+    files = golden_disk(GOLDEN + b'{"actor":"half a ba', watermark=1)
+    assert last(files, until={NAME: 3})["records"] == 4
+    row = last(files, until={NAME: 7})
+    assert (row["ok"], row["records"], row["total"]) == (True, 8, 8)
+    row = last(golden_disk(watermark=2), until={NAME: 8})
+    assert not row["ok"] and "record 8 was durable and is gone" in row["first_bad"]["why"]
+
+
+def test_every_log_the_ledger_knows_is_looked_for():
+    files = SimFiles()
+    book = ledger(files)
+    book.add_log(NAME)
+    book.add_log("gate_log")
+    files.plant(ACTIVE, GOLDEN)
+    files.plant(HEAD, golden_head(2))
+    found = {row["log"]: row for row in rows(files)}
+    assert found["gate_log"]["first_bad"]["why"] == "gate_log.jsonl is missing"
+    assert "another ledger" in found[NAME]["first_bad"]["why"]
+    assert [row["log"] for row in rows(files, logs=["gate_log"])] == ["gate_log"]
+
+
+def test_progress_is_told_while_a_long_log_is_walked():
+    files = SimFiles()
+    log = new_log(files)
+    while log.end < 9 << 20:
+        append(log, [pending(log.next_seq, 50_000)] * 20)
+    log.write_head()
+    found = rows(files)
+    assert len(found) == 2
+    assert (found[0]["done"], found[0]["code"]) == (False, "walking")
+    assert found[1]["records"] == log.next_seq
+
+
+def test_it_agrees_with_recovery_about_every_cut():
+    for length in range(0, len(GOLDEN) + 1, 61):
+        files = golden_disk(GOLDEN[:length], watermark=1)
+        row = last(files)
+        torn = "torn_bytes" in row
+        try:
+            recovery = recovered(files)[0]
+        except Exception:
+            assert not row["ok"]
+        else:
+            assert row["ok"] and torn == (recovery.torn is not None)
+
+
+def put(tmp_path: Path, data: bytes = GOLDEN) -> Path:
+    (tmp_path / "log.d" / NAME).mkdir(parents=True)
+    (tmp_path / ACTIVE).write_bytes(data)
+    (tmp_path / HEAD).write_bytes(golden_head(1))
+    return tmp_path
+
+
+def test_the_program_answers_with_its_exit_status(tmp_path, capsys):
+    put(tmp_path)
+    assert main([str(tmp_path)]) == OK
+    assert capsys.readouterr().out == f"{NAME}  8 records  ok\n"
+    assert main([str(tmp_path), "--jsonl", "--log", NAME, "--until", f"{NAME}=3"]) == OK
+    assert json.loads(capsys.readouterr().out)["records"] == 4
+    (tmp_path / ACTIVE).write_bytes(GOLDEN[:600] + b"x" + GOLDEN[601:])
+    assert main([str(tmp_path)]) == BROKEN
+    assert f"BROKEN at record 1, byte {GOLDEN_ENDS[0]}" in capsys.readouterr().out
+
+
+def test_a_directory_without_logs_is_no_success(tmp_path, capsys):
+    assert main([str(tmp_path)]) == USAGE
+    assert "no logs" in capsys.readouterr().err
+    assert main([str(tmp_path / "absent")]) == USAGE
+    put(tmp_path)
+    (tmp_path / "ledger.json").write_bytes(b"rot")
+    assert main([str(tmp_path)]) == BROKEN
+    assert "damaged" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--until", "nonsense"])
+
+
+def test_closed_segments_are_not_called_whole(tmp_path):
+    files = golden_disk(watermark=2)
+    files.plant(f"{NAME}.0000000000000000.jsonl", GOLDEN)
+    row = last(files, logs=[NAME])
+    assert (row["ok"], row["code"]) == (False, "newer-format")
