@@ -56,6 +56,22 @@ class Result(msgspec.Struct, metaclass=Frozen, frozen=True, omit_defaults=True):
     """What a read answers. Unknown fields are allowed, so an old client survives a new one."""
 
 
+Health = Literal["ok", "degraded", "failed"]
+
+
+class Check(Result):
+    """The health of one subsystem.
+
+    name: of the subsystem
+    health: ok, degraded or failed
+    reason: why, and what to do
+    """
+
+    name: str
+    health: Health
+    reason: str = ""
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class EventMeta(Frozen):
     """Takes the event type beside the class name: `class Resized(Event, type="pool.resized")`."""
@@ -251,11 +267,13 @@ class Engine:
         log: str | None = None,
         state: Callable[[], Any] | None = None,
         wanted: Callable[[Any, Context], Iterable[Effect]] | None = None,
+        checks: Callable[[Any, Context], Iterable[Check]] | None = None,
     ) -> None:
         self.name = name
         self.log = log
         self.state = state
         self.wanted = wanted
+        self.checks = checks
         self.rows = [self._complete(row) for row in rows]
         self.applies: dict[type[Event], Apply] = {}
         for row in self.rows:

@@ -4,10 +4,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from core.engine import Command, Engine, Nothing, Result, read, task
+from core.engine import Check, Command, Engine, Health, Nothing, Result, read, task
 from core.fields import Code, Count, Cursor, Hash, IdempotencyKey, Label, Name, Object, Time
 
-Health = Literal["ok", "degraded", "failed"]
 Milliseconds = Annotated[float, Meta(ge=0)]
 
 
@@ -82,19 +81,6 @@ class Status(Result):
     engines: dict[str, Any]
     logs: list[LogStatus]
     connections: Count
-
-
-class Check(Result):
-    """The health of one subsystem.
-
-    name: of the subsystem
-    health: ok, degraded or failed
-    reason: why, and what to do
-    """
-
-    name: str
-    health: Health
-    reason: str = ""
 
 
 class HealthReport(Result):

@@ -7,7 +7,7 @@
         async with Client() as irer:                          # the socket: IRER_SOCKET, or the first usual place that exists
             try:
                 reply = await irer.call("resource.scale", {"pool": "compute", "size": 8})
-                print(reply.result["size_to"], reply.receipt["seq"])
+                print(reply.result["to_units"], reply.receipt["seq"])
             except Error as error:                            # error.code is stable, its texts are for people
                 print(error.code, error.detail)
             async with irer.stream("system.watch", {"engine": "resource"}) as events:

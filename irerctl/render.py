@@ -5,9 +5,11 @@ to a terminal, and must never import what `--help` does not need.
 """
 
 import base64
+import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -186,19 +188,32 @@ class ItemWriter:
         self.count = 0
 
     def __enter__(self) -> "ItemWriter":
-        if self.output == "json":
-            click.echo("[", nl=False)
         return self
 
     def write(self, item: Any) -> None:
-        lead = "," if self.output == "json" and self.count else ""
-        self.count += 1
-        click.echo(lead + dumps(item), nl=self.output != "json")
-        sys.stdout.flush()
+        text = dumps(item)
+        if self.output != "json":
+            self.count += 1
+            click.echo(text)
+            return
+        with _whole():
+            click.echo(("," if self.count else "[") + text, nl=False)
+            self.count += 1
 
     def __exit__(self, *failure: object) -> None:
         if self.output == "json":
-            click.echo("]")
+            with _whole():
+                click.echo("]" if self.count else "[]")
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Ctrl-C waits until what was begun is written: half an item would leave an array that nobody can read."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 # Text

@@ -53,7 +53,7 @@ class Session:
 
         path = self.path
         ready = [knock(path)]
-        return Client(path, self.timeout_s, f"irerctl/{VERSION}", connect=lambda: ready.pop() if ready else knock(path))
+        return Client(path, self.timeout_s, f"irerctl/{VERSION}", connect=lambda: ready.pop() if ready else dial(path))
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, **more: Any) -> "Reply":
         with render.Waiting(f"waiting for {method}"), self.connect() as client:
@@ -82,16 +82,24 @@ class Session:
 
 
 def knock(path: str) -> socket.socket:
-    """A connection, or the reason why there is none."""
+    """The first connection, or the reason why there is none."""
     from irerctl.client import Unreachable
 
+    try:
+        return dial(path)
+    except OSError as lost:
+        words = {ConnectionRefusedError: "connection refused", FileNotFoundError: "no such file"}
+        raise Unreachable(path, words.get(type(lost), (lost.strerror or str(lost)).lower())) from lost
+
+
+def dial(path: str) -> socket.socket:
+    """A connection. Raises OSError, which the client takes for a daemon that restarts."""
     made = socket.socket(socket.AF_UNIX)
     try:
         made.connect(path)
-    except OSError as lost:
+    except OSError:
         made.close()
-        words = {ConnectionRefusedError: "connection refused", FileNotFoundError: "no such file"}
-        raise Unreachable(path, words.get(type(lost), (lost.strerror or str(lost)).lower())) from lost
+        raise
     return made
 
 
@@ -208,7 +216,8 @@ def body_of(failure: BaseException) -> dict[str, Any] | None:
             return None
     known = errors.CODES.get(body["code"])
     body = {name: value for name, value in body.items() if value not in (None, (), [], {}, "", "none")}
-    return {"code": body["code"], "title": known.title if known else body["code"], **body}
+    first = {"code": body["code"], "title": known.title if known else body["code"]}
+    return {**first, **{name: body[name] for name in ("title", "detail", "help") if name in body}, **body}
 
 
 def unreachable(failure: "Unreachable") -> dict[str, Any]:

@@ -288,8 +288,8 @@ def _expected(kind: Any, message: str) -> str:
     """`Expected `int` >= 1, got `str`` without what it got, and without patterns where words exist."""
     if kind in EXPECTED:
         return EXPECTED[kind]
-    text = message.removeprefix("Expected ").partition(", got ")[0].replace("`", "")
-    choice = re.search(r"matching regex '\^\(([a-z|]+)\)\$'", text)
+    text = message.removeprefix("Expected ").partition(", got ")[0].replace("`", "").replace("\\\\Z'", "$'")
+    choice = re.search(r"matching regex '\^\(([a-z|]+)\)\S*'", text)
     return "one of " + ", ".join(choice[1].split("|")) if choice else text
 
 

@@ -16,10 +16,9 @@ import trio
 
 from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
-from core.engine import Actor, Engine, Nothing, Refused
+from core.engine import Actor, Check, Engine, Nothing, Refused
 from core.keys import Keys, Remembered
 from core.settings import Settings
-from core.system import Check
 from core.wire import calls
 from core.wire.errors import body as error_body
 from core.world import World
@@ -386,6 +385,10 @@ class Daemon:
                 checks.append(Check(log, "degraded", f"takes no writes: {self.dispatch.read_only[log]}"))
             else:
                 checks.append(Check(log, "ok", self.torn.get(log, "")))
+        ctx = self.dispatch.context_of_irer()
+        for engine in self.world.engines.values():
+            if engine.checks is not None:
+                checks += engine.checks(self.world.states[engine.name], ctx)
         late = self.lag.worst_ms()
         checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
         return checks

@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from core import system
-from core.engine import Actor, Nothing, Refused
+from core.engine import Actor, Check, Health, Nothing, Refused
 from core.keys import AGE_US_MAX
 from core.times import time_text
 from irerd import __version__
@@ -235,5 +235,5 @@ _PONG = system.Pong()
 _ORDER = ("ok", "degraded", "failed")
 
 
-def _worst(checks: list[system.Check]) -> system.Health:
+def _worst(checks: list[Check]) -> Health:
     return max((check.health for check in checks), key=_ORDER.index, default="ok")

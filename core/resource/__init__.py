@@ -55,6 +55,7 @@ ENGINE = Engine(
     log="engine_state",
     state=Pools,
     wanted=wanted,
+    checks=reads.checks,
     rows=[
         write(
             "submit_task",

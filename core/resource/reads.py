@@ -1,18 +1,17 @@
 """What the resource engine tells: pages of tasks, the pools, one line for a screen, and what is wrong. Looks only."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
-from core.engine import Command, Context, Nothing, Refused, Result
+from core.engine import Check, Command, Context, Health, Nothing, Refused, Result
 from core.fields import Code, Count, Cursor, Label, Limit, Name, Object, Time
 from core.resource.events import JobRequest, PoolName, Priority
 from core.resource.pools import PRIORITIES, WAITING_MAX, Pool, Pools
 from core.resource.queue import Task, TaskState
 from core.times import time_text
 
-Health = Literal["ok", "degraded", "failed"]
 
 LIMIT_DEFAULT = 1_000
 LOOKED_AT_MAX = 20_000
@@ -241,6 +240,12 @@ def status(pools: Pools, params: Nothing, ctx: Context) -> PoolsStatus:
 def health(pools: Pools, params: Nothing, ctx: Context) -> PoolsHealth:
     found = [_pool_health(pools, pool, ctx) for pool in pools.pools.values()]
     return PoolsHealth(max((each.health for each in found), key=("ok", "degraded", "failed").index), found)
+
+
+def checks(pools: Pools, ctx: Context) -> Iterator[Check]:
+    """What the daemon's health says of the pools."""
+    for pool in health(pools, Nothing(), ctx).pools:
+        yield Check(f"pool {pool.name}", pool.health, " ".join(f"{trouble.text}: {trouble.remedy}" for trouble in pool.reasons))
 
 
 def _candidates(pools: Pools, params: ListTasks) -> Iterator[Task]:

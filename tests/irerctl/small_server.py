@@ -17,6 +17,7 @@ from core.wire.errors import make
 from core.wire.frames import FRAME_MAX
 
 LIMITS = {"frame": FRAME_MAX, "calls": 64}
+CALLS_MAX = 3000
 
 
 class SmallServer:
@@ -35,7 +36,7 @@ class SmallServer:
         self.greeted = 0
         self._plan = dict(plan or {})
         self._replies: dict[str, tuple[Any, dict[str, Any]]] = {}
-        self._events = [{"type": "pool.resized", "size": size} for size in range(1, 7)]
+        self._events = [{"type": "pool.scaled", "size": size} for size in range(1, 7)]
         self._lock = threading.RLock()
         self._peers: list[_Peer] = []
         self._listener: socket.socket | None = None
@@ -89,6 +90,9 @@ class SmallServer:
         with self._lock:
             self.seen.append(call)
             fault = self._plan.get(len(self.seen))
+        if len(self.seen) > CALLS_MAX:
+            peer.send(calls.err(call.id, make("internal", "a client that asks for ever")))
+            return
         if peer.leaving and not peer.open:
             self.late.append(call)
         if fault == "refuse":
@@ -139,10 +143,10 @@ class SmallServer:
             if not replayed and not call.dry:
                 self.written.append(call.p)
                 receipt = {"log": "engine_state", "seq": len(self.written), "event_hash": "0" * 64}
-                reply = ({"pool": call.p.get("pool"), "size_to": call.p.get("size")}, receipt)
+                reply = ({"pool": call.p.get("pool"), "to_units": call.p.get("size")}, receipt)
                 self._replies[call.idem or ""] = reply
             elif call.dry:
-                return calls.done(call.id, {"events": [{"type": "pool.resized"}]})
+                return calls.done(call.id, {"events": [{"type": "pool.scaled"}]})
             else:
                 reply = self._replies[call.idem or ""]
         return calls.done(call.id, reply[0], reply[1], f"c{reply[1]['seq']}", replayed)

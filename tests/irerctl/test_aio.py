@@ -41,7 +41,7 @@ def test_the_example_runs(small: Serve, hasty: None, monkeypatch: pytest.MonkeyP
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(textwrap.dedent("\n".join(lines)), {})  # noqa: S102 - the example is ours
-    assert said.getvalue().splitlines() == ["8 1"] + ["pool.resized"] * 6
+    assert said.getvalue().splitlines() == ["8 1"] + ["pool.scaled"] * 6
 
 
 async def test_many_tasks_share_one_connection(small: Serve) -> None:
@@ -222,6 +222,7 @@ def scripted(place: Path, said: bytes) -> Iterator[Path]:
 
         def serve() -> None:
             sock, _ = listener.accept()
+            listener.close()
             with sock:
                 sock.recv(65_536)
                 sock.sendall(said)

@@ -39,7 +39,8 @@ def test_whole_chains_are_listed_and_exit_0(run: Run, serve: Serve) -> None:
 
 
 def test_a_broken_chain_exits_1_and_names_the_record_and_the_reason(run: Run, serve: Serve) -> None:
-    serve({"audit.hashchain": Stream([WHOLE, WALKING, BROKEN], result=report(False))})
+    intact = {**WHOLE, "log": "cache_log"}  # comes before the broken one by name
+    serve({"audit.hashchain": Stream([intact, WALKING, BROKEN], result=report(False))})
     ran = run("audit", "hashchain")
     assert ran.exit_code == 1
     lines = ran.stdout.splitlines()
@@ -48,7 +49,7 @@ def test_a_broken_chain_exits_1_and_names_the_record_and_the_reason(run: Run, se
     assert lines[-1].endswith("1 of 2 chains broken")
     as_json = run("-o", "json", "audit", "hashchain")
     assert as_json.exit_code == 1
-    assert json.loads(as_json.stdout) == {"ok": False, "logs": [WHOLE, BROKEN]}
+    assert json.loads(as_json.stdout) == {"ok": False, "logs": [intact, BROKEN]}
 
 
 def test_progress_is_for_terminals_only(run: Run, serve: Serve, on_terminal: Any) -> None:
@@ -88,8 +89,16 @@ def test_doctor_repeats_what_the_daemon_says_is_wrong(run: Run, serve: Serve) ->
     serve({"system.status": status, "system.info": {"version": "0.9.0", "schema": "f" * 64}})
     ran = run("doctor")
     assert "warn  health    disk: nearly full" in ran.stdout
+    assert ran.exit_code == 0, "a warning is no failure"
     assert "ok    role      the daemon knows you as admin" in ran.stdout
     assert "their methods differ" in ran.stdout
+
+
+def test_doctor_fails_when_the_daemon_says_it_failed(run: Run, serve: Serve) -> None:
+    serve({"system.status": {**STATUS, "health": "failed", "problems": ["gate_log: does not verify"]}, "system.info": {}})
+    ran = run("doctor")
+    assert "fail  health    gate_log: does not verify" in ran.stdout
+    assert ran.exit_code == 1
 
 
 def test_doctor_sees_who_holds_the_state(place: Path) -> None:

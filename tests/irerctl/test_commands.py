@@ -206,6 +206,18 @@ def test_ctrl_c_cancels_the_stream_and_exits_130(serve: Serve, process: Any, out
         json.loads(first + rest)
 
 
+def test_watch_goes_on_from_its_cursor_when_the_daemon_restarts(serve: Serve, process: Any) -> None:
+    first = serve({"system.watch": Stream([{**EVENT, "data": {}}], endless=True)})
+    child = process("watch", "-o", "jsonl")
+    assert json.loads(child.stdout.readline())["cursor"] == "w1.0"
+    first.close()
+    second = serve({"system.watch": Stream([{**EVENT, "seq": 2, "data": {}}])})
+    out, complaints = child.communicate(timeout=20)
+    assert second.calls[0].p == {"since": "w1.0"}
+    assert json.loads(out)["seq"] == 2
+    assert (child.returncode, complaints) == (0, "")
+
+
 def test_ctrl_c_cancels_a_call_that_is_not_answered_yet(serve: Serve, process: Any) -> None:
     peer = serve({"system.status": Stream([], endless=True)})
     child = process("status")

@@ -127,7 +127,11 @@ def test_a_missing_file_is_named():
             "[access]\nadmin = ['gid:4294967295']",
             "irerd.toml:2: access.admin[0]: gid: takes a number; a name is written group:4294967295",
         ),
-        ('[access]\nadmin = ["uid:1\\n"]', "irerd.toml:2: access.admin[0]: uid: takes a number; a name is written user:1"),
+        (
+            '[access]\nadmin = ["uid:1\\n"]',
+            "irerd.toml:2: access.admin[0]: expected uid:, gid:, user: or group: with a number or a name, "
+            'such as "group:irer" or "uid:1001", got "uid:1\\n"',
+        ),
         (
             "[access.roles.admin]\nmembers = ['uid:7']",
             "irerd.toml:1: role admin: expected a name of your own, a-z first, not viewer, operator, admin, engine",

@@ -265,9 +265,7 @@ class Caller:
         line.end.close()
         line.quiet.set()
         for asked in line.open.values():
-            if asked.keyed is not None and asked.keyed.life == line.life:
-                asked.keyed.open -= 1
-            asked.ended.set()
+            asked.ended.set()  # a keyed write stays open: what was sent may still be read and done in this life
         self.universe.line_lost(line)
 
     async def _send(self, line: Line, data: bytes) -> None:
@@ -332,13 +330,18 @@ class Caller:
     def _new_task(self) -> dict[str, Any]:
         random = self.random
         self._counter += 1
-        params: dict[str, Any] = {"resource_type": random.choice(POOLS), "priority": random.choice(("critical", "high", "normal", "low"))}
+        params: dict[str, Any] = {
+            "resource_type": random.choice(POOLS),
+            "priority": random.choice(("critical", "high", "normal", "low")),
+        }
         if random.random() < 0.85:
             params["task_id"] = f"{self.name}-t{self._counter}"
             self.tasks.append(params["task_id"])
         params["units"] = random.choice((1, 1, 2, 3, 5, 9))
         if random.random() < 0.15:
-            job = random.choice(({"name": "hash_tree", "params": {"root": "documents"}}, {"name": "verify_log", "params": {"log": "gate_log"}}))
+            job = random.choice(
+                ({"name": "hash_tree", "params": {"root": "documents"}}, {"name": "verify_log", "params": {"log": "gate_log"}})
+            )
             params["job"] = job
         elif random.random() < 0.7:
             params["duration_s"] = random.choice((0.001, 0.05, 0.5, 1.5, 2.25))
@@ -364,13 +367,17 @@ class Caller:
         await self._write(line, "resource.cancel_task", {"task_id": task})
 
     async def _scale(self, line: Line) -> None:
-        await self._write(line, "resource.scale", {"pool": self.random.choice(POOLS), "size": self.random.choice((1, 3, 4, 6, 8, 40))})
+        await self._write(
+            line, "resource.scale", {"pool": self.random.choice(POOLS), "size": self.random.choice((1, 3, 4, 6, 8, 40))}
+        )
 
     async def _read_something(self, line: Line) -> None:
         method = self.random.choices([name for name, _ in READS], [weight for _, weight in READS])[0]
         params: dict[str, Any] = {}
         if method == "resource.tasks":
-            params = self.random.choice(({"limit": 5}, {"state": "running"}, {"state": "parked", "pool": "compute"}, {"limit": 2, "after": "9"}))
+            params = self.random.choice(
+                ({"limit": 5}, {"state": "running"}, {"state": "parked", "pool": "compute"}, {"limit": 2, "after": "9"})
+            )
         await self._ask(line, method, params)
 
     async def _again(self, line: Line) -> None:
@@ -542,7 +549,9 @@ class Caller:
                 await line.quiet.wait()
         if patience.cancelled_caught:
             open_calls = [asked.method for asked in line.open.values()]
-            self.universe.blame(f"{line.name}: {PATIENCE_S:g} s after our end was closed the daemon still holds its own; open: {open_calls}")
+            self.universe.blame(
+                f"{line.name}: {PATIENCE_S:g} s after our end was closed the daemon still holds its own; open: {open_calls}"
+            )
 
     async def _strangers(self, line: Line) -> None:
         """Connections that never come to a call."""
@@ -630,7 +639,9 @@ class Caller:
         elif message.rc is not None:
             self._hear_receipt(line, asked, message)
         elif asked.keyed is not None and asked.keyed.receipt is not None:
-            universe.blame(f"N3: {line.name}: key {asked.keyed.key} was done, {asked.keyed.receipt}, and is now answered {message.r}")
+            universe.blame(
+                f"N3: {line.name}: key {asked.keyed.key} was done, {asked.keyed.receipt}, and is now answered {message.r}"
+            )
         elif asked.method == "resource.status":
             self._check_status(line, message)
         elif asked.method == "system.op_status":
@@ -670,7 +681,9 @@ class Caller:
             elif keyed.absent_after == keyed.sends and not reused:
                 universe.blame(f"N5: {line.name}: {keyed.key} was absent and is done, though it was not sent again")
             elif keyed.receipt not in (None, receipt):
-                universe.blame(f"N5: {line.name}: op_status of {keyed.key} says {receipt}; it was acknowledged with {keyed.receipt}")
+                universe.blame(
+                    f"N5: {line.name}: op_status of {keyed.key} says {receipt}; it was acknowledged with {keyed.receipt}"
+                )
         elif answer["state"] == "absent":
             if keyed.receipt is not None:
                 universe.blame(f"N5: {line.name}: {keyed.key} was acknowledged with {keyed.receipt} and is absent")
@@ -693,7 +706,9 @@ class Caller:
         told = {kind: answer[kind] for kind in ended}
         unfinished = sum(answer[name] for name in ("waiting", "running", "blocked", "retrying"))
         if told != ended or unfinished != tally["task.submitted"] - sum(ended.values()):
-            self.universe.blame(f"{line.name}: a read says {told}, {unfinished} unfinished; the records up to its cursor say {tally}")
+            self.universe.blame(
+                f"{line.name}: a read says {told}, {unfinished} unfinished; the records up to its cursor say {tally}"
+            )
 
     # --- cursors and streams ------------------------------------------------------------------------------------------------
 
@@ -742,12 +757,12 @@ class Caller:
                 if seq < before or (shown is not None and shown[0] == log and shown[1] < before):
                     self.universe.blame(f"{line.name}: a stream went back in {log} from {before} to {seq}")
                 missed = [
-                    record.seq
-                    for record in self.universe.oracle.logs[log].records[before:last]
-                    if following.wants(log, record)
+                    record.seq for record in self.universe.oracle.logs[log].records[before:last] if following.wants(log, record)
                 ]
                 if missed:
-                    self.universe.blame(f"{line.name}: a stream left out {log} {missed} of what it follows ({following.engine}, {following.type})")
+                    self.universe.blame(
+                        f"{line.name}: a stream left out {log} {missed} of what it follows ({following.engine}, {following.type})"
+                    )
         elif shown is not None:
             self.universe.blame(f"{line.name}: a stream began with an item and no mark")
         if shown is not None and places.get(shown[0]) != shown[1] + 1:

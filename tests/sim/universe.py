@@ -1,0 +1,525 @@
+"""One seed, one universe: the real daemon on a simulated machine, callers by chance, and an end of its process that nobody chose.
+
+Everything runs in one trio run on a virtual clock, and everything by chance comes from the seed, so a seed is a test that can
+be run again. Nothing of irerd is replaced but its `Host`.
+"""
+
+import errno
+import gc
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import structlog
+import trio
+import trio.testing
+
+from core.access import Rules
+from core.engines import ENGINES
+from core.settings import Access, Jobs, Limits, Pool, Pools, Retry, Settings
+from irerd.config import Changes, diff
+from irerd.daemon import STOP_S, Daemon
+from irerd.host import Transport
+from irerd.listen import Credentials
+from irerd.writer import WriteFailed
+from state.fs import Files
+from state.log import Full, SyncFailed
+from tests.sim.callers import ADMIN, NOBODY, OPERATOR, OTHER_OPERATOR, SENSOR, VIEWER, Book, Caller, Line
+from tests.sim.disk import CHANGES, LOOKS
+from tests.sim.machine import Faults, Machine, SimHost
+from tests.sim.oracle import Oracle, Rec
+from tests.sim.trace import Trace
+from tests.sim.wires import CallerEnd, DaemonEnd
+from tests.sim.wires import connect as wires
+
+OPERATIONS = 500
+SETTLE_S = 240.0
+"""Virtual time within which everything that was asked for comes to an end once nothing fails any more."""
+STILL_S = 5.0
+"""Virtual time that a daemon with nothing to do is watched for timers that fire for nothing."""
+STILL_TIMERS_MAX = 40
+CLEAN_STOP_S = 2 * STOP_S
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a seed came to."""
+
+    seed: int
+    violation: str | None
+    digest: str
+    operations: int
+    lives: int
+    records: int
+    acknowledged: int
+    virtual_s: float
+    last: list[str]
+
+
+def nothing(files: Files) -> Files:
+    return files
+
+
+def run_seed(seed: int, operations: int = OPERATIONS, spoil: Callable[[Files], Files] = nothing) -> Outcome:
+    """One universe from its beginning to its end. `spoil` wraps the daemon's files, to see that it shows."""
+    universe = Universe(seed, operations, spoil)
+    with _determined(seed), _quiet(universe):
+        trio.run(universe.run, clock=trio.testing.MockClock(autojump_threshold=0))
+    return universe.outcome()
+
+
+@contextmanager
+def _determined(seed: int) -> Iterator[None]:
+    """Trio's own dice are ours, this process has a fixed number, and memory is not tidied in between."""
+    core: Any = trio._core._run
+    before = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate(), gc.isenabled()
+    core._ALLOW_DETERMINISTIC_SCHEDULING = True
+    core._r.seed(seed)
+    gc.disable()
+    try:
+        with patch.object(os, "getpid", lambda: 4242), patch.object(os, "getuid", lambda: 990):
+            yield
+    finally:
+        core._ALLOW_DETERMINISTIC_SCHEDULING = before[0]
+        core._r.setstate(before[1])
+        if before[2]:
+            gc.enable()
+
+
+@contextmanager
+def _quiet(universe: "Universe") -> Iterator[None]:
+    """What the journal is told is listened to: a bug in irer is one even where no caller hears of it."""
+
+    def listen(logger: Any, method: str, event: dict[str, Any]) -> Any:
+        if event.get("event") == "a bug in irer":
+            universe.blame(f"the journal: a bug in irer at {event.get('place')}: {event.get('type')} {event.get('at')}")
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[listen], cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+class Configuration:
+    """The file of settings, which somebody edits now and then."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.settings = self._drawn(Access())
+        self.rules = RULES
+
+    def _drawn(self, access: Access) -> Settings:
+        random = self._random
+
+        def pool() -> Pool:
+            return Pool(floor=random.choice((1, 2)), ceiling=random.choice((4, 8, 8, 16, 64)))
+
+        return Settings(
+            access=access,
+            pools=Pools(
+                compute=pool(),
+                storage=pool(),
+                network=pool(),
+                database=pool(),
+                scale_hold_s=random.choice((0.2, 1.0, 5.0)),
+                scale_cooldown_s=random.choice((0.1, 2.0, 10.0)),
+            ),
+            retry=Retry(attempts=random.choice((1, 2, 3)), base_s=random.choice((0.01, 0.5)), cap_s=1.0),
+            jobs=Jobs(roots={"documents": "/srv/documents"}, parallel=random.choice((1, 2, 4)), timeout_s=random.choice((0.5, 6.0))),
+            limits=Limits(
+                connections=random.choice((6, 64)),
+                connections_per_uid=random.choice((2, 64)),
+                calls=random.choice((2, 8, 64)),
+                streams=random.choice((3, 64)),
+                waiting=random.choice((2, 8, 64, 4096)),
+            ),
+        )
+
+    async def reload(self) -> Changes:
+        await trio.sleep(self._random.choice((0.0, 0.01)))
+        changed = self._drawn(self.settings.access)
+        changes = diff(self.settings, changed)
+        self.settings = changed
+        return changes
+
+
+RULES = Rules(
+    roles_of_uid={
+        OPERATOR: frozenset({"operator"}),
+        OTHER_OPERATOR: frozenset({"operator"}),
+        VIEWER: frozenset({"viewer"}),
+        ADMIN: frozenset({"admin"}),
+        SENSOR: frozenset({"sensor"}),
+    },
+    methods_of_role={"sensor": frozenset({"system.ping", "resource.scale"})},
+    denied_to_uid={OTHER_OPERATOR: frozenset({"resource.health"})},
+)
+CALLERS = (OPERATOR, OPERATOR, OTHER_OPERATOR, VIEWER, NOBODY, ADMIN, SENSOR)
+
+
+@dataclass
+class Ending:
+    """How one life of the process goes wrong, and when."""
+
+    kind: str
+    """crash, power, stop, or none: the last life."""
+    operations: int
+    """How many operations it may serve before that, unless a fault comes first."""
+    faults: Faults
+    impatient: bool = False
+    """A crash at some moment from the start on, so in recovery too."""
+
+
+class Universe:
+    def __init__(self, seed: int, operations: int, spoil: Callable[[Files], Files]) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self.trace = Trace()
+        self.book = Book()
+        self.oracle = Oracle(self.blame, self._judge)
+        self.operations = 0
+        self.life = 0
+        self.may_fail = False
+        """Whether a call to the disk has failed in this life."""
+        self.ledger_id = ""
+        self.reused: set[tuple[str, str]] = set()
+        self.refusals_told: Counter[str] = Counter()
+        self.cursors: dict[str, str] = {}
+        self.known_tasks: list[str] = []
+        self._budget = operations
+        self._spoil = spoil
+        self._violation: str | None = None
+        self._scope = trio.CancelScope()
+        self._machine = Machine(Random(self.random.getrandbits(64)), self.trace)
+        self._configuration = Configuration(Random(self.random.getrandbits(64)))
+        self._host: SimHost | None = None
+        self._daemon: Daemon | None = None
+        self._serving: trio.Nursery | None = None
+        self._callers: list[Caller] = []
+        self._ends: dict[str, DaemonEnd] = {}
+        self._alive = trio.Event()
+        self._ready = trio.Event()
+        self._moved = trio.Event()
+        self._unfinished = 0
+        self._stopping = False
+        self._virtual_s = 0.0
+
+    # --- what callers use -------------------------------------------------------------------------------------------------
+
+    def next_operation(self) -> bool:
+        if self.operations >= self._budget:
+            return False
+        self.operations += 1
+        self._moved.set()
+        if self.random.random() < 0.01:
+            self._machine.jump()
+        elif self.random.random() < 0.004:
+            self._machine.sleep()
+        return True
+
+    def caller_finished(self) -> None:
+        self._unfinished -= 1
+        self._moved.set()
+
+    def connect(self, uid: int, name: str) -> CallerEnd | None:
+        if self._daemon is None or self._host is None or self._host.dead or self._serving is None:
+            return None
+        ours, theirs = wires(name, Random(self.random.getrandbits(64)), self.trace)
+        self._ends[f"{name}/{len(self._ends)}"] = ours
+        self.trace.operation(f"{name} connects as {uid}")
+        self._serving.start_soon(self._serve, self._daemon, ours, Credentials(uid, uid, ()))
+        return theirs
+
+    async def wait_life(self) -> None:
+        await self._alive.wait()
+
+    def cursor_of(self, caller: Caller) -> str | None:
+        return self.cursors.get(caller.name)
+
+    def line_lost(self, line: Line) -> None:
+        host, daemon = self._host, self._daemon
+        if host is None or daemon is None or host.dead or line.life != self.life or self._stopping or line.faulted:
+            return
+        if line.said_bye:
+            left = [f"{id} {asked.method}" for id, asked in line.open.items()]
+            if left:
+                self.blame(f"{line.name}: after our bye the daemon closed with calls unanswered: {left}")
+
+    def blame(self, what: str) -> None:
+        """A promise is broken; the first one is kept, and the universe ends."""
+        if self._violation is None:
+            self._violation = what
+            self.trace.operation(f"VIOLATION {what}")
+        self._scope.cancel()
+
+    def _judge(self, log: str, record: Rec) -> None:
+        why = self.book.why_not(record)
+        if why is not None:
+            self.blame(f"N3: {log} record {record.seq} ({record.event_type} by {record.actor}): {why}")
+        if record.event_type == "task.submitted":
+            self.known_tasks.append(record.payload["task_id"])
+            del self.known_tasks[:-40]
+
+    # --- the whole --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as callers:
+                uids = [self.random.choice(CALLERS[:2]), *self.random.sample(CALLERS, self.random.randint(2, 4))]
+                self._unfinished = len(uids)
+                self._callers = [Caller(self, number, uid, Random(self.random.getrandbits(64))) for number, uid in enumerate(uids)]
+                for caller in self._callers:
+                    callers.start_soon(caller.run)
+                for ending in self._plan():
+                    await self._live(ending)
+                    await trio.sleep(self.random.choice((0.0, 0.01, 3.0)))
+                callers.cancel_scope.cancel()
+        self._virtual_s = trio.current_time()
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            self.seed,
+            self._violation,
+            self.trace.digest(),
+            self.operations,
+            self.life,
+            sum(log.end for log in self.oracle.logs.values()),
+            len(self.oracle.keys),
+            self._virtual_s,
+            self.trace.last(),
+        )
+
+    def _plan(self) -> Iterator[Ending]:
+        random = self.random
+        lives = random.randint(2, 5)
+        for life in range(1, lives + 1):
+            until = self._budget * life // (lives + 1) + random.randint(0, 20)
+            yield Ending(random.choice(("crash", "crash", "power", "power", "power", "stop")), until, self._faults())
+            while random.random() < 0.3:  # and once more while it recovers, or soon after
+                yield Ending(random.choice(("crash", "power")), until, self._early_faults(), impatient=True)
+        yield Ending("none", self._budget, Faults())
+
+    def _faults(self) -> Faults:
+        random = self.random
+        faults = Faults(slow=random.choice((0.0, 0.0, 0.01, 0.1)))
+        luck = random.random()
+        if luck < 0.35:
+            faults.kill_at_change = random.randint(1, 400)
+            faults.kill = random.choice(("before", "after", "halfway"))
+        elif luck < 0.5:
+            faults.nth = random.randint(1, 300)
+            faults.error = random.choice((errno.EIO, errno.EIO, errno.ENOSPC, errno.EROFS, "short", "short"))
+            faults.only = random.choice((CHANGES, ("fdatasync",), ("write",), ("fsync", "rename", "fsync_dir"), ("reserve",), LOOKS))
+            faults.always = random.random() < 0.2
+        elif luck < 0.58:
+            faults.stall_at_offload = random.randint(5, 200)
+        return faults
+
+    def _early_faults(self) -> Faults:
+        faults = Faults()
+        if self.random.random() < 0.7:
+            faults.kill_at_change = self.random.randint(1, 30)
+            faults.kill = self.random.choice(("before", "after", "halfway"))
+        elif self.random.random() < 0.4:
+            faults.nth = self.random.randint(1, 40)
+        return faults
+
+    # --- one life ---------------------------------------------------------------------------------------------------------
+
+    async def _live(self, ending: Ending) -> None:
+        self.life += 1
+        self.may_fail = self._stopping = False
+        self._ready = trio.Event()
+        faults = ending.faults
+        self.trace.operation(f"life {self.life} begins, boot {self._machine.boot_id}; it is to end by {ending}")
+        host = self._host = SimHost(self._machine, faults, self.oracle, self._spoil)
+        host.flaky = ending.kind != "none"
+        daemon = self._daemon = Daemon(host, self._configuration, Path("/var/lib/irer"), ENGINES)
+        self._ends = {}
+        async with trio.open_nursery() as nursery:
+            self._serving = nursery
+
+            def died() -> None:
+                for end in self._ends.values():
+                    end.cut(self.random.choice((0, self.random.randint(0, 300), 1_000_000)))
+                nursery.cancel_scope.cancel()
+
+            host.on_death = died
+            self._alive.set()
+            nursery.start_soon(self._be, host, daemon, faults)
+            nursery.start_soon(self._end, host, daemon, ending)
+        self._alive = trio.Event()
+        self._serving = self._daemon = None
+        self.oracle.process_ended()
+        self.trace.operation(f"life {self.life} is over")
+        if host.spinning:
+            self.blame("the daemon looks at a clock that stands still, again and again: it spins")
+        self._after_life(ending)
+
+    def _after_life(self, ending: Ending) -> None:
+        if ending.kind == "power":
+            self._machine.disk = self._machine.disk.crash(Random(self.random.getrandbits(64)))
+            self._machine.reboot()
+            self.trace.operation("the power was cut")
+        else:
+            self._machine.disk = self._machine.disk.kill()
+            if self.random.random() < 0.2:
+                self._machine.reboot()
+
+    async def _be(self, host: SimHost, daemon: Daemon, faults: Faults) -> None:
+        """The process around the daemon, as `irerd.main` is."""
+
+        def ready() -> None:
+            self._on_ready(host, daemon, faults)
+
+        try:
+            await daemon.run(ready)
+            with trio.move_on_after(1):
+                while daemon.outbox_bytes():
+                    await trio.sleep(0.01)
+        except Exception as error:
+            if host.dead:
+                return
+            leaves = list(_leaves(error))
+            expected = faults.failed and all(isinstance(leaf, WriteFailed | SyncFailed | Full | OSError) for leaf in leaves)
+            self.trace.operation(f"the daemon stops: {[repr(leaf) for leaf in leaves]}")
+            if not expected:
+                self.blame(f"the daemon ended by {[repr(leaf) for leaf in leaves]}; disk failed: {faults.failed}")
+        else:
+            if not host.dead and not self._stopping:
+                self.blame("the daemon ended though nobody stopped it")
+        host.die()
+
+    def _on_ready(self, host: SimHost, daemon: Daemon, faults: Faults) -> None:
+        if daemon.damage:
+            self.trace.operation(f"damage: {daemon.damage}")
+            self.may_fail = True
+            if not faults.failed:
+                self.blame(f"recovery found damage where nothing was damaged: {daemon.damage}")
+            return
+        self.trace.operation(f"ready: {daemon.dispatch.next_seq}, torn: {daemon.torn}")
+        disk = self._machine.disk
+        self.oracle.recovered(disk.content, disk.durable)
+        if self.ledger_id not in ("", daemon.ledger_id):
+            self.blame(f"the ledger was {self.ledger_id} and is {daemon.ledger_id}")
+        self.ledger_id = daemon.ledger_id
+        self._ready.set()
+
+    async def _serve(self, daemon: Daemon, end: Transport, credentials: Credentials) -> None:
+        await daemon.serve(end, credentials)
+
+    async def _end(self, host: SimHost, daemon: Daemon, ending: Ending) -> None:
+        random = self.random
+        if ending.impatient:
+            await trio.sleep(random.choice((random.expovariate(1 / 0.01), random.uniform(0, 2))))
+            host.die()
+            return
+        watch = self._watch_life(host, daemon, ending.faults)
+        while self.operations < ending.operations or (ending.kind == "none" and self._unfinished):
+            self._moved = trio.Event()
+            with trio.move_on_after(1.0):
+                await self._moved.wait()
+            next(watch)
+            if ending.faults.stall_at_offload is not None and random.random() < 0.02:
+                break
+        if ending.kind == "none":
+            await self._settle(daemon)
+        if ending.kind in ("none", "stop") and ending.faults.stall_at_offload is None:
+            await self._stop(host, daemon)
+        else:
+            await trio.sleep(random.expovariate(1 / 0.002))
+            host.die()
+
+    def _watch_life(self, host: SimHost, daemon: Daemon, faults: Faults) -> Iterator[None]:
+        """Cheap checks as it goes."""
+        while True:
+            self.may_fail = self.may_fail or faults.failed
+            self._check_replay(daemon)
+            yield
+
+    def _check_replay(self, daemon: Daemon) -> None:
+        """N6, whenever nothing waits to be written: the live state is what the records add up to."""
+        writer = daemon.dispatch.writer
+        if writer is None or self.may_fail or not self.oracle.watching or not self._ready.is_set():
+            return
+        for log, expected in self.oracle.logs.items():
+            if writer.unwritten(log) or daemon.dispatch.next_seq[log] != expected.end:
+                return
+        for engine in self.oracle.same_as(daemon.world.states):
+            self.blame(f"N6: the live state of {engine} is not what its log replays to")
+
+    async def _stop(self, host: SimHost, daemon: Daemon) -> None:
+        self.trace.operation("the daemon is asked to stop")
+        self._stopping = True
+        with trio.move_on_after(CLEAN_STOP_S * (10 if self.may_fail else 1)):
+            await self._ready.wait()
+            await daemon.stop()
+            await trio.sleep_forever()  # `_be` ends this life
+        if host.dead:
+            return
+        if not self.may_fail:
+            self.blame(f"a stop takes longer than {CLEAN_STOP_S:g} s")
+        host.die()
+
+    # --- the end ----------------------------------------------------------------------------------------------------------
+
+    async def _settle(self, daemon: Daemon) -> None:
+        """Nothing fails any more and nobody asks for more: everything comes to its end, and then nothing moves."""
+        with trio.move_on_after(SETTLE_S) as patience:
+            while self._restless(daemon):
+                await trio.sleep(0.25)
+        if patience.cancelled_caught:
+            self.blame(f"after {SETTLE_S:g} s without faults something still goes on: {self._restless(daemon)}")
+        self._check_replay(daemon)
+        before = daemon.effects.timers_fired
+        await trio.sleep(STILL_S)
+        fired = daemon.effects.timers_fired - before
+        if fired > STILL_TIMERS_MAX:
+            self.blame(f"{fired} timers fired within {STILL_S:g} s in which there was nothing to do")
+
+    def _restless(self, daemon: Daemon) -> str:
+        """What is not at its end yet."""
+        counts = [(name, pool.counts) for name, pool in daemon.world.states["resource"].pools.items()]
+        for name, count in counts:
+            if going := {state: count[state] for state in ("waiting", "blocked", "retrying", "running") if count[state]}:
+                return f"pool {name}: {going}"
+        for caller in self._callers:
+            if caller.line is None or caller.line.over:
+                continue
+            for id, asked in caller.line.open.items():
+                if asked.following is None:
+                    return f"{caller.line.name}: call {id} {asked.method} is unanswered"
+                position = asked.following.position
+                if position is None:
+                    return f"{caller.line.name}: a stream has not begun"
+                ends = {log: self.oracle.logs[log] for log in position}
+                missed = [
+                    record.seq
+                    for log, expected in ends.items()
+                    for record in expected.records[position[log] :]
+                    if asked.following.wants(log, record)
+                ]
+                if missed:
+                    return f"{caller.line.name}: a stream has not shown {len(missed)} records yet"
+        return ""
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
