@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,8 @@ CASES = (
     Case("irerd-ping-busy", "the same, 1,000 requests/s beside it", "irerd", ("ping-pong", "irer-ping"), background=True),
     Case("fastapi-get", "FastAPI GET", "fastapi", ("ping-pong", "http-get")),
     Case("fastapi-post", "FastAPI POST, typed parameters", "fastapi", ("ping-pong", "http-post")),
-    Case("grpc-ping", "grpc.aio unary, blocking client", "grpc", ("grpc", "blocking")),
+    Case("grpc-aio", "grpc.aio unary", "grpc", ("grpc", "aio")),
+    Case("grpc-blocking", "grpc.aio unary, asked by grpc's blocking client", "grpc", ("grpc", "blocking")),
     Case("redis-set", "redis SET", "redis", ("ping-pong", "redis-set")),
     Case("irerd-window", "irerd `system.ping`, window 64", "irerd", ("windows", "irer-ping", *WINDOW)),
     Case("grpc-64", "grpc.aio unary, 64 concurrent", "grpc", ("grpc", "aio", *WINDOW)),
@@ -154,7 +155,7 @@ class Run:
             return self._client(case, server)
 
     @contextlib.contextmanager
-    def _background(self, server: Server) -> "Any":
+    def _background(self, server: Server) -> Iterator[None]:
         seconds = self.options.seconds + self.options.warmup + 1
         command = [sys.executable, str(HERE / "client.py"), "background", "irer-ping", "--socket", server.socket]
         with subprocess.Popen([*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True) as process:

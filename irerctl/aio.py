@@ -333,7 +333,7 @@ class Client:
         link = await self._usable()
         while not await link.wait_room():
             link = await self._usable()
-        left_ms = None if math.isinf(deadline) else math.ceil((deadline - trio.current_time()) * 1000)
+        left_ms = None if math.isinf(deadline) else round((deadline - trio.current_time()) * 1000)
         dl = None if left_ms is None else min(max(left_ms, 1), DEADLINE_MS_MAX)
         before, unsure.sent = unsure.sent, True
         try:
@@ -351,6 +351,8 @@ class Client:
 
     async def _usable(self) -> _Link:
         """A connection on which something new may be sent."""
+        if self._link is not None and self._link.usable:
+            return self._link
         async with self._connecting:
             if self._link is None or not self._link.usable:
                 if self._nursery is None:

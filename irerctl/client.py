@@ -478,7 +478,7 @@ class _Request:
             return self.message
         if self.deadline is None:
             self.deadline = now + self._deadline_s
-        left_ms = math.ceil((self.deadline - now) * 1000)
+        left_ms = round((self.deadline - now) * 1000)
         return {**self.message, "dl": min(max(left_ms, 1), DEADLINE_MS_MAX)}
 
     def may_wait(self, now: float, retry_s: float) -> bool:

@@ -122,8 +122,7 @@ def _settle_disk(files: Files, name: str, fd: int) -> None:
     files.drop_cache(fd)
     if files.stat_path(next_path(name)) is not None:
         files.unlink(next_path(name))
-    files.fsync_dir(".")
-    make_directory(files, "log.d")
+    make_directory(files, "log.d")  # and with it the name of the active file
     make_directory(files, head_directory(name))
     if files.stat_path(head_path(name)) is not None:
         head_fd = files.open(head_path(name), os.O_RDONLY)

@@ -227,6 +227,7 @@ class Caller:
                 continue
             line = self.line = Line(f"{self.name}.{self._lines}", end, self.universe.life)
             self._lines += 1
+            await trio.sleep(self.random.uniform(0.0, 0.05))
             if self.random.random() < 0.05:
                 line.pause_s = self.random.choice((0.05, 0.5))
             assert self._nursery is not None
@@ -536,6 +537,8 @@ class Caller:
     async def _leave(self, line: Line) -> None:
         """Bye: calls in flight still end, and then the connection does."""
         streams = [id for id, asked in line.open.items() if asked.following is not None]
+        for id in streams:
+            line.open[id].cancelled = True
         line.said_bye = True
         self.universe.trace.operation(f"{line.name} says bye")
         await self._send(line, b"".join(map(line.wire.cancel, streams)) + line.wire.bye())

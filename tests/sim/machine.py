@@ -96,8 +96,17 @@ class Faults:
 class Watched:
     """The files of one process: each change is traced, told to the oracle, and may be the last."""
 
-    def __init__(self, files: Files, faults: Faults, oracle: Oracle, trace: Trace, die: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        files: Files,
+        faults: Faults,
+        oracle: Oracle,
+        trace: Trace,
+        content: Callable[[str], bytes],
+        die: Callable[[], None],
+    ) -> None:
         self._files = files
+        self._content = content
         self._faults = faults
         self._oracle = oracle
         self._trace = trace
@@ -110,6 +119,8 @@ class Watched:
         if self.dead:
             raise Killed
         self._changes += 1
+        if name == "write":
+            self._oracle.before_write(path, self._content)
         last = self._changes == self._faults.kill_at_change
         if last and self._faults.kill != "after":
             if self._faults.kill == "halfway" and name == "write" and len(data) > 1:
@@ -239,7 +250,7 @@ class SimHost:
             error = faults.error if faults.error == "short" else OSError(faults.error, os.strerror(faults.error))
             only = ("write",) if faults.error == "short" else faults.only
             files = NthFails(files, faults.nth, error, only, always=faults.always)
-        self._watched = Watched(files, faults, oracle, self._trace, self.die)
+        self._watched = Watched(files, faults, oracle, self._trace, machine.disk.content, self.die)
         self.files: Files = spoil(self._watched)
         self._away: dict[int, trio.CancelScope] = {}
         self._offloads = 0

@@ -4,6 +4,7 @@ A script runs on a simulated disk until it is killed at its n-th call. From each
 power cut could leave; on each the next start recovers, goes on, and may be killed again.
 """
 
+from hashlib import sha256
 from random import Random
 
 import pytest
@@ -14,7 +15,7 @@ from state.log import Log
 from state.recover import recover
 from state.seal import Pending, Record
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
-from tests.state.logs import ACTIVE, NAME, Ids, append, pending, stamp
+from tests.state.logs import ACTIVE, GOLDEN, NAME, Ids, append, golden_disk, pending, recovered, stamp
 
 GROUPS = ((1, 40), (3, 300), (1, 900), (2, 10), (1, 2000))
 """Records of each batch and the size of their text: within a sector, across several, more than a page."""
@@ -130,16 +131,53 @@ def test_a_power_cut_at_every_call_of_recovery_loses_nothing(capsys):
 
 
 def test_a_kill_then_a_recovery_then_a_power_cut_loses_nothing():
-    """What a killed daemon left in the cache is acknowledged anew by the next one, so recovery must make it durable."""
+    """What a killed daemon left in the cache is believed by the next one, so recovery must make it durable, names too."""
     for nth in range(1, 80):
         disk, story = SimFiles(), Story()
         if not killed_at(disk, story, nth, after=True):
             break
         disk = disk.kill()
         ledger = open_ledger(disk, Ids())
-        story.recover(disk, ledger.origin(NAME)).close()
+        log = story.recover(disk, ledger.origin(NAME))
+        for seed in range(3):
+            settle(disk.crash(Random(seed)), story.copy())
+        ledger.add_log(NAME)
+        story.submitted.append(pending(1000))
+        story.acknowledged += append(log, story.submitted[-1:])
         for seed in range(5):
             settle(disk.crash(Random(seed)), story.copy())
+
+
+def test_a_torn_tail_is_never_lost_before_it_is_kept():
+    tail = GOLDEN[2048:3000]
+    kept_as = f"{sha256(tail).hexdigest()}"
+    nth = 0
+    while True:
+        nth += 1
+        disk = golden_disk(GOLDEN[:3000], watermark=1)
+        try:
+            recovered(NthFails(disk, nth, Killed(), CHANGES, after=True))
+        except Killed:
+            pass
+        else:
+            break
+        for seed in range(40):
+            left = disk.crash(Random(f"{nth} {seed}"))
+            kept = [path for path, data in left.tree().items() if path.endswith(kept_as) and data == tail]
+            assert kept or left.content(ACTIVE) == GOLDEN[:3000], "a tail was cut off before it was kept"
+            recovery, records = recovered(left)
+            assert [path for path in left.tree() if path.endswith(kept_as)]
+            assert any(record.event_type == "log.recovered" and kept_as.encode() in record.payload for record in records)
+            recovery.log.close()
+    assert nth > 15
+
+
+def test_recovery_keeps_then_cuts_then_records_each_durably():
+    disk = golden_disk(GOLDEN[:3000], watermark=1)
+    watched = NthFails(disk, 0, Killed(), [call for call in CHANGES if call != "open"])
+    recovered(watched)
+    made = watched.calls[watched.calls.index("write") :]
+    assert made == ["write", "fsync", "rename", "fsync_dir", "truncate", "fsync", "write", "fdatasync"]
 
 
 def test_a_cut_that_was_not_recorded_is_recorded_at_a_later_start():

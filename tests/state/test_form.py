@@ -3,7 +3,7 @@
 import pytest
 
 from state.recover import Corrupt
-from state.scan import Position, Scan, later_batch, lines
+from state.scan import BLOCK_BYTES, Position, Scan, later_batch, lines
 from state.seal import BadLine, Pending, parse, seal, sealed_line
 from state.verify import verify_files
 from tests.sim.disk import SimFiles
@@ -199,6 +199,7 @@ def test_an_intact_line_is_found_wherever_it_starts():
     assert later(LINES[1] + b"\0" * 100 + LINES[4], 1) == len(LINES[1]) + 100
     assert later(LINES[4][:-1], 1) is None
     assert later(b"x" * 3_000_000 + LINES[4], 1) == 3_000_000
+    assert later(b"x" * (BLOCK_BYTES - 100) + LINES[4], 1) == BLOCK_BYTES - 100
     assert later(b"x" * 3_000_000 + b"\n" + LINES[4], 1) == 3_000_001
     assert later(b"", 0) is None
 

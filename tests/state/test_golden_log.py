@@ -2,6 +2,8 @@
 
 from collections import Counter
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +128,24 @@ def test_no_flipped_bit_passes(watermark, expected, capsys):
                 assert kept == GOLDEN[:2048]
     assert said == expected
     show(capsys, f"flip each bit, watermark {watermark}", said)
+
+
+def test_the_verifier_printed_in_the_documentation_works():
+    page = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text()
+    program = page.partition("```python\n")[2].partition("```")[0]
+    found: dict[str, Any] = {}
+    exec(program, found)  # noqa: S102 - it is our own page, and a reader will run it too
+    assert found["chain_holds"](GOLDEN)
+    lines = GOLDEN.splitlines(keepends=True)
+    assert not found["chain_holds"](b"".join(lines[:3] + lines[4:]))
+    assert not found["chain_holds"](GOLDEN[:-1])
+    for place in range(0, len(GOLDEN), 7):
+        data = bytearray(GOLDEN)
+        data[place] ^= 1
+        assert not found["chain_holds"](bytes(data))
+
+
+def test_the_documentation_shows_the_head_and_genesis_as_they_are():
+    page = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text()
+    assert golden_head(2).decode().partition('"tip"')[0] in page
+    assert GOLDEN[:512].decode().partition(',"payload":')[2].partition(',"seq"')[0] in page
