@@ -6,6 +6,7 @@ decision is a few hash lookups, whatever the number of rules. Must stay small en
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from core.engine import Row
@@ -71,6 +72,16 @@ class Verdict(NamedTuple):
     """Stable word for the rule that decided."""
 
 
+_BY_ROLE = Verdict(True, "role")
+
+
+@lru_cache(maxsize=256)
+def holders(needs: str) -> frozenset[str]:
+    """The built-in roles that hold a permission; none for one that nobody knows."""
+    rank = {"read": 0, "write": 1, "admin": 2}.get(needs.rpartition(":")[2])
+    return frozenset() if rank is None else frozenset(LADDER[rank:])
+
+
 def recognise(rules: Rules, uid: int, gid: int, gids: Iterable[int], own_uid: int) -> Peer:
     """Roles by uid, primary group and supplementary groups. Root and the daemon's own uid are admin."""
     groups = frozenset(gids) | {gid}
@@ -90,12 +101,11 @@ def judge(rules: Rules, peer: Peer, row: Row) -> Verdict:
         return Verdict(False, "denied")
     if row.kind == "internal" or not row.needs:
         return Verdict(False, "not-callable")
-    verb = row.needs.rpartition(":")[2]
-    needed = {"read": 0, "write": 1, "admin": 2}.get(verb)
-    if needed is None:
+    sufficient = holders(row.needs)
+    if not sufficient:
         return Verdict(False, "unknown-permission")
-    if any(role in peer.roles for role in LADDER[needed:]):
-        return Verdict(True, "role")
+    if not sufficient.isdisjoint(peer.roles):
+        return _BY_ROLE
     if "engine" in peer.roles and row.name in ENGINE_METHODS:
         return Verdict(True, "engine")
     for role in peer.roles:

@@ -63,8 +63,15 @@ def encode(value: Any) -> bytes:
     return "".join(parts).encode()
 
 
+def _whole_as_integers(event: msgspec.Struct) -> dict[str, Any]:
+    """5.0 is written 5. Only of fields that are no containers."""
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    return {name: int(value) if type(value) is float and value.is_integer() else value for name, value in fields.items()}
+
+
 def event_payload(event: msgspec.Struct) -> bytes:
     """The canonical bytes of an event, fields at their default left out where its type says so."""
+    whole = False
     for value in _astuple(event):
         kind = type(value)
         if kind is str or kind is bool or value is None:
@@ -72,12 +79,16 @@ def event_payload(event: msgspec.Struct) -> bytes:
         if kind is int:
             if -INTEGER_MAX <= value <= INTEGER_MAX:
                 continue
-        elif kind is float and _agreed_float(value):
-            continue
+        elif kind is float:
+            if _agreed_float(value):
+                continue
+            if value.is_integer() and abs(value) < _AGREED_FLOAT_MAX:
+                whole = True
+                continue
         break
     else:
         try:
-            return _encoder.encode(event)
+            return _encoder.encode(_whole_as_integers(event) if whole else event)
         except UnicodeEncodeError:
             pass
     fields = msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)

@@ -116,8 +116,7 @@ class Actor(msgspec.Struct, metaclass=Frozen, frozen=True):
 IRER = Actor("irer", "irer")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, metaclass=Frozen, frozen=True):
     """What the outside decided for one command or read. `now_us` is wall time, `mono_us` the clock that never steps back."""
 
     now_us: int

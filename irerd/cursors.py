@@ -13,7 +13,7 @@ class Cursors:
 
     def text(self, position: dict[str, int]) -> str:
         """`position` says of each log which record comes next."""
-        return self._head + "-".join(f"{log}~{seq}" for log, seq in position.items())
+        return self._head + "-".join([f"{log}~{seq}" for log, seq in position.items()])
 
 
 def parse_cursor(text: str, ledger_id: str) -> dict[str, int]:

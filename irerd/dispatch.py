@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.access import Peer, Rules, Verdict, judge
-from core.canonical import CanonicalError, encode, event_payload
+from core.canonical import CanonicalError, event_payload
 from core.catalogue import Catalogue
 from core.engine import IRER, Actor, Command, Context, Engine, Event, Refused, Row, Stamp
 from core.keys import Keys, Remembered
@@ -193,7 +193,7 @@ class Dispatch:
         digest = ""
         if idem is not None:
             assert self.ledger is not None
-            digest = self.ledger.digest(row.name, encode(msgspec.to_builtins(params)))
+            digest = self.ledger.digest(row.name, event_payload(params))
             if self._repeat(row, actor, idem, digest, reply):
                 return
         self._writable(log)
@@ -203,7 +203,7 @@ class Dispatch:
         if not events:
             reply(Answer({}))
             return
-        needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.durable_seq(name) < seq}
+        needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
         records = self._records(events, ctx, (digest, idem) if idem is not None else None)
         self._apply(engine, log, events, ctx, first_seq)

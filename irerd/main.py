@@ -1,6 +1,7 @@
 """`irerd`: the process around the daemon. Command line, configuration, signals, the socket, and what systemd is told."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -202,6 +203,7 @@ class Process:
             self.notifier.ready()
 
     def _ready(self) -> None:
+        settle_memory()
         self.notifier.ready(self._status())
         seconds = (self.host.mono_us() - self.began_us) / 1e6
         state = "new" if self.fresh else f"{self.daemon.recovered:,} records"
@@ -241,6 +243,13 @@ class Process:
         records = sum(self.daemon.dispatch.next_seq.values())
         calm = f"{self.daemon.state}; {records:,} records, {self.daemon.connections} connections"
         return f"DEGRADED: {'; '.join(troubles)}; {calm}" if troubles else calm
+
+
+def settle_memory() -> None:
+    """What recovery built lives as long as the process: the collector need not walk it again and again (a fifth of a write)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 100)
 
 
 def _short(path: Path) -> str:

@@ -243,7 +243,9 @@ class Session:
         if answer.error is not None:
             self._end(id, calls.err(id, error_body(answer.error)))
             return
-        receipt = answer.receipt._asdict() if answer.receipt is not None else None
+        receipt = None
+        if answer.receipt is not None:
+            receipt = {"log": answer.receipt.log, "seq": answer.receipt.seq, "event_hash": answer.receipt.event_hash}
         log = self._service.dispatch.world.engine_of[row.name].log
         result = msgspec.to_builtins(answer.result)
         if log in self._service.dispatch.damaged:

@@ -150,7 +150,7 @@ class Writer:
         return any(queue.waiting and self._met(queue.waiting[0]) for queue in self._queues.values())
 
     def _met(self, command: _Waiting) -> bool:
-        return all(self._queues[log].durable_seq >= seq for log, seq in command.needs.items())
+        return not command.needs or all(self._queues[log].durable_seq >= seq for log, seq in command.needs.items())
 
     def _take(self) -> dict[str, list[_Waiting]]:
         """Everything that may be written now, whole commands only, in order, within one batch a log."""

@@ -12,7 +12,6 @@ from core.resource.pools import PRIORITIES, WAITING_MAX, Pool, Pools
 from core.resource.queue import Task, TaskState
 from core.times import time_text
 
-
 LIMIT_DEFAULT = 1_000
 LOOKED_AT_MAX = 20_000
 """Tasks one page may pass over while it looks for a rare state: the loop must not be held for long."""

@@ -417,8 +417,8 @@ class Caller:
 
     async def _stop_following(self, line: Line) -> None:
         for id, asked in list(line.open.items()):
-            if asked.following is not None:
-                if self.random.random() < 0.5:
+            if asked.following is not None and not asked.cancelled:
+                if self.random.random() < 0.5 and asked.following in self.followed:
                     self.followed.remove(asked.following)
                 asked.cancelled = True
                 self.universe.trace.operation(f"{line.name} cancels {id}")
@@ -673,7 +673,8 @@ class Caller:
         keyed.receipt = receipt
 
     def _hear_operation(self, line: Line, asked: Asked, answer: dict[str, Any]) -> None:
-        assert asked.about is not None
+        if asked.about is None:
+            return  # another's key
         universe, (keyed, sends) = self.universe, asked.about
         reused = (self.actor, keyed.key) in universe.reused
         if answer["state"] == "done":
