@@ -7,7 +7,7 @@ from irerctl.client import Client
 
 def main(name: str) -> None:
     with Client() as irer:
-        # A key of our own makes the request safe to repeat, even by another run of this program: the second is answered from the log.
+        # A key of our own makes the request safe to repeat, even by another run: the second is answered from the log.
         done = irer.call(
             "resource.submit_task",
             {"task_id": name, "resource_type": "compute", "units": 2, "duration_s": 0.3},

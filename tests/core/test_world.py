@@ -60,7 +60,7 @@ def test_an_event_type_of_another_version_is_refused_by_name() -> None:
 
 
 def test_an_unknown_field_of_a_known_event_is_refused_too() -> None:
-    with pytest.raises(UnknownEvent, match="record 3 .*sum.added.*fields"):
+    with pytest.raises(UnknownEvent, match=r"record 3 .*sum\.added.*fields"):
         World([engine()]).replay("sum.added", b'{"amount":1,"twice":true}', stamp(3))
 
 

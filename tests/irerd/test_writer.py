@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from irerd.writer import BATCH_RECORDS_MAX, HEAD_IDLE_S, Receipt, Writer, WriteFailed
+from irerd.writer import BATCH_RECORDS_MAX, HEAD_IDLE_S, Receipt, WriteFailed, Writer
 from state.log import Log
 from state.recover import recover
 from state.seal import Pending

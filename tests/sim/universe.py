@@ -141,7 +141,7 @@ class Configuration:
                 connections_per_uid=random.choice((3, 64)),
                 calls=random.choice((2, 8, 64)),
                 streams=random.choice((3, 64)),
-                waiting=random.choice((64, 4096)),
+                waiting=random.choice((8, 64, 4096)),
             ),
         )
 
