@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +149,8 @@ def _unknown(wanted: str, known: list[str]) -> Failure:
 
 
 def read_glossary() -> dict[str, str]:
-    """The words and what they mean: from the checkout this runs in, else from the installed package."""
-    beside = Path(__file__).parent.parent / "docs" / "glossary.md"
-    if beside.is_file():
-        return parse_glossary(beside.read_text("utf-8"))
-    packaged = resources.files("irerctl") / "glossary.md"
-    if packaged.is_file():
-        return parse_glossary(packaged.read_text("utf-8"))
-    raise Failure("not-found", "the glossary is not installed", "Read docs/glossary.md in the repository")
+    """The words and what they mean, from the file that is installed beside this one."""
+    return parse_glossary((Path(__file__).parent / "glossary.md").read_text("utf-8"))
 
 
 def parse_glossary(text: str) -> dict[str, str]:

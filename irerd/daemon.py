@@ -110,7 +110,7 @@ class Daemon:
         self.dispatch = Dispatch(host, self.world, self.catalogue, self.keys, configuration.settings, configuration.rules)
         self.dispatch.on_internal_error = self._internal_error
         self.refusals = Refusals(self.dispatch)
-        children = Children(host, lambda: self.settings.jobs, state_dir, self._durable)
+        children = Children(host, lambda: self.settings.jobs, state_dir, self.durable)
         self.effects = Effects(host, self.dispatch, children)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
@@ -344,7 +344,8 @@ class Daemon:
         writer = self.dispatch.writer
         return writer.durable_seq(log) if writer is not None and log in self._logs else self.dispatch.next_seq.get(log, 0) - 1
 
-    def _durable(self) -> dict[str, int]:
+    def durable(self) -> dict[str, int]:
+        """The last durable record of every sound log."""
         return {log: self.durable_seq(log) for log in self._logs}
 
     def integrity(self, log: str) -> Literal["ok", "failed"]:

@@ -198,7 +198,7 @@ class Ports:
             "params": {"logs": [params.log] if params.log else known},
             "memory_bytes": daemon.settings.jobs.memory_bytes,
             "state_dir": str(daemon.state_dir),
-            "durable": {log: daemon.durable_seq(log) for log in known if daemon.durable_seq(log) >= 0},
+            "durable": daemon.durable(),  # of sound logs: a damaged one is walked to its end, so that the damage shows
         }
         lines = _Lines()
         last: dict[str, Any] = {}

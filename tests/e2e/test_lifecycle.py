@@ -235,3 +235,22 @@ def test_a_damaged_log_is_read_only_and_the_others_go_on(irerd: Irerd) -> None:
     refused = caller.ask("resource.pools", as_="nobody")
     assert isinstance(refused, Err) and refused.e["code"] == "unauthenticated", "a refusal can still be recorded"
     assert path.read_bytes() == bytes(raw), "damage is left as it was found"
+
+
+def test_a_walk_along_a_damaged_chain_goes_past_what_was_recovered_and_names_the_damage(irerd: Irerd) -> None:
+    irerd.start()
+    irerd.stop()
+    path = irerd.state / "engine_state.jsonl"
+    raw = bytearray(path.read_bytes())
+    raw[700] ^= 1
+    path.write_bytes(raw)
+    irerd.start()
+    caller = Raw(irerd.socket)
+    id = caller.call("audit.hashchain")
+    items: dict[str, dict[str, object]] = {}
+    while not isinstance(message := caller.next(), Done | Err):
+        assert isinstance(message, Item) and message.id == id
+        items[message.r["log"]] = message.r
+    assert isinstance(message, Done) and message.r["ok"] is False
+    assert items["engine_state"]["ok"] is False and items["gate_log"]["ok"] is True
+    assert items["engine_state"]["first_bad"]["seq"] == 1  # type: ignore[index]

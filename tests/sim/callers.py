@@ -174,6 +174,7 @@ class Line:
         self.pause_s = 0.0
         """How long the reader waits before each read."""
         self.quiet = trio.Event()
+        self.welcomed = trio.Event()
 
 
 class Caller:
@@ -233,6 +234,9 @@ class Caller:
             assert self._nursery is not None
             self._nursery.start_soon(self._read, line)
             await self._send(line, line.wire.hello(self.name))
+            if self.random.random() < 0.8:
+                with trio.move_on_after(1.0):
+                    await line.welcomed.wait()
             await self._follow_up(line)
         return self.line
 
@@ -263,6 +267,7 @@ class Caller:
         if line.over:
             return
         line.over = True
+        line.welcomed.set()
         line.end.close()
         line.quiet.set()
         for asked in line.open.values():
@@ -581,6 +586,8 @@ class Caller:
 
     def _hear(self, line: Line, message: Any) -> None:
         if isinstance(message, Welcome | Bye):
+            line.faulted = line.faulted or (isinstance(message, Bye) and message.e is not None)
+            line.welcomed.set()
             self.universe.trace.operation(f"{line.name} hears {message.__class__.__name__.lower()} {getattr(message, 'why', '')}")
             return
         asked = line.open.get(message.id)

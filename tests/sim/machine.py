@@ -291,7 +291,7 @@ class SimHost:
         self._offloads += 1
         number = self._offloads
         stalls = self._faults.stall_at_offload is not None and number >= self._faults.stall_at_offload
-        with trio.CancelScope(shield=True) as away:
+        with trio.CancelScope(shield=not self.dead) as away:
             self._away[number] = away
             try:
                 await trio.sleep(float("inf") if stalls else self._pause_s())

@@ -141,7 +141,7 @@ class Configuration:
                 connections_per_uid=random.choice((3, 64)),
                 calls=random.choice((2, 8, 64)),
                 streams=random.choice((3, 64)),
-                waiting=random.choice((8, 64, 4096)),
+                waiting=random.choice((64, 4096)),
             ),
         )
 
@@ -189,8 +189,7 @@ class Universe:
         self.oracle = Oracle(self.blame, self._judge)
         self.operations = 0
         self.life = 0
-        self.may_fail = False
-        """Whether a call to the disk has failed in this life."""
+        self._damaged = False
         self.ledger_id = ""
         self.reused: set[tuple[str, str]] = set()
         self.refusals_told: Counter[str] = Counter()
@@ -212,7 +211,13 @@ class Universe:
         self._moved = trio.Event()
         self._unfinished = 0
         self._stopping = False
+        self._faults = Faults()
         self._virtual_s = 0.0
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether a call to the disk has failed in this life: then the daemon may refuse, and stop."""
+        return self._damaged or self._faults.failed
 
     # --- what callers use -------------------------------------------------------------------------------------------------
 
@@ -260,6 +265,8 @@ class Universe:
         if self._violation is None:
             self._violation = what
             self.trace.operation(f"VIOLATION {what}")
+        if self._host is not None:
+            self._host.die()
         self._scope.cancel()
 
     def _judge(self, log: str, record: Rec) -> None:
@@ -304,12 +311,12 @@ class Universe:
         lives = random.randint(2, 5)
         for life in range(1, lives + 1):
             until = self._budget * life // (lives + 1) + random.randint(0, 20)
-            yield Ending(random.choice(("crash", "crash", "power", "power", "power", "stop")), until, self._faults())
+            yield Ending(random.choice(("crash", "crash", "power", "power", "power", "stop")), until, self._drawn_faults())
             while random.random() < 0.3:  # and once more while it recovers, or soon after
                 yield Ending(random.choice(("crash", "power")), until, self._early_faults(), impatient=True)
         yield Ending("none", self._budget, Faults())
 
-    def _faults(self) -> Faults:
+    def _drawn_faults(self) -> Faults:
         random = self.random
         faults = Faults(slow=random.choice((0.0, 0.0, 0.01, 0.1)))
         luck = random.random()
@@ -338,7 +345,8 @@ class Universe:
 
     async def _live(self, ending: Ending) -> None:
         self.life += 1
-        self.may_fail = self._stopping = False
+        self._damaged = self._stopping = False
+        self._faults = ending.faults
         self._ready = trio.Event()
         faults = ending.faults
         self.trace.operation(f"life {self.life} begins, boot {self._machine.boot_id}; it is to end by {ending}")
@@ -387,23 +395,24 @@ class Universe:
             with trio.move_on_after(1):
                 while daemon.outbox_bytes():
                     await trio.sleep(0.01)
-        except Exception as error:
-            if host.dead:
-                return
-            leaves = list(_leaves(error))
-            expected = faults.failed and all(isinstance(leaf, WriteFailed | SyncFailed | Full | OSError) for leaf in leaves)
-            self.trace.operation(f"the daemon stops: {[repr(leaf) for leaf in leaves]}")
-            if not expected:
-                self.blame(f"the daemon ended by {[repr(leaf) for leaf in leaves]}; disk failed: {faults.failed}")
-        else:
             if not host.dead and not self._stopping:
                 self.blame("the daemon ended though nobody stopped it")
+        except* Exception as failed:
+            self._judge_end(list(_leaves(failed)), host, faults)
         host.die()
+
+    def _judge_end(self, leaves: list[BaseException], host: SimHost, faults: Faults) -> None:
+        """What the daemon ended by. After a failed call to the disk it may; by a fault of its own, never."""
+        if host.dead:
+            return
+        self.trace.operation(f"the daemon stops: {[repr(leaf) for leaf in leaves]}")
+        if not (faults.failed and all(isinstance(leaf, WriteFailed | SyncFailed | Full | OSError) for leaf in leaves)):
+            self.blame(f"the daemon ended by {[repr(leaf) for leaf in leaves]}; a call to the disk had failed: {faults.failed}")
 
     def _on_ready(self, host: SimHost, daemon: Daemon, faults: Faults) -> None:
         if daemon.damage:
             self.trace.operation(f"damage: {daemon.damage}")
-            self.may_fail = True
+            self._damaged = True
             if not faults.failed:
                 self.blame(f"recovery found damage where nothing was damaged: {daemon.damage}")
             return
@@ -443,7 +452,6 @@ class Universe:
     def _watch_life(self, host: SimHost, daemon: Daemon, faults: Faults) -> Iterator[None]:
         """Cheap checks as it goes."""
         while True:
-            self.may_fail = self.may_fail or faults.failed
             self._check_replay(daemon)
             yield
 
