@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEVELOP_STAMP := $(VENV)/.installed-develop
 RUN_DIR := .irer
-INSTALL_SELF := $(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+INSTALL_SELF := PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 
 .PHONY: help demo up down test check api bench campaign clean lock peers fast
 

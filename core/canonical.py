@@ -63,10 +63,13 @@ def encode(value: Any) -> bytes:
     return "".join(parts).encode()
 
 
-def _whole_as_integers(event: msgspec.Struct) -> dict[str, Any]:
-    """5.0 is written 5. Only of fields that are no containers."""
-    fields: dict[str, Any] = msgspec.to_builtins(event)
-    return {name: int(value) if type(value) is float and value.is_integer() else value for name, value in fields.items()}
+def _fields(event: msgspec.Struct) -> dict[str, Any]:
+    """Its fields with 5.0 as 5, so that msgspec can write what else it agrees about."""
+    fields: dict[str, Any] = msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)
+    for name, value in fields.items():
+        if type(value) is float and value.is_integer() and abs(value) < _AGREED_FLOAT_MAX:
+            fields[name] = int(value)
+    return fields
 
 
 def event_payload(event: msgspec.Struct) -> bytes:
@@ -88,14 +91,10 @@ def event_payload(event: msgspec.Struct) -> bytes:
         break
     else:
         try:
-            return _encoder.encode(_whole_as_integers(event) if whole else event)
+            return _encoder.encode(_fields(event) if whole else event)
         except UnicodeEncodeError:
             pass
-    fields = msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)
-    for name, value in fields.items():
-        if type(value) is float and -_AGREED_FLOAT_MAX < value < _AGREED_FLOAT_MAX and value.is_integer():
-            fields[name] = int(value)  # 5.0 is 5: said here, msgspec can write the rest
-    return encode(fields)
+    return encode(_fields(event))
 
 
 def decode(raw: bytes) -> Any:

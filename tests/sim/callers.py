@@ -613,17 +613,22 @@ class Caller:
         universe, code = self.universe, message.e["code"]
         if code == "internal" and message.e.get("reason") not in ("crashed", "bad-output"):
             universe.blame(f"{line.name}: {asked.method} {asked.params} met a bug: {message.e}")
-        elif code in REFUSALS and message.e.get("reason") != "caller":
-            universe.refusals_told[self.actor] += 1
-            told, recorded = universe.refusals_told[self.actor], universe.oracle.refused[self.actor]
-            if told > recorded and not universe.may_fail:
-                universe.blame(f"{line.name}: {asked.method} was refused ({told} told) before it was on record ({recorded})")
+        elif code in REFUSALS:
+            if not universe.may_fail:
+                self._hear_refusal(line, asked)
         elif code in ("durability-unknown", "data-loss") and not universe.may_fail:
             universe.blame(f"{line.name}: {asked.method}: {code}, and no call to the disk has failed")
         elif asked.following is not None:
             self._stream_ended(line, asked, message)
         elif asked.keyed is not None and code not in PASSING:
             self._hear_refused_key(line, asked.keyed, message)
+
+    def _hear_refusal(self, line: Line, asked: Asked) -> None:
+        """It is on record already. A refusal that cannot be stored is still one, so this holds while the disk does."""
+        self.universe.refusals_told[self.actor] += 1
+        told, recorded = self.universe.refusals_told[self.actor], self.universe.oracle.refused[self.actor]
+        if told > recorded:
+            self.universe.blame(f"{line.name}: {asked.method} was refused ({told} told) before it was on record ({recorded})")
 
     def _hear_refused_key(self, line: Line, keyed: Keyed, message: Err) -> None:
         if keyed.receipt is not None:

@@ -93,6 +93,20 @@ class Faults:
     """Whether a call has failed by now: the daemon may then stop, or serve less."""
 
 
+def as_it_is(files: Files) -> Files:
+    return files
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """What is made worse on purpose, to see that it shows: between the daemon and its files, or below what the oracle sees."""
+
+    files: Callable[[Files], Files] = as_it_is
+    medium: Callable[[Files], Files] = as_it_is
+    faults: Callable[[Random], Faults] | None = None
+    """What fails in each life instead of what chance would have."""
+
+
 class Watched:
     """The files of one process: each change is traced, told to the oracle, and may be the last."""
 
@@ -235,7 +249,7 @@ class Watched:
 class SimHost:
     """One process: what `irerd.host.Host` asks for."""
 
-    def __init__(self, machine: Machine, faults: Faults, oracle: Oracle, spoil: Callable[[Files], Files]) -> None:
+    def __init__(self, machine: Machine, faults: Faults, oracle: Oracle, spoiled: "Spoiled") -> None:
         self._machine = machine
         self._faults = faults
         self._trace = machine.trace
@@ -245,13 +259,16 @@ class SimHost:
         self.on_death: Callable[[], None] = lambda: None
         self.dead = False
         self.spinning = False
+        self.flaky = True
+        """Whether a child process may fail to start."""
         files: Files = machine.disk
         if faults.nth is not None:
             error = faults.error if faults.error == "short" else OSError(faults.error, os.strerror(faults.error))
             only = ("write",) if faults.error == "short" else faults.only
             files = NthFails(files, faults.nth, error, only, always=faults.always)
+        files = spoiled.medium(files)
         self._watched = Watched(files, faults, oracle, self._trace, machine.disk.content, self.die)
-        self.files: Files = spoil(self._watched)
+        self.files: Files = spoiled.files(self._watched)
         self._away: dict[int, trio.CancelScope] = {}
         self._offloads = 0
         self._looked_at = -1
@@ -319,7 +336,8 @@ class SimHost:
         asked = json.loads(request)
         luck = self._luck
         fate = luck.choices(
-            ("ok", "failed", "crashed", "garbage", "hangs", "floods", "cannot-start"), (60, 10, 8, 8, 3, 3, 8 if self.flaky else 0)
+            ("ok", "failed", "crashed", "garbage", "hangs", "floods", "cannot-start"),
+            (60, 10, 8, 8, 3 if on_output is None else 0, 3, 8 if self.flaky else 0),
         )[0]
         self._trace.operation(f"child {asked['name']} {asked['params']}: {fate}")
         if fate == "cannot-start":
@@ -343,8 +361,6 @@ class SimHost:
             await on_output(output[:size])
             output = output[size:]
         return ChildEnd(0, b"", False)
-
-    flaky = True
 
     def _work(self, asked: dict[str, Any]) -> bytes:
         """What `irerd.jobs` would print, worked out on the simulated disk."""

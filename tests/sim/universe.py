@@ -9,7 +9,7 @@ import gc
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,10 @@ from irerd.host import Transport
 from irerd.journal import Journal
 from irerd.listen import Credentials
 from irerd.writer import WriteFailed
-from state.fs import Files
 from state.log import Full, SyncFailed
 from tests.sim.callers import ADMIN, NOBODY, OPERATOR, OTHER_OPERATOR, SENSOR, VIEWER, Book, Caller, Line
 from tests.sim.disk import CHANGES, LOOKS
-from tests.sim.machine import Faults, Machine, SimHost
+from tests.sim.machine import Faults, Machine, SimHost, Spoiled
 from tests.sim.oracle import Oracle, Rec
 from tests.sim.trace import Trace
 from tests.sim.wires import CallerEnd, DaemonEnd
@@ -68,13 +67,9 @@ class Outcome:
     last: list[str]
 
 
-def nothing(files: Files) -> Files:
-    return files
-
-
-def run_seed(seed: int, operations: int = OPERATIONS, spoil: Callable[[Files], Files] = nothing) -> Outcome:
-    """One universe from its beginning to its end. `spoil` wraps the daemon's files, to see that it shows."""
-    universe = Universe(seed, operations, spoil)
+def run_seed(seed: int, operations: int = OPERATIONS, spoiled: Spoiled = Spoiled()) -> Outcome:
+    """One universe from its beginning to its end."""
+    universe = Universe(seed, operations, spoiled)
     with _determined(seed), patch.object(irerd.journal, "_journal", Listening(universe)):
         trio.run(universe.run, clock=trio.testing.MockClock(autojump_threshold=0))
     return universe.outcome()
@@ -141,7 +136,7 @@ class Configuration:
                 connections_per_uid=random.choice((3, 64)),
                 calls=random.choice((2, 8, 64)),
                 streams=random.choice((3, 64)),
-                waiting=random.choice((64, 4096)),
+                waiting=random.choice((2, 8, 64, 4096)),
             ),
         )
 
@@ -181,7 +176,7 @@ class Ending:
 
 
 class Universe:
-    def __init__(self, seed: int, operations: int, spoil: Callable[[Files], Files]) -> None:
+    def __init__(self, seed: int, operations: int, spoiled: Spoiled) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.trace = Trace()
@@ -196,7 +191,7 @@ class Universe:
         self.cursors: dict[str, str] = {}
         self.known_tasks: list[str] = []
         self._budget = operations
-        self._spoil = spoil
+        self._spoiled = spoiled
         self._violation: str | None = None
         self._scope = trio.CancelScope()
         self._machine = Machine(Random(self.random.getrandbits(64)), self.trace)
@@ -318,6 +313,8 @@ class Universe:
 
     def _drawn_faults(self) -> Faults:
         random = self.random
+        if self._spoiled.faults is not None:
+            return self._spoiled.faults(random)
         faults = Faults(slow=random.choice((0.0, 0.0, 0.01, 0.1)))
         luck = random.random()
         if luck < 0.35:
@@ -350,8 +347,8 @@ class Universe:
         self._ready = trio.Event()
         faults = ending.faults
         self.trace.operation(f"life {self.life} begins, boot {self._machine.boot_id}; it is to end by {ending}")
-        host = self._host = SimHost(self._machine, faults, self.oracle, self._spoil)
-        host.flaky = SimHost.flaky and ending.kind != "none"
+        host = self._host = SimHost(self._machine, faults, self.oracle, self._spoiled)
+        host.flaky = ending.kind != "none"
         daemon = self._daemon = Daemon(host, self._configuration, Path("/var/lib/irer"), ENGINES)
         self._ends = {}
         async with trio.open_nursery() as nursery:

@@ -1,0 +1,132 @@
+"""Negative controls: a harness that has never failed proves nothing. Each rule is broken on purpose, and a seed must notice."""
+
+import errno
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+import irerd.daemon
+from core.keys import Keys
+from core.world import World
+from irerd.refusals import Refusals
+from irerd.writer import Writer
+from state.fs import Files
+from tests.sim.machine import Faults, Spoiled
+from tests.sim.universe import run_seed
+
+SEEDS = range(1, 9)
+
+
+class Changed:
+    """Files of which one call is another one."""
+
+    def __init__(self, files: Files, name: str, call: Callable[..., Any]) -> None:
+        self._files = files
+        setattr(self, name, call)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+
+def without_sync(files: Files) -> Files:
+    return Changed(files, "fdatasync", lambda fd: None)
+
+
+def with_sync_retried(files: Files) -> Files:
+    def retried(fd: int) -> None:
+        try:
+            files.fdatasync(fd)
+        except OSError:
+            files.fdatasync(fd)
+
+    return Changed(files, "fdatasync", retried)
+
+
+def a_sync_fails(random: Random) -> Faults:
+    return Faults(nth=random.randint(5, 60), error=errno.EIO, only=("fdatasync",))
+
+
+class HastyWriter(Writer):
+    """Lets the replies of a group out before the group is written."""
+
+    async def _write(self, group: Any) -> None:
+        for commands in group.values():
+            for place, command in enumerate(commands):
+                commands[place] = command._replace(release=_once(command.release))
+        real_seal = {name: self._queues[name].log.seal for name in group}
+        for name, commands in group.items():
+
+            def seal(records: Any, name: str = name, commands: Any = commands) -> Any:
+                sealed = real_seal[name](records)
+                end = -1
+                for command in commands:
+                    end += len(command.records)
+                    seq, event_hash, _, _ = sealed.receipts[end]
+                    command.release(irerd.writer.Receipt(name, seq, event_hash))
+                return sealed
+
+            self._queues[name].log.seal = seal  # type: ignore[method-assign]
+        try:
+            await super()._write(group)
+        finally:
+            for name in group:
+                del self._queues[name].log.seal
+
+
+def _once(release: Callable[[Any], None]) -> Callable[[Any], None]:
+    done: list[bool] = []
+
+    def first_only(receipt: Any) -> None:
+        if not done:
+            done.append(True)
+            release(receipt)
+
+    return first_only
+
+
+def _tell_at_once(self: Refusals, command: Any, tell: Callable[[], None]) -> None:
+    tell()
+    self._dispatch.give(command, lambda answer: None)
+
+
+def _forgetful_apply(whole: Callable[..., None]) -> Callable[..., None]:
+    """Live, but not in replay, one event in forty goes by unnoticed."""
+
+    def apply(self: World, event: Any, stamp: Any) -> None:
+        if event.event_type != "task.started" or stamp.seq % 5:
+            whole(self, event, stamp)
+
+    return apply
+
+
+CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], str]] = {
+    "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1"),
+    "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "not on the medium"),
+    "a sync tried again": (Spoiled(files=with_sync_retried, faults=a_sync_fails), nullcontext, "N1"),
+    "reply before sync": (Spoiled(), lambda: patch.object(irerd.daemon, "Writer", HastyWriter), "which is not durable"),
+    "read released early": (Spoiled(), lambda: patch.object(Writer, "behind", lambda self, log, seq: False), "durable is what is below"),
+    "keys forgotten": (Spoiled(), lambda: patch.object(Keys, "find", lambda self, caller, key, now_us: None), "N"),
+    "refusal told before its record": (Spoiled(), lambda: patch.object(Refusals, "_record", _tell_at_once), "before it was on record"),
+    "state that is not in the log": (Spoiled(), lambda: patch.object(World, "apply", _forgetful_apply(World.apply)), ""),
+    "a stream of what is not durable": (
+        Spoiled(),
+        lambda: patch.object(irerd.daemon.Daemon, "durable_seq", lambda self, log: self.dispatch.next_seq.get(log, 0) - 1),
+        "durable",
+    ),
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_broken_rule_is_noticed(control: str) -> None:
+    spoiled, broken, expected = CONTROLS[control]
+    with broken():
+        for seed in SEEDS:
+            outcome = run_seed(seed, spoiled=spoiled)
+            if outcome.violation is not None:
+                break
+    assert outcome.violation is not None, f"{control}: {len(SEEDS)} seeds noticed nothing"
+    assert expected in outcome.violation
