@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import msgspec.inspect
 
+from core.canonical import CanonicalError, decode
 from core.engine import Command, Context, Decision, Engine, Event, Row, Stamp
 
 EVENTS_MAX = 256
@@ -20,8 +22,30 @@ class UnknownEvent(Exception):
 
 class _Kind(NamedTuple):
     engine: str
-    decoder: "msgspec.json.Decoder[Event]"
+    read: Callable[[bytes], Event]
     apply: Callable[[Any, Any, Stamp], None]
+
+
+def _reader(event: type[Event]) -> Callable[[bytes], Event]:
+    """How a stored payload becomes the event again, every value as it was.
+
+    msgspec reads a float of 2^53 or more, which is written without a point, back as an integer where any type will do; so an
+    event with such a field is read by the rules of the canonical form.
+    """
+    decoder = msgspec.json.Decoder(event, strict=True)
+    if not _holds_anything(msgspec.inspect.type_info(event)):
+        return decoder.decode
+    return lambda payload: msgspec.convert(decode(payload), event, strict=True)
+
+
+def _holds_anything(info: Any) -> bool:
+    """Whether a value of no particular type stands anywhere within this type."""
+    if isinstance(info, msgspec.inspect.AnyType):
+        return True
+    inner = [getattr(info, name, None) for name in ("type", "item_type", "key_type", "value_type")]
+    inner += [field.type for field in getattr(info, "fields", ())]
+    inner += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
+    return any(_holds_anything(part) for part in inner if isinstance(part, msgspec.inspect.Type))
 
 
 class World:
@@ -51,7 +75,7 @@ class World:
         for event, apply in engine.applies.items():
             if event.event_type in self._kinds:
                 raise ValueError(f"two engines apply {event.event_type}")
-            self._kinds[event.event_type] = _Kind(engine.name, msgspec.json.Decoder(event, strict=True), apply)
+            self._kinds[event.event_type] = _Kind(engine.name, _reader(event), apply)
 
     def reset(self, log: str) -> None:
         """Forget what the engines of this log know, before a replay."""
@@ -95,8 +119,8 @@ class World:
                 "Nothing was changed. Install the version that wrote it, or restore a backup made by this one"
             )
         try:
-            event = kind.decoder.decode(payload)
-        except msgspec.ValidationError as error:
+            event = kind.read(payload)
+        except (msgspec.ValidationError, CanonicalError) as error:
             raise UnknownEvent(
                 f"{stamp.log} record {stamp.seq} ({event_type}) has fields this version does not know: {error}. "
                 "Nothing was changed. Install the version that wrote it, or restore a backup made by this one"
@@ -105,7 +129,7 @@ class World:
 
     def event(self, event_type: str, payload: bytes) -> Event:
         """A stored event of a type this world knows."""
-        return self._kinds[event_type].decoder.decode(payload)
+        return self._kinds[event_type].read(payload)
 
     def rebuild(self, log: str, records: Iterable[tuple[str, bytes, Stamp]]) -> None:
         """Start the engines of one log anew from its records."""

@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -157,7 +158,8 @@ class Daemon:
             self.ledger.close()
 
     async def _recover(self) -> None:
-        self.ledger = await self.host.offload(open_ledger, self.host.files, self.host.new_id)
+        opened = partial(open_ledger, self.host.files, self.host.new_id, written_by=f"irer {__version__}")
+        self.ledger = await self.host.offload(opened)
         self.dispatch.ledger = self.ledger
         self.cursors = Cursors(self.ledger.id)
         for log in self.world.logs:

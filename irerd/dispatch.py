@@ -22,13 +22,11 @@ from irerd.host import Host
 from irerd.writer import Receipt, Writer
 from state.ledger import Ledger
 from state.recover import records_between
-from state.seal import Pending
+from state.seal import BATCH_BYTES_MAX, Pending, TooLarge, measure
 
 REBUILDS_MAX = 3
 """Rebuilds of one engine within an hour; then it serves reads only."""
 HOUR_US = 3_600_000_000
-RECORD_BYTES_MAX = 59_000
-"""Payload bytes of one record; the envelope has the rest of the 60,000."""
 
 
 class Answer(NamedTuple):
@@ -205,7 +203,7 @@ class Dispatch:
             return
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
-        records = self._records(events, ctx, (digest, idem) if idem is not None else None)
+        records, size = self._records(events, ctx, (digest, idem) if idem is not None else None)
         self._apply(engine, log, events, ctx, first_seq)
         self.next_seq[log] = first_seq + len(events)
         last_seq = first_seq + len(events) - 1
@@ -227,7 +225,7 @@ class Dispatch:
             except Exception as error:  # the command is durable: a fault in telling it may not stop the writer
                 self.on_internal_error(f"reply to {row.name}", error)
 
-        self.writer.submit(log, records, needs, release)
+        self.writer.submit(log, records, size, needs, release)
 
     def dry(self, row: Row, params: Command, actor: Actor) -> Any:
         """The events a write would lead to. Nothing changes."""
@@ -319,18 +317,25 @@ class Dispatch:
                 retry_ms=100,
             )
 
-    def _records(self, events: tuple[Event, ...], ctx: Context, idem: tuple[str, str] | None) -> list[Pending]:
+    def _records(self, events: tuple[Event, ...], ctx: Context, idem: tuple[str, str] | None) -> tuple[list[Pending], int]:
+        """The records of one command and their most bytes: what does not fit the log is refused before anything changes."""
         records = []
+        size = 0
         for event in events:
             try:
                 payload = event_payload(event)
             except CanonicalError as error:
                 raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
-            if len(payload) > RECORD_BYTES_MAX:
-                raise Refused("invalid-argument", f"{len(payload)} bytes do not fit a record of {RECORD_BYTES_MAX}")
-            records.append(Pending(event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem))
+            record = Pending(event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem)
+            try:
+                size += measure(record)
+            except TooLarge as error:
+                raise Refused("invalid-argument", f"this cannot be stored: {error}. Send less at once") from None
+            records.append(record)
             idem = None
-        return records
+        if size > BATCH_BYTES_MAX:
+            raise Refused("invalid-argument", f"{size:,} bytes in one command; at most {BATCH_BYTES_MAX:,} fit. Send less at once")
+        return records, size
 
     def _apply(self, engine: Engine, log: str, events: tuple[Event, ...], ctx: Context, first_seq: int) -> None:
         try:

@@ -20,6 +20,8 @@ from state.fs import Files, RealFiles
 
 T = TypeVar("T")
 
+ID_BYTES = 16
+IDS_DRAWN = 256
 OUTPUT_BYTES_MAX = 1_048_576
 """What a child may print before it is stopped."""
 
@@ -89,6 +91,7 @@ class RealHost:
         self.boot_id = boot_id()
         self.random = random.Random(secrets.randbits(128))
         self._environment = dict(child_environment)
+        self._drawn = bytearray()
 
     def now_us(self) -> int:
         return time.time_ns() // 1_000
@@ -97,8 +100,12 @@ class RealHost:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
 
     def new_id(self) -> str:
-        drawn = bytearray(os.urandom(16))
-        drawn[6] = drawn[6] & 0x0F | 0x40  # a random UUID, version 4 (RFC 9562), at half of uuid4's cost
+        """A random UUID, version 4 (RFC 9562). Randomness is drawn for many at a time: a system call each would show."""
+        if not self._drawn:
+            self._drawn = bytearray(os.urandom(ID_BYTES * IDS_DRAWN))
+        drawn = self._drawn[-ID_BYTES:]
+        del self._drawn[-ID_BYTES:]
+        drawn[6] = drawn[6] & 0x0F | 0x40
         drawn[8] = drawn[8] & 0x3F | 0x80
         text = drawn.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

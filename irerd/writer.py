@@ -12,10 +12,8 @@ import trio
 
 from irerd.host import Host
 from state.log import Full, Log, SyncFailed
-from state.seal import Pending
+from state.seal import BATCH_BYTES_MAX, RECORDS_MAX, Pending
 
-BATCH_RECORDS_MAX = 256
-BATCH_BYTES_MAX = 1_048_576
 HEAD_IDLE_S = 0.2
 HEAD_AGE_US_MAX = 5_000_000
 FULL_RETRY_S = 1.0
@@ -89,9 +87,8 @@ class Writer:
     def log(self, name: str) -> Log:
         return self._queues[name].log
 
-    def submit(self, log: str, records: Sequence[Pending], needs: Mapping[str, int], release: Release) -> None:
-        """Queue one command's records. `needs` are records of other logs that must be durable before these are written."""
-        size = sum(len(record.payload) for record in records) + 512 * len(records)
+    def submit(self, log: str, records: Sequence[Pending], size: int, needs: Mapping[str, int], release: Release) -> None:
+        """Queue one command's records, of at most `size` bytes. `needs` are records of other logs that must be durable first."""
         self._queues[log].waiting.append(_Waiting(records, size, needs, release))
         self._work.set()
 
@@ -162,7 +159,7 @@ class Writer:
                 command = queue.waiting[0]
                 records += len(command.records)
                 size += command.size
-                if taken and (records > BATCH_RECORDS_MAX or size > BATCH_BYTES_MAX):
+                if taken and (records > RECORDS_MAX or size > BATCH_BYTES_MAX):
                     break
                 if not self._met(command):
                     break

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.canonical import event_payload
 from core.engine import Command, Context, Decision, Engine, Event, Stamp, internal, write
 from core.fields import Count
 from core.world import UnknownEvent, World
@@ -109,3 +110,29 @@ def test_one_event_type_has_one_apply_function_within_an_engine() -> None:
             state=Sum,
             rows=[internal("a", Add, decide_add, apply={Added: apply_added}), internal("b", Add, decide_add, apply={Added: other})],
         )
+
+
+class Noted(Event, type="sum.noted"):
+    """Something was noted.
+
+    value: of any kind
+    """
+
+    value: dict[str, Any]
+
+
+def test_a_value_of_any_kind_is_replayed_as_the_very_value_it_was() -> None:
+    seen: list[Any] = []
+    world = World(
+        [
+            Engine(
+                "sum",
+                log="sum_log",
+                state=Sum,
+                rows=[internal("note", Add, decide_add, apply={Noted: lambda state, event, stamp: seen.append(event.value)})],
+            )
+        ]
+    )
+    value = {"huge": 2.0**60, "list": [1, {"deep": -(2.0**53)}], "text": "5", "tiny": 1e-7}
+    world.replay("sum.noted", event_payload(Noted(value)), stamp(0))
+    assert repr(seen) == repr([value])

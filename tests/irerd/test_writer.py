@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from irerd.writer import BATCH_RECORDS_MAX, HEAD_IDLE_S, Receipt, WriteFailed, Writer
+from irerd.writer import HEAD_IDLE_S, Receipt, WriteFailed, Writer
 from state.log import Log
 from state.recover import recover
-from state.seal import Pending
+from state.seal import RECORDS_MAX, Pending, measure
 from tests.sim.disk import SimFiles
 
 
@@ -70,7 +70,8 @@ class Bench:
         self.told: list[tuple[str, Receipt | None]] = []
 
     def submit(self, log: str, name: str, count: int = 1, needs: dict[str, int] | None = None) -> None:
-        self.writer.submit(log, [pending(name)] * count, needs or {}, lambda receipt: self.told.append((name, receipt)))
+        records = [pending(name)] * count
+        self.writer.submit(log, records, sum(map(measure, records)), needs or {}, lambda receipt: self.told.append((name, receipt)))
 
     def names(self) -> list[str]:
         return [name for name, _ in self.told]
@@ -138,7 +139,7 @@ async def test_a_batch_holds_whole_commands_only(bench: Bench) -> None:
     for expected in (["first"], ["first", "big"], ["first", "big", "more", "small"]):
         await bench.host.let_go()
         assert bench.names() == expected
-    assert BATCH_RECORDS_MAX == 256
+    assert RECORDS_MAX == 256
 
 
 async def test_a_failed_sync_tells_everybody_that_nothing_is_known_and_is_never_tried_again() -> None:

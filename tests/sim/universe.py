@@ -130,7 +130,9 @@ class Configuration:
                 scale_cooldown_s=random.choice((0.1, 2.0, 10.0)),
             ),
             retry=Retry(attempts=random.choice((1, 2, 3)), base_s=random.choice((0.01, 0.5)), cap_s=1.0),
-            jobs=Jobs(roots={"documents": "/srv/documents"}, parallel=random.choice((1, 2, 4)), timeout_s=random.choice((0.5, 6.0))),
+            jobs=Jobs(
+                roots={"documents": "/srv/documents"}, parallel=random.choice((1, 2, 4)), timeout_s=random.choice((0.5, 6.0))
+            ),
             limits=Limits(
                 connections=random.choice((8, 64)),
                 connections_per_uid=random.choice((3, 64)),
@@ -323,7 +325,9 @@ class Universe:
         elif luck < 0.5:
             faults.nth = random.randint(1, 300)
             faults.error = random.choice((errno.EIO, errno.EIO, errno.ENOSPC, errno.EROFS, "short", "short"))
-            faults.only = random.choice((CHANGES, ("fdatasync",), ("write",), ("fsync", "rename", "fsync_dir"), ("reserve",), LOOKS))
+            faults.only = random.choice(
+                (CHANGES, ("fdatasync",), ("write",), ("fsync", "rename", "fsync_dir"), ("reserve",), LOOKS)
+            )
             faults.always = random.random() < 0.2
         elif luck < 0.58:
             faults.stall_at_offload = random.randint(5, 200)
