@@ -46,7 +46,7 @@ demo: $(RUN_STAMP)  ## a real daemon, real work, kill -9, and nothing lost
 
 up: $(RUN_STAMP)  ## start a daemon of your own under ./.irer
 	@mkdir -p -m 0700 $(RUN_DIR)
-	@if test -e $(RUN_DIR)/irerd.pid && kill -0 "$$(cat $(RUN_DIR)/irerd.pid)" 2>/dev/null; then \
+	@if test -e $(RUN_DIR)/irerd.pid && grep -aqs irerd "/proc/$$(cat $(RUN_DIR)/irerd.pid)/cmdline"; then \
 	  echo "irerd is up already, pid $$(cat $(RUN_DIR)/irerd.pid)"; \
 	else \
 	  nohup $(BIN)/irerd --state-dir $(RUN_DIR)/state --socket $(RUN_DIR)/irerd.sock </dev/null >>$(RUN_DIR)/irerd.log 2>&1 & \
@@ -65,7 +65,7 @@ up: $(RUN_STAMP)  ## start a daemon of your own under ./.irer
 down:  ## stop that daemon; its state stays
 	@if ! test -e $(RUN_DIR)/irerd.pid; then echo "no daemon was started with make up"; exit 0; fi; \
 	pid="$$(cat $(RUN_DIR)/irerd.pid)"; \
-	if tr '\0' ' ' 2>/dev/null <"/proc/$$pid/cmdline" | grep -q irerd; then \
+	if grep -aqs irerd "/proc/$$pid/cmdline"; then \
 	  kill -TERM "$$pid"; \
 	  for _ in $$(seq 300); do kill -0 "$$pid" 2>/dev/null || break; sleep 0.1; done; \
 	  if kill -0 "$$pid" 2>/dev/null; then echo "irerd, pid $$pid, is still stopping; see $(RUN_DIR)/irerd.log" >&2; exit 1; fi; \
@@ -116,5 +116,5 @@ lock: $(DEVELOP_STAMP)  ## work the locks out anew (needs uv)
 
 clean:  ## remove everything that was made, the environment and ./.irer too
 	@$(MAKE) down
-	rm -rf $(VENV) $(RUN_DIR) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venv $(RUN_DIR) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

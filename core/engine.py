@@ -267,12 +267,24 @@ class Engine:
         state: Callable[[], Any] | None = None,
         wanted: Callable[[Any, Context], Iterable[Effect]] | None = None,
         checks: Callable[[Any, Context], Iterable[Check]] | None = None,
+        dump: Callable[[Any], Any] | None = None,
+        load: Callable[[Any], Any] | None = None,
+        dump_version: int = 1,
     ) -> None:
+        """`dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
+        worked out from the rest is not dumped. `dump_version` rises when the same log leads to other values than before.
+        """
+        if (dump is None) != (load is None) or (dump is not None and _returns(dump) is None):
+            raise ValueError(f"{name}: dump and load go together, and dump says what it returns")
         self.name = name
         self.log = log
         self.state = state
         self.wanted = wanted
         self.checks = checks
+        self.dump = dump
+        self.load = load
+        self.dumped: Any = _returns(dump)
+        self.dump_version = dump_version
         self.rows = [self._complete(row) for row in rows]
         self.applies: dict[type[Event], Apply] = {}
         for row in self.rows:

@@ -7,6 +7,8 @@ nobody fills the disk by asking.
 from collections import Counter
 from dataclasses import dataclass, field
 
+import msgspec
+
 from core.engine import Command, Context, Decision, Engine, Event, Nothing, Result, Stamp, internal, read
 from core.fields import Code, Count, Label, Name
 
@@ -105,6 +107,21 @@ def apply_refused_many(gates: Gates, event: AccessRefusedMany, stamp: Stamp) -> 
     _count(gates, event.caller, event.count)
 
 
+class GatesDump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Refusals of each caller, the first one refused first: among equals that is how they are listed."""
+
+    callers: list[tuple[str, int]]
+
+
+def dump(gates: Gates) -> GatesDump:
+    return GatesDump(list(gates.by_caller.items()))
+
+
+def load(dumped: GatesDump) -> Gates:
+    by_caller = Counter(dict(dumped.callers))
+    return Gates(by_caller.total(), by_caller)
+
+
 class CallerRefusals(Result):
     """Refusals of one caller.
 
@@ -135,6 +152,8 @@ ENGINE = Engine(
     "gate",
     log="gate_log",
     state=Gates,
+    dump=dump,
+    load=load,
     rows=[
         internal("refuse", Refuse, decide_refuse, apply={AccessRefused: apply_refused}),
         internal("refuse_many", RefuseMany, decide_refuse_many, apply={AccessRefusedMany: apply_refused_many}),

@@ -1,11 +1,17 @@
 """The memory of idempotency keys: a repeated request is answered from the log, never done twice.
 
-Rebuilt by replay from the `idem` members of the records. Bounds: so many keys a caller, so many in all, none older than a
-day. Whether a forgotten key was ever used is no longer known, so `complete_since` says from when the memory is whole.
+What each log's records say of keys is remembered apart, so that it is the same after a replay, in whatever order logs are read.
+Bounds, in each log: so many keys a caller, so many in all, none older than a day. Whether a forgotten key was ever used is no
+longer known, so `complete_since_us` says from when the memory is whole.
 """
 
 from collections import OrderedDict, deque
 from typing import NamedTuple
+
+import msgspec
+
+from core import shape
+from core.world import BadDump
 
 PER_CALLER_MAX = 10_000
 IN_ALL_MAX = 200_000
@@ -22,49 +28,128 @@ class Remembered(NamedTuple):
     time_us: int
 
 
-class Keys:
+class KeyDump(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    caller: str
+    key: str
+    digest: str
+    first_seq: int
+    last_seq: int
+    time_us: int
+
+
+class KeysDump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    complete_since_us: int
+    keys: list[KeyDump]
+    """The one remembered first comes first."""
+
+
+SCHEMA = shape.digest(1, KeysDump)
+"""Stands for the shape of `Keys.dump`; the number rises when the same records lead to other keys than before."""
+
+_packer = msgspec.msgpack.Encoder()
+_unpacker = msgspec.msgpack.Decoder(KeysDump, strict=True)
+
+
+class _Memory:
+    """The keys in one log."""
+
     def __init__(self) -> None:
-        self._callers: dict[str, OrderedDict[str, Remembered]] = {}
-        self._order: deque[tuple[str, str, int]] = deque()
-        self._size = 0
+        self.callers: dict[str, OrderedDict[str, Remembered]] = {}
+        self.order: deque[tuple[str, str, Remembered]] = deque()
+        """As they came; a key that came again stands here twice, and only its newest place counts."""
+        self.size = 0
         self.complete_since_us = 0
 
-    def __len__(self) -> int:
-        return self._size
+    def find(self, caller: str, key: str) -> Remembered | None:
+        held = self.callers.get(caller)
+        return held.get(key) if held is not None else None
 
-    def find(self, caller: str, key: str, now_us: int) -> Remembered | None:
-        held = self._callers.get(caller)
-        found = held.get(key) if held is not None else None
-        return found if found is not None and found.time_us > now_us - AGE_US_MAX else None
-
-    def remember(self, caller: str, key: str, entry: Remembered) -> None:
-        held = self._callers.setdefault(caller, OrderedDict())
+    def put(self, caller: str, key: str, entry: Remembered) -> OrderedDict[str, Remembered]:
+        held = self.callers.setdefault(caller, OrderedDict())
         if key in held:
-            self._size -= 1
+            self.size -= 1
             held.move_to_end(key)
         held[key] = entry
-        self._order.append((caller, key, entry.first_seq))
-        self._size += 1
+        self.order.append((caller, key, entry))
+        self.size += 1
+        return held
+
+    def remember(self, caller: str, key: str, entry: Remembered) -> None:
+        held = self.put(caller, key, entry)
         if len(held) > PER_CALLER_MAX:
             _, dropped = held.popitem(last=False)
             self._forgot(dropped)
-        while self._order and (self._size > IN_ALL_MAX or self._aged(entry.time_us)):
+        while self.order and (self.size > IN_ALL_MAX or self._aged(entry.time_us)):
             self._drop_oldest()
 
     def _aged(self, now_us: int) -> bool:
-        caller, key, first_seq = self._order[0]
-        held = self._callers.get(caller)
-        entry = held.get(key) if held is not None else None
-        return entry is None or entry.first_seq != first_seq or entry.time_us <= now_us - AGE_US_MAX
+        caller, key, entry = self.order[0]
+        return entry.time_us <= now_us - AGE_US_MAX or self.find(caller, key) is not entry
 
     def _drop_oldest(self) -> None:
-        caller, key, first_seq = self._order.popleft()
-        held = self._callers.get(caller)
-        if held and key in held and held[key].first_seq == first_seq:
+        caller, key, entry = self.order.popleft()
+        held = self.callers.get(caller)
+        if held and held.get(key) is entry:
             self._forgot(held.pop(key))
             if not held:
-                del self._callers[caller]
+                del self.callers[caller]
 
     def _forgot(self, entry: Remembered) -> None:
-        self._size -= 1
+        self.size -= 1
         self.complete_since_us = max(self.complete_since_us, entry.time_us + 1)
+
+    def dump(self) -> KeysDump:
+        find = self.find
+        return KeysDump(
+            self.complete_since_us,
+            [
+                KeyDump(caller, key, entry.digest, entry.first_seq, entry.last_seq, entry.time_us)
+                for caller, key, entry in self.order
+                if find(caller, key) is entry
+            ],
+        )
+
+
+class Keys:
+    def __init__(self) -> None:
+        self._logs: dict[str, _Memory] = {}
+
+    def __len__(self) -> int:
+        return sum(memory.size for memory in self._logs.values())
+
+    @property
+    def complete_since_us(self) -> int:
+        return max((memory.complete_since_us for memory in self._logs.values()), default=0)
+
+    def find(self, caller: str, key: str, now_us: int) -> Remembered | None:
+        """A key is used in one log, unless it was forgotten in between: then the newest use counts."""
+        newest = None
+        for memory in self._logs.values():
+            found = memory.find(caller, key)
+            if found is not None and found.time_us > now_us - AGE_US_MAX and (newest is None or found.time_us > newest.time_us):
+                newest = found
+        return newest
+
+    def remember(self, caller: str, key: str, entry: Remembered) -> None:
+        """Entries of one log come in the order of its records."""
+        self._logs.setdefault(entry.log, _Memory()).remember(caller, key, entry)
+
+    def forget(self, log: str) -> None:
+        """Before this log is replayed."""
+        self._logs.pop(log, None)
+
+    def dump(self, log: str) -> bytes:
+        """What is remembered of one log. The same records lead to the same bytes."""
+        return _packer.encode(self._logs.get(log, _Memory()).dump())
+
+    def load(self, log: str, raw: bytes) -> None:
+        """Replace what is remembered of one log. Raises BadDump, and then nothing has changed."""
+        try:
+            dumped = _unpacker.decode(raw)
+        except msgspec.MsgspecError as error:
+            raise BadDump(f"keys: {error}") from None
+        memory = _Memory()
+        for each in dumped.keys:
+            memory.put(each.caller, each.key, Remembered(each.digest, log, each.first_seq, each.last_seq, each.time_us))
+        memory.complete_since_us = dumped.complete_since_us
+        self._logs[log] = memory

@@ -36,6 +36,7 @@ class CustomRole(Section):
 class Access(Section):
     """Who may do what. Root and the daemon's own uid are always admin; nobody else is anything.
 
+    engine: who may only prove an engine's key and ask on its behalf
     viewer: who may read everything
     operator: who may also write
     admin: who may also administer: configuration, registry, backup, reload
@@ -43,6 +44,7 @@ class Access(Section):
     deny: methods refused to a member, whatever else allows them
     """
 
+    engine: list[Member] = []
     viewer: list[Member] = []
     operator: list[Member] = []
     admin: list[Member] = []
@@ -146,7 +148,7 @@ class Logging(Section):
 class Debug(Section):
     """For people who look for a fault.
 
-    step_ms_max: name the task that holds the loop longer than this; 0 is off
+    step_ms_max: name the task that holds the event loop longer than this, in ms; 0 is off
     """
 
     step_ms_max: Annotated[float, Meta(ge=0)] = 0.0

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 import msgspec.inspect
 
+from core import shape
 from core.canonical import CanonicalError, decode
 from core.engine import Command, Context, Decision, Engine, Event, Row, Stamp
 
@@ -20,10 +21,18 @@ class UnknownEvent(Exception):
     """A record of a kind this version does not know: the log was written by another version."""
 
 
+class BadDump(ValueError):
+    """These bytes are no dump of these engines."""
+
+
 class _Kind(NamedTuple):
     engine: str
     read: Callable[[bytes], Event]
     apply: Callable[[Any, Any, Stamp], None]
+
+
+_packer = msgspec.msgpack.Encoder(order="deterministic")
+_parts = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 def _reader(event: type[Event]) -> Callable[[bytes], Event]:
@@ -136,3 +145,51 @@ class World:
         self.reset(log)
         for event_type, payload, stamp in records:
             self.replay(event_type, payload, stamp)
+
+    # --- dumps ------------------------------------------------------------------------------------------------------
+
+    def schema(self, log: str) -> str:
+        """Stands for the shape of this log's dumps: only bytes dumped under the same one may be loaded.
+
+        Empty where an engine cannot be dumped: such a log is always replayed from its beginning.
+        """
+        engines = self._stateful(log)
+        if any(engine.dump is None for engine in engines):
+            return ""
+        return shape.digest(*[part for engine in engines for part in (engine.name, engine.dump_version, engine.dumped)])
+
+    def dump(self, log: str) -> bytes:
+        """What the engines of this log know now. The same records lead to the same bytes, on whatever way."""
+        dumped: dict[str, Any] = {}
+        for engine in self._stateful(log):
+            if engine.dump is None:
+                raise ValueError(f"{engine.name} cannot be dumped")
+            dumped[engine.name] = engine.dump(self.states[engine.name])
+        return _packer.encode(dumped)
+
+    def load(self, log: str, raw: bytes) -> None:
+        """Replace what the engines of this log know. Raises BadDump, and then nothing has changed."""
+        engines = self._stateful(log)
+        try:
+            parts = _parts.decode(raw)
+            if parts.keys() != {engine.name for engine in engines}:
+                raise BadDump(f"holds {', '.join(sorted(parts)) or 'nothing'}")
+            states = {engine.name: _loaded(engine, parts[engine.name]) for engine in engines}
+        except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+            raise error if isinstance(error, BadDump) else BadDump(f"{type(error).__name__}: {error}") from None
+        self.states.update(states)
+
+    def _stateful(self, log: str) -> list[Engine]:
+        return sorted((engine for engine in self.logs[log] if engine.state is not None), key=lambda engine: engine.name)
+
+
+def _loaded(engine: Engine, part: msgspec.Raw) -> Any:
+    if engine.load is None:
+        raise BadDump(f"{engine.name} cannot be loaded")
+    return engine.load(msgspec.msgpack.decode(part, type=engine.dumped, strict=True))
+
+
+def differences(one: bytes, other: bytes) -> list[str]:
+    """The engines of which two dumps say different things."""
+    parts = _parts.decode(one), _parts.decode(other)
+    return sorted(name for name in parts[0].keys() | parts[1].keys() if parts[0].get(name) != parts[1].get(name))

@@ -1,5 +1,7 @@
 """Cursors: where a reader of events stands in every log, as one opaque text that survives restarts."""
 
+from collections.abc import Mapping
+
 from core.engine import Refused
 
 VERSION = "w1"
@@ -11,7 +13,7 @@ class Cursors:
     def __init__(self, ledger_id: str) -> None:
         self._head = f"{VERSION}.{ledger_id}."
 
-    def text(self, position: dict[str, int]) -> str:
+    def text(self, position: Mapping[str, int]) -> str:
         """`position` says of each log which record comes next."""
         return self._head + "-".join([f"{log}~{seq}" for log, seq in position.items()])
 

@@ -5,7 +5,6 @@ simulation runs this very class.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +31,7 @@ from irerd.effects.children import Children
 from irerd.host import Host, Transport
 from irerd.journal import innermost, journal, where
 from irerd.listen import Credentials
+from irerd.loop import Lag, SlowSteps
 from irerd.ports import Ports
 from irerd.refusals import Refusals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
@@ -44,8 +44,6 @@ from state.seal import Record
 STOP_S = 10.0
 """How long a stop waits for calls that run; then they are cancelled."""
 LAST_REPLIES_S = 1.0
-LAG_SAMPLE_S = 0.1
-LAG_SAMPLES = 100
 LAG_DEGRADED_MS = 1000.0
 State = Literal["recovering", "ready", "draining"]
 
@@ -57,22 +55,6 @@ class Configuration(Protocol):
     rules: Rules
 
     async def reload(self) -> Changes: ...
-
-
-class Lag:
-    """How late the loop wakes: the longest of the last ten seconds."""
-
-    def __init__(self) -> None:
-        self._samples: deque[float] = deque(maxlen=LAG_SAMPLES)
-
-    async def run(self) -> None:
-        while True:
-            before = trio.current_time()
-            await trio.sleep(LAG_SAMPLE_S)
-            self._samples.append(max(0.0, trio.current_time() - before - LAG_SAMPLE_S))
-
-    def worst_ms(self) -> float:
-        return round(max(self._samples, default=0.0) * 1000, 3)
 
 
 @dataclass
@@ -96,6 +78,7 @@ class Daemon:
         self.pid = os.getpid()
         self.recovered = 0
         self.lag = Lag()
+        self._slow_steps = SlowSteps(host)
         self.damage: dict[str, Damage] = {}
         self.torn: dict[str, str] = {}
         self.own_uid = os.getuid()
@@ -121,7 +104,7 @@ class Daemon:
             refusals=self.refusals,
             tasks=ports.tasks,
             welcome=self._welcome,
-            cursor=lambda: self.cursors.text(self.dispatch.next_seq),
+            cursor=lambda position: self.cursors.text(position),
             state=lambda: self.state,
             progress=self._progress,
         )
@@ -132,6 +115,7 @@ class Daemon:
         """Recover, then serve until `stop` is called. Callers may connect from the start and are told to wait."""
         async with trio.open_nursery() as upkeep:
             upkeep.start_soon(self.lag.run)
+            self._slow_steps.watch(self.settings.debug.step_ms_max)
             await self._recover()
             writer = Writer(self.host, self._logs, self._after_group)
             self.dispatch.writer = writer
@@ -317,6 +301,7 @@ class Daemon:
             self.announce_reload(False)
         self.dispatch.settings = self._configuration.settings
         self.dispatch.rules = self._configuration.rules
+        self._slow_steps.watch(self.settings.debug.step_ms_max)
         for session in self._sessions:
             peer = session.peer
             session.rejudge(recognise(self.dispatch.rules, peer.uid, peer.gid, peer.gids, self.own_uid))

@@ -21,8 +21,8 @@ from core.world import World
 from irerd.host import Host
 from irerd.writer import Receipt, Writer
 from state.ledger import Ledger
-from state.recover import records_between
-from state.seal import BATCH_BYTES_MAX, Pending, TooLarge, measure
+from state.recover import Corrupt, records_between
+from state.seal import BATCH_BYTES_MAX, Pending, Record, TooLarge, measure
 
 REBUILDS_MAX = 3
 """Rebuilds of one engine within an hour; then it serves reads only."""
@@ -36,6 +36,8 @@ class Answer(NamedTuple):
     receipt: Receipt | None = None
     error: Refused | None = None
     replayed: bool = False
+    position: Mapping[str, int] | None = None
+    """Of each log, the record after the last one that this answer knows of: list, then watch from here, without a hole."""
 
 
 Reply = Callable[[Answer], None]
@@ -161,11 +163,12 @@ class Dispatch:
         engine = self.world.engine_of[row.name]
         logs: tuple[str, ...]
         if engine.log is None:
-            answer = Answer(self.ports[row.name](params, actor))
+            result = self.ports[row.name](params, actor)
             logs = tuple(self.world.logs) if row.name == "system.status" else ()
         else:
-            answer = Answer(self.world.read(row, params, self.context(actor)))
+            result = self.world.read(row, params, self.context(actor))
             logs = (engine.log,)
+        answer = Answer(result, position=self._position(logs) if logs else None)
         assert self.writer is not None or not logs
         behind = [log for log in logs if self.writer and self.writer.behind(log, self.next_seq.get(log, 0) - 1)]
         if not behind:
@@ -183,6 +186,13 @@ class Dispatch:
         for log in behind:
             self.writer.when_durable(log, self.next_seq[log] - 1, durable)
 
+    def _position(self, seen: tuple[str, ...]) -> dict[str, int]:
+        """Up to the newest record of the logs that were looked at, and of the others only up to what is durable."""
+        writer = self.writer
+        return {
+            log: seq if log in seen or writer is None else writer.durable_before(log, seq) for log, seq in self.next_seq.items()
+        }
+
     def write(self, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None = None) -> None:
         """Decide, apply and queue for the writer; `reply` comes once it is durable."""
         engine = self.world.engine_of[row.name]
@@ -194,7 +204,7 @@ class Dispatch:
             digest = self.ledger.digest(row.name, event_payload(params))
             if self._repeat(row, actor, idem, digest, reply):
                 return
-        self._writable(log)
+        self._writable(log, actor)
         self._peeked = {}
         ctx = self.context(actor, self._moment_us())
         events = self.world.decide(row, params, ctx).events
@@ -207,6 +217,7 @@ class Dispatch:
         self._apply(engine, log, events, ctx, first_seq)
         self.next_seq[log] = first_seq + len(events)
         last_seq = first_seq + len(events) - 1
+        position = self._position((log,))
         if idem is not None:
             self._in_flight[actor.name, idem] = _InFlight(digest, log, first_seq, [])
 
@@ -218,7 +229,7 @@ class Dispatch:
                     entry = Remembered(digest, log, first_seq, last_seq, ctx.now_us)
                     self.keys.remember(actor.name, idem, entry)
             try:
-                answer = self._outcome(row, events, receipt)
+                answer = self._outcome(row, events, receipt)._replace(position=position)
                 reply(answer)
                 for other in others:
                     other(answer._replace(replayed=True))
@@ -281,15 +292,21 @@ class Dispatch:
 
     def recall(self, row: Row, known: Remembered) -> Answer:
         """The answer to a command that is in the log."""
-        assert self.writer is not None
-        records = list(records_between(self.writer.log(known.log), known.first_seq, known.last_seq))
+        records = self.stored(known.log, known.first_seq, known.last_seq)
         events = [self.world.event(record.event_type, record.payload) for record in records]
         receipt = Receipt(known.log, known.last_seq, records[-1].event_hash)
         return self._outcome(row, events, receipt)._replace(replayed=True)
 
-    def receipt_of(self, known: Remembered) -> Receipt:
+    def stored(self, log: str, first_seq: int, last_seq: int) -> list[Record]:
+        """Records read back from the file. A disk that cannot read them is the disk's fault, and named so."""
         assert self.writer is not None
-        [record] = records_between(self.writer.log(known.log), known.last_seq, known.last_seq)
+        try:
+            return list(records_between(self.writer.log(log), first_seq, last_seq))
+        except (OSError, Corrupt):
+            raise Refused("data-loss", f"{log} cannot be read back. See: irerctl audit hashchain", reason="read-failed") from None
+
+    def receipt_of(self, known: Remembered) -> Receipt:
+        [record] = self.stored(known.log, known.last_seq, known.last_seq)
         return Receipt(known.log, known.last_seq, record.event_hash)
 
     def operation(self, caller: str, idem: str) -> tuple[str, Remembered | None]:
@@ -301,7 +318,8 @@ class Dispatch:
 
     # --- the parts of a write ---------------------------------------------------------------------------------------
 
-    def _writable(self, log: str) -> None:
+    def _writable(self, log: str, actor: Actor) -> None:
+        """irer's own commands pass the queue limit: there are few of them by design, and a refusal of access must be recorded."""
         assert self.writer is not None
         if log in self.read_only:
             raise Refused("data-loss", f"{log} takes no writes: {self.read_only[log]}. See: irerctl doctor", reason="read-only")
@@ -309,7 +327,7 @@ class Dispatch:
             raise Refused("unavailable", "a sync failed; irerd is stopping and will be started again", retry_ms=1000)
         if self.writer.full(log):
             raise Refused("resource-exhausted", "the disk is full. Free some space; reads still work", reason="disk-full")
-        if self.writer.waiting(log) >= self.settings.limits.waiting:
+        if actor is not IRER and self.writer.waiting(log) >= self.settings.limits.waiting:
             raise Refused(
                 "resource-exhausted",
                 f"{self.settings.limits.waiting} commands wait for {log} already. Try again shortly",

@@ -119,7 +119,7 @@ class RealHost:
         # The pipe to its standard input stays open while the child may live: a child reads its end as "irerd is gone" and
         # exits, so kill -9 of the daemon leaves no orphan. (PR_SET_PDEATHSIG would fire when trio's spawning thread retires.)
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", module],
+            [sys.executable, "-P", "-m", module],
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,

@@ -15,7 +15,7 @@ from core.engines import ENGINES
 from core.settings import Settings
 from core.world import UnknownEvent
 from irerd import __version__, listen
-from irerd.config import Changes, ConfigError, Loaded, diff, effective, load, reloaded, resolve_members
+from irerd.config import DEFAULT_PATH, Changes, ConfigError, Loaded, diff, effective, load, reloaded, resolve_members
 from irerd.daemon import Daemon
 from irerd.host import RealHost
 from irerd.journal import configure, innermost, journal, where
@@ -31,7 +31,6 @@ EXIT_SYNC = 74
 EXIT_DATA = 65
 EXIT_CANNOT_CREATE = 73
 STATUS_S = 1.0
-DEFAULT_CONFIG = Path("/etc/irer/irerd.toml")
 
 
 class Stop(Exception):
@@ -52,7 +51,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description="Own the state of irer's engines and answer local programs over a Unix socket.",
         epilog="Runs in the foreground. Talk to it with irerctl.",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: {DEFAULT_CONFIG} if it exists)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: {DEFAULT_PATH} if it exists)")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="the logs (default: $STATE_DIRECTORY or ~/.local/state/irer)")
     parser.add_argument(
         "--socket", type=Path, metavar="PATH", help="where callers connect (default: $RUNTIME_DIRECTORY/irerd.sock)"
@@ -106,8 +105,8 @@ class FileConfiguration:
 
     def _load(self) -> Loaded:
         path = self._path
-        if path is None and DEFAULT_CONFIG.exists():
-            path = DEFAULT_CONFIG
+        if path is None and DEFAULT_PATH.exists():
+            path = DEFAULT_PATH
         return load(path, methods=self._methods)
 
     def _resolve(self) -> None:
@@ -119,6 +118,7 @@ class FileConfiguration:
         loaded = await trio.to_thread.run_sync(self._load)
         changes = diff(self.settings, loaded.settings)
         self.settings = reloaded(self.settings, loaded.settings)
+        configure(self.settings.logging.level)
         await trio.to_thread.run_sync(self._resolve)
         for warning in self.warnings:
             journal().warning(warning)

@@ -15,7 +15,6 @@ from irerd import __version__
 from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
 from irerd.session import Stream
-from state.recover import records_between
 
 if TYPE_CHECKING:
     from irerd.daemon import Daemon
@@ -172,7 +171,7 @@ class Ports:
             if position[log] > end:
                 continue
             found = True
-            records = await daemon.host.offload(lambda log=log, end=end: list(records_between(daemon.log(log), position[log], end)))
+            records = await daemon.host.offload(daemon.dispatch.stored, log, position[log], end)
             for record in records:
                 position[log] = record.seq + 1
                 engine = daemon.world.engine_of_event(record.event_type)
@@ -211,9 +210,12 @@ class Ports:
                     await stream.wait_room()
                     stream.item(msgspec.convert(last, system.ChainProgress))
 
-        end = await daemon.host.run_child("irerd.jobs", json.dumps(request).encode(), show)
+        try:
+            end = await daemon.host.run_child("irerd.jobs", json.dumps(request).encode(), show)
+        except OSError:
+            raise Refused("unavailable", "no process could be started to walk the chains. Try again", reason="no-process") from None
         if end.code != 0:
-            raise Refused("internal", "the process that walks the chains ended early. Try again", reason="crashed")
+            raise Refused("unavailable", "the process that walks the chains ended early. Try again", reason="crashed")
         result = last.get("result")
         if result is None:
             raise Refused("internal", "the process that walks the chains gave no result. Try again", reason="bad-output")

@@ -27,7 +27,6 @@ WRITER_FRAME_MAX = FRAME_MAX
 STREAM_PAUSE_BYTES = 65_536
 READ_PAUSE_BYTES = 262_144
 SLOW_S = 30.0
-LAST_WORDS_S = 1.0
 ACCESS_CODES = frozenset({"unauthenticated", "permission-denied"})
 ALWAYS_ANSWERED = frozenset({"system.ping", "system.info", "system.health"})
 """Methods that answer while the daemon recovers."""
@@ -66,7 +65,8 @@ class Outbox:
 
     async def wait_below(self, size: int) -> None:
         while self.size >= size:
-            self._drained = trio.Event()
+            if self._drained.is_set():  # others may wait for the same event: it is replaced only once it has rung
+                self._drained = trio.Event()
             self._filled.set()
             await self._drained.wait()
 
@@ -113,7 +113,7 @@ class Service:
     refusals: Refusals
     tasks: Mapping[str, TaskPort]
     welcome: Callable[[Peer], dict[str, Any]]
-    cursor: Callable[[], str]
+    cursor: Callable[[Mapping[str, int]], str]
     state: Callable[[], str]
     """recovering, ready or draining."""
     progress: Callable[[], str]
@@ -148,8 +148,7 @@ class Session:
                 with self._reading:
                     await self._receive(nursery)
                 self._over = True
-                with trio.move_on_after(LAST_WORDS_S):
-                    await self.outbox.wait_below(1)
+                await self.outbox.wait_below(1)  # as long as the peer takes something now and then
                 nursery.cancel_scope.cancel()
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the peer is gone
@@ -247,10 +246,10 @@ class Session:
         if answer.receipt is not None:
             receipt = {"log": answer.receipt.log, "seq": answer.receipt.seq, "event_hash": answer.receipt.event_hash}
         log = self._service.dispatch.world.engine_of[row.name].log
+        cursor = self._service.cursor(answer.position) if answer.position is not None else None
         result = msgspec.to_builtins(answer.result)
         if log in self._service.dispatch.damaged:
             result["integrity"] = "failed"
-        cursor = self._service.cursor() if log is not None else None
         frame = calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed)
         if len(frame) > FRAME_MAX:
             text = f"the answer has {len(frame):,} bytes, more than a frame holds ({FRAME_MAX:,}). Ask for less: limit, after"

@@ -80,6 +80,10 @@ class Writer:
     def durable_seq(self, log: str) -> int:
         return self._queues[log].durable_seq
 
+    def durable_before(self, log: str, seq: int) -> int:
+        """The record after the last durable one, but not beyond `seq`."""
+        return min(seq, self._queues[log].durable_seq + 1) if log in self._queues else seq
+
     def behind(self, log: str, seq: int) -> bool:
         """Whether this record is decided and not yet on disk. A damaged log has no writer and is never behind."""
         return log in self._queues and self._queues[log].durable_seq < seq

@@ -1,16 +1,20 @@
 """Rules of the units, judged by systemd's own tools on the files as shipped."""
 
+import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import tomllib
+import threading
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from irerctl.client import Client
+from tests.e2e.harness import Irerd
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "systemd"
@@ -31,7 +35,10 @@ def tool(name: str) -> str:
     """The program, or a skip that nobody overlooks."""
     found = shutil.which(name)
     if found is None:
-        warnings.warn(f"NOT TESTED: {name} is not installed (Debian package systemd), so the units are not judged", stacklevel=2)
+        warnings.warn(
+            f"NOT TESTED: {name} is not installed (Debian package {name.partition('-')[0]}), so the units are not judged",
+            stacklevel=2,
+        )
         pytest.skip(f"{name} is not installed")
     return found
 
@@ -118,29 +125,23 @@ def test_the_user_and_the_sockets_directory_come_into_being(tmp_path):
     assert (made.st_mode & 0o7777, made.st_uid, made.st_gid) == (0o750, int(user[2]), int(group[2]))
 
 
-ACTIVATED = """
-import socket
-from irerd.notify import listen_fds
-listener = listen_fds(["api"])["api"]
-listener.setblocking(True)
-connection, _ = listener.accept()
-connection.sendall(b"taken over")
-"""
-
-
-def test_a_socket_that_systemd_opened_is_answered_by_us(tmp_path):
+def test_irerd_takes_over_a_socket_that_systemd_opened(tmp_path):
     path = tmp_path / "api.sock"
-    command = [tool("systemd-socket-activate"), f"--listen={path}", "--fdname=api", f"--setenv=PYTHONPATH={ROOT}"]
-    with subprocess.Popen([*command, sys.executable, "-c", ACTIVATED], stderr=subprocess.PIPE, text=True) as activator:
+    daemon = [sys.executable, "-m", "irerd.main", "--state-dir", tmp_path / "state", "--socket", tmp_path / "unused.sock"]
+    command = [tool("systemd-socket-activate"), f"--listen={path}", "--fdname=api", f"--setenv=PYTHONPATH={ROOT}", *daemon]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert activator.stderr is not None
-            assert str(path) in activator.stderr.readline(), "it says when it listens"
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-                caller.settimeout(20)
-                caller.connect(str(path))
-                assert caller.recv(100) == b"taken over"
+            assert process.stderr is not None
+            assert str(path) in process.stderr.readline(), "it says when it listens"
+            inode = path.stat().st_ino
+            with Client(str(path)) as client:
+                assert client.call("system.info").result["pid"] == process.pid, "the first caller started it"
+            process.terminate()
+            assert process.wait(30) == 0
+            assert not (tmp_path / "unused.sock").exists()
+            assert path.stat().st_ino == inode, "the socket is systemd's to remove, not ours"
         finally:
-            activator.kill()
+            process.kill()
 
 
 def test_the_shipped_configuration_is_whole_and_accepted(tmp_path):
@@ -160,6 +161,79 @@ def test_the_shipped_configuration_is_whole_and_accepted(tmp_path):
     assert told == set(opened.origins), "every key stands in the file"
     assert opened.settings.pools == plain.settings.pools and opened.settings.limits == plain.settings.limits
     assert opened.settings.retry == plain.settings.retry and opened.settings.logging == plain.settings.logging
-    assert tomllib.loads(text) == {"config_version": 1, "access": {"operator": ["group:irer"]}} | {
-        section: tomllib.loads(text)[section] for section in ("pools", "retry", "jobs", "limits", "logging", "debug")
-    }
+
+
+# --- the sandbox holds what irerd does
+
+
+def allowed_calls(service: str) -> set[str]:
+    """What `SystemCallFilter=` leaves: lists are added in order, a `~` takes away."""
+    left: set[str] = set()
+    for line in re.findall(r"^SystemCallFilter=(.+)$", service, re.MULTILINE):
+        named = set[str]().union(*(members(name) for name in line.removeprefix("~").split()))
+        left = left - named if line.startswith("~") else left | named
+    return left | members("@default")
+
+
+def members(name: str) -> set[str]:
+    if not name.startswith("@"):
+        return {name}
+    listed = run(tool("systemd-analyze"), "syscall-filter", "--no-pager", name).stdout.splitlines()[1:]
+    inner = [line.strip() for line in listed if line.strip() and not line.strip().startswith("#")]
+    return set[str]().union(*(members(part) for part in inner))
+
+
+def calls_of(trace: str) -> set[str]:
+    return set(re.findall(r"^\d+ +(\w+)\(", trace, re.MULTILINE))
+
+
+@pytest.fixture
+def traced(tmp_path) -> Iterator[tuple[Irerd, Callable[[], str]]]:
+    """A daemon under strace, and its whole trace once it has ended. The tracer is its grandchild: signals reach irerd itself."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "page").write_text("text")
+    daemon = Irerd(tmp_path, f'[jobs.roots]\ndocuments = "{documents}"\n')
+    pipe = tmp_path / "trace"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+
+    def whole() -> str:
+        reader.join(30)  # the end of the pipe is the end of the tracer
+        return read[0]
+
+    try:
+        daemon.start(wrap=(tool("strace"), "-D", "-f", "-qq", "-o", str(pipe)))
+        yield daemon, whole
+    finally:
+        daemon.close()
+        if reader.is_alive() and not read:
+            with contextlib.suppress(OSError):
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+            reader.join(30)
+
+
+@pytest.mark.slow
+def test_nothing_that_irerd_and_its_jobs_do_is_forbidden_by_the_unit(traced):
+    """A filter that is too tight shows only under load, on somebody else's machine; so every call made here must pass it."""
+    daemon, whole_trace = traced
+    with daemon.client() as client:
+        job = {"name": "hash_tree", "params": {"root": "documents"}}
+        task = client.call("resource.submit_task", {"resource_type": "compute", "units": 1, "job": job}).result["task_id"]
+        for item in client.stream("system.watch", {"engine": "resource"}):
+            if item["type"] == "task.done" and item["data"]["task_id"] == task:
+                break
+        client.call("system.reload")
+        assert list(client.stream("audit.hashchain"))
+    assert daemon.stop() == 0
+    made = calls_of(whole_trace())
+    assert {"execve", "fdatasync", "accept4", "setpriority", "prlimit64"} <= made, "the trace shows what was done"
+    assert made - allowed_calls((SHIPPED / "irerd.service").read_text()) == set()
+
+
+def test_the_filter_is_read_as_systemd_reads_it():
+    filtered = allowed_calls("SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\nSystemCallFilter=nice\n")
+    assert {"read", "socket", "nice"} <= filtered
+    assert not {"setpriority", "chown", "mount", "ptrace"} & filtered

@@ -6,7 +6,7 @@ It never waits and never starts anything: what should now be done is in `wanted`
 from collections.abc import Iterator, Mapping
 
 from core.engine import Apply, Context, Effect, Engine, Event, Job, JobEnded, Nothing, Timer, internal, read, write
-from core.resource import commands, events, reads
+from core.resource import commands, events, reads, snapshot
 from core.resource.agenda import Agenda
 from core.resource.pools import APPLY, Pools
 from core.resource.queue import Task
@@ -56,6 +56,8 @@ ENGINE = Engine(
     state=Pools,
     wanted=wanted,
     checks=reads.checks,
+    dump=snapshot.dump,
+    load=snapshot.load,
     rows=[
         write(
             "submit_task",

@@ -4,9 +4,9 @@ They know nothing of tasks or pools. Looking never changes them: `decide` and `w
 """
 
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Entry = tuple[int, int, Key]
@@ -25,6 +25,19 @@ class Agenda(Generic[Key]):
         self.entries: dict[Key, Entry[Key]] = {}
         self.heap: list[Entry[Key]] = []
         self.count = 0
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry[Key]], count: int) -> "Agenda[Key]":
+        """The agenda of these live entries, to which keys were put `count` times."""
+        made = cls()
+        made.entries = {entry[2]: entry for entry in entries}
+        made.heap = list(made.entries.values())
+        heapify(made.heap)
+        made.count = count
+        return made
+
+    def in_order_put(self) -> list[Entry[Key]]:
+        return sorted(self.entries.values(), key=_number)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Agenda) and self.entries == other.entries and self.count == other.count
@@ -155,6 +168,10 @@ class Steady:
     def since_above(self, threshold: float) -> int | None:
         place = bisect_right(self.steps, threshold, key=_value)
         return self.steps[place][1] if place < len(self.steps) else None
+
+
+def _number(entry: Entry[Any]) -> int:
+    return entry[1]
 
 
 def _value(step: tuple[float, int]) -> float:

@@ -163,7 +163,7 @@ class Pools:
         """Finished tasks whose dependents are still to be released or given up."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pools) and all(getattr(self, name) == getattr(other, name) for name in Pools.__slots__)
+        return isinstance(other, Pools) and all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -182,6 +182,10 @@ class Pools:
             task = self.arrivals[index]
             if self.tasks.get(task.task_id) is task:
                 yield task
+
+
+_COMPARED = tuple(name for name in Pools.__slots__ if name not in ("arrivals", "forgotten"))
+"""Those two are `tasks` once more, in order and more or less tidy."""
 
 
 def apply_submitted(pools: Pools, event: TaskSubmitted, stamp: Stamp) -> None:

@@ -28,8 +28,8 @@ LineKey = tuple[str, int]
 TaskState = Literal["waiting", "blocked", "retrying", "running", "done", "cancelled", "expired", "parked"]
 
 
-class Task(msgspec.Struct, gc=False):
-    """One task. Times ending in `_at` are on the engine's clock, in `_us` on the wall's."""
+class Task(msgspec.Struct, gc=False, array_like=True, forbid_unknown_fields=True):
+    """One task, in memory and in a snapshot. Times ending in `_at` are on the engine's clock, in `_us` on the wall's."""
 
     task_id: str
     order: int

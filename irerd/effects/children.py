@@ -30,23 +30,17 @@ class Children:
         self._settings = settings
         self._state_dir = state_dir
         self._durable = durable
-        self._busy = 0
-        self._freed = trio.Event()
+        self._turns = trio.CapacityLimiter(1)
 
     async def run(self, job: Job) -> JobEnded:
-        await self._turn()
-        try:
+        """One job, once fewer than the configured number run."""
+        self.resize()
+        async with self._turns:
             return await self._run(job)
-        finally:
-            self._busy -= 1
-            self._freed.set()
 
-    async def _turn(self) -> None:
-        """Wait until fewer than the configured number of children run. A reload may change that number."""
-        while self._busy >= self._settings().parallel:
-            self._freed = trio.Event()
-            await self._freed.wait()
-        self._busy += 1
+    def resize(self) -> None:
+        """A reload may have changed how many children may run at once."""
+        self._turns.total_tokens = self._settings().parallel
 
     async def _run(self, job: Job) -> JobEnded:
         settings = self._settings()
@@ -59,8 +53,11 @@ class Children:
             "durable": self._durable(),
         }
         timeout_s = min(job.timeout_s or settings.timeout_s, settings.timeout_s)
-        with trio.move_on_after(timeout_s) as limit:
-            end = await self._host.run_child("irerd.jobs", json.dumps(request).encode())
+        try:
+            with trio.move_on_after(timeout_s) as limit:
+                end = await self._host.run_child("irerd.jobs", json.dumps(request).encode())
+        except OSError:
+            return JobEnded(job.id, False, "no-process")
         if limit.cancelled_caught:
             return JobEnded(job.id, False, "timeout")
         if end.overflowed:

@@ -133,6 +133,10 @@ def test_a_missing_file_is_named():
             'such as "group:irer" or "uid:1001", got "uid:1\\n"',
         ),
         (
+            "[access.roles.'Night Shift']",
+            "irerd.toml:1: role Night Shift: expected a name of your own, a-z first, not viewer, operator, admin, engine",
+        ),
+        (
             "[access.roles.admin]\nmembers = ['uid:7']",
             "irerd.toml:1: role admin: expected a name of your own, a-z first, not viewer, operator, admin, engine",
         ),

@@ -107,6 +107,9 @@ class Spoiled:
     """What fails in each life instead of what chance would have."""
 
 
+UNSPOILED = Spoiled()
+
+
 class Watched:
     """The files of one process: each change is traced, told to the oracle, and may be the last."""
 

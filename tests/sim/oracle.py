@@ -48,6 +48,7 @@ class Chain:
         self.tip = ZERO_HASH
         self.batch = 0
         self.offset = 0
+        self._count = 0
 
     def read(self, data: bytes) -> Iterator[list[Rec]]:
         """Whole batches, moving on behind each. Raises Broken; what was yielded before it stands."""
@@ -182,7 +183,7 @@ class Oracle:
         elif record.event_type == "gate.refused_many":
             self.refused[record.payload["caller"]] += record.payload["count"]
         if record.idem is not None:
-            digest, key = record.idem
+            key = record.idem[1]
             before = self.keys.setdefault((record.actor, key), (log.name, record.seq))
             if before != (log.name, record.seq):
                 self._blame(f"N3: {record.actor} used key {key} once; {log.name} has it at {before[1]} and {record.seq}")

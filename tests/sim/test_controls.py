@@ -115,9 +115,13 @@ def _forgetful_apply(whole: Callable[..., None]) -> Callable[..., None]:
 
 
 CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], str]] = {
-    "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1"),
-    "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "N1"),
-    "a sync tried again": (Spoiled(files=with_sync_retried, faults=a_sync_fails), nullcontext, "N1|damage"),
+    "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1|durable is what is below"),
+    "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "N1|durable is what is below"),
+    "a sync tried again": (
+        Spoiled(files=with_sync_retried, faults=a_sync_fails),
+        nullcontext,
+        "N1|damage|durable is what is below",
+    ),
     "reply before sync": (Spoiled(), lambda: patch.object(irerd.daemon, "Writer", HastyWriter), "which is not durable"),
     "read released early": (
         Spoiled(),

@@ -56,6 +56,11 @@ def chosen_seeds() -> Iterable[int]:
     return range(1, COUNTS["per_commit"] + 1)
 
 
+def summed(outcomes: list[Outcome]) -> str:
+    parts = (("operations", "operations"), ("lives", "lives"), ("records", "records"), ("virtual_s", "s of time"))
+    return ", ".join(f"{sum(getattr(outcome, name) for outcome in outcomes):,.0f} {unit}" for name, unit in parts)
+
+
 @pytest.mark.slow
 def test_every_seed_keeps_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.process_time()
@@ -70,11 +75,7 @@ def test_every_seed_keeps_every_promise(capsys: pytest.CaptureFixture[str]) -> N
                 break
     spent_s = time.process_time() - began
     with capsys.disabled():
-        print(
-            f"\nsimulator: {len(outcomes)} seeds, {len(outcomes) / spent_s:.1f} seeds/s, "
-            f"{sum(outcome.operations for outcome in outcomes):,} operations, {sum(outcome.lives for outcome in outcomes):,} lives, "
-            f"{sum(outcome.records for outcome in outcomes):,} records, {sum(outcome.virtual_s for outcome in outcomes):,.0f} s of time"
-        )
+        print(f"\nsimulator: {len(outcomes)} seeds, {len(outcomes) / spent_s:.1f} seeds/s, {summed(outcomes)}")
     if failures:
         pytest.fail("\n\n".join(map(explained, failures)), pytrace=False)
 

@@ -11,7 +11,7 @@ LAST = 30
 class Trace:
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=16)
-        self._last: deque[tuple[float, str, bytes]] = deque(maxlen=LAST)
+        self._last: deque[tuple[float, str]] = deque(maxlen=LAST)
         self.events = 0
 
     def note(self, what: str, data: bytes = b"") -> None:
@@ -24,10 +24,10 @@ class Trace:
     def operation(self, what: str) -> None:
         """An event worth showing when a seed fails."""
         self.note(what)
-        self._last.append((trio.current_time(), what, b""))
+        self._last.append((trio.current_time(), what))
 
     def digest(self) -> str:
         return self._hash.hexdigest()
 
     def last(self) -> list[str]:
-        return [f"{at:11.6f}  {what}" for at, what, _ in self._last]
+        return [f"{at:11.6f}  {what}" for at, what in self._last]

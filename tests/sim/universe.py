@@ -33,7 +33,7 @@ from irerd.writer import WriteFailed
 from state.log import Full, SyncFailed
 from tests.sim.callers import ADMIN, NOBODY, OPERATOR, OTHER_OPERATOR, SENSOR, VIEWER, Book, Caller, Line
 from tests.sim.disk import CHANGES, LOOKS
-from tests.sim.machine import Faults, Machine, SimHost, Spoiled
+from tests.sim.machine import UNSPOILED, Faults, Machine, SimHost, Spoiled
 from tests.sim.oracle import Oracle, Rec
 from tests.sim.trace import Trace
 from tests.sim.wires import CallerEnd, DaemonEnd
@@ -67,7 +67,7 @@ class Outcome:
     last: list[str]
 
 
-def run_seed(seed: int, operations: int = OPERATIONS, spoiled: Spoiled = Spoiled()) -> Outcome:
+def run_seed(seed: int, operations: int = OPERATIONS, spoiled: Spoiled = UNSPOILED) -> Outcome:
     """One universe from its beginning to its end."""
     universe = Universe(seed, operations, spoiled)
     with _determined(seed), patch.object(irerd.journal, "_journal", Listening(universe)):
@@ -394,7 +394,7 @@ class Universe:
         try:
             await daemon.run(ready)
             with trio.move_on_after(1):
-                while daemon.outbox_bytes():
+                while daemon.outbox_bytes():  # noqa: ASYNC110 - as irerd.main does
                     await trio.sleep(0.01)
             if not host.dead and not self._stopping:
                 self.blame("the daemon ended though nobody stopped it")
@@ -485,7 +485,7 @@ class Universe:
     async def _settle(self, daemon: Daemon) -> None:
         """Nothing fails any more and nobody asks for more: everything comes to its end, and then nothing moves."""
         with trio.move_on_after(SETTLE_S) as patience:
-            while self._restless(daemon):
+            while self._restless(daemon):  # noqa: ASYNC110 - looks from outside at what has no event
                 await trio.sleep(0.25)
         if patience.cancelled_caught:
             self.blame(f"after {SETTLE_S:g} s without faults something still goes on: {self._restless(daemon)}")

@@ -1,0 +1,723 @@
+"""Checks irer's logs without irer: one file, Python 3.11, nothing but its standard library.
+
+    python irer_verify.py DIR|FILE... [--json]
+
+DIR is a state directory, or a copy of one; a FILE is one segment of a log, and segments of one log may be given together. Of every
+record: `event_hash`, `parent_hash`, `seq`, `commit`, the alignment of its batch, and that its bytes are the one canonical form of
+its value. Of every closed segment: name, length and SHA-256 as the next segment states them. Of every log: its head, what was
+pruned, and the RFC 6962 root of its tree. What was not checked is always printed; signatures are never checked here.
+
+Exit 0: nothing failed (a torn tail was never acknowledged: it is told, not a failure). 1: something failed. 2: could not look.
+
+It reads and never writes. It was written from the description of the format alone and shares no line with the daemon: when the two
+disagree, one of them, or the description, is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+INTEGER_MAX = 2**53 - 1
+DEPTH_MAX = 32
+LINE_BYTES_MAX = 65_535
+RECORD_BYTES_MAX = 60_000
+BATCH_RECORDS_MAX = 256
+SEAL_BYTES = 82
+
+SEAL = re.compile(rb',"event_hash":"([0-9a-f]{64})"\}\n')
+HEX_64 = re.compile(r"[0-9a-f]{64}")
+TIMESTAMP = re.compile(r"(?!-0\.000000)-?(0|[1-9][0-9]{0,15})\.[0-9]{6}")
+LOG_NAME = r"[a-z][a-z0-9_]*"
+LOG_FILE = re.compile(rf"({LOG_NAME})(?:\.([0-9]{{16}}))?\.jsonl")
+ANY_FILE = re.compile(r"(.+?)(?:\.([0-9]{16}))?\.jsonl", re.DOTALL)
+KEY = re.compile(r"[\u0020-\u007e\u00a0-\ud7ff]{1,128}")
+ESCAPES = {code: f"\\u{code:04x}" for code in range(0x20)} | {
+    0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r", 0x22: '\\"', 0x5C: "\\\\"
+}  # fmt: skip
+
+
+class Bad(Exception):
+    """What is wrong with one line, one file or one log, and the column of the table it belongs to."""
+
+    def __init__(self, column: str, why: str) -> None:
+        super().__init__(why)
+        self.column = column
+
+
+# --- canonical form ---------------------------------------------------------------------------------------------------------------
+
+
+class Decimal(float):
+    """A number that was written with a point or an exponent; it keeps its text, for `timestamp` is compared as text."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Decimal:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def whole_number(text: str) -> int | float:
+    """Beyond ±(2^53 - 1) only doubles exist: 1152921504606847000 is how one of them is printed."""
+    if len(text) <= 17 and abs(int(text)) <= INTEGER_MAX:
+        return int(text)
+    return float(text)
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return members
+
+
+def refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=without_duplicates,
+            parse_int=whole_number,
+            parse_float=Decimal,
+            parse_constant=refuse_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Bad("form", f"not strict JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise Bad("form", "not an object")
+    return value
+
+
+def number_text(number: float) -> str:
+    """ECMAScript's Number::toString, as RFC 8785 wants it; Python's repr finds the same shortest digits."""
+    if not math.isfinite(number):
+        raise Bad("form", "a number beyond the doubles")
+    if number == 0:
+        return "0"
+    mantissa, _, exponent = repr(abs(number)).partition("e")
+    before, _, after = mantissa.partition(".")
+    digits = (before + after).lstrip("0")
+    point = len(digits) - len(after) + int(exponent or 0)
+    digits = digits.rstrip("0")
+    if len(digits) <= point <= 21:
+        text = digits.ljust(point, "0")
+    elif 0 < point <= 21:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif -6 < point <= 0:
+        text = f"0.{'0' * -point}{digits}"
+    else:
+        text = f"{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1:+d}"
+    return f"-{text}" if number < 0 else text
+
+
+def string_text(text: str) -> str:
+    return f'"{text.translate(ESCAPES)}"'
+
+
+def canonical(value: Any, depth: int = 1) -> str:
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return string_text(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return number_text(value)
+    if depth > DEPTH_MAX:
+        raise Bad("form", f"deeper than {DEPTH_MAX}")
+    if isinstance(value, list):
+        return f"[{','.join(canonical(item, depth + 1) for item in value)}]"
+    for key in value:
+        if not KEY.fullmatch(key):
+            raise Bad("form", f"a key outside the permitted ones: {key[:40]!a}")
+    return f"{{{','.join(f'{string_text(key)}:{canonical(value[key], depth + 1)}' for key in sorted(value))}}}"
+
+
+def canonical_record(members: dict[str, Any]) -> bytes:
+    """`timestamp` is the one departure from RFC 8785: six decimals, always, so it is copied as text."""
+    stamp = members.get("timestamp")
+    parts = [
+        f"{string_text(key)}:{stamp.text if key == 'timestamp' and isinstance(stamp, Decimal) else canonical(members[key], 2)}"
+        for key in sorted(members)
+    ]
+    try:
+        return f"{{{','.join(parts)}}}".encode()
+    except UnicodeEncodeError:
+        raise Bad("form", "a lone surrogate") from None
+
+
+# --- one line ---------------------------------------------------------------------------------------------------------------------
+
+
+def is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def is_text(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def is_idem(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"digest", "key"}:
+        return False
+    return is_text("[0-9a-f]{32}")(value["digest"]) and isinstance(value["key"], str)
+
+
+def is_commit(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(is_count, value)) and value[1] < value[2] <= BATCH_RECORDS_MAX
+
+
+MEMBERS: dict[str, Callable[[Any], bool]] = {
+    "actor": is_text("[ -~]{1,64}"),
+    "boot_id": is_text("[0-9a-f]{8}"),
+    "commit": is_commit,
+    "event_type": is_text(r"(?=.{1,64}$)[a-z0-9_]+(\.[a-z0-9_]+)+"),
+    "idem": is_idem,
+    "mono_us": is_count,
+    "pad": is_text(" *"),
+    "parent_hash": is_text("[0-9a-f]{64}"),
+    "payload": lambda value: isinstance(value, dict),
+    "seq": is_count,
+    "timestamp": lambda value: isinstance(value, Decimal) and TIMESTAMP.fullmatch(value.text) is not None,
+}
+OPTIONAL = {"idem", "pad"}
+
+
+@dataclass(frozen=True)
+class Record:
+    seq: int
+    batch: int
+    index: int
+    count: int
+    parent_hash: str
+    event_hash: str
+    event_type: str
+    payload: dict[str, Any]
+
+    @property
+    def ends_batch(self) -> bool:
+        return self.index == self.count - 1
+
+
+def unseal(line: bytes) -> tuple[dict[str, Any], str]:
+    """The members and the hash of a sealed line. The seal is found by length: a payload may well spell `"event_hash":`."""
+    if len(line) > LINE_BYTES_MAX:
+        raise Bad("form", f"a line of {len(line)} bytes")
+    seal = SEAL.fullmatch(line[-SEAL_BYTES:])
+    if seal is None:
+        raise Bad("chain", "the line does not end as a sealed line does")
+    preimage = line[:-SEAL_BYTES] + b"}"
+    event_hash = seal[1].decode()
+    if hashlib.sha256(preimage).hexdigest() != event_hash:
+        raise Bad("chain", "event_hash is not the SHA-256 of the line")
+    members = parse(preimage)
+    if canonical_record(members) != preimage:
+        raise Bad("form", "the bytes are not the canonical form of their value")
+    return members, event_hash
+
+
+def read_record(line: bytes) -> Record:
+    """Everything that one line shows by itself."""
+    members, event_hash = unseal(line)
+    for name in members.keys() ^ MEMBERS.keys():
+        if name not in OPTIONAL:
+            raise Bad("form", f"member {name[:40]!a} is {'missing' if name in MEMBERS else 'not part of a record'}")
+    for name, value in members.items():
+        if not MEMBERS[name](value):
+            raise Bad("form", f"{name} has a wrong value")
+    batch, index, count = members["commit"]
+    if ("pad" in members) != (index == count - 1):
+        raise Bad("form", "pad belongs in the last record of a batch and nowhere else")
+    if len(line) - len(members.get("pad", "")) > RECORD_BYTES_MAX:
+        raise Bad("form", f"more than {RECORD_BYTES_MAX} bytes before padding")
+    seq, parent_hash, event_type, payload = (members[name] for name in ("seq", "parent_hash", "event_type", "payload"))
+    return Record(seq, batch, index, count, parent_hash, event_hash, event_type, payload)
+
+
+def intact_records(data: bytes) -> Iterator[Record]:
+    """Whole lines behind damage: one may start after any 0x0A, and wherever a line's first member stands."""
+    for start in re.finditer(rb'\A|(?<=\n)|(?=\{"actor":)', data):
+        end = data.find(b"\n", start.start()) + 1
+        if end:
+            try:
+                yield read_record(data[start.start() : end])
+            except Bad:
+                continue
+
+
+# --- the tree ---------------------------------------------------------------------------------------------------------------------
+
+Node = tuple[int, int, bytes]  # first leaf, leaves, hash
+
+
+def add_node(edge: list[Node], node: Node) -> None:
+    """Keeps `edge` the shortest list of whole subtrees over its leaves."""
+    first, leaves, digest = node
+    while edge and edge[-1][1] == leaves and edge[-1][0] + leaves == first and edge[-1][0] % (2 * leaves) == 0:
+        first, _, left = edge.pop()
+        digest = hashlib.sha256(b"\x01" + left + digest).digest()
+        leaves *= 2
+    edge.append((first, leaves, digest))
+
+
+def tree_root(edge: list[Node]) -> bytes:
+    if not edge:
+        return hashlib.sha256(b"").digest()
+    *lefts, (_, _, digest) = edge
+    for _, _, left in reversed(lefts):
+        digest = hashlib.sha256(b"\x01" + left + digest).digest()
+    return digest
+
+
+def hash_bytes(text: Any) -> bytes | None:
+    """32 bytes from hexadecimal or from either base64: the format does not fix how a root is spelled in a payload."""
+    if not isinstance(text, str):
+        return None
+    try:
+        plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+        found = bytes.fromhex(text) if HEX_64.fullmatch(text) else base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        return None
+    return found if len(found) == 32 else None
+
+
+def pruned_nodes(prune: dict[str, Any]) -> list[Node]:
+    """The subtrees that stand for a pruned range, or nothing when they cannot be read."""
+    lists = [prune[key] for key in ("subtree_roots", "roots", "subtrees") if isinstance(prune.get(key), list)]
+    nodes: list[Node] = []
+    position, end = prune["first_seq"], prune["last_seq"] + 1
+    for digest in map(hash_bytes, lists[0] if lists else []):
+        if digest is None or position >= end:
+            return []
+        leaves = 1
+        while position % (2 * leaves) == 0 and position + 2 * leaves <= end:
+            leaves *= 2
+        nodes.append((position, leaves, digest))
+        position += leaves
+    return nodes if position == end else []
+
+
+# --- one segment ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Place:
+    """Where the next record must stand: at the start of a log, or right behind another record."""
+
+    seq: int = 0
+    batch: int = 0
+    parent_hash: str = "0" * 64
+
+
+@dataclass
+class Segment:
+    """The whole batches of one file, and what stopped the reading."""
+
+    name: str
+    data: bytes
+    header: Record | None = None
+    end: int = 0
+    next: Place = field(default_factory=Place)
+    batch_ends: dict[int, tuple[int, int, str]] = field(default_factory=dict)  # last seq: batch, offset, event_hash
+    edge: list[Node] = field(default_factory=list)
+    told: list[Record] = field(default_factory=list)  # log.* records other than the header
+    bad: Bad | None = None
+    bad_offset: int = 0
+
+    @property
+    def records(self) -> int:
+        return self.next.seq - self.header.seq if self.header and self.end else 0
+
+
+def check_header(record: Record) -> None:
+    """The first record of a file says what the file is."""
+    payload = record.payload
+    genesis = record.seq == 0
+    if record.event_type != ("log.genesis" if genesis else "log.segment"):
+        raise Bad("form", f"a file that begins with {record.event_type}")
+    if record.count != 1:
+        raise Bad("form", f"{record.event_type} is not alone in its batch")
+    if payload.get("format") != "irer-log/1" or payload.get("hash") != "sha-256":
+        raise Bad("form", "another format or hash than irer-log/1 and sha-256")
+    if not is_count(payload.get("align")) or payload["align"] % 512 or not 512 <= payload["align"] <= 4096:
+        raise Bad("form", "align is not a number of sectors")
+    log, origin, previous = payload.get("log"), payload.get("origin"), payload.get("previous", ...)
+    if not is_text(LOG_NAME)(log) or not isinstance(origin, str) or not origin.endswith(f"/{log}"):
+        raise Bad("form", "log and origin do not belong together")
+    if genesis and (previous is not None or "tree" in payload or record.batch != 0 or record.parent_hash != "0" * 64):
+        raise Bad("form", "a genesis that follows something")
+    if not genesis:
+        numbers = isinstance(previous, dict) and set(previous) == {"bytes", "event_hash", "first_seq", "last_seq", "name", "sha256"}
+        if not numbers or previous["last_seq"] != record.seq - 1 or previous["event_hash"] != record.parent_hash:
+            raise Bad("chain", "log.segment does not follow what it calls its previous segment")
+
+
+def read_segment(name: str, data: bytes, place: Place | None) -> Segment:
+    """Reads up to the first bad byte. Without a place the first line is believed about its own."""
+    segment = Segment(name, data)
+    known = place is not None
+    at = place or Place()
+    segment.next = Place(at.seq, at.batch, at.parent_hash)
+    pending: list[tuple[Record, bytes]] = []
+    offset = 0
+    try:
+        while offset < len(data):
+            end = data.find(b"\n", offset) + 1
+            if not end:
+                raise Bad("chain", "the last line has no 0x0A")
+            line = data[offset:end]
+            record = read_record(line)
+            if not known:
+                at = Place(record.seq, record.batch, record.parent_hash)
+                known = True
+            if (record.seq, record.parent_hash) != (at.seq, at.parent_hash):
+                raise Bad("chain", f"seq {record.seq} does not follow the record before it")
+            if (record.batch, record.index) != (at.batch, len(pending)) or (pending and record.count != pending[0][0].count):
+                raise Bad("chain", f"commit {[record.batch, record.index, record.count]} does not follow the record before it")
+            if segment.header is None:
+                check_header(record)
+                segment.header = record
+            elif record.event_type in ("log.genesis", "log.segment"):
+                raise Bad("form", f"{record.event_type} inside a file")
+            pending.append((record, line))
+            at = Place(record.seq + 1, record.batch, record.event_hash)
+            if record.ends_batch:
+                if end % segment.header.payload["align"]:
+                    raise Bad("form", f"batch {record.batch} does not end on a multiple of {segment.header.payload['align']}")
+                at.batch += 1
+                segment.end, segment.next = end, Place(at.seq, at.batch, at.parent_hash)
+                segment.batch_ends[record.seq] = (record.batch, end, record.event_hash)
+                for whole, text in pending:
+                    add_node(segment.edge, (whole.seq, 1, hashlib.sha256(b"\x00" + text[:-1]).digest()))
+                    if whole.event_type.startswith("log.") and whole is not segment.header:
+                        segment.told.append(whole)
+                pending = []
+            offset = end
+        if pending or not segment.end:
+            raise Bad("chain", "the last batch is not whole" if pending else "the file is empty")
+    except Bad as bad:
+        segment.bad, segment.bad_offset = bad, offset
+    return segment
+
+
+# --- one log ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Log:
+    """One row of the table, and what could not be vouched for."""
+
+    log: str
+    verdict: str = "ok"  # ok, torn, corrupt
+    records: int = 0
+    segments: int = 0
+    chain: str = "ok"
+    form: str = "ok"
+    tree: str = "none"
+    size: int = 0
+    root: str | None = None
+    first_bad: dict[str, Any] | None = None
+    not_verified: list[dict[str, Any]] = field(default_factory=list)
+
+    def fail(self, bad: Bad, seq: int | None = None, offset: int | None = None, file: str | None = None) -> None:
+        if self.first_bad is None or self.verdict == "torn":
+            self.first_bad = {"seq": seq, "offset": offset, "file": file, "why": str(bad)}
+        self.verdict = "corrupt"
+        setattr(self, bad.column, "FAILED")
+
+    def note(self, why: str, first: int | None = None, last: int | None = None) -> None:
+        self.not_verified.append({"log": self.log, "from": first, "to": last, "why": why})
+
+
+def check_segment(log: Log, segment: Segment, active: bool, watermark: int) -> None:
+    """Torn or corrupt: only the end of the active file may be lost, and only what no head, and no later batch, vouches for."""
+    if segment.bad is None:
+        return
+    broken = segment.next.batch
+    whole = segment.end > 0
+    ahead = whole and any(record.batch > broken for record in intact_records(segment.data[segment.end :]))
+    if active and whole and broken > watermark and not ahead:
+        log.verdict, log.chain = "torn", "torn"
+        log.first_bad = {"seq": segment.next.seq, "offset": segment.bad_offset, "file": segment.name, "why": str(segment.bad)}
+        lost = len(segment.data) - segment.end
+        log.note(f"torn tail: {lost:,} bytes from offset {segment.end:,}, never acknowledged ({segment.bad})", segment.next.seq)
+    else:
+        log.fail(segment.bad, segment.next.seq, segment.bad_offset, segment.name)
+
+
+def check_link(log: Log, before: Segment, segment: Segment) -> None:
+    if segment.header is None or before.header is None:
+        return
+    facts = {
+        "bytes": len(before.data),
+        "event_hash": before.next.parent_hash,
+        "first_seq": before.header.seq,
+        "last_seq": before.next.seq - 1,
+        "name": f"{log.log}.{before.header.seq:016d}.jsonl",
+        "sha256": hashlib.sha256(before.data).hexdigest(),
+    }
+    stated = segment.header.payload["previous"]
+    wrong = [key for key, fact in facts.items() if stated is None or (type(stated[key]), stated[key]) != (type(fact), fact)]
+    if wrong:
+        why = f"{segment.name} states another {', '.join(wrong)} of {before.name}"
+        log.fail(Bad("chain", why), segment.header.seq, 0, segment.name)
+    origin = before.header.payload["origin"]
+    for record in before.told:
+        origin = record.payload.get("new_origin", origin) if record.event_type == "log.fork" else origin
+    if segment.header.payload["origin"] != origin:
+        log.fail(Bad("chain", f"{segment.name} has another origin and no log.fork"), segment.header.seq, 0, segment.name)
+
+
+def check_beginning(log: Log, segments: list[Segment], whole_directory: bool) -> list[Node] | None:
+    """What stands before the first file: nothing, a pruned range, or something nobody showed us. None: no tree from here on."""
+    header = segments[0].header
+    if header is None or header.seq == 0:
+        return []
+    previous, last = header.payload["previous"], header.seq - 1
+    prunes = [record.payload for segment in segments for record in segment.told if record.event_type == "log.prune"]
+    prunes = [prune for prune in prunes if is_count(prune.get("first_seq")) and is_count(prune.get("last_seq"))]
+    reached, edge = 0, list[Node]()
+    for prune in sorted(prunes, key=lambda prune: prune["first_seq"]):
+        if prune["first_seq"] != reached or not reached <= prune["last_seq"] <= last:
+            continue
+        reached = prune["last_seq"] + 1
+        if (prune["first_seq"], prune["last_seq"]) == (previous["first_seq"], last) and prune.get("sha256") != previous["sha256"]:
+            log.fail(Bad("chain", "log.prune and log.segment disagree about the pruned file"), header.seq, 0, segments[0].name)
+        for node in pruned_nodes(prune):
+            add_node(edge, node)
+    if reached == header.seq:
+        log.note("pruned: hashes only", 0, last)
+    elif whole_directory:
+        log.fail(Bad("chain", f"{previous['name']} is missing and no log.prune covers it"), 0, None, str(previous["name"]))
+    else:
+        log.note("in earlier segments, which were not given", 0, last)
+    return edge if sum(leaves for _, leaves, _ in edge) == header.seq else None
+
+
+def check_tree(log: Log, segments: list[Segment], edge: list[Node] | None) -> None:
+    if edge is None:
+        log.note("the tree: its leaves before the first file are not here")
+        return
+    stated = 0
+    for segment in segments:
+        if segment.header and segment.header.seq:
+            seq, tree = segment.header.seq, segment.header.payload.get("tree")
+            if tree is None:
+                log.note(f"{segment.name} states no tree", 0, seq - 1)
+            elif not isinstance(tree, dict) or (tree.get("size"), hash_bytes(tree.get("root"))) != (seq, tree_root(edge)):
+                log.fail(Bad("tree", f"{segment.name} states another tree of the records before it"), seq, 0, segment.name)
+            else:
+                stated += 1
+        for node in segment.edge:
+            add_node(edge, node)
+    log.size, log.root = segments[-1].next.seq, base64.b64encode(tree_root(edge)).decode()
+    if log.tree != "FAILED":
+        log.tree = "ok" if stated else "computed"
+
+
+def read_head(name: str, path: Path) -> dict[str, Any] | None:
+    """The watermark, or None when there is no head."""
+    if not path.exists():
+        return None
+    head, _ = unseal(path.read_bytes())
+    numbers = all(is_count(head.get(key)) for key in ("batch", "offset", "segment", "seq"))
+    if set(head) != {"batch", "log", "offset", "segment", "seq", "tip"} or not numbers or head["log"] != name:
+        raise Bad("form", "wrong members")
+    return head
+
+
+def check_head(log: Log, segments: list[Segment], head: dict[str, Any]) -> None:
+    """The head must name the end of a batch of this log; `segment` is the first `seq` of the file that batch is in."""
+    last = segments[-1].next.seq - 1
+    if segments[0].header and head["seq"] < segments[0].header.seq:
+        log.note("the head: the record it names was pruned")
+        return
+    for segment in segments:
+        if head["seq"] in segment.batch_ends and segment.header:
+            if (*segment.batch_ends[head["seq"]], segment.header.seq) != tuple(head[key] for key in ("batch", "offset", "tip", "segment")):
+                break
+            if last > head["seq"]:
+                log.note("after the head: a cut back to it would not show", head["seq"] + 1, last)
+            return
+    why = f"the head names batch {head['batch']}, seq {head['seq']}, and the log has no such end"
+    log.fail(Bad("chain", why), head["seq"], None, "head")
+
+
+def active_and_closed(log: Log, files: list[Path]) -> list[tuple[str, bytes, bool]]:
+    """Oldest first: name, bytes, whether it is the active file. A rotation that stopped half-way leaves one file with two names."""
+    found: list[tuple[str, bytes, bool]] = []
+    for path in files:
+        match = ANY_FILE.fullmatch(path.name)
+        found.append((path.name, path.read_bytes(), match is None or match[2] is None))
+    found.sort(key=lambda file: (file[2], file[0]))
+    if len(found) > 1 and found[-1][2] and found[-1][1] == found[-2][1]:
+        log.note(f"an unfinished rotation: {found[-2][0]} is the active file")
+        del found[-2]
+    return found
+
+
+def check_log(name: str, files: list[Path], directory: Path | None) -> Log:
+    """A log with all its files in a state directory, or some segments given by hand (no directory: then no head either)."""
+    log = Log(name)
+    head: dict[str, Any] | None = None
+    head_wrong: Bad | None = None
+    if directory is not None:
+        try:
+            head = read_head(name, directory / "log.d" / name / "head")
+        except Bad as bad:
+            head_wrong = Bad(bad.column, f"the head is bad: {bad}")
+    watermark = head["batch"] if head else -1
+    contents = active_and_closed(log, files)
+    if directory is not None and not (contents and contents[-1][2]):
+        log.fail(Bad("chain", f"{name}.jsonl is missing"), None, None, f"{name}.jsonl")
+    segments: list[Segment] = []
+    for file, data, active in contents:
+        segment = read_segment(file, data, segments[-1].next if segments else None)
+        if not segments and directory is None and segment.header:
+            log.log = segment.header.payload["log"]
+        check_segment(log, segment, active, watermark)
+        header = segment.header
+        if header and header.payload["log"] != log.log:
+            log.fail(Bad("chain", f"{file} is a segment of {header.payload['log']}"), header.seq, 0, file)
+        if header and not active and not file.endswith(f".{header.seq:016d}.jsonl"):
+            log.fail(Bad("chain", f"{file} begins with seq {header.seq}"), header.seq, 0, file)
+        if segments:
+            check_link(log, segments[-1], segment)
+        segments.append(segment)
+        if log.verdict == "corrupt":
+            break
+    log.segments = len(segments)
+    log.records = sum(segment.records for segment in segments)
+    if segments and log.verdict != "corrupt":
+        check_tree(log, segments, check_beginning(log, segments, directory is not None))
+        beyond_genesis = segments[-1].next.batch > 1 or log.verdict == "torn"
+        if head:
+            check_head(log, segments, head)
+        elif directory is None:
+            log.note("no head was given: whole batches cut from the end would not show")
+        elif beyond_genesis:
+            log.fail(head_wrong or Bad("chain", "the head is missing"), None, None, "head")
+        else:
+            log.note("no sound head yet: nothing follows the genesis")
+    if log.verdict != "corrupt":
+        sealed = "not sealed, not cosigned: a rewrite of the whole log by whoever could write it would not show"
+        first = segments[0].header.seq if segments and segments[0].header else 0
+        log.note(f"{log.records:,} records {sealed}", first, first + log.records - 1)
+        for segment in segments:
+            for record in segment.told:
+                if record.event_type == "log.fork":
+                    log.note(f"a fork at seq {record.seq}: what came before has another origin", record.seq, record.seq)
+    return log
+
+
+# --- all logs ---------------------------------------------------------------------------------------------------------------------
+
+
+def ledger_names(directory: Path) -> set[str] | None:
+    """The logs ever made; None when the file is not here or not understood."""
+    try:
+        logs = json.loads((directory / "ledger.json").read_bytes()).get("logs")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return {name for name in logs if isinstance(name, str)} if isinstance(logs, dict | list) else None
+
+
+def check_directory(directory: Path) -> tuple[list[Log], list[str]]:
+    found: dict[str, list[Path]] = {}
+    others: list[str] = []
+    for path in sorted(directory.iterdir()):
+        match = LOG_FILE.fullmatch(path.name)
+        if match:
+            found.setdefault(match[1], []).append(path)
+        elif path.name.endswith(".jsonl"):
+            others.append(f"{path.name} (not the name of a log)")
+    named = ledger_names(directory)
+    if named is None:
+        others.append("which logs there should be (no ledger.json that names them)")
+    with_head = {path.parent.name for path in directory.glob("log.d/*/head")}
+    return [check_log(name, found.get(name, []), directory) for name in sorted(found.keys() | (named or set()) | with_head)], others
+
+
+def check(arguments: list[Path]) -> dict[str, Any]:
+    """The whole answer, as `--json` prints it. Raises OSError when something cannot be read."""
+    logs: list[Log] = []
+    others: list[str] = []
+    by_hand: dict[tuple[Path, str], list[Path]] = {}
+    for path in arguments:
+        if path.is_dir():
+            found, unread = check_directory(path)
+            logs += found
+            others += unread
+        else:
+            file = ANY_FILE.fullmatch(path.name)
+            by_hand.setdefault((path.parent, file[1] if file else path.name), []).append(path)
+    logs += [check_log(name, files, None) for (_, name), files in by_hand.items()]
+    others += ["signatures, cosignatures, snapshots, blobs, replay; wall-clock times; that nothing was left unreported"]
+    not_verified = [item for log in logs for item in log.not_verified] + [
+        {"log": "all", "from": None, "to": None, "why": why} for why in others
+    ]
+    # `ok` would say that nothing is left to trust; without signatures something always is.
+    result = "failed" if any(log.verdict == "corrupt" for log in logs) else "limited"
+    rows = [{key: value for key, value in vars(log).items() if key != "not_verified"} for log in logs]
+    return {"logs": rows, "not_verified": not_verified, "signatures": "not checked", "result": result}
+
+
+def table(report: dict[str, Any]) -> str:
+    heads = ["log", "records", "segments", "chain", "form", "tree", "sealed", "cosigned", "snapshots"]
+    unchecked = ["not checked"] * 3
+    rows = [
+        [log["log"], f"{log['records']:,}", str(log["segments"]), log["chain"], log["form"], log["tree"], *unchecked]
+        for log in report["logs"]
+    ]
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
+    lines = []
+    for row in [heads, *rows]:
+        cells = zip(heads, row, widths, strict=True)
+        padded = [cell.rjust(width) if head in ("records", "segments") else cell.ljust(width) for head, cell, width in cells]
+        lines.append("  ".join(padded).rstrip())
+    for log in report["logs"]:
+        if log["verdict"] == "corrupt":
+            bad = log["first_bad"]
+            lines.append(f"FAILED  {log['log']}  {bad['file']}, seq {bad['seq']}, offset {bad['offset']}: {bad['why']}")
+        elif log["root"]:
+            lines.append(f"root    {log['log']}  {log['size']} {log['root']}")
+    lines.append("NOT VERIFIED")
+    width = max(len(item["log"]) for item in report["not_verified"])
+    for item in report["not_verified"]:
+        span = "" if item["to"] is None else f" ({item['from']}..{item['to']})"
+        lines.append(f"  {item['log'].ljust(width)}  {item['why']}{span}")
+    return "\n".join([*lines, f"signatures: {report['signatures']}", f"result: {report['result']}"])
+
+
+def main(arguments: list[str]) -> int:
+    paths = [Path(argument) for argument in arguments if argument != "--json"]
+    if not paths or any(argument.startswith("-") and argument != "--json" for argument in arguments):
+        print("usage: irer_verify.py DIR|FILE... [--json]", file=sys.stderr)
+        return 2
+    try:
+        report = check(paths)
+    except OSError as error:
+        print(f"irer_verify.py: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    if not report["logs"]:
+        print("irer_verify.py: no log here", file=sys.stderr)
+        return 2
+    print(json.dumps(report, ensure_ascii=False, indent=2) if "--json" in arguments else table(report))
+    return 1 if report["result"] == "failed" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""Whether the event loop is on time, and which task was to blame when it was not."""
+
+from collections import deque
+
+import trio
+from trio.abc import Instrument
+from trio.lowlevel import Task
+
+from irerd.host import Host
+from irerd.journal import journal
+
+SAMPLE_S = 0.1
+SAMPLES = 100
+
+
+class Lag:
+    """How late the loop wakes: the longest of the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+
+    async def run(self) -> None:
+        while True:
+            before = trio.current_time()
+            await trio.sleep(SAMPLE_S)
+            self._samples.append(max(0.0, trio.current_time() - before - SAMPLE_S))
+
+    def worst_ms(self) -> float:
+        return round(max(self._samples, default=0.0) * 1000, 3)
+
+
+class SlowSteps(Instrument):
+    """Names tasks that hold the loop too long. Costs nothing while it is off."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._limit_ms = 0.0
+        self._began_us = 0
+
+    def watch(self, limit_ms: float) -> None:
+        """Report steps longer than this from now on; 0 is off."""
+        if limit_ms > 0 and self._limit_ms == 0:
+            trio.lowlevel.add_instrument(self)
+        elif limit_ms == 0 and self._limit_ms > 0:
+            trio.lowlevel.remove_instrument(self)
+        self._limit_ms = limit_ms
+
+    def before_task_step(self, task: Task) -> None:
+        self._began_us = self._host.mono_us()
+
+    def after_task_step(self, task: Task) -> None:
+        took_ms = (self._host.mono_us() - self._began_us) / 1000
+        if took_ms > self._limit_ms:
+            journal().warning("a task held the event loop", task=task.name, ms=round(took_ms, 1))

@@ -1,0 +1,67 @@
+"""The loop's own watch: what it measures, whom it blames, and that it stops when it is told to."""
+
+from typing import Any
+
+import pytest
+import trio
+
+from irerd import loop
+from irerd.loop import Lag, SlowSteps
+
+
+class Clock:
+    """A host that only knows the time, which the test moves."""
+
+    def __init__(self) -> None:
+        self.now_us = 0
+
+    def mono_us(self) -> int:
+        return self.now_us
+
+
+class Said:
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def warning(self, text: str, **fields: Any) -> None:
+        self.lines.append({"text": text, **fields})
+
+
+async def test_the_task_that_held_the_loop_is_named_while_the_watch_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, clock = Said(), Clock()
+    monkeypatch.setattr(loop, "journal", lambda: said)
+    steps = SlowSteps(clock)  # type: ignore[arg-type]
+
+    async def slow() -> None:
+        clock.now_us += 60_000
+
+    async def quick() -> None:
+        clock.now_us += 40_000
+
+    async def both() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(slow)
+            nursery.start_soon(quick)
+
+    steps.watch(50.0)
+    await both()
+    assert [(line["task"].rpartition(".")[2], line["ms"]) for line in said.lines] == [("slow", 60.0)]
+    steps.watch(0.0)
+    await both()
+    assert len(said.lines) == 1
+
+
+async def test_lag_is_the_longest_lateness_of_the_last_ten_seconds(
+    mock_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    lag = Lag()
+    nursery.start_soon(lag.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for late_s in (0.0, 0.25, 0.0):
+        mock_clock.jump(loop.SAMPLE_S + late_s)
+        await trio.testing.wait_all_tasks_blocked()
+    assert lag.worst_ms() == pytest.approx(250)
+    for _ in range(loop.SAMPLES):
+        mock_clock.jump(loop.SAMPLE_S)
+        await trio.testing.wait_all_tasks_blocked()
+    assert lag.worst_ms() == pytest.approx(0, abs=0.01)
