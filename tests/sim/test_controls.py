@@ -115,14 +115,14 @@ def _forgetful_apply(whole: Callable[..., None]) -> Callable[..., None]:
 
 
 CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], str]] = {
-    "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1|durable is what is below"),
-    "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "N1|durable is what is below"),
+    "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1|durable"),
+    "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "N1|durable"),
     "a sync tried again": (
         Spoiled(files=with_sync_retried, faults=a_sync_fails),
         nullcontext,
         "N1|damage|durable is what is below",
     ),
-    "reply before sync": (Spoiled(), lambda: patch.object(irerd.daemon, "Writer", HastyWriter), "which is not durable"),
+    "reply before sync": (Spoiled(), lambda: patch.object(irerd.daemon, "Writer", HastyWriter), "which is not durable|durable is what is below"),
     "read released early": (
         Spoiled(),
         lambda: patch.object(Writer, "behind", lambda self, log, seq: False),

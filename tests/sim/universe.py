@@ -435,7 +435,7 @@ class Universe:
             host.die()
             return
         watch = self._watch_life(host, daemon, ending.faults)
-        while self.operations < ending.operations or (ending.kind == "none" and self._unfinished):
+        while self.operations < min(ending.operations, self._budget) or (ending.kind == "none" and self._unfinished):
             self._moved = trio.Event()
             with trio.move_on_after(1.0):
                 await self._moved.wait()
