@@ -122,7 +122,11 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
         nullcontext,
         "N1|damage|durable is what is below",
     ),
-    "reply before sync": (Spoiled(), lambda: patch.object(irerd.daemon, "Writer", HastyWriter), "which is not durable|durable is what is below"),
+    "reply before sync": (
+        Spoiled(),
+        lambda: patch.object(irerd.daemon, "Writer", HastyWriter),
+        "which is not durable|durable is what is below",
+    ),
     "read released early": (
         Spoiled(),
         lambda: patch.object(Writer, "behind", lambda self, log, seq: False),
