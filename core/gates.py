@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core.engine import Command, Context, Decision, Engine, Event, Nothing, Result, Stamp, internal, read
-from core.fields import Code, Count, Label, Name
+from core.fields import INT_MAX, Code, Count, Label, Name
 
 
 class Refuse(Command):
@@ -145,7 +145,9 @@ class Breaches(Result):
 
 
 def breaches(gates: Gates, params: Nothing, ctx: Context) -> Breaches:
-    return Breaches(gates.refused, [CallerRefusals(name, count) for name, count in gates.by_caller.most_common(10)])
+    return Breaches(
+        min(gates.refused, INT_MAX), [CallerRefusals(name, min(count, INT_MAX)) for name, count in gates.by_caller.most_common(10)]
+    )
 
 
 ENGINE = Engine(

@@ -110,6 +110,11 @@ class _Memory:
         )
 
 
+def _age(entry: Remembered) -> tuple[int, str]:
+    """The log decides between equals, so that the order in which logs were read does not."""
+    return entry.time_us, entry.log
+
+
 class Keys:
     def __init__(self) -> None:
         self._logs: dict[str, _Memory] = {}
@@ -123,12 +128,9 @@ class Keys:
 
     def find(self, caller: str, key: str, now_us: int) -> Remembered | None:
         """A key is used in one log, unless it was forgotten in between: then the newest use counts."""
-        newest = None
-        for memory in self._logs.values():
-            found = memory.find(caller, key)
-            if found is not None and found.time_us > now_us - AGE_US_MAX and (newest is None or found.time_us > newest.time_us):
-                newest = found
-        return newest
+        found = [entry for memory in self._logs.values() if (entry := memory.find(caller, key)) is not None]
+        newest = max(found, key=_age, default=None)
+        return newest if newest is not None and newest.time_us > now_us - AGE_US_MAX else None
 
     def remember(self, caller: str, key: str, entry: Remembered) -> None:
         """Entries of one log come in the order of its records."""

@@ -136,6 +136,19 @@ class Limits(Section):
     waiting: Annotated[int, Meta(ge=1, le=65_536)] = 4096
 
 
+class Log(Section):
+    """How much history is kept, and how quickly a start reads it.
+
+    snapshot_records: records of a log after which a snapshot is taken; a start replays what came after the newest
+    retain_days: age at which closed segments are let go; 0 keeps everything
+    retain_bytes: bytes of closed segments kept of each log; 0 keeps everything
+    """
+
+    snapshot_records: Count = 50_000
+    retain_days: Annotated[float, Meta(ge=0, le=36_500)] = 0.0
+    retain_bytes: Annotated[int, Meta(ge=0)] = 0
+
+
 class Logging(Section):
     """What irerd says on stderr.
 
@@ -163,6 +176,7 @@ class Settings(Section):
     retry: how failed tasks are tried again
     jobs: named jobs
     limits: bounds on callers
+    log: how much history is kept
     logging: what is said on stderr
     debug: for people who look for a fault
     """
@@ -173,9 +187,10 @@ class Settings(Section):
     retry: Retry = Retry()
     jobs: Jobs = Jobs()
     limits: Limits = Limits()
+    log: Log = Log()
     logging: Logging = Logging()
     debug: Debug = Debug()
 
 
-LIVE = frozenset({"access", "pools", "retry", "jobs", "limits", "logging", "debug"})
+LIVE = frozenset({"access", "pools", "retry", "jobs", "limits", "log", "logging", "debug"})
 """Sections whose keys `irerctl reload` applies at once."""

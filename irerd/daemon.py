@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,11 +16,11 @@ import trio
 from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
 from core.engine import Actor, Check, Engine, Nothing, Refused
-from core.keys import Keys, Remembered
+from core.keys import Keys
 from core.settings import Settings
 from core.wire import calls
 from core.wire.errors import body as error_body
-from core.world import World
+from core.world import BadDump, World
 from irerd import __version__
 from irerd.config import Changes
 from irerd.cursors import Cursors
@@ -35,11 +34,18 @@ from irerd.loop import Lag, SlowSteps
 from irerd.ports import Ports
 from irerd.refusals import Refusals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
+from irerd.upkeep import Upkeep
 from irerd.writer import Writer
 from state.ledger import Ledger, open_ledger
 from state.log import Log
 from state.recover import Corrupt, recover
+from state.replay import load, replay, schema
+from state.rotation import LIMITS
+from state.rotation import Limits as SegmentLimits
 from state.seal import Record
+from state.snapshot import BadSnapshot, listed
+from state.snapshot import read as read_snapshot
+from state.tree import Edge
 
 STOP_S = 10.0
 """How long a stop waits for calls that run; then they are cancelled."""
@@ -66,7 +72,9 @@ class Damage:
 
 
 class Daemon:
-    def __init__(self, host: Host, configuration: Configuration, state_dir: Path, engines: Sequence[Engine]) -> None:
+    def __init__(
+        self, host: Host, configuration: Configuration, state_dir: Path, engines: Sequence[Engine], segments: SegmentLimits = LIMITS
+    ) -> None:
         self.host = host
         self.state_dir = state_dir
         self.world = World(engines)
@@ -89,6 +97,8 @@ class Daemon:
         self._sessions: set[Session] = set()
         self._per_uid: dict[int, int] = {}
         self._logs: dict[str, Log] = {}
+        self._segments = segments
+        self._upkeep = Upkeep(host, self.world, self.keys, lambda: self.settings.log, self._stamp)
         self._idle = trio.Event()
         self._hurry = trio.Event()
         self.dispatch = Dispatch(host, self.world, self.catalogue, self.keys, configuration.settings, configuration.rules)
@@ -137,6 +147,7 @@ class Daemon:
                 await self._last_replies()
             upkeep.cancel_scope.cancel()
         for log in self._logs.values():
+            await self.host.offload(self._upkeep.take_snapshot, log)
             log.close()
         if self.ledger is not None:
             self.ledger.close()
@@ -156,7 +167,16 @@ class Daemon:
         """Runs away from the loop: replay touches only this log's engines."""
         assert self.ledger is not None
         try:
-            recovery = recover(self.host.files, log, self.ledger.origin(log), self._stamp, lambda batch: self._replay(log, batch))
+            recovery = recover(
+                self.host.files,
+                log,
+                self.ledger.origin(log),
+                self._stamp,
+                lambda batch: self._replay(log, batch),
+                after=[(header.seq, header.tip) for header in listed(self.host.files, log).headers],
+                on_start=lambda seq: self._start_from(log, seq),
+                limits=self._segments,
+            )
         except Corrupt as corrupt:
             self.damage[log] = Damage(corrupt.seq, corrupt.why)
             self.dispatch.damaged.add(log)
@@ -171,15 +191,25 @@ class Daemon:
     def _stamp(self) -> tuple[int, int, str]:
         return self.host.now_us(), self.host.mono_us(), self.host.boot_id
 
+    def _start_from(self, log: str, seq: int | None) -> Edge | None:
+        """Load a snapshot, or forget everything; None: this one cannot be used."""
+        self._upkeep.begin(log, seq)
+        if seq is None:
+            self.world.reset(log)
+            self.keys.forget(log)
+            return None
+        try:
+            header, body = read_snapshot(self.host.files, log, seq)
+            if header.schema != schema(self.world, log):
+                return None
+            edge = load(self.world, self.keys, header, body)
+        except (BadSnapshot, BadDump):
+            return None
+        self.dispatch.next_seq[log] = seq + 1
+        return edge
+
     def _replay(self, log: str, batch: Sequence[Record]) -> None:
-        for record in batch:
-            self.world.replay(record.event_type, record.payload, record.stamp(log))
-        for _, command in groupby(batch, lambda record: record.mono_us):
-            first, *rest = command
-            if first.idem is not None:
-                digest, key = first.idem
-                last_seq = rest[-1].seq if rest else first.seq
-                self.keys.remember(first.actor, key, Remembered(digest, log, first.seq, last_seq, first.time_us))
+        replay(self.world, self.keys, log, batch)
         self.dispatch.next_seq[log] = batch[-1].seq + 1
         self.recovered += len(batch)
 
@@ -199,6 +229,19 @@ class Daemon:
 
     def _after_group(self, logs: set[str]) -> None:
         self.effects.refresh(logs)
+        for name in logs:
+            if name not in self.dispatch.held and self._upkeep.due(self._logs[name]):
+                self._begin_upkeep(name)
+
+    def _begin_upkeep(self, name: str) -> None:
+        assert self.dispatch.writer is not None
+        self.dispatch.hold(name)
+
+        def done() -> None:
+            self.dispatch.let_go(name, self._logs[name].next_seq)
+            self.effects.refresh([name])
+
+        self.dispatch.writer.pause(name, self._upkeep.serve, done)
 
     async def stop(self) -> None:
         """Stage one: nothing new, what runs may finish. Stage two, later or on `hurry`: it is cancelled."""
@@ -371,6 +414,8 @@ class Daemon:
                 checks.append(Check(log, "failed", "the disk is full, so nothing can be written. Free some space"))
             elif log in self.dispatch.read_only and log not in self.damage:
                 checks.append(Check(log, "degraded", f"takes no writes: {self.dispatch.read_only[log]}"))
+            elif log in self._upkeep.troubles:
+                checks.append(Check(log, "degraded", self._upkeep.troubles[log]))
             else:
                 checks.append(Check(log, "ok", self.torn.get(log, "")))
         ctx = self.dispatch.context_of_irer()

@@ -93,6 +93,8 @@ class Dispatch:
         """Answers given, by method and code."""
         self.on_internal_error: Callable[[str, BaseException], str] = lambda where, error: ""
         """Writes the fault to the journal and answers the id it can be found by."""
+        self.held: dict[str, list[Callable[[], None]]] = {}
+        """Logs whose upkeep is under way, with the writes that wait for its end."""
         self._in_flight: dict[tuple[str, str], _InFlight] = {}
         self._rebuilds: dict[str, list[int]] = {}
         self._peeked: dict[str, int] = {}
@@ -198,6 +200,9 @@ class Dispatch:
         engine = self.world.engine_of[row.name]
         log = engine.log
         assert log is not None and self.writer is not None
+        if log in self.held:
+            self._hold(log, row, params, actor, reply, idem)
+            return
         digest = ""
         if idem is not None:
             assert self.ledger is not None
@@ -237,6 +242,32 @@ class Dispatch:
                 self.on_internal_error(f"reply to {row.name}", error)
 
         self.writer.submit(log, records, size, needs, release)
+
+    # --- upkeep -----------------------------------------------------------------------------------------------------
+
+    def hold(self, log: str) -> None:
+        """Decide nothing for this log until `let_go`: its state is to be exactly what its durable records add up to."""
+        self.held[log] = []
+
+    def let_go(self, log: str, next_seq: int) -> None:
+        self.next_seq[log] = next_seq
+        for write in self.held.pop(log):
+            write()
+
+    def _hold(self, log: str, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None) -> None:
+        if actor is not IRER and len(self.held[log]) >= self.settings.limits.waiting:
+            raise Refused("resource-exhausted", f"{log} is being tidied. Try again shortly", reason="log-queue", retry_ms=100)
+
+        def write() -> None:
+            try:
+                self.write(row, params, actor, reply, idem)
+            except Refused as refused:
+                reply(Answer(error=refused))
+            except Exception as error:
+                instance = self.on_internal_error(row.name, error)
+                reply(Answer(error=Refused("internal", "a bug in irer; nothing was written", data={"instance": instance})))
+
+        self.held[log].append(write)
 
     def dry(self, row: Row, params: Command, actor: Actor) -> Any:
         """The events a write would lead to. Nothing changes."""

@@ -160,7 +160,12 @@ class Ports:
         for log, seq in asked.items():
             if seq > daemon.dispatch.next_seq.get(log, 0):
                 raise Refused("out-of-range", "the cursor is ahead of the log: it was restored or repaired. List again, then watch")
-        return {log: asked.get(log, 0) for log in ends}
+        start = {log: asked.get(log, daemon.log(log).first_seq) for log in ends}
+        for log, seq in start.items():
+            if seq < daemon.log(log).first_seq:
+                text = f"{log} begins with record {daemon.log(log).first_seq}: older ones were let go. List again, then watch"
+                raise Refused("compacted", text, data={"first_seq": daemon.log(log).first_seq})
+        return start
 
     async def _deliver(self, params: system.Watch, position: dict[str, int], stream: Stream) -> bool:
         """Send what is new, a chunk of each log at a time; answer whether there was anything."""

@@ -42,6 +42,13 @@ class _Waiting(NamedTuple):
     release: Release
 
 
+class _Pause(NamedTuple):
+    """Work on a log for which its queue must be empty, and what to do once it is done."""
+
+    work: Callable[[Log], None]
+    then: Callable[[], None]
+
+
 class _LogQueue:
     """One log with the commands that wait for it."""
 
@@ -52,6 +59,7 @@ class _LogQueue:
         self.durable_seq = log.next_seq - 1
         self.head_batch = log.head_batch
         self.full = False
+        self.pause: _Pause | None = None
 
 
 class Writer:
@@ -109,6 +117,11 @@ class Writer:
         commands = [*self._group.get(log, ()), *self._queues[log].waiting]
         return [record for command in commands for record in command.records]
 
+    def pause(self, log: str, work: Callable[[Log], None], then: Callable[[], None]) -> None:
+        """Have blocking work done on this log once all that waits for it is durable. Submit nothing to it until `then`."""
+        self._queues[log].pause = _Pause(work, then)
+        self._work.set()
+
     async def wait_advanced(self) -> None:
         """Return after the next group."""
         await self._advanced.wait()
@@ -124,6 +137,7 @@ class Writer:
         for queue in self._queues.values():
             await self._reserve(queue)
         while True:
+            await self._serve_pauses()
             group = self._group = self._take()
             if group:
                 await self._write(group)
@@ -133,10 +147,29 @@ class Writer:
             else:
                 await self._idle()
 
+    async def _serve_pauses(self) -> None:
+        for queue in self._queues.values():
+            if queue.pause is None or queue.waiting:
+                continue
+            pause, queue.pause = queue.pause, None
+            try:
+                await self._host.offload(pause.work, queue.log)
+            except (SyncFailed, OSError) as failure:
+                self._fail({})
+                raise WriteFailed(type(failure).__name__) from failure
+            queue.durable_seq = queue.log.next_seq - 1
+            pause.then()
+            self._release_watchers(queue)
+            self._tell_advanced()
+
+    def _tell_advanced(self) -> None:
+        advanced, self._advanced = self._advanced, trio.Event()
+        advanced.set()
+
     async def _idle(self) -> None:
         """Wait for work; when it stays quiet, write the heads; when the disk is full, see whether it still is."""
         self._work = trio.Event()
-        if self._take_peek() or self._stopping:
+        if self._take_peek() or self._stopping or any(queue.pause for queue in self._queues.values()):
             return
         pause = FULL_RETRY_S if any(queue.full for queue in self._queues.values()) else None
         with trio.move_on_after(HEAD_IDLE_S if self._heads_behind() else pause or float("inf")) as quiet:
@@ -202,8 +235,7 @@ class Writer:
                 command.release(Receipt(name, seq, event_hash))
         for name in group:
             self._release_watchers(self._queues[name])
-        advanced, self._advanced = self._advanced, trio.Event()
-        advanced.set()
+        self._tell_advanced()
         self._after_group(set(group))
         await self._upkeep(group)
 

@@ -194,6 +194,17 @@ def write_all(files: Files, fd: int, data: bytes) -> None:
         left = left[taken:]
 
 
+def read_at(files: Files, fd: int, offset: int, size: int) -> bytes:
+    """Go on after a short read; fewer bytes only at the end of the file."""
+    data = files.pread(fd, size, offset)
+    while data and len(data) < size:
+        more = files.pread(fd, size - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 def read_all(files: Files, path: str) -> bytes | None:
     """The whole of a small file, or None where there is none."""
     try:

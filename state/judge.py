@@ -1,41 +1,20 @@
 """What the bytes of a log mean: which batches are sound, and whether what follows them is torn or corrupt.
 
-Torn is what a crash leaves of a batch that nobody was told of. Everything else that is not as it must be is corrupt. Recovery
-and verification share this judge, so that they never disagree; it changes nothing.
+Torn is what a crash leaves of a batch that nobody was told of; only the active segment can have it. Everything else that is not
+as it must be is corrupt. Recovery and verification share this judge, so that they never disagree; it changes nothing.
 """
 
 import errno
-import re
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 
-import msgspec
-
-from state.fs import Files
-from state.ledger import NewerFormat
-from state.log import FORMAT, Head, genesis, read_at, read_head
+from state.fs import Files, read_at
+from state.log import Digest, Head, read_head
 from state.scan import Bad, Position, Scan, later_batch
 from state.seal import BadLine, Record
-
-
-class Corrupt(Exception):
-    """A log is not what was acknowledged. The batches before `offset` are sound; nothing was changed."""
-
-    def __init__(self, log: str, offset: int, seq: int, why: str) -> None:
-        super().__init__(f"{log}: record {seq} at byte {offset:,}: {why}")
-        self.log = log
-        self.offset = offset
-        self.seq = seq
-        self.why = why
-
-
-def refuse_segments(files: Files, name: str) -> None:
-    """A log of several segments was written by a later version; half of it is no log."""
-    closed = [found for found in files.list(".") if re.fullmatch(rf"{name}\.[0-9]{{16}}\.jsonl", found)]
-    if closed:
-        raise NewerFormat(
-            f"{name} has closed segments ({closed[0]}), which this version does not read. "
-            "Nothing was changed. Start the version that wrote them"
-        )
+from state.segment import OPENINGS, Broken, Corrupt, Layout, Segment, active_path
+from state.tree import Edge
 
 
 def head_of(files: Files, name: str) -> Head | str | None:
@@ -44,92 +23,198 @@ def head_of(files: Files, name: str) -> Head | str | None:
         head = read_head(files, name)
     except BadLine as bad:
         return f"the head is damaged: {bad.why}"
-    if head is not None and (head.log != name or head.segment != 0):
-        return f"the head is of {head.log}, segment {head.segment}"
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return "the head cannot be read"
+    if head is not None and head.log != name:
+        return f"the head is of {head.log}"
     return head
 
 
 class Judge:
-    """One walk along the active segment as it is now: first all of `batches`, then `judge`."""
+    """One walk over the segments of a log, from one of them to the end: first all of `batches`, then `judge`."""
 
-    def __init__(self, files: Files, name: str, fd: int, head: Head | str | None, origin: str | None = None) -> None:
-        self.size = files.stat(fd).size
+    def __init__(
+        self,
+        files: Files,
+        layout: Layout,
+        head: Head | str | None,
+        *,
+        first: int = 0,
+        edge: Edge | None = None,
+        seen_seq: int = -1,
+    ) -> None:
         self._files = files
-        self._fd = fd
-        self._name = name
-        self._head = head
-        self._origin = origin
-        self._scan = Scan(self._read, self.size)
+        self._name = layout.name
+        self._segments = layout.segments[first:]
+        self._broken = layout.broken
+        self._head = _believed(head, layout)
+        self._seen_seq = seen_seq
+        """A record that something else has seen durable."""
+        self._edge = edge
+        self._scan: Scan | None = None
+        self._path = active_path(layout.name)
+        self._reader: _Reader | None = None
+        self._start_batch = 0
+        self.size = 0
+        """Of the active segment, when it was looked at."""
 
     @property
     def end(self) -> Position:
         """Behind the last whole batch so far."""
+        assert self._scan is not None
         return self._scan.end
 
     @property
     def bad(self) -> Bad | None:
-        return self._scan.bad
+        return self._scan.bad if self._scan is not None else None
+
+    @property
+    def edge(self) -> Edge | None:
+        """Of the tree over all records so far; None until it is set, and then it is kept."""
+        return self._edge
+
+    @edge.setter
+    def edge(self, edge: Edge) -> None:
+        self._edge = edge
+        if self._scan is not None:
+            self._scan.hashing = True
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of all bytes of the segment that was walked last."""
+        assert self._reader is not None
+        return self._reader.digest
 
     def batches(self) -> Iterator[list[Record]]:
-        """Every whole batch; raises Corrupt for one that another file contradicts."""
-        for batch in self._scan.batches():
-            if batch[0].seq == 0:
-                _check_genesis(self._name, batch, self._origin)
-            if isinstance(self._head, Head) and batch[0].commit[0] == self._head.batch:
-                _check_tip(self._name, batch, self._head)
-            yield batch
+        """Every whole batch; raises Corrupt for one that another file contradicts, and where a closed segment is not whole."""
+        last: Position | None = None
+        for segment in self._segments:
+            if last is not None and last[1:] != segment.opening.start[1:]:
+                raise self._corrupt(0, segment.first_seq, "does not go on where the segment before it ends", segment.path)
+            yield from self._segment(segment)
+            if segment.path == active_path(self._name):
+                return
+            self._check_closed(segment)
+            last = self.end
+        raise self._not_there(self._broken)
 
     def judge(self) -> None:
         """Raises Corrupt; where it does not, `bad` is None or begins a torn tail."""
         why = self._verdict()
         if why is not None:
-            raise Corrupt(
-                self._name, self.bad.offset if self.bad else self.end.offset, self.bad.seq if self.bad else self.end.seq, why
-            )
+            raise self._corrupt(self.bad.offset if self.bad else self.end.offset, self.bad.seq if self.bad else self.end.seq, why)
+
+    # --- one segment --------------------------------------------------------------------------------------------------
+
+    def _segment(self, segment: Segment) -> Iterator[list[Record]]:
+        opening, head = segment.opening, self._head
+        edge = self.edge
+        if (
+            edge is not None
+            and opening.previous is not None
+            and (edge.size, edge.root().hex()) != (opening.start.seq, opening.root)
+        ):
+            raise self._corrupt(0, segment.first_seq, "the records before it have another tree", segment.path)
+        self._path, self._start_batch = segment.path, opening.start.batch
+        fd = self._files.open(segment.path, os.O_RDONLY)
+        try:
+            self.size = self._files.stat(fd).size
+            self._reader = _Reader(self._files, fd)
+            scan = self._scan = Scan(self._read, self.size, opening.start, hashing=edge is not None)
+            for batch in scan.batches():
+                if self._edge is not None:
+                    self._edge = self._edge.extend(scan.leaves)
+                if batch[0].offset and any(record.event_type in OPENINGS for record in batch):
+                    raise self._corrupt(batch[0].offset, batch[0].seq, "the log begins anew inside a file")
+                if isinstance(head, Head) and batch[0].commit[0] == head.batch:
+                    self._check_tip(segment, batch, head)
+                yield batch
+            if self.bad is not None and segment.path == active_path(self._name):
+                self._later = later_batch(self._read, self.bad.offset, self.size, self.end.batch)
+        finally:
+            self._files.close(fd)
+
+    def _check_tip(self, segment: Segment, batch: Sequence[Record], head: Head) -> None:
+        last = batch[-1]
+        found = (segment.first_seq, last.seq, last.event_hash, last.offset + last.size)
+        if found != (head.segment, head.seq, head.tip, head.offset):
+            raise self._corrupt(batch[0].offset, batch[0].seq, f"batch {head.batch} is not the one the head names")
+
+    def _check_closed(self, segment: Segment) -> None:
+        if self.bad is not None:
+            raise self._corrupt(self.bad.offset, self.bad.seq, f"{self.bad.why}, in a closed segment")
+        closed, end = segment.closed, self.end
+        if closed is None:
+            return
+        if (end.seq - 1, end.offset, end.tip) != (closed.last_seq, closed.bytes, closed.event_hash):
+            raise self._corrupt(end.offset, end.seq, f"ends with record {end.seq - 1}; it was closed with {closed.last_seq}")
+        if self.digest.hexdigest() != closed.sha256:
+            raise self._corrupt(end.offset, end.seq, "is not the file that was closed: its SHA-256 is another")
+
+    # --- what is wrong ------------------------------------------------------------------------------------------------
 
     def _verdict(self) -> str | None:
         bad, unfinished, head = self.bad, self.end.batch, self._head
-        if bad is not None and unfinished == 0:
-            return f"the first batch is damaged: {bad.why}"
-        if unfinished == 0:
-            return "the file is empty"
+        if unfinished == self._start_batch:
+            return f"the first batch is damaged: {bad.why}" if bad is not None else "the file is empty"
         if bad is not None or unfinished > 1:
             if head is None:
                 return f"{bad.why}, and the head is missing" if bad else "the head is missing"
             if isinstance(head, str):
                 return head
+        if self.end.seq <= self._seen_seq:
+            return f"record {self._seen_seq} was durable, as a snapshot shows, and is gone"
         watermark = head.batch if isinstance(head, Head) else 0
         if bad is None:
             return f"batch {watermark} was durable and is gone" if unfinished <= watermark else None
         if unfinished <= watermark:
             return f"{bad.why}, in a batch that was durable"
-        later = later_batch(self._read, bad.offset, self.size, unfinished)
-        return f"{bad.why}, before an intact later batch at byte {later:,}" if later is not None else None
+        return f"{bad.why}, before an intact later batch at byte {self._later:,}" if self._later is not None else None
+
+    _later: int | None = None
+
+    def _corrupt(self, offset: int, seq: int, why: str, path: str | None = None) -> Corrupt:
+        return Corrupt(self._name, offset, seq, why, path or self._path)
+
+    def _not_there(self, broken: Broken | None) -> Corrupt:
+        assert broken is not None
+        seq = broken.seq if broken.seq is not None else self.end.seq if self._scan is not None else 0
+        return self._corrupt(0, seq, broken.why, broken.path)
 
     def _read(self, offset: int, size: int) -> bytes:
+        assert self._reader is not None
         try:
-            return read_at(self._files, self._fd, offset, size)
+            return self._reader(offset, size)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            raise Corrupt(self._name, self.end.offset, self.end.seq, f"cannot be read at byte {offset:,}") from error
+            raise self._corrupt(self.end.offset, self.end.seq, f"cannot be read at byte {offset:,}") from error
 
 
-def _check_genesis(name: str, batch: list[Record], origin: str | None) -> None:
-    first = batch[0]
-    try:
-        payload = msgspec.json.decode(first.payload)
-    except msgspec.DecodeError:
-        raise Corrupt(name, 0, 0, "the payload of log.genesis is no JSON") from None
-    if first.event_type == "log.genesis" and payload.get("format") != FORMAT:
-        raise NewerFormat(f"{name} has format {payload.get('format')}; this version reads {FORMAT}. Nothing was changed")
-    if first.event_type != "log.genesis" or len(batch) != 1 or first.payload != genesis(name, str(payload.get("origin"))):
-        raise Corrupt(name, 0, 0, f"does not begin as {name}")
-    if origin is not None and payload["origin"] != origin:
-        raise Corrupt(name, 0, 0, f"belongs to another ledger: its origin is {payload['origin']}")
+def _believed(head: Head | str | None, layout: Layout) -> Head | str | None:
+    """A head is of a segment that there is, or of one so old that it was pruned."""
+    if not isinstance(head, Head) or not layout.segments:
+        return head
+    firsts = [segment.first_seq for segment in layout.segments]
+    if head.segment in firsts or head.segment < firsts[0] or layout.broken is not None:
+        return head
+    return f"the head is of a segment that begins with record {head.segment}, which is not there"
 
 
-def _check_tip(name: str, batch: list[Record], head: Head) -> None:
-    last = batch[-1]
-    if (last.seq, last.event_hash, last.offset + last.size) != (head.seq, head.tip, head.offset):
-        raise Corrupt(name, batch[0].offset, batch[0].seq, f"batch {head.batch} is not the one the head names")
+class _Reader:
+    """Reads a file, and keeps the SHA-256 of what it read in order."""
+
+    def __init__(self, files: Files, fd: int) -> None:
+        self.digest: Digest = sha256()
+        self._files = files
+        self._fd = fd
+        self._hashed = 0
+
+    def __call__(self, offset: int, size: int) -> bytes:
+        data = read_at(self._files, self._fd, offset, size)
+        if offset == self._hashed:
+            self.digest.update(data)
+            self._hashed += len(data)
+        return data

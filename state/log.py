@@ -1,4 +1,4 @@
-"""The active segment of one log: the only file of it that is ever appended to.
+"""One log to append to: its active segment, the only file of it that ever grows, and the closed segments before it.
 
 Sealing advances the tail in memory; writing and syncing make it true. A failed write or sync is final: nothing is retried, and
 this log takes nothing more until the next start has read back what the disk really holds.
@@ -8,12 +8,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from hashlib import sha256
+from threading import Lock
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from core.canonical import CanonicalError, decode, encode
 from state.fs import NO_SPACE, Files, NoSpace, make_directory, read_all, small_write, write_all
+from state.fs import read_at as read_at
+from state.retention import PRUNE, prunable, prunes_of
+from state.rotation import LIMITS, Limits, RotationFailed, finish, turn
 from state.scan import START, Index, Position
 from state.seal import (
     ALIGN,
@@ -28,12 +33,23 @@ from state.seal import (
     sealed_line,
     unsealed,
 )
+from state.segment import GENESIS, IRER, SEGMENT, Closed, active_path, closed_path, continuation, genesis, next_path
+from state.tree import Edge, leaf_hash
 
-FORMAT = "irer-log/1"
-IRER = "irer"
 RESERVE_BYTES = 2_097_152
 """Room kept past the end, so that a full disk shows before a command is decided."""
+PRUNED_MAX = 128
+"""Segments of one pruning: their records are one batch."""
 _SURELY_FITS_BYTES = RECORD_BYTES_MAX - 2_048
+
+
+class Digest(Protocol):
+    """A running SHA-256."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
 
 Stamper = Callable[[], tuple[int, int, str]]
 """What the clocks say now: wall time in us, monotonic time in us, boot id."""
@@ -78,25 +94,105 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tip: str
 
 
+class Shared:
+    """A descriptor that closes once its owner and the last of its readers have let go."""
+
+    def __init__(self, files: Files, fd: int) -> None:
+        self.fd = fd
+        self._files = files
+        self._lock = Lock()
+        self._users = 1
+
+    def borrow(self) -> bool:
+        """False when it is closed already."""
+        with self._lock:
+            if self._users:
+                self._users += 1
+                return True
+            return False
+
+    def release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self._files.close(self.fd)
+
+
+class View(NamedTuple):
+    """Where the records of a log are at one moment. Replaced whole, so that a reader in another thread sees one or the other."""
+
+    closed: tuple[Closed, ...]
+    """Oldest first."""
+    segment: int
+    """First seq of the active segment."""
+    active: Shared
+    places: Index
+    """In the active segment."""
+
+
+class Tail(NamedTuple):
+    """All that appending to an active segment needs to know of what is in it."""
+
+    end: Position
+    places: Index
+    edge: Edge
+    digest: Digest
+    """Over the whole of it so far."""
+    segment: int = 0
+    began_us: int = 0
+
+
 class Log:
     """Made by `create` and by recovery. One thread at a time writes; reading is free at any time."""
 
-    def __init__(self, files: Files, name: str, fd: int, end: Position, index: Index, head_batch: int, segment: int = 0) -> None:
+    def __init__(
+        self,
+        files: Files,
+        name: str,
+        origin: str,
+        fd: int,
+        tail: Tail,
+        *,
+        head_batch: int,
+        closed: Sequence[Closed] = (),
+        limits: Limits = LIMITS,
+    ) -> None:
+        end = tail.end
         self.name = name
-        self.segment = segment
-        """First seq of the active segment."""
+        self.origin = origin
+        self.limits = limits
         self.end, self.next_seq, self.next_batch, self.tip = end.offset, end.seq, end.batch, end.tip
+        """`end` is an offset in the active segment."""
+        self.edge = tail.edge
+        """Of the tree over all sealed records."""
         self.durable = end
         """The end of what is known to be on disk."""
+        self.durable_edge = tail.edge
+        """Of the tree over what is known to be on disk."""
         self.head_batch = head_batch
         """The batch the head on disk names; -1 before there is one."""
+        self.view = View(tuple(closed), tail.segment, Shared(files, fd), tail.places)
         self._files = files
         self._fd = fd
-        self._index = index
+        self._digest = tail.digest
+        self._began_us = tail.began_us
         self._written = end.offset
         self._reserved_end = end.offset
-        self._sealed: deque[Position] = deque()
+        self._sealed: deque[tuple[Position, Edge]] = deque()
         self._failed: str | None = None
+        self._rotate_again_at: int | None = None
+        """Set by a failed rotation: the end at which to try once more."""
+
+    @property
+    def segment(self) -> int:
+        """First seq of the active segment."""
+        return self.view.segment
+
+    @property
+    def first_seq(self) -> int:
+        """The first record that is kept; above 0 once older ones were pruned."""
+        return self.view.closed[0].first_seq if self.view.closed else self.view.segment
 
     # --- append -----------------------------------------------------------------------------------------------------
 
@@ -107,39 +203,46 @@ class Log:
             raise TooLarge(f"a batch of {count} records; it holds 1 to {RECORDS_MAX}")
         batch, seq, offset, tip = self.next_batch, self.next_seq, self.end, self.tip
         parts: list[bytes] = []
+        leaves: list[bytes] = []
         receipts: list[Receipt] = []
         for index, pending in enumerate(records):
             if len(pending.payload) > _SURELY_FITS_BYTES:
                 measure(pending)
             line, tip = seal(pending, (batch, index, count), tip, seq, offset)
             parts.append(line)
+            leaves.append(leaf_hash(line))
             receipts.append(Receipt(seq, tip, offset, len(line)))
             seq += 1
             offset += len(line)
         if offset - self.end > BATCH_BYTES_MAX + ALIGN:
             raise TooLarge(f"a batch of {offset - self.end:,} bytes; it holds {BATCH_BYTES_MAX:,}")
-        self._index.add(self.next_seq, self.end)
+        self.view.places.add(self.next_seq, self.end)
         self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq, offset, tip
-        self._sealed.append(Position(offset, seq, batch + 1, tip))
+        self.edge = self.edge.extend(leaves)
+        self._sealed.append((Position(offset, seq, batch + 1, tip), self.edge))
         return Sealed(b"".join(parts), receipts)
 
     def write(self, data: bytes) -> None:
         """Append sealed bytes, in the order in which they were sealed. They are not durable before `sync`."""
         with self._final("write"):
-            size = self._files.stat(self._fd).size
-            if size != self._written:
-                raise ForeignWriter(
-                    f"{self.name} has {size:,} bytes, not the {self._written:,} that irerd wrote: someone else writes to it"
-                )
+            self._check_end()
             write_all(self._files, self._fd, data)
         self._written += len(data)
+        self._digest.update(data)
+
+    def _check_end(self) -> None:
+        size = self._files.stat(self._fd).size
+        if size != self._written:
+            raise ForeignWriter(
+                f"{self.name} has {size:,} bytes, not the {self._written:,} that irerd wrote: someone else writes to it"
+            )
 
     def sync(self) -> None:
         """Make all that is written durable. Never retried: after a failure the cache lies."""
         with self._final("sync"):
             self._files.fdatasync(self._fd)
-        while self._sealed and self._sealed[0].offset <= self._written:
-            self.durable = self._sealed.popleft()
+        while self._sealed and self._sealed[0][0].offset <= self._written:
+            self.durable, self.durable_edge = self._sealed.popleft()
 
     def commit(self, data: bytes) -> None:
         self.write(data)
@@ -157,6 +260,61 @@ class Log:
         except BaseException:
             self._failed = step
             raise
+
+    # --- rotation ---------------------------------------------------------------------------------------------------
+
+    def rotation_due(self, now_us: int) -> bool:
+        """Whether the active segment is large or old enough to be closed. `now_us` is wall time, which may jump either way."""
+        limits, records = self.limits, self.next_seq - self.segment
+        again = self._rotate_again_at is None or self.end >= self._rotate_again_at or self._overgrown()
+        large = self.end >= limits.bytes or records >= limits.records
+        return again and (large or (records > 1 and abs(now_us - self._began_us) >= limits.age_us))
+
+    def _overgrown(self) -> bool:
+        """Whether rotation has failed until the segment was twice as large as it should be."""
+        records = self.next_seq - self.segment
+        large = self.end >= 2 * self.limits.bytes or records >= 2 * self.limits.records
+        return self._rotate_again_at is not None and large
+
+    def rotate(self, stamp: Stamper) -> None:
+        """Close the active segment and go on in a new one, which begins with a record of its own: `next_seq` rises by one.
+
+        Only between groups, with all that was sealed durable. Raises RotationFailed where the disk would not let a segment
+        begin: the old one goes on, and nothing was changed. SyncFailed is final.
+        """
+        if self._sealed:
+            raise RuntimeError(f"{self.name}: rotation with a batch that is not durable")
+        time_us, mono_us, boot_id = stamp()
+        closed = Closed(self.segment, self.next_seq - 1, self.end, self.tip, self._digest.hexdigest(), time_us)
+        payload = continuation(self.name, self.origin, closed, self.edge.root().hex())
+        opening = Pending(SEGMENT, payload, IRER, boot_id, mono_us, time_us)
+        line, tip = seal(opening, (self.next_batch, 0, 1), self.tip, self.next_seq, 0)
+        with self._final("rotation"):
+            self._check_end()
+            try:
+                fd = turn(self._files, self.name, line, closed_path(self.name, closed.first_seq))
+            except RotationFailed:
+                self._rotate_again_at = self.end + self.limits.bytes // 16
+                fd = -1
+        if fd < 0:
+            raise RotationFailed(f"{self.name}: no new segment could be begun; the old one goes on")
+        self._begin(fd, line, tip, closed)
+
+    def _begin(self, fd: int, line: bytes, tip: str, closed: Closed) -> None:
+        """All that the new segment changes in memory, then what may wait: the head, and the old file made read-only."""
+        old, seq = self.view, self.next_seq
+        index = Index()
+        index.add(seq, 0)
+        self.end, self.next_seq, self.next_batch, self.tip = len(line), seq + 1, self.next_batch + 1, tip
+        self.edge = self.durable_edge = self.edge.append(leaf_hash(line))
+        self.durable = Position(self.end, self.next_seq, self.next_batch, tip)
+        self._digest = sha256(line)
+        self._fd, self._began_us, self._written, self._reserved_end = fd, closed.closed_us, self.end, self.end
+        self._rotate_again_at = None
+        self.view = View((*old.closed, closed), seq, Shared(self._files, fd), index)
+        finish(self._files, closed_path(self.name, closed.first_seq), old.active.fd, closed.bytes)
+        old.active.release()
+        self.write_head()
 
     # --- around it --------------------------------------------------------------------------------------------------
 
@@ -180,7 +338,9 @@ class Log:
         return max(0, self._reserved_end - self.end)
 
     def reserve(self) -> None:
-        """Claim room past the end; raises Full when there is none."""
+        """Claim room past the end; raises Full when there is none, or when rotation has failed for too long."""
+        if self._overgrown():
+            raise Full(f"{self.name}: no new segment could be begun, and the old one is twice as large as it should be")
         target = self.end + RESERVE_BYTES
         with self._final("reservation"):
             claimed = self._claim(target)
@@ -195,29 +355,51 @@ class Log:
             return False
         return claimed or self._files.free() >= RESERVE_BYTES
 
+    # --- retention --------------------------------------------------------------------------------------------------
+
+    def prunable(self, below: int, now_us: int, *, retain_bytes: int | None = None, retain_us: int | None = None) -> list[Closed]:
+        """The closed segments that may go: the oldest, all below record `below`, which the oldest snapshot kept must not need.
+
+        `retain_bytes` counts closed segments only. Without a limit everything stays.
+        """
+        return prunable(self.view.closed, below, now_us, retain_bytes, retain_us)
+
+    def prune_records(self, segments: Sequence[Closed], stamp: Stamper) -> list[Pending]:
+        """What must be durable before these may be deleted. Reads them, changes nothing, may run beside the writer."""
+        time_us, mono_us, boot_id = stamp()
+        prunes = prunes_of(self._files, self.name, segments[:PRUNED_MAX])
+        return [Pending(PRUNE, prune.payload(), IRER, boot_id, mono_us, time_us) for prune in prunes]
+
+    def drop(self, segments: Sequence[Closed], recorded_seq: int) -> None:
+        """Delete what `prune_records` was asked of, once its last record, `recorded_seq`, is durable. Between groups."""
+        if recorded_seq >= self.durable.seq or tuple(segments) != self.view.closed[: len(segments)]:
+            raise RuntimeError(f"{self.name}: these segments may not be deleted now")
+        for one in segments:
+            self.view = self.view._replace(closed=self.view.closed[1:])  # no reader begins in it any more
+            with self._final("pruning"):
+                self._files.unlink(closed_path(self.name, one.first_seq))
+                self._files.fsync_dir(".")  # one by one, so that no older one can be left behind a younger that is gone
+
+    def prune(self, segments: Sequence[Closed], stamp: Stamper) -> None:
+        """All three steps at once: one batch and its sync, then the deletion. Between groups; `next_seq` rises."""
+        segments = segments[:PRUNED_MAX]
+        if not segments:
+            return
+        sealed = self.seal(self.prune_records(segments, stamp))
+        self.commit(sealed.data)
+        self.drop(segments, sealed.receipts[-1].seq)
+
     # --- read -------------------------------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> bytes:
         """These bytes of the active segment; fewer only at its end."""
         return read_at(self._files, self._fd, offset, size)
 
-    def offset_of(self, seq: int) -> int:
-        """Where a batch starts, at or a little before this record."""
-        return self._index.offset_of(seq)
-
     def close(self) -> None:
-        self._files.close(self._fd)
+        self.view.active.release()
 
 
 # --- a new log, and its small files -----------------------------------------------------------------------------------
-
-
-def active_path(name: str) -> str:
-    return f"{name}.jsonl"
-
-
-def next_path(name: str) -> str:
-    return f"{name}.next"
 
 
 def head_path(name: str) -> str:
@@ -228,19 +410,14 @@ def head_directory(name: str) -> str:
     return f"log.d/{name}"
 
 
-def genesis(name: str, origin: str) -> bytes:
-    """The payload of the first record of a log."""
-    return encode({"align": ALIGN, "format": FORMAT, "hash": "sha-256", "log": name, "origin": origin, "previous": None})
-
-
-def create(files: Files, name: str, origin: str, stamp: Stamper) -> Log:
+def create(files: Files, name: str, origin: str, stamp: Stamper, limits: Limits = LIMITS) -> Log:
     """A new log, durable with its head before anything else may be appended to it."""
     if files.stat_path(active_path(name)) is not None:
         raise FileExistsError(active_path(name))
     make_directory(files, "log.d")
     make_directory(files, head_directory(name))
     time_us, mono_us, boot_id = stamp()
-    first = Pending("log.genesis", genesis(name, origin), IRER, boot_id, mono_us, time_us)
+    first = Pending(GENESIS, genesis(name, origin), IRER, boot_id, mono_us, time_us)
     line, tip = seal(first, (0, 0, 1), START.tip, START.seq, START.offset)
     with durable(name):
         fd = files.open(next_path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -253,7 +430,8 @@ def create(files: Files, name: str, origin: str, stamp: Stamper) -> Log:
         files.fsync_dir(".")
     index = Index()
     index.add(0, 0)
-    log = Log(files, name, open_active(files, name), Position(len(line), 1, 1, tip), index, head_batch=-1)
+    tail = Tail(Position(len(line), 1, 1, tip), index, Edge().append(leaf_hash(line)), sha256(line), 0, time_us)
+    log = Log(files, name, origin, open_active(files, name), tail, head_batch=-1, limits=limits)
     first_head(log)
     return log
 
@@ -281,17 +459,6 @@ def read_head(files: Files, name: str) -> Head | None:
         return msgspec.convert(decode(unsealed(raw)), Head, strict=True)
     except (CanonicalError, msgspec.ValidationError):
         raise BadLine("not a head") from None
-
-
-def read_at(files: Files, fd: int, offset: int, size: int) -> bytes:
-    """Go on after a short read; fewer bytes only at the end of the file."""
-    data = files.pread(fd, size, offset)
-    while data and len(data) < size:
-        more = files.pread(fd, size - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 @contextmanager

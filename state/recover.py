@@ -7,38 +7,46 @@ done twice gives the same bytes.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 
 from core.canonical import encode
-from state.fs import Files, make_directory, write_all
-from state.judge import Corrupt as Corrupt
-from state.judge import Judge, head_of, refuse_segments
+from state.fs import Files, make_directory, read_at, write_all
+from state.judge import Judge, head_of
 from state.ledger import read_ledger
 from state.log import (
-    IRER,
+    Digest,
     Head,
     Log,
     Stamper,
-    active_path,
+    Tail,
     create,
     durable,
     first_head,
     head_directory,
     head_path,
-    next_path,
     open_active,
-    read_at,
 )
-from state.scan import BLOCK_BYTES, Index, Scan, lines, seq_of
-from state.seal import RECORDS_MAX, BadLine, Pending, Record, parse
+from state.reading import records_between as records_between
+from state.retention import Prune, explains, read_prunes, recorded
+from state.rotation import LIMITS, READ_ONLY, Limits
+from state.scan import BLOCK_BYTES, Index, Scan, lines
+from state.seal import RECORDS_MAX, Pending, Record, parse
+from state.segment import IRER, Closed, Layout, active_path, closed_firsts, closed_path, next_path, same_file, survey, twin
+from state.segment import Corrupt as Corrupt
+from state.segment import Pruned as Pruned
+from state.tree import Edge
 
 QUARANTINE = "quarantine"
-READ_BYTES = 65_536
-"""One read of `records_between`: most want a few records."""
 
 OnBatch = Callable[[list[Record]], None]
+OnStart = Callable[[int | None], Edge | None]
+"""Load the snapshot at this record and give the right edge of its tree, or None where it cannot be loaded: an older one, or
+the beginning, follows. Called with None: begin with nothing."""
+Snapshot = tuple[int, str]
+"""Of a snapshot: `seq` of the last record in it, and the `event_hash` there."""
 
 
 class Torn(NamedTuple):
@@ -55,30 +63,46 @@ class Recovery(NamedTuple):
     torn: Torn | None
 
 
-def recover(files: Files, name: str, origin: str, stamp: Stamper, on_batch: OnBatch) -> Recovery:
+def _from_nothing(seq: int | None) -> Edge | None:
+    return None
+
+
+def recover(
+    files: Files,
+    name: str,
+    origin: str,
+    stamp: Stamper,
+    on_batch: OnBatch,
+    *,
+    after: Sequence[Snapshot] = (),
+    on_start: OnStart = _from_nothing,
+    limits: Limits = LIMITS,
+) -> Recovery:
     """Read a log back, or make it if it never was, and hand out every batch, those of `log.*` records too.
+
+    `after` are snapshots, newest first: with the first that belongs to this log and loads, only what follows it is handed out,
+    and older segments are only looked at from outside. `on_start` is called before any batch is.
 
     Raises Corrupt after the sound batches, NewerFormat, Full, SyncFailed.
     """
-    refuse_segments(files, name)
-    if files.stat_path(active_path(name)) is None:
-        return Recovery(_new(files, name, origin, stamp, on_batch), None)
-    fd = open_active(files, name)
-    try:
-        return _settle(files, name, fd, origin, stamp, on_batch)
-    except BaseException:
-        files.close(fd)
-        raise
+    if files.stat_path(active_path(name)) is None and not closed_firsts(files, name):
+        return Recovery(_new(files, name, origin, stamp, on_batch, on_start, limits), None)
+    with durable(name):
+        _settle_disk(files, name)
+        _settle_rotation(files, name)
+    return _Start(files, survey(files, name, origin), head_of(files, name), on_batch, on_start).recover(
+        after, origin, stamp, limits
+    )
 
 
-def _new(files: Files, name: str, origin: str, stamp: Stamper, on_batch: OnBatch) -> Log:
+def _new(files: Files, name: str, origin: str, stamp: Stamper, on_batch: OnBatch, on_start: OnStart, limits: Limits) -> Log:
+    on_start(None)
     if name in (logs_made(files) or {}) or files.stat_path(head_path(name)) is not None:
         raise Corrupt(name, 0, 0, f"{active_path(name)} is missing")
     if files.stat_path(next_path(name)) is not None:
         files.unlink(next_path(name))
-    log = create(files, name, origin, stamp)
-    first = Scan(log.read, log.end)
-    for batch in first.batches():
+    log = create(files, name, origin, stamp, limits)
+    for batch in Scan(log.read, log.end).batches():
         on_batch(batch)
     return log
 
@@ -89,55 +113,187 @@ def logs_made(files: Files) -> dict[str, str] | None:
     return ledger.logs if ledger else None
 
 
-def _settle(files: Files, name: str, fd: int, origin: str, stamp: Stamper, on_batch: OnBatch) -> Recovery:
-    with durable(name):
-        _settle_disk(files, name, fd)
-    index = Index()
-    recovered: set[bytes] = set()
-
-    head = head_of(files, name)
-    judge = Judge(files, name, fd, head, origin)
-    for batch in judge.batches():
-        index.add(batch[0].seq, batch[0].offset)
-        recovered.update(record.payload for record in batch if record.event_type == "log.recovered")
-        on_batch(batch)
-    judge.judge()
-    end = judge.end
-    if (end.batch > 1 or judge.bad) and (known := logs_made(files)) is not None and name not in known:
-        raise Corrupt(name, end.offset, end.seq, "holds records, but ledger.json has never heard of it")
-    torn = None
-    if judge.bad is not None:
-        with durable(name):
-            torn = _cut(files, name, fd, end.offset)
-    log = Log(files, name, fd, end, index, head_batch=head.batch if isinstance(head, Head) else -1)
-    _record_cuts(files, log, recovered, stamp, on_batch)
-    if log.head_batch < 0:
-        first_head(log)
-    return Recovery(log, torn)
+# --- before anything is believed --------------------------------------------------------------------------------------------
 
 
-def _settle_disk(files: Files, name: str, fd: int) -> None:
+def _settle_disk(files: Files, name: str) -> None:
     """Make durable what a run that died had only written, then forget every cached byte: after a failed sync the cache lies."""
-    files.fdatasync(fd)
-    files.drop_cache(fd)
+    for path in (active_path(name), head_path(name)):
+        if files.stat_path(path) is not None:
+            fd = files.open(path, os.O_RDONLY)
+            try:
+                files.fdatasync(fd)
+                files.drop_cache(fd)
+            finally:
+                files.close(fd)
     if files.stat_path(next_path(name)) is not None:
         files.unlink(next_path(name))
-    make_directory(files, "log.d")  # and with it the name of the active file
+    make_directory(files, "log.d")  # and with it the names of all segments
     make_directory(files, head_directory(name))
     if files.stat_path(head_path(name)) is not None:
-        head_fd = files.open(head_path(name), os.O_RDONLY)
-        try:
-            files.fdatasync(head_fd)
-            files.drop_cache(head_fd)
-        finally:
-            files.close(head_fd)
         files.fsync_dir(head_directory(name))
+
+
+def _settle_rotation(files: Files, name: str) -> None:
+    """A closed segment that begins where the active one does: it was being closed, and was not."""
+    first = twin(files, name)
+    if first is None:
+        return
+    path = closed_path(name, first)
+    if not same_file(files, active_path(name), path):
+        raise Corrupt(name, 0, first, f"differs from {path}, and both begin with record {first}")
+    files.unlink(path)
+    files.fsync_dir(".")
+
+
+# --- one start --------------------------------------------------------------------------------------------------------------
+
+
+class _Seen:
+    """What the walk met on its way that the log will need."""
+
+    def __init__(self) -> None:
+        self.index = Index()
+        self.cuts: set[bytes] = set()
+        """Payloads of `log.recovered` in the active segment."""
+        self.prunes: list[Prune] = []
+
+    def note(self, batch: list[Record]) -> None:
+        if not batch[0].offset:  # a segment begins
+            self.index, self.cuts = Index(), set()
+        self.index.add(batch[0].seq, batch[0].offset)
+        for record in batch:
+            if record.event_type == "log.recovered":
+                self.cuts.add(record.payload)
+        self.prunes += read_prunes(batch)
+
+
+class _Start:
+    def __init__(self, files: Files, layout: Layout, head: Head | str | None, on_batch: OnBatch, on_start: OnStart) -> None:
+        self._files = files
+        self._layout = layout
+        self._name = layout.name
+        self._head = head
+        self._on_batch = on_batch
+        self._on_start = on_start
+        self._began = False
+        self._seen = _Seen()
+
+    def recover(self, after: Sequence[Snapshot], origin: str, stamp: Stamper, limits: Limits) -> Recovery:
+        if (before := self._layout.before) is not None:
+            self._check_pruned(before)
+        newest = max((seq for seq, _ in after), default=-1)
+        judge = self._walk_from_any(after, newest)
+        judge.judge()
+        if (judge.end.batch > 1 or judge.bad) and (known := logs_made(self._files)) is not None and self._name not in known:
+            raise Corrupt(self._name, judge.end.offset, judge.end.seq, "holds records, but ledger.json has never heard of it")
+        fd = open_active(self._files, self._name)
+        try:
+            return self._settle(judge, fd, origin, stamp, limits)
+        except BaseException:
+            self._files.close(fd)
+            raise
+
+    def _check_pruned(self, before: Closed) -> None:
+        if not any(explains(prune, before) for prune in recorded(self._files, self._layout, before)):
+            missing = closed_path(self._name, before.first_seq)
+            self._on_start(None)
+            raise Corrupt(self._name, 0, before.first_seq, f"{missing} is missing", missing)
+
+    def _walk_from_any(self, after: Sequence[Snapshot], newest: int) -> Judge:
+        """The walk from the newest snapshot that belongs to this log. Damage before that one is left to an older one to tell."""
+        for position in after:
+            try:
+                if (judge := self._walk_after(position, newest)) is not None:
+                    return judge
+            except Corrupt:
+                if self._began:
+                    raise
+        return self._walk_all(newest)
+
+    def _walk_all(self, newest: int) -> Judge:
+        self._began = True
+        self._on_start(None)
+        if self._layout.first_seq:
+            why = f"the records before {self._layout.first_seq} were pruned, and no snapshot of what they made can be used"
+            raise Corrupt(self._name, 0, 0, why)
+        judge = Judge(self._files, self._layout, self._head, edge=Edge(), seen_seq=newest)
+        self._seen = _Seen()
+        for batch in judge.batches():
+            self._seen.note(batch)
+            self._on_batch(batch)
+        return judge
+
+    def _walk_after(self, position: Snapshot, newest: int) -> Judge | None:
+        """None where this snapshot is of another history, or does not load."""
+        seq, _ = position
+        first = self._layout.holding(seq + 1)
+        if first is None:
+            return None
+        judge = Judge(self._files, self._layout, self._head, first=first, seen_seq=newest)
+        self._seen = _Seen()
+        start = self._layout.segments[first].opening.start
+        if start.seq == seq + 1 and not self._load(position, judge, start.tip):
+            return None
+        for batch in judge.batches():
+            self._seen.note(batch)
+            if self._began:
+                self._on_batch(batch)
+            elif batch[-1].seq >= seq and not (batch[-1].seq == seq and self._load(position, judge, batch[-1].event_hash)):
+                return None
+        return judge if self._began else None
+
+    def _load(self, position: Snapshot, judge: Judge, tip: str) -> bool:
+        seq, expected = position
+        if tip != expected or (edge := self._on_start(seq)) is None or edge.size != seq + 1:
+            return False
+        judge.edge = edge
+        self._began = True
+        return True
+
+    def _settle(self, judge: Judge, fd: int, origin: str, stamp: Stamper, limits: Limits) -> Recovery:
+        files, name, end = self._files, self._name, judge.end
+        active, head, edge = self._layout.segments[-1], self._head, judge.edge
+        assert edge is not None
+        torn, digest = None, judge.digest
+        if judge.bad is not None:
+            with durable(name):
+                torn = _cut(files, name, fd, end.offset, active.first_seq)
+            digest = _digest(files, fd, end.offset)
+        tail = Tail(end, self._seen.index, edge, digest, active.first_seq, active.opening.time_us)
+        closed = [segment.closed for segment in self._layout.segments if segment.closed is not None]
+        head_batch = head.batch if isinstance(head, Head) else -1
+        log = Log(files, name, origin, fd, tail, head_batch=head_batch, closed=closed, limits=limits)
+        _make_read_only(files, name, closed)
+        self._finish_pruning(log)
+        _record_cuts(files, log, self._seen.cuts, stamp, self._on_batch)
+        if log.head_batch < 0:
+            first_head(log)
+        return Recovery(log, torn)
+
+    def _finish_pruning(self, log: Log) -> None:
+        """A crash came after the record and before the last deletion."""
+        count = 0
+        for closed in log.view.closed:
+            if not any(explains(prune, closed) for prune in self._seen.prunes):
+                break
+            count += 1
+        log.drop(log.view.closed[:count], -1)
+
+
+def _make_read_only(files: Files, name: str, closed: Sequence[Closed]) -> None:
+    for one in closed:
+        path = closed_path(name, one.first_seq)
+        found = files.stat_path(path)
+        if found is not None and found.mode & 0o777 != READ_ONLY:
+            with suppress(OSError):
+                files.chmod(path, READ_ONLY)
 
 
 # --- cutting --------------------------------------------------------------------------------------------------------------
 
 
-def _cut(files: Files, name: str, fd: int, offset: int) -> Torn:
+def _cut(files: Files, name: str, fd: int, offset: int, segment: int) -> Torn:
     """Keep what follows `offset`, durably, before it is cut off."""
     size = files.stat(fd).size
     make_directory(files, QUARANTINE)
@@ -145,14 +301,13 @@ def _cut(files: Files, name: str, fd: int, offset: int) -> Torn:
     digest = sha256()
     copy = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        for start in range(offset, size, BLOCK_BYTES):
-            block = read_at(files, fd, start, min(BLOCK_BYTES, size - start))
+        for block in _blocks(files, fd, offset, size):
             digest.update(block)
             write_all(files, copy, block)
         files.fsync(copy)
     finally:
         files.close(copy)
-    kept_as = f"{QUARANTINE}/{_quarantined(name)}{offset:016d}.{size - offset}.{digest.hexdigest()}"
+    kept_as = f"{QUARANTINE}/{_quarantined(name, segment)}{offset:016d}.{size - offset}.{digest.hexdigest()}"
     files.rename(temporary, kept_as)
     files.fsync_dir(QUARANTINE)
     files.truncate(fd, offset)
@@ -160,7 +315,19 @@ def _cut(files: Files, name: str, fd: int, offset: int) -> Torn:
     return Torn(offset, size - offset, digest.hexdigest(), kept_as)
 
 
-def _quarantined(name: str, segment: int = 0) -> str:
+def _digest(files: Files, fd: int, size: int) -> Digest:
+    digest = sha256()
+    for block in _blocks(files, fd, 0, size):
+        digest.update(block)
+    return digest
+
+
+def _blocks(files: Files, fd: int, start: int, end: int) -> Iterator[bytes]:
+    for offset in range(start, end, BLOCK_BYTES):
+        yield read_at(files, fd, offset, min(BLOCK_BYTES, end - offset))
+
+
+def _quarantined(name: str, segment: int) -> str:
     return f"{name}.{segment:016d}."
 
 
@@ -184,25 +351,3 @@ def _record_cuts(files: Files, log: Log, recovered: set[bytes], stamp: Stamper, 
         log.commit(sealed.data)
         receipts = iter(lines(log.read, sealed.receipts[0].offset, log.end))
         on_batch([parse(line, receipt.offset) for line, receipt in zip(receipts, sealed.receipts, strict=True)])
-
-
-# --- reading back -----------------------------------------------------------------------------------------------------------
-
-
-def records_between(log: Log, first: int, last: int) -> Iterator[Record]:
-    """The durable records `first` to `last`, both included, each with its hash checked. Raises Corrupt."""
-    durable_end = log.durable
-    last = min(last, durable_end.seq - 1)
-    if first > last:
-        return
-    offset = log.offset_of(first)
-    for line in lines(log.read, offset, durable_end.offset, READ_BYTES):
-        try:
-            seq = seq_of(line)
-            if seq >= first:
-                yield parse(line, offset)
-        except (BadLine, ValueError) as error:
-            raise Corrupt(log.name, offset, first, str(error)) from None
-        if seq >= last:
-            return
-        offset += len(line)

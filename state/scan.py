@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse
+from state.tree import leaf_hash
 
 BLOCK_BYTES = 1_048_576
 INDEX_STEP_BYTES = 16_384
@@ -49,8 +50,8 @@ class Index:
 
     def add(self, seq: int, offset: int) -> None:
         if not self._offsets or offset - self._offsets[-1] >= INDEX_STEP_BYTES:
-            self._seqs.append(seq)
             self._offsets.append(offset)
+            self._seqs.append(seq)  # last: someone may be looking for a place meanwhile
 
     def offset_of(self, seq: int) -> int:
         """The start of a batch at or before this record."""
@@ -61,16 +62,21 @@ class Index:
 class Scan:
     """One walk. `end` is behind the last whole batch, `bad` is set when something follows that is none."""
 
-    def __init__(self, read: Read, size: int, start: Position = START) -> None:
+    def __init__(self, read: Read, size: int, start: Position = START, *, hashing: bool = False) -> None:
         self._read = read
         self._size = size
         self.end = start
+        self.hashing = hashing
+        """Whether the leaves of the tree are wanted."""
+        self.leaves: list[bytes] = []
+        """Those of the batch that was given last."""
         self.bad: Bad | None = None
 
     def batches(self) -> Iterator[list[Record]]:
         """Whole batches in order; ends at the end of the bytes or at `bad`."""
         offset, seq, number, tip = self.end
         batch: list[Record] = []
+        leaves: list[bytes] = []
         for line in lines(self._read, offset, self._size):
             try:
                 record = parse(line, offset)
@@ -82,14 +88,17 @@ class Scan:
                 self.bad = Bad(offset, seq, why)
                 return
             batch.append(record)
+            if self.hashing:
+                leaves.append(leaf_hash(line))
             offset += record.size
             seq += 1
             tip = record.event_hash
             if index + 1 == count:
                 number += 1
                 self.end = Position(offset, seq, number, tip)
+                self.leaves = leaves
                 yield batch
-                batch = []
+                batch, leaves = [], []
         if batch:
             self.bad = Bad(offset, seq, "the file ends inside a batch")
 
@@ -173,3 +182,18 @@ def seq_of(line: bytes) -> int:
     """The `seq` of a stored line, without parsing the rest of it."""
     place = line.rfind(_SEQ)
     return int(line[place + len(_SEQ) : line.index(b",", place + 1)])
+
+
+def offset_near(read: Read, size: int, seq: int) -> int:
+    """The start of a line at or a little before this record, in a segment that holds it: by halving, without an index."""
+    low, high = 0, size
+    while high - low > 2 * LINE_BYTES_MAX:
+        middle = (low + high) // 2
+        block = read(middle, 2 * LINE_BYTES_MAX)
+        begin = block.find(b"\n") + 1
+        end = block.find(b"\n", begin) + 1
+        if begin and end and seq_of(block[begin:end]) <= seq:
+            low = middle + begin
+        else:
+            high = middle
+    return low

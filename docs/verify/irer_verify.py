@@ -150,7 +150,7 @@ def canonical_record(members: dict[str, Any]) -> bytes:
     """`timestamp` is the one departure from RFC 8785: six decimals, always, so it is copied as text."""
     stamp = members.get("timestamp")
     parts = [
-        f"{string_text(key)}:{stamp.text if key == 'timestamp' and isinstance(stamp, Decimal) else canonical(members[key], 2)}"
+        f"{string_text(key)}:{stamp.text if key == 'timestamp' and isinstance(stamp, Decimal) else canonical(members[key])}"
         for key in sorted(members)
     ]
     try:
@@ -206,6 +206,7 @@ class Record:
     event_hash: str
     event_type: str
     payload: dict[str, Any]
+    pad_bytes: int
 
     @property
     def ends_batch(self) -> bool:
@@ -241,10 +242,11 @@ def read_record(line: bytes) -> Record:
     batch, index, count = members["commit"]
     if ("pad" in members) != (index == count - 1):
         raise Bad("form", "pad belongs in the last record of a batch and nowhere else")
-    if len(line) - len(members.get("pad", "")) > RECORD_BYTES_MAX:
+    padding = len('"pad":"",') + len(members["pad"]) if "pad" in members else 0
+    if len(line) - padding > RECORD_BYTES_MAX:
         raise Bad("form", f"more than {RECORD_BYTES_MAX} bytes before padding")
     seq, parent_hash, event_type, payload = (members[name] for name in ("seq", "parent_hash", "event_type", "payload"))
-    return Record(seq, batch, index, count, parent_hash, event_hash, event_type, payload)
+    return Record(seq, batch, index, count, parent_hash, event_hash, event_type, payload, len(members.get("pad", "")))
 
 
 def intact_records(data: bytes) -> Iterator[Record]:
@@ -328,6 +330,8 @@ class Segment:
 
     name: str
     data: bytes
+    size: int
+    sha256: str
     header: Record | None = None
     end: int = 0
     next: Place = field(default_factory=Place)
@@ -340,6 +344,12 @@ class Segment:
     @property
     def records(self) -> int:
         return self.next.seq - self.header.seq if self.header and self.end else 0
+
+    @property
+    def origin(self) -> str:
+        """The log's identity at the end of this file: only log.fork changes it."""
+        origins = [record.payload.get("new_origin") for record in self.told if record.event_type == "log.fork"]
+        return str([self.header.payload["origin"] if self.header else "", *origins][-1])
 
 
 def check_header(record: Record) -> None:
@@ -367,7 +377,7 @@ def check_header(record: Record) -> None:
 
 def read_segment(name: str, data: bytes, place: Place | None) -> Segment:
     """Reads up to the first bad byte. Without a place the first line is believed about its own."""
-    segment = Segment(name, data)
+    segment = Segment(name, data, len(data), hashlib.sha256(data).hexdigest())
     known = place is not None
     at = place or Place()
     segment.next = Place(at.seq, at.batch, at.parent_hash)
@@ -395,8 +405,9 @@ def read_segment(name: str, data: bytes, place: Place | None) -> Segment:
             pending.append((record, line))
             at = Place(record.seq + 1, record.batch, record.event_hash)
             if record.ends_batch:
-                if end % segment.header.payload["align"]:
-                    raise Bad("form", f"batch {record.batch} does not end on a multiple of {segment.header.payload['align']}")
+                align = segment.header.payload["align"]
+                if end % align or record.pad_bytes >= align:
+                    raise Bad("form", f"batch {record.batch} is not padded to the next multiple of {align}")
                 at.batch += 1
                 segment.end, segment.next = end, Place(at.seq, at.batch, at.parent_hash)
                 segment.batch_ends[record.seq] = (record.batch, end, record.event_hash)
@@ -424,6 +435,7 @@ class Log:
     verdict: str = "ok"  # ok, torn, corrupt
     records: int = 0
     segments: int = 0
+    torn_bytes: int = 0
     chain: str = "ok"
     form: str = "ok"
     tree: str = "none"
@@ -452,8 +464,9 @@ def check_segment(log: Log, segment: Segment, active: bool, watermark: int) -> N
     if active and whole and broken > watermark and not ahead:
         log.verdict, log.chain = "torn", "torn"
         log.first_bad = {"seq": segment.next.seq, "offset": segment.bad_offset, "file": segment.name, "why": str(segment.bad)}
-        lost = len(segment.data) - segment.end
-        log.note(f"torn tail: {lost:,} bytes from offset {segment.end:,}, never acknowledged ({segment.bad})", segment.next.seq)
+        log.torn_bytes = segment.size - segment.end
+        why = f"torn tail: {log.torn_bytes:,} bytes from offset {segment.end:,}, never acknowledged ({segment.bad})"
+        log.note(why, segment.next.seq)
     else:
         log.fail(segment.bad, segment.next.seq, segment.bad_offset, segment.name)
 
@@ -462,22 +475,19 @@ def check_link(log: Log, before: Segment, segment: Segment) -> None:
     if segment.header is None or before.header is None:
         return
     facts = {
-        "bytes": len(before.data),
+        "bytes": before.size,
         "event_hash": before.next.parent_hash,
         "first_seq": before.header.seq,
         "last_seq": before.next.seq - 1,
         "name": f"{log.log}.{before.header.seq:016d}.jsonl",
-        "sha256": hashlib.sha256(before.data).hexdigest(),
+        "sha256": before.sha256,
     }
     stated = segment.header.payload["previous"]
     wrong = [key for key, fact in facts.items() if stated is None or (type(stated[key]), stated[key]) != (type(fact), fact)]
     if wrong:
         why = f"{segment.name} states another {', '.join(wrong)} of {before.name}"
         log.fail(Bad("chain", why), segment.header.seq, 0, segment.name)
-    origin = before.header.payload["origin"]
-    for record in before.told:
-        origin = record.payload.get("new_origin", origin) if record.event_type == "log.fork" else origin
-    if segment.header.payload["origin"] != origin:
+    if segment.header.payload["origin"] != before.origin:
         log.fail(Bad("chain", f"{segment.name} has another origin and no log.fork"), segment.header.seq, 0, segment.name)
 
 
@@ -515,12 +525,11 @@ def check_tree(log: Log, segments: list[Segment], edge: list[Node] | None) -> No
     for segment in segments:
         if segment.header and segment.header.seq:
             seq, tree = segment.header.seq, segment.header.payload.get("tree")
-            if tree is None:
-                log.note(f"{segment.name} states no tree", 0, seq - 1)
-            elif not isinstance(tree, dict) or (tree.get("size"), hash_bytes(tree.get("root"))) != (seq, tree_root(edge)):
-                log.fail(Bad("tree", f"{segment.name} states another tree of the records before it"), seq, 0, segment.name)
-            else:
+            whole = isinstance(tree, dict) and set(tree) == {"root", "size"}
+            if whole and (tree["size"], hash_bytes(tree["root"])) == (seq, tree_root(edge)):
                 stated += 1
+            else:
+                log.fail(Bad("tree", f"{segment.name} states another tree of the records before it"), seq, 0, segment.name)
         for node in segment.edge:
             add_node(edge, node)
     log.size, log.root = segments[-1].next.seq, base64.b64encode(tree_root(edge)).decode()
@@ -547,7 +556,8 @@ def check_head(log: Log, segments: list[Segment], head: dict[str, Any]) -> None:
         return
     for segment in segments:
         if head["seq"] in segment.batch_ends and segment.header:
-            if (*segment.batch_ends[head["seq"]], segment.header.seq) != tuple(head[key] for key in ("batch", "offset", "tip", "segment")):
+            named = (head["batch"], head["offset"], head["tip"], head["segment"])
+            if named != (*segment.batch_ends[head["seq"]], segment.header.seq):
                 break
             if last > head["seq"]:
                 log.note("after the head: a cut back to it would not show", head["seq"] + 1, last)
@@ -556,99 +566,106 @@ def check_head(log: Log, segments: list[Segment], head: dict[str, Any]) -> None:
     log.fail(Bad("chain", why), head["seq"], None, "head")
 
 
-def active_and_closed(log: Log, files: list[Path]) -> list[tuple[str, bytes, bool]]:
-    """Oldest first: name, bytes, whether it is the active file. A rotation that stopped half-way leaves one file with two names."""
-    found: list[tuple[str, bytes, bool]] = []
-    for path in files:
-        match = ANY_FILE.fullmatch(path.name)
-        found.append((path.name, path.read_bytes(), match is None or match[2] is None))
-    found.sort(key=lambda file: (file[2], file[0]))
-    if len(found) > 1 and found[-1][2] and found[-1][1] == found[-2][1]:
-        log.note(f"an unfinished rotation: {found[-2][0]} is the active file")
-        del found[-2]
-    return found
+def oldest_first(files: list[Path]) -> list[tuple[Path, bool]]:
+    """The files of a log in order, and whether each is the active one."""
+    numbered = [(path, ANY_FILE.fullmatch(path.name)) for path in files]
+    return sorted(((path, match is None or match[2] is None) for path, match in numbered), key=lambda file: (file[1], file[0].name))
 
 
-def check_log(name: str, files: list[Path], directory: Path | None) -> Log:
-    """A log with all its files in a state directory, or some segments given by hand (no directory: then no head either)."""
-    log = Log(name)
-    head: dict[str, Any] | None = None
-    head_wrong: Bad | None = None
-    if directory is not None:
-        try:
-            head = read_head(name, directory / "log.d" / name / "head")
-        except Bad as bad:
-            head_wrong = Bad(bad.column, f"the head is bad: {bad}")
-    watermark = head["batch"] if head else -1
-    contents = active_and_closed(log, files)
-    if directory is not None and not (contents and contents[-1][2]):
-        log.fail(Bad("chain", f"{name}.jsonl is missing"), None, None, f"{name}.jsonl")
+def read_segments(log: Log, files: list[tuple[Path, bool]], watermark: int, by_hand: bool) -> list[Segment]:
+    """Stops at the first file that fails: nothing behind it can be placed."""
     segments: list[Segment] = []
-    for file, data, active in contents:
-        segment = read_segment(file, data, segments[-1].next if segments else None)
-        if not segments and directory is None and segment.header:
-            log.log = segment.header.payload["log"]
+    twin: Path | None = None
+    if len(files) > 1 and files[-1][1] and files[-1][0].read_bytes() == files[-2][0].read_bytes():
+        twin = files[-2][0]
+        log.note(f"an unfinished rotation: {twin.name} is the active file under its next name")
+    for path, active in files:
+        if path == twin:
+            continue
+        segment = read_segment(path.name, path.read_bytes(), segments[-1].next if segments else None)
         check_segment(log, segment, active, watermark)
+        segment.data = b""
         header = segment.header
-        if header and header.payload["log"] != log.log:
-            log.fail(Bad("chain", f"{file} is a segment of {header.payload['log']}"), header.seq, 0, file)
-        if header and not active and not file.endswith(f".{header.seq:016d}.jsonl"):
-            log.fail(Bad("chain", f"{file} begins with seq {header.seq}"), header.seq, 0, file)
+        if header is not None:
+            if by_hand and not segments:
+                log.log = header.payload["log"]
+            elif header.payload["log"] != log.log:
+                log.fail(Bad("chain", f"{path.name} is a segment of {header.payload['log']}"), header.seq, 0, path.name)
+            numbered = twin if active else path
+            if numbered is not None and not numbered.name.endswith(f".{header.seq:016d}.jsonl"):
+                log.fail(Bad("chain", f"{numbered.name} begins with seq {header.seq}"), header.seq, 0, numbered.name)
         if segments:
             check_link(log, segments[-1], segment)
         segments.append(segment)
         if log.verdict == "corrupt":
             break
+    return segments
+
+
+def check_log(name: str, paths: list[Path], directory: Path | None, origin: str | None = None) -> Log:
+    """A log with all its files in a state directory, or some segments given by hand (no directory: then no head either)."""
+    log = Log(name)
+    head: dict[str, Any] | None = None
+    head_wrong = Bad("chain", "the head is missing")
+    files = oldest_first(paths)
+    if directory is not None:
+        # The head first: a daemon may be writing, and data is always older than the head that names it.
+        try:
+            head = read_head(name, directory / "log.d" / name / "head")
+        except Bad as bad:
+            head_wrong = Bad(bad.column, f"the head is bad: {bad}")
+        if not files or not files[-1][1]:
+            log.fail(Bad("chain", f"{name}.jsonl is missing"), None, None, f"{name}.jsonl")
+    segments = read_segments(log, files, head["batch"] if head else -1, directory is None)
     log.segments = len(segments)
     log.records = sum(segment.records for segment in segments)
-    if segments and log.verdict != "corrupt":
-        check_tree(log, segments, check_beginning(log, segments, directory is not None))
-        beyond_genesis = segments[-1].next.batch > 1 or log.verdict == "torn"
-        if head:
-            check_head(log, segments, head)
-        elif directory is None:
-            log.note("no head was given: whole batches cut from the end would not show")
-        elif beyond_genesis:
-            log.fail(head_wrong or Bad("chain", "the head is missing"), None, None, "head")
-        else:
-            log.note("no sound head yet: nothing follows the genesis")
-    if log.verdict != "corrupt":
-        sealed = "not sealed, not cosigned: a rewrite of the whole log by whoever could write it would not show"
-        first = segments[0].header.seq if segments and segments[0].header else 0
-        log.note(f"{log.records:,} records {sealed}", first, first + log.records - 1)
-        for segment in segments:
-            for record in segment.told:
-                if record.event_type == "log.fork":
-                    log.note(f"a fork at seq {record.seq}: what came before has another origin", record.seq, record.seq)
+    if log.verdict == "corrupt":
+        return log
+    check_tree(log, segments, check_beginning(log, segments, directory is not None))
+    if origin not in (None, segments[-1].origin):
+        log.fail(Bad("chain", f"ledger.json names another origin, {origin}"), None, None, "ledger.json")
+    if head:
+        check_head(log, segments, head)
+    elif directory is None:
+        log.note("no head was given: whole batches cut from the end would not show")
+    elif segments[-1].next.batch > 1 or log.verdict == "torn":
+        log.fail(head_wrong, None, None, "head")
+    else:
+        log.note("no sound head yet: nothing follows the genesis")
+    last = segments[-1].next.seq - 1
+    why = "not sealed, not cosigned: a rewrite of the whole log by whoever could write it would not show"
+    log.note(f"{log.records:,} records {why}", last - log.records + 1, last)
+    for record in (record for segment in segments for record in segment.told if record.event_type == "log.fork"):
+        log.note("a fork: what came before has another origin", record.seq, record.seq)
     return log
 
 
 # --- all logs ---------------------------------------------------------------------------------------------------------------------
 
 
-def ledger_names(directory: Path) -> set[str] | None:
-    """The logs ever made; None when the file is not here or not understood."""
+def read_ledger(directory: Path) -> dict[str, str] | None:
+    """The logs ever made and their origins; None when the file is not here or not understood."""
     try:
-        logs = json.loads((directory / "ledger.json").read_bytes()).get("logs")
-    except (OSError, ValueError, AttributeError):
+        logs = json.loads((directory / "ledger.json").read_bytes())["logs"]
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    return {name for name in logs if isinstance(name, str)} if isinstance(logs, dict | list) else None
+    return logs if isinstance(logs, dict) and all(isinstance(origin, str) for origin in logs.values()) else None
 
 
 def check_directory(directory: Path) -> tuple[list[Log], list[str]]:
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     others: list[str] = []
     for path in sorted(directory.iterdir()):
         match = LOG_FILE.fullmatch(path.name)
         if match:
-            found.setdefault(match[1], []).append(path)
+            files.setdefault(match[1], []).append(path)
         elif path.name.endswith(".jsonl"):
-            others.append(f"{path.name} (not the name of a log)")
-    named = ledger_names(directory)
-    if named is None:
-        others.append("which logs there should be (no ledger.json that names them)")
-    with_head = {path.parent.name for path in directory.glob("log.d/*/head")}
-    return [check_log(name, found.get(name, []), directory) for name in sorted(found.keys() | (named or set()) | with_head)], others
+            others.append(f"{path.name}: not the name of a log")
+    ledger = read_ledger(directory)
+    if ledger is None:
+        others.append("which logs there should be: no ledger.json that tells")
+    names = files.keys() | (ledger or {}).keys() | {path.parent.name for path in directory.glob("log.d/*/head")}
+    return [check_log(name, files.get(name, []), directory, (ledger or {}).get(name)) for name in sorted(names)], others
 
 
 def check(arguments: list[Path]) -> dict[str, Any]:

@@ -1,14 +1,30 @@
 """The memory of idempotency keys: its bounds, and that what it forgot is never claimed to be unknown since ever."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core import keys
 from core.keys import AGE_US_MAX, Keys, Remembered
+from core.world import BadDump
 
 
-def entry(seq: int, time_us: int) -> Remembered:
-    return Remembered("d", "log", seq, seq, time_us)
+def entry(seq: int, time_us: int, log: str = "log") -> Remembered:
+    return Remembered("d", log, seq, seq, time_us)
+
+
+@contextmanager
+def bounds(per_caller: int, in_all: int) -> Iterator[None]:
+    saved = keys.PER_CALLER_MAX, keys.IN_ALL_MAX
+    keys.PER_CALLER_MAX, keys.IN_ALL_MAX = per_caller, in_all
+    try:
+        yield
+    finally:
+        keys.PER_CALLER_MAX, keys.IN_ALL_MAX = saved
 
 
 def test_a_caller_keeps_its_newest_ten_thousand_and_says_since_when_it_would_know() -> None:
@@ -43,9 +59,7 @@ def test_it_agrees_with_a_list_that_is_searched_from_the_end(
     calls: list[tuple[str, str, int]], per_caller: int, in_all: int
 ) -> None:
     memory = Keys()
-    saved = keys.PER_CALLER_MAX, keys.IN_ALL_MAX
-    keys.PER_CALLER_MAX, keys.IN_ALL_MAX = per_caller, in_all
-    try:
+    with bounds(per_caller, in_all):
         now = 0
         newest: dict[tuple[str, str], Remembered] = {}
         for seq, (caller, key, step) in enumerate(calls):
@@ -60,5 +74,95 @@ def test_it_agrees_with_a_list_that_is_searched_from_the_end(
             assert found == expected or (
                 found is None and (expected.time_us < memory.complete_since_us or now - expected.time_us >= AGE_US_MAX)
             )
-    finally:
-        keys.PER_CALLER_MAX, keys.IN_ALL_MAX = saved
+
+
+CALLS = st.lists(
+    st.tuples(st.sampled_from("xy"), st.sampled_from("abc"), st.sampled_from("pqrstu"), st.integers(0, AGE_US_MAX // 2)),
+    max_size=50,
+)
+
+
+@given(CALLS, CALLS, st.integers(1, 6), st.integers(1, 10))
+def test_a_memory_goes_on_from_its_dump_as_if_nothing_had_been(
+    before: list[tuple[str, str, str, int]], after: list[tuple[str, str, str, int]], per_caller: int, in_all: int
+) -> None:
+    live, loaded = Keys(), Keys()
+    now = 0
+    with bounds(per_caller, in_all):
+        for seq, (log, caller, key, step) in enumerate(before + after):
+            if seq == len(before):
+                for name in "xy":
+                    loaded.load(name, live.dump(name))
+            now += step
+            live.remember(caller, key, entry(seq, now, log))
+            if seq >= len(before):
+                loaded.remember(caller, key, entry(seq, now, log))
+                assert (len(loaded), loaded.complete_since_us) == (len(live), live.complete_since_us)
+                assert all(loaded.find(each, name, now) == live.find(each, name, now) for each in "abc" for name in "pqrstu")
+        if after:
+            assert all(loaded.dump(name) == live.dump(name) for name in "xy")
+
+
+@given(CALLS, st.integers(1, 6), st.integers(1, 10))
+def test_what_is_remembered_of_a_log_does_not_depend_on_the_others(
+    calls: list[tuple[str, str, str, int]], per_caller: int, in_all: int
+) -> None:
+    """Live, records of all logs come mixed; in replay one log comes after the other."""
+    live, replayed, times = Keys(), Keys(), []
+    for _, _, _, step in calls:
+        times.append(step + (times[-1] if times else 0))
+    order = sorted(range(len(calls)), key=lambda seq: calls[seq][0], reverse=True)
+    with bounds(per_caller, in_all):
+        for memory, seqs in ((live, list(range(len(calls)))), (replayed, order)):
+            for seq in seqs:
+                log, caller, key, _ = calls[seq]
+                memory.remember(caller, key, entry(seq, times[seq], log))
+    assert all(live.dump(log) == replayed.dump(log) for log in "xy")
+    assert live.complete_since_us == replayed.complete_since_us
+
+
+def test_of_two_uses_of_a_key_in_two_logs_the_newest_counts() -> None:
+    memory = Keys()
+    memory.remember("a", "key", entry(1, 2_000, "y"))
+    memory.remember("a", "key", entry(9, 1_000, "x"))
+    assert memory.find("a", "key", 2_000) == entry(1, 2_000, "y")
+    assert memory.find("a", "key", 2_000 + AGE_US_MAX) is None
+
+
+def test_loading_replaces_one_log_and_leaves_the_others() -> None:
+    memory = Keys()
+    memory.remember("a", "old", entry(1, 1, "x"))
+    memory.remember("a", "other", entry(1, 1, "y"))
+    memory.load("x", Keys().dump("x"))
+    assert memory.find("a", "old", 1) is None and memory.find("a", "other", 1) is not None and len(memory) == 1
+    memory.forget("y")
+    assert len(memory) == 0
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: raw[:-1], lambda raw: raw + b"\xc0", lambda raw: b"", lambda raw: msgspec.msgpack.encode([])]
+)
+def test_what_is_no_dump_is_refused_and_changes_nothing(spoil) -> None:  # type: ignore[no-untyped-def]
+    memory = Keys()
+    memory.remember("a", "key", entry(1, 1))
+    raw = memory.dump("log")
+    with pytest.raises(BadDump):
+        memory.load("log", spoil(raw))
+    assert memory.dump("log") == raw
+
+
+def test_a_key_that_is_used_anew_is_the_newest_of_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "PER_CALLER_MAX", 2)
+    memory = Keys()
+    for seq, key in enumerate(["first", "second", "first", "third"]):
+        memory.remember("a", key, entry(seq, seq))
+    assert memory.find("a", "second", 3) is None
+    assert memory.find("a", "first", 3) == entry(2, 2) and memory.find("a", "third", 3) == entry(3, 3)
+
+
+def test_the_order_in_which_logs_are_read_decides_nothing() -> None:
+    one, other = Keys(), Keys()
+    for memory, logs in ((one, "xy"), (other, "yx")):
+        for log in logs:
+            memory.remember("a", "key", entry(1, 5, log))
+    assert one.find("a", "key", 5) == other.find("a", "key", 5)

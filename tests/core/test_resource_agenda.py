@@ -107,3 +107,21 @@ def test_since_when_a_value_stayed_above(changes: list[tuple[int, int]], thresho
         since = at
     assert steady.since_above(threshold) == since
     assert len(steady.steps) <= len({value for value, _ in history})
+
+
+@given(MOVES, MOVES)
+def test_an_agenda_made_of_its_entries_goes_on_as_the_first_one(
+    before: list[tuple[str, int | None]], after: list[tuple[str, int | None]]
+) -> None:
+    first: Agenda[str] = Agenda()
+    for key, rank in before:
+        move(first, key, rank)
+    entries = first.in_order_put()
+    assert [number for _, number, _ in entries] == sorted(number for _, number, _ in entries)
+    second = Agenda.of(entries, first.count)
+    assert second == first and second.in_order_put() == entries
+    for key, rank in [*after, ("last", 0)]:
+        assert list(second.walk()) == list(first.walk()) and second.first() == first.first()
+        move(first, key, rank)
+        move(second, key, rank)
+    assert second == first and second.in_order_put() == first.in_order_put()

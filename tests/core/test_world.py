@@ -8,7 +8,7 @@ import pytest
 from core.canonical import event_payload
 from core.engine import Command, Context, Decision, Engine, Event, Stamp, internal, write
 from core.fields import Count
-from core.world import UnknownEvent, World
+from core.world import BadDump, UnknownEvent, World, differences
 
 
 class Add(Command):
@@ -136,3 +136,104 @@ def test_a_value_of_any_kind_is_replayed_as_the_very_value_it_was() -> None:
     value = {"huge": 2.0**60, "list": [1, {"deep": -(2.0**53)}], "text": "5", "tiny": 1e-7}
     world.replay("sum.noted", event_payload(Noted(value)), stamp(0))
     assert repr(seen) == repr([value])
+
+
+class SumDump(msgspec.Struct, frozen=True):
+    total: int
+
+
+def dump_sum(state: Sum) -> SumDump:
+    return SumDump(state.total)
+
+
+def load_sum(dumped: SumDump) -> Sum:
+    made = Sum()
+    made.total = dumped.total
+    return made
+
+
+def load_small(dumped: SumDump) -> Sum:
+    if dumped.total > 9:
+        raise ValueError("too large")
+    return load_sum(dumped)
+
+
+def summing(name: str, **more: Any) -> Engine:
+    return Engine(name, log="sum_log", state=Sum, rows=[], **more)
+
+
+def pair(load: Any = load_sum) -> World:
+    return World([summing("one", dump=dump_sum, load=load_sum), summing("two", dump=dump_sum, load=load)])
+
+
+def test_a_log_is_dumped_and_loaded_with_all_its_engines() -> None:
+    world, again = pair(), pair()
+    world.states["one"].total, world.states["two"].total = 1, 2
+    again.load("sum_log", world.dump("sum_log"))
+    assert (again.states["one"].total, again.states["two"].total) == (1, 2)
+    turned = World(list(reversed(list(world.engines.values()))))
+    turned.load("sum_log", world.dump("sum_log"))
+    assert turned.dump("sum_log") == world.dump("sum_log") and turned.schema("sum_log") == world.schema("sum_log")
+
+
+ONE = msgspec.msgpack.encode({"one": {"total": 1}, "two": {"total": 2}})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xc1",
+        ONE[:-1],
+        ONE + b"\xc0",
+        msgspec.msgpack.encode({"one": {"total": 1}}),
+        msgspec.msgpack.encode({"one": {"total": 1}, "two": {"total": 2}, "three": {"total": 3}}),
+        msgspec.msgpack.encode({"one": {"total": 1}, "two": {"total": "2"}}),
+        msgspec.msgpack.encode({"one": {"total": 1}, "two": {"total": 10}}),
+        msgspec.msgpack.encode([1]),
+    ],
+)
+def test_a_dump_is_loaded_whole_or_not_at_all(raw: bytes) -> None:
+    world = pair(load_small)
+    world.load("sum_log", ONE)
+    before = dict(world.states)
+    with pytest.raises(BadDump):
+        world.load("sum_log", raw)
+    assert all(world.states[name] is before[name] for name in before)
+    assert world.dump("sum_log") == ONE
+
+
+def test_a_log_with_an_engine_that_cannot_be_dumped_has_no_schema() -> None:
+    world = World([summing("one", dump=dump_sum, load=load_sum), summing("two")])
+    assert world.schema("sum_log") == ""
+    with pytest.raises(ValueError, match="two cannot be dumped"):
+        world.dump("sum_log")
+    with pytest.raises(BadDump, match="two cannot be loaded"):
+        world.load("sum_log", ONE)
+
+
+def test_the_schema_tells_versions_and_engines_apart() -> None:
+    def schema(*engines: Engine) -> str:
+        return World(list(engines)).schema("sum_log")
+
+    one = summing("one", dump=dump_sum, load=load_sum)
+    schemas = {
+        schema(one),
+        schema(summing("one", dump=dump_sum, load=load_sum, dump_version=2)),
+        schema(summing("uno", dump=dump_sum, load=load_sum)),
+        schema(one, summing("two", dump=dump_sum, load=load_sum)),
+    }
+    assert len(schemas) == 4 and "" not in schemas
+
+
+def test_dump_and_load_go_together_and_say_their_type() -> None:
+    for more in ({"dump": dump_sum}, {"load": load_sum}, {"dump": lambda state: SumDump(0), "load": load_sum}):
+        with pytest.raises(ValueError, match="go together"):
+            summing("one", **more)
+
+
+def test_differences_are_named_by_engine() -> None:
+    world = pair()
+    before = world.dump("sum_log")
+    world.states["two"].total = 7
+    assert differences(before, before) == [] and differences(before, world.dump("sum_log")) == ["two"]

@@ -155,6 +155,8 @@ class Asked:
     about: tuple[Keyed, int] | None = None
     """What an `op_status` is about, and how often that had been sent."""
     cancelled: bool = False
+    sent: bool = False
+    """Whether all of it is on its way."""
     ended: trio.Event = field(default_factory=trio.Event)
 
 
@@ -242,9 +244,9 @@ class Caller:
 
     async def _follow_up(self, line: Line) -> None:
         """Go on with the streams that an earlier connection left behind."""
-        running = [asked.following for asked in line.open.values()]
-        for following in self.followed:
-            if not any(following is one for one in running):
+        for following in list(self.followed):
+            running = any(asked.following is following for asked in line.open.values())
+            if not (running or line.over or line.said_bye):
                 await self._watch(line, following)
 
     async def _read(self, line: Line) -> None:
@@ -297,6 +299,7 @@ class Caller:
         extra = f" {call}" if call else ""
         self.universe.trace.operation(f"{line.name} asks {id} {method} {params}{f' key {keyed.key}' if keyed else ''}{extra}")
         await self._send(line, data)
+        asked.sent = True
         if wait if wait is not None else self.random.random() < 0.4:
             with trio.move_on_after(self.random.choice((0.001, 0.1, 2.0))):
                 await asked.ended.wait()
@@ -617,7 +620,7 @@ class Caller:
             if not universe.may_fail:
                 self._hear_refusal(line, asked)
         elif code in ("durability-unknown", "data-loss") and not universe.may_fail:
-            universe.blame(f"{line.name}: {asked.method}: {code}, and no call to the disk has failed")
+            universe.blame(f"{line.name}: {asked.method} {asked.params}: no call to the disk has failed, and it says {message.e}")
         elif asked.following is not None:
             self._stream_ended(line, asked, message)
         elif asked.keyed is not None and code not in PASSING:
@@ -640,9 +643,23 @@ class Caller:
         code = message.e["code"]
         if code == "cancelled" and asked.cancelled:
             return
+        if code == "compacted" and self._compacted(asked):
+            following = asked.following
+            assert following is not None and self._nursery is not None
+            following.position = following.cursor = None  # as a program lists again, and then watches
+            self._nursery.start_soon(self._follow_up, line)
+            return
         if code in PASSING or (message.e.get("reason") == "read-failed" and self.universe.may_fail):
             return
         self.universe.blame(f"{line.name}: a stream {asked.params} ended: {message.e}")
+
+    def _compacted(self, asked: Asked) -> bool:
+        """Whether what this stream asked for was pruned."""
+        following = asked.following
+        position = following.position if following is not None else None
+        if position is None and "since" in asked.params:
+            position = self._places(asked.params["since"])
+        return any(self.universe.oracle.logs[log].was_pruned(seq) for log, seq in (position or {}).items())
 
     def _hear_done(self, line: Line, asked: Asked, message: Done) -> None:
         universe = self.universe
@@ -772,8 +789,11 @@ class Caller:
                 last = seq - 1 if shown == (log, seq - 1) else seq
                 if seq < before or (shown is not None and shown[0] == log and shown[1] < before):
                     self.universe.blame(f"{line.name}: a stream went back in {log} from {before} to {seq}")
+                expected = self.universe.oracle.logs[log]
                 missed = [
-                    record.seq for record in self.universe.oracle.logs[log].records[before:last] if following.wants(log, record)
+                    record.seq
+                    for record in expected.records[before:last]
+                    if following.wants(log, record) and (log in following.position or not expected.was_pruned(record.seq))
                 ]
                 if missed:
                     self.universe.blame(

@@ -40,6 +40,7 @@ class Node:
 
     def truncate(self, size: int) -> None:
         self._resize(size)
+        self.reserved = 0  # room claimed past the end goes back, even when the size stays
 
     def _resize(self, size: int) -> None:
         if size != len(self.cache):
@@ -103,16 +104,16 @@ class Directory:
     def sync(self) -> None:
         self.medium, self.pending = dict(self.cache), []
 
-    def after_power_cut(self, random: Random, known: dict[int, "Entry"]) -> "Directory":
+    def after_power_cut(self, random: Random, keeps: Callable[[], bool], known: dict[int, "Entry"]) -> "Directory":
         names = dict(self.medium)
         for operation in self.pending:
-            if random.random() < 0.5:
+            if keeps():
                 apply(names, operation)
         left = Directory()
         for name, entry in names.items():
             if id(entry) not in known:
                 known[id(entry)] = (
-                    entry.after_power_cut(random) if isinstance(entry, Node) else entry.after_power_cut(random, known)
+                    entry.after_power_cut(random) if isinstance(entry, Node) else entry.after_power_cut(random, keeps, known)
                 )
             left.medium[name] = known[id(entry)]
         left.cache = dict(left.medium)
@@ -165,7 +166,14 @@ class SimFiles:
 
     def crash(self, random: Random) -> "SimFiles":
         """One disk that a power cut now could leave. This one is unchanged, so many can be drawn."""
-        return self._successor(self._root.after_power_cut(random, {}))
+        return self._successor(self._root.after_power_cut(random, lambda: random.random() < 0.5, {}))
+
+    def crashes(self, random: Random) -> "Iterator[SimFiles]":
+        """Every subset of the unsynced operations on names, each with one draw of what became of unsynced bytes."""
+        count = sum(len(directory.pending) for directory in _directories(self._root))
+        for chosen in range(1 << count):
+            bits = iter([bool(chosen >> place & 1) for place in range(count)])
+            yield self._successor(self._root.after_power_cut(random, lambda bits=bits: next(bits, False), {}))
 
     def kill(self) -> "SimFiles":
         """The same disk after kill -9: nobody holds a file or lock, and unsynced bytes are still in the cache."""
@@ -369,6 +377,13 @@ def _walk(directory: Directory, prefix: str) -> Iterator[tuple[str, bytes]]:
             yield prefix + name, bytes(entry.cache)
         else:
             yield from _walk(entry, f"{prefix}{name}/")
+
+
+def _directories(directory: Directory) -> Iterator[Directory]:
+    yield directory
+    for entry in {id(entry): entry for entry in (*directory.cache.values(), *directory.medium.values())}.values():
+        if isinstance(entry, Directory):
+            yield from _directories(entry)
 
 
 def _nodes(directory: Directory) -> Iterator[Node]:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import trio
 
@@ -81,6 +81,8 @@ class Faults:
 
     kill_at_change: int | None = None
     kill: KillAt = "before"
+    kill_only: Sequence[str] = CHANGES
+    """Which changes are counted."""
     nth: int | None = None
     error: int | Literal["short"] = errno.EIO
     only: Sequence[str] = CHANGES
@@ -119,26 +121,27 @@ class Watched:
         faults: Faults,
         oracle: Oracle,
         trace: Trace,
-        content: Callable[[str], bytes],
+        disk: SimFiles,
         die: Callable[[], None],
     ) -> None:
         self._files = files
-        self._content = content
+        self._disk = disk
         self._faults = faults
         self._oracle = oracle
         self._trace = trace
         self._die = die
         self._paths: dict[int, str] = {}
+        self._links: dict[str, str] = {}
+        """Of a file with two names, the newer by the older."""
         self._changes = 0
         self.dead = False
 
     def _change(self, name: str, path: str, call: Callable[..., T], *arguments: Any, data: bytes = b"") -> T:
         if self.dead:
             raise Killed
-        self._changes += 1
-        if name == "write":
-            self._oracle.before_write(path, self._content)
-        last = self._changes == self._faults.kill_at_change
+        self._changes += name in self._faults.kill_only
+        self._oracle.before_change(name, path, self._disk)
+        last = self._changes == self._faults.kill_at_change and name in self._faults.kill_only
         if last and self._faults.kill != "after":
             if self._faults.kill == "halfway" and name == "write" and len(data) > 1:
                 half = data[: len(data) // 2]
@@ -152,11 +155,26 @@ class Watched:
             self._faults.failed = self._faults.failed or error.errno not in (errno.ENOENT, errno.EEXIST)
             raise
         self._trace.note(f"disk {name} {path}", data)
+        self._tell(name, path, arguments, data if name != "write" else data[: cast(int, result)])
         if last:
-            if name == "write":
-                self._oracle.wrote(path, data)
             self._end(name, path)
         return result
+
+    def _tell(self, name: str, path: str, arguments: tuple[Any, ...], data: bytes) -> None:
+        """The oracle hears of every change that was made, also of the last one."""
+        oracle = self._oracle
+        if name == "write":
+            oracle.wrote(path, data)
+        elif name == "open" and arguments[1] & (os.O_EXCL | os.O_TRUNC):
+            oracle.begun(path)
+        elif name == "fdatasync":
+            oracle.synced(path)
+        elif name == "fsync_dir":
+            oracle.directory_synced(path)
+        elif name == "rename":
+            oracle.renamed(arguments[0], path, self._disk)
+        elif name == "unlink":
+            oracle.unlinked(path, self._disk)
 
     def _end(self, name: str, path: str) -> None:
         self._trace.operation(f"the process ends {self._faults.kill} {name} {path}")
@@ -175,13 +193,10 @@ class Watched:
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         whole = bytes(data)
-        taken = self._change("write", self._paths[fd], self._files.write, fd, whole, data=whole)
-        self._oracle.wrote(self._paths[fd], whole[:taken])
-        return taken
+        return self._change("write", self._paths[fd], self._files.write, fd, whole, data=whole)
 
     def fdatasync(self, fd: int) -> None:
         self._change("fdatasync", self._paths[fd], self._files.fdatasync, fd)
-        self._oracle.synced(self._paths[fd])
 
     def fsync(self, fd: int) -> None:
         self._change("fsync", self._paths[fd], self._files.fsync, fd)
@@ -191,9 +206,12 @@ class Watched:
 
     def link(self, source: str, target: str) -> None:
         self._change("link", target, self._files.link, source, target)
+        self._links[source] = target
 
     def rename(self, source: str, target: str) -> None:
         self._change("rename", target, self._files.rename, source, target)
+        moved = {target: self._links.pop(target, f"{target} that was"), source: target}
+        self._paths = {fd: moved.get(path, path) for fd, path in self._paths.items()}
 
     def unlink(self, path: str) -> None:
         self._change("unlink", path, self._files.unlink, path)
@@ -270,7 +288,7 @@ class SimHost:
             only = ("write",) if faults.error == "short" else faults.only
             files = NthFails(files, faults.nth, error, only, always=faults.always)
         files = spoiled.medium(files)
-        self._watched = Watched(files, faults, oracle, self._trace, machine.disk.content, self.die)
+        self._watched = Watched(files, faults, oracle, self._trace, machine.disk, self.die)
         self.files: Files = spoiled.files(self._watched)
         self._away: dict[int, trio.CancelScope] = {}
         self._offloads = 0

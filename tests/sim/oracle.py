@@ -1,18 +1,29 @@
 """What the logs must hold, worked out from the bytes alone by a reader of its own: it shares no code with `state/`.
 
 It follows every write and sync of the running process, reads the files again after each start, and holds the promises N1 to N4
-and N6 against what callers were told.
+and N6 against what callers were told. Of each log it keeps every byte that ever was in it, as one row, wherever the daemon has
+cut it into segments and whatever of it was pruned since.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
+from itertools import groupby
 from typing import Any, NamedTuple
+
+import msgspec
 
 from core.engine import Stamp
 from core.engines import ENGINES
+from core.keys import Keys, Remembered
 from core.world import World
+from state.replay import replay_equals
+from state.scan import Scan
+from state.snapshot import listed
+from state.snapshot import read as read_snapshot
+from tests.sim.disk import SimFiles
 
 ZERO_HASH = "0" * 64
 TAIL = len(',"event_hash":"') + 64 + len('"}\n')
@@ -102,24 +113,82 @@ def _split(data: bytes) -> list[bytes]:
     return [line + b"\n" for line in data.split(b"\n")[:-1]]
 
 
+class Tree:
+    """The RFC 6962 tree over the lines so far: the roots of its complete subtrees, largest first."""
+
+    def __init__(self) -> None:
+        self._subtrees: list[tuple[int, bytes]] = []
+
+    def add(self, line: bytes) -> None:
+        size, root = 1, sha256(b"\0" + line.removesuffix(b"\n")).digest()
+        while self._subtrees and self._subtrees[-1][0] == size:
+            size, root = 2 * size, sha256(b"\1" + self._subtrees.pop()[1] + root).digest()
+        self._subtrees.append((size, root))
+
+    def root(self) -> str:
+        *left, (_, root) = self._subtrees
+        for _, each in reversed(left):
+            root = sha256(b"\1" + each + root).digest()
+        return root.hex()
+
+
 class Expected:
-    """One log: what is on disk for sure, and what was appended behind it."""
+    """One log: what is on disk for sure, and what was appended behind it, all segments in one row."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.active = f"{name}.jsonl"
+        self.next = f"{name}.next"
         self.records: list[Rec] = []
         self.chain = Chain()
+        self.tree = Tree()
+        """Over all that is durable."""
         self.durable = bytearray()
         self.appended = bytearray()
         """Written and not known to be synced."""
+        self.coming = bytearray()
+        """A segment that has no name of its own yet."""
+        self.named = False
+        """Whether a segment got its name and the directory was not synced since."""
+        self.starts: dict[int, int] = {}
+        """Where each segment begins: its first seq, and the place in the row."""
+        self.pruned: set[tuple[int, int]] = set()
+        """First and last seq of each segment that a durable record let go."""
+        self.first_seq = 0
+        """The first record that is still on disk."""
         self.based = False
         """Whether this process's recovery has been held against the two."""
         self.tallies: list[tuple[int, ...]] = [(0,) * len(KINDS)]
         """How many of each kind there are below each seq."""
+        self._closed = re.compile(rf"{name}\.([0-9]{{16}})\.jsonl")
+        self._snapshot = re.compile(rf"log\.d/{name}/snap/([0-9]{{16}})\.snap")
 
     @property
     def end(self) -> int:
         return len(self.records)
+
+    @property
+    def segment(self) -> int:
+        """The first seq of the active one."""
+        return max(self.starts, default=0)
+
+    def closed(self, path: str) -> int | None:
+        """The first seq of a closed segment, by its path."""
+        match = self._closed.fullmatch(path)
+        return int(match[1]) if match else None
+
+    def snapshot(self, path: str) -> int | None:
+        match = self._snapshot.fullmatch(path)
+        return int(match[1]) if match else None
+
+    def ends(self) -> dict[int, int]:
+        """Of each segment but the active one its last seq, by its first."""
+        firsts = sorted(self.starts)
+        return {first: after - 1 for first, after in zip(firsts, firsts[1:], strict=False)}
+
+    def was_pruned(self, seq: int) -> bool:
+        """Whether this record may be gone."""
+        return any(first <= seq <= last for first, last in self.pruned)
 
     def add(self, record: Rec) -> None:
         self.records.append(record)
@@ -128,6 +197,8 @@ class Expected:
             place = KINDS.index(record.event_type)
             last = (*last[:place], last[place] + 1, *last[place + 1 :])
         self.tallies.append(last)
+        if record.event_type == "log.prune":
+            self.pruned.add((record.payload["first_seq"], record.payload["last_seq"]))
 
 
 class Oracle:
@@ -138,42 +209,147 @@ class Oracle:
         self.logs = {name: Expected(name) for name in ("engine_state", "gate_log")}
         self.world = World(ENGINES)
         """All that is durable, applied."""
+        self.memory = Keys()
+        """All keys in what is durable."""
         self.watching = False
         self.refused: Counter[str] = Counter()
         """Refusals on record, by caller."""
         self.keys: dict[tuple[str, str], tuple[str, int]] = {}
+        self.snapshots: dict[str, bytes] = {}
+        """Those that were found to be what the log adds up to, by path."""
+        self.turns = self.prunes = self.snapshots_taken = 0
 
-    def expected(self, path: str) -> Expected | None:
-        return self.logs.get(path[:-6]) if path.endswith(".jsonl") else None
+    def _log(self, path: str) -> Expected | None:
+        """The log whose records this file holds, or will."""
+        return next((log for log in self.logs.values() if path in (log.active, log.next)), None)
 
     # --- while a process runs -----------------------------------------------------------------------------------------
 
-    def before_write(self, path: str, content: Callable[[str], bytes]) -> None:
-        log = self.expected(path)
-        if log is not None and not self.watching and not log.based:
-            self._rebase(log, content(path))
+    def before_change(self, call: str, path: str, disk: SimFiles) -> None:
+        """The first change of a log by a new process comes after its recovery has settled what is there."""
+        for log in self.logs.values():
+            if self.watching or log.based:
+                continue
+            deletes = call == "unlink" and log.closed(path) not in (None, log.segment)
+            if deletes or (call == "write" and path in (log.active, log.next)):
+                self._rebase(log, self._found(log, disk))
 
     def wrote(self, path: str, data: bytes) -> None:
-        log = self.expected(path)
+        log = self._log(path)
         if log is not None:
-            log.appended += data
+            part = log.appended if path == log.active else log.coming
+            part += data
+
+    def begun(self, path: str) -> None:
+        """A file is made anew."""
+        log = self._log(path)
+        if log is not None and path == log.next:
+            log.coming.clear()
 
     def synced(self, path: str) -> None:
-        log = self.expected(path)
-        if self.watching and log is not None:
-            self._confirm(log, bytes(log.appended))
-            log.appended.clear()
+        log = self._log(path)
+        if log is not None and log.based and path == log.active:
+            self._confirm(log)
 
-    def _confirm(self, log: Expected, data: bytes) -> None:
-        """These bytes are durable from now on."""
+    def directory_synced(self, path: str) -> None:
+        for log in self.logs.values():
+            if path == "." and log.named:
+                self._confirm(log)
+
+    def renamed(self, source: str, target: str, disk: SimFiles) -> None:
+        for log in self.logs.values():
+            if (source, target) == (log.next, log.active):
+                self._turned(log)
+            elif (seq := log.snapshot(target)) is not None:
+                self._snapshot(log, seq, target, disk.content(target))
+
+    def _turned(self, log: Expected) -> None:
+        """A new segment has taken the place of the active one."""
+        if log.appended:
+            self._blame(f"{log.name}: a segment was closed with {len(log.appended)} bytes in it that are not durable")
+        opening = json.loads(log.coming)
+        if log.starts and opening["payload"]["previous"] != (expected := self._previous(log)):
+            self._blame(f"{log.name}: the new segment says that before it was {opening['payload']['previous']}, not {expected}")
+        if log.starts and opening["payload"]["tree"] != {"root": log.tree.root(), "size": log.end}:
+            self._blame(f"{log.name}: the new segment names the tree {opening['payload']['tree']}; it is {log.tree.root()}")
+        log.starts[opening["seq"]] = len(log.durable)
+        log.appended += log.coming
+        log.coming.clear()
+        log.named = True
+        self.turns += 1
+
+    def _previous(self, log: Expected) -> dict[str, Any]:
+        held = log.durable[log.starts[log.segment] :]
+        return {
+            "bytes": len(held),
+            "event_hash": log.chain.tip,
+            "first_seq": log.segment,
+            "last_seq": log.end - 1,
+            "name": f"{log.name}.{log.segment:016d}.jsonl",
+            "sha256": sha256(held).hexdigest(),
+        }
+
+    def unlinked(self, path: str, disk: SimFiles) -> None:
+        for log in self.logs.values():
+            first = log.closed(path)
+            if first is None or first == log.segment:  # the second name of the active one
+                continue
+            self.prunes += 1
+            last = log.ends().get(first, -1)
+            if (first, last) not in log.pruned | set(_prunes(bytes(log.appended))):
+                self._blame(f"N1: {path} is deleted, and no durable record lets go of {first} to {last}")
+            if first != log.first_seq:
+                self._blame(f"N1: {path} is deleted before records from {log.first_seq} on, which are older")
+            oldest = min((header.seq for header in listed(disk, log.name).headers), default=-1)
+            if oldest < last:
+                self._blame(f"N6: {path} is deleted, up to record {last}; the oldest snapshot ends with {oldest}")
+            log.first_seq = last + 1
+
+    def _snapshot(self, log: Expected, seq: int, path: str, data: bytes) -> None:
+        """A snapshot is durable: it must say what the durable records up to its own add up to."""
+        self.snapshots_taken += 1
+        if seq >= log.end:
+            self._blame(f"N6: {path} was taken, and durable is what is below {log.end}")
+        elif seq == log.end - 1 and (why := self._misfit(log, data)) is not None:
+            self._blame(f"N6: {path} is not what its log replays to: {why}")
+        else:
+            self.snapshots[path] = data
+
+    def _misfit(self, log: Expected, data: bytes) -> str | None:
+        """Why a snapshot is not what all that is durable of its log adds up to."""
+        line, _, body = data.partition(b"\n")
+        header, held = json.loads(line), msgspec.msgpack.decode(body)
+        expected = (len(body), sha256(body).hexdigest(), log.end, log.chain.tip, log.tree.root())
+        if (header["bytes"], header["sha256"], header["size"], header["tip"], header["root"]) != expected:
+            return f"the header is {header}"
+        if held["world"] != self.world.dump(log.name):
+            return "the engines"
+        return "the keys" if held["keys"] != self.memory.dump(log.name) else None
+
+    def _confirm(self, log: Expected) -> None:
+        """What was appended is durable from now on."""
+        data = bytes(log.appended)
+        log.appended.clear()
+        log.named = False
         try:
             for batch in log.chain.read(data):
                 for record in batch:
                     log.add(record)
                     self._judge(log, record)
+                self._remember(log, batch)
         except Broken as broken:
             self._blame(f"{log.name}: irerd appended what is no log: {broken}")
+        for line in _split(data):
+            log.tree.add(line)
         log.durable += data
+
+    def _remember(self, log: Expected, batch: list[Rec]) -> None:
+        for _, command in groupby(batch, lambda record: record.mono_us):
+            first, *rest = command
+            if first.idem is not None:
+                digest, key = first.idem
+                last_seq = rest[-1].seq if rest else first.seq
+                self.memory.remember(first.actor, key, Remembered(digest, log.name, first.seq, last_seq, first.time_us))
 
     def _judge(self, log: Expected, record: Rec) -> None:
         stamp = Stamp(log.name, record.seq, record.time_us, record.mono_us, record.boot_id, record.actor)
@@ -194,22 +370,43 @@ class Oracle:
     def process_ended(self) -> None:
         self.watching = False
         for log in self.logs.values():
-            log.based = False
+            log.based = log.named = False
 
-    def recovered(self, content: Callable[[str], bytes], medium: Callable[[str], bytes]) -> None:
+    def recovered(self, disk: SimFiles) -> None:
         """A process has read the logs back and is about to serve."""
         for log in self.logs.values():
-            path = f"{log.name}.jsonl"
-            found = content(path)
+            found = self._found(log, disk)
             if not log.based:
                 self._rebase(log, found)
             if found[len(log.durable) :] != log.appended:
                 self._blame(f"N2: {log.name} holds what nobody wrote")
-            if found != medium(path):
-                self._blame(f"{log.name}: irerd serves what is not on the medium yet")
-            self._confirm(log, bytes(log.appended))
-            log.appended.clear()
+            paths = [path for path in disk.list(".") if path == log.active or log.closed(path) is not None]
+            for path in paths:
+                if disk.content(path) != disk.durable(path):
+                    self._blame(f"{path}: irerd serves what is not on the medium yet")
+            self._confirm(log)
+            self._look_at_snapshots(log, disk)
         self.watching = True
+
+    def _found(self, log: Expected, disk: SimFiles) -> bytes:
+        """The row of all bytes as the files have it, and what was rightly pruned before the first of them."""
+        if disk.stat_path(log.active) is None:
+            return b""
+        parts = {first: disk.content(path) for path in disk.list(".") if (first := log.closed(path)) is not None}
+        active = disk.content(log.active)
+        parts[json.loads(active.partition(b"\n")[0])["seq"]] = active  # its second name, where there is one, is the same file
+        row = b""
+        log.first_seq = min(parts)
+        if log.first_seq:
+            for first, last in log.ends().items():
+                if first < log.first_seq and (first, last) not in log.pruned | set(_prunes(bytes(log.appended))):
+                    self._blame(f"N1: {log.name} begins with {log.first_seq}, and no record lets go of {first} to {last}")
+            row = bytes(log.durable + log.appended)[: log.starts.get(log.first_seq, 0)]
+        for first in sorted(parts):
+            if first and log.starts.get(first) != len(row):
+                self._blame(f"N2: {log.name} has a segment from {first} on at {len(row)}; they began at {log.starts}")
+            row += parts[first]
+        return row
 
     def _rebase(self, log: Expected, found: bytes) -> None:
         """What recovery kept, before it or anyone writes more: all that was durable, and the beginning of what was appended."""
@@ -218,9 +415,28 @@ class Oracle:
             self._blame(f"N1: {log.name} had {log.end} durable records, which are not what it begins with now")
             return
         rest = found[len(log.durable) :]
-        if not log.appended.startswith(rest) and not (not log.durable and _is_genesis(rest)):
+        if not log.appended.startswith(rest):
             self._blame(f"N2: {log.name} has {len(rest)} bytes behind record {log.end - 1} that were never appended there")
         log.appended[:] = rest
+        log.starts = {first: place for first, place in log.starts.items() if place < len(found)}
+
+    def _look_at_snapshots(self, log: Expected, disk: SimFiles) -> None:
+        """Those on disk are the ones that were found good when they were taken."""
+        for path, data in disk.tree().items():
+            if log.snapshot(path) is not None and self.snapshots.get(path) != data:
+                self._blame(f"N6: {path} is not what was written, or was never durable")
+
+    # --- at the end -------------------------------------------------------------------------------------------------------
+
+    def replayed(self, disk: SimFiles) -> None:
+        """All records there ever were, from the first, beside every snapshot that is kept."""
+        world = World(ENGINES)
+        for log in self.logs.values():
+            batches = Scan(lambda offset, size, held=log.durable: bytes(held[offset : offset + size]), len(log.durable)).batches()
+            snapshots = [read_snapshot(disk, log.name, header.seq) for header in listed(disk, log.name).headers]
+            result = replay_equals(world, Keys(), log.name, batches, snapshots)
+            if result.records != log.end or not result.equal:
+                self._blame(f"N6: {log.name} has {log.end} records; replayed, they say {result}")
 
     # --- questions --------------------------------------------------------------------------------------------------------
 
@@ -232,6 +448,13 @@ class Oracle:
         """Engines whose live state is not what their durable records add up to (N6)."""
         return [name for name, state in self.world.states.items() if states[name] != state]
 
+    def same_keys(self, keys: Keys) -> list[str]:
+        """Logs of which other keys are remembered than their durable records hold."""
+        return [log for log in self.logs if keys.dump(log) != self.memory.dump(log)]
 
-def _is_genesis(data: bytes) -> bool:
-    return data.count(b"\n") == 1 and b'"commit":[0,0,1],"event_type":"log.genesis"' in data
+
+def _prunes(data: bytes) -> Iterator[tuple[int, int]]:
+    for line in _split(data):
+        if b'"event_type":"log.prune"' in line:
+            payload = json.loads(line)["payload"]
+            yield payload["first_seq"], payload["last_seq"]

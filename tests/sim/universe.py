@@ -23,7 +23,7 @@ import trio.testing
 import irerd.journal
 from core.access import Rules
 from core.engines import ENGINES
-from core.settings import Access, Jobs, Limits, Pool, Pools, Retry, Settings
+from core.settings import Access, Jobs, Limits, Log, Pool, Pools, Retry, Settings
 from irerd.config import Changes, diff
 from irerd.daemon import STOP_S, Daemon
 from irerd.host import Transport
@@ -31,6 +31,7 @@ from irerd.journal import Journal
 from irerd.listen import Credentials
 from irerd.writer import WriteFailed
 from state.log import Full, SyncFailed
+from state.rotation import Limits as SegmentLimits
 from tests.sim.callers import ADMIN, NOBODY, OPERATOR, OTHER_OPERATOR, SENSOR, VIEWER, Book, Caller, Line
 from tests.sim.disk import CHANGES, LOOKS
 from tests.sim.machine import UNSPOILED, Faults, Machine, SimHost, Spoiled
@@ -45,6 +46,8 @@ SETTLE_S = 240.0
 STILL_S = 5.0
 """Virtual time that a daemon with nothing to do is watched for timers that fire for nothing."""
 STILL_TIMERS_MAX = 40
+NAMES = ("link", "rename", "unlink", "fsync_dir")
+"""What closes a segment, deletes one or keeps a snapshot: rarer than other changes, so it is counted apart."""
 CLEAN_STOP_S = 2 * STOP_S
 
 
@@ -64,6 +67,10 @@ class Outcome:
     records: int
     acknowledged: int
     virtual_s: float
+    turns: int
+    """How often a segment was closed."""
+    prunes: int
+    snapshots: int
     last: list[str]
 
 
@@ -140,6 +147,11 @@ class Configuration:
                 streams=random.choice((3, 64)),
                 waiting=random.choice((2, 8, 64, 4096)),
             ),
+            log=Log(
+                snapshot_records=random.choice((5, 5, 20, 60, 50_000)),
+                retain_bytes=random.choice((0, 0, 1, 8_192, 65_536)),
+                retain_days=random.choice((0.0, 0.0, 0.0, 0.00001, 0.0001)),
+            ),
         )
 
     async def reload(self) -> Changes:
@@ -186,7 +198,7 @@ class Universe:
         self.oracle = Oracle(self.blame, self._judge)
         self.operations = 0
         self.life = 0
-        self._damaged = False
+        self._damaged = self._clean = False
         self.ledger_id = ""
         self.reused: set[tuple[str, str]] = set()
         self.refusals_told: Counter[str] = Counter()
@@ -208,6 +220,8 @@ class Universe:
         self._moved = trio.Event()
         self._unfinished = 0
         self._stopping = False
+        self._owed: dict[str, set[int]] = {}
+        """Of each connection the calls that were sent before a clean stop."""
         self._faults = Faults()
         self._virtual_s = 0.0
 
@@ -249,6 +263,9 @@ class Universe:
         return self.cursors.get(caller.name)
 
     def line_lost(self, line: Line) -> None:
+        owed = self._owed.pop(line.name, set()) & line.open.keys()
+        if owed and not line.faulted:
+            self.blame(f"{line.name}: a clean stop left unanswered: {[f'{id} {line.open[id].method}' for id in sorted(owed)]}")
         host, daemon = self._host, self._daemon
         if host is None or daemon is None or host.dead or line.life != self.life or self._stopping or line.faulted:
             return
@@ -300,6 +317,9 @@ class Universe:
             sum(log.end for log in self.oracle.logs.values()),
             len(self.oracle.keys),
             self._virtual_s,
+            self.oracle.turns,
+            self.oracle.prunes,
+            self.oracle.snapshots_taken,
             self.trace.last(),
         )
 
@@ -320,18 +340,29 @@ class Universe:
         faults = Faults(slow=random.choice((0.0, 0.0, 0.01, 0.1)))
         luck = random.random()
         if luck < 0.35:
-            faults.kill_at_change = random.randint(1, 400)
+            faults.kill_only = random.choice((CHANGES, NAMES, NAMES))
+            faults.kill_at_change = random.randint(1, 400 if faults.kill_only == CHANGES else 60)
             faults.kill = random.choice(("before", "after", "halfway"))
         elif luck < 0.5:
             faults.nth = random.randint(1, 300)
             faults.error = random.choice((errno.EIO, errno.EIO, errno.ENOSPC, errno.EROFS, "short", "short"))
             faults.only = random.choice(
-                (CHANGES, ("fdatasync",), ("write",), ("fsync", "rename", "fsync_dir"), ("reserve",), LOOKS)
+                (CHANGES, ("fdatasync",), ("write",), ("fsync", "rename", "fsync_dir"), ("reserve",), LOOKS, NAMES, ("pread",))
             )
+            if faults.only in (NAMES, ("pread",)):
+                faults.nth = random.randint(1, 60)
             faults.always = random.random() < 0.2
         elif luck < 0.58:
             faults.stall_at_offload = random.randint(5, 200)
         return faults
+
+    def _segments(self) -> SegmentLimits:
+        random = self.random
+        return SegmentLimits(
+            bytes=random.choice((4_096, 4_096, 8_192, 32_768, 16 << 20)),
+            records=random.choice((8, 50, 100_000)),
+            age_us=random.choice((100_000, 3_000_000, 24 * 3_600_000_000)),
+        )
 
     def _early_faults(self) -> Faults:
         faults = Faults()
@@ -346,21 +377,22 @@ class Universe:
 
     async def _live(self, ending: Ending) -> None:
         self.life += 1
-        self._damaged = self._stopping = False
+        self._damaged = self._stopping = self._clean = False
+        self._owed = {}
         self._faults = ending.faults
         self._ready = trio.Event()
         faults = ending.faults
         self.trace.operation(f"life {self.life} begins, boot {self._machine.boot_id}; it is to end by {ending}")
         host = self._host = SimHost(self._machine, faults, self.oracle, self._spoiled)
         host.flaky = ending.kind != "none"
-        daemon = self._daemon = Daemon(host, self._configuration, Path("/var/lib/irer"), ENGINES)
+        daemon = self._daemon = Daemon(host, self._configuration, Path("/var/lib/irer"), ENGINES, self._segments())
         self._ends = {}
         async with trio.open_nursery() as nursery:
             self._serving = nursery
 
             def died() -> None:
                 for end in self._ends.values():
-                    end.cut(self.random.choice((0, self.random.randint(0, 300), 1_000_000)))
+                    end.cut(1_000_000 if self._clean else self.random.choice((0, self.random.randint(0, 300), 1_000_000)))
                 nursery.cancel_scope.cancel()
 
             host.on_death = died
@@ -398,6 +430,7 @@ class Universe:
                     await trio.sleep(0.01)
             if not host.dead and not self._stopping:
                 self.blame("the daemon ended though nobody stopped it")
+            self._clean = not host.dead
         except* Exception as failed:
             self._judge_end(list(_leaves(failed)), host, faults)
         host.die()
@@ -418,11 +451,13 @@ class Universe:
                 self.blame(f"recovery found damage where nothing was damaged: {daemon.damage}")
             return
         self.trace.operation(f"ready: {daemon.dispatch.next_seq}, torn: {daemon.torn}")
-        disk = self._machine.disk
-        self.oracle.recovered(disk.content, disk.durable)
+        self.oracle.recovered(self._machine.disk)
         if self.ledger_id not in ("", daemon.ledger_id):
             self.blame(f"the ledger was {self.ledger_id} and is {daemon.ledger_id}")
         self.ledger_id = daemon.ledger_id
+        self._check_replay(daemon)
+        if not faults.failed and (other := self.oracle.same_keys(daemon.keys)):
+            self.blame(f"N3: after a start other keys are remembered of {other} than its records hold")
         self._ready.set()
 
     async def _serve(self, daemon: Daemon, end: Transport, credentials: Credentials) -> None:
@@ -459,7 +494,7 @@ class Universe:
     def _check_replay(self, daemon: Daemon) -> None:
         """N6, whenever nothing waits to be written: the live state is what the records add up to."""
         writer = daemon.dispatch.writer
-        if writer is None or self.may_fail or not self.oracle.watching or not self._ready.is_set():
+        if writer is None or self.may_fail or not self.oracle.watching:
             return
         for log, expected in self.oracle.logs.items():
             if writer.unwritten(log) or daemon.dispatch.next_seq[log] != expected.end:
@@ -472,6 +507,7 @@ class Universe:
         self._stopping = True
         with trio.move_on_after(CLEAN_STOP_S * (10 if self.may_fail else 1)):
             await self._ready.wait()
+            self._owe()
             await daemon.stop()
             await trio.sleep_forever()  # `_be` ends this life
         if host.dead:
@@ -479,6 +515,15 @@ class Universe:
         if not self.may_fail:
             self.blame(f"a stop takes longer than {CLEAN_STOP_S:g} s")
         host.die()
+
+    def _owe(self) -> None:
+        """What was asked by now is answered before the daemon is gone, unless its caller reads too slowly."""
+        if self.may_fail:
+            return
+        for caller in self._callers:
+            line = caller.line
+            if line is not None and not (line.over or line.faulted or line.pause_s) and line.welcomed.is_set():
+                self._owed[line.name] = {id for id, asked in line.open.items() if asked.sent}
 
     # --- the end ----------------------------------------------------------------------------------------------------------
 
@@ -490,6 +535,8 @@ class Universe:
         if patience.cancelled_caught:
             self.blame(f"after {SETTLE_S:g} s without faults something still goes on: {self._restless(daemon)}")
         self._check_replay(daemon)
+        if not self.may_fail:
+            self.oracle.replayed(self._machine.disk)
         before = daemon.effects.timers_fired
         await trio.sleep(STILL_S)
         fired = daemon.effects.timers_fired - before

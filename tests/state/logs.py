@@ -6,9 +6,11 @@ from pathlib import Path
 from core.canonical import encode
 from state.fs import Files
 from state.ledger import Ledger, open_ledger
-from state.log import Log, Stamper, active_path, head_path, sealed_line
-from state.recover import Recovery, recover
+from state.log import Log, Stamper, head_path, sealed_line
+from state.recover import Recovery, records_between, recover
+from state.rotation import Limits
 from state.seal import Pending, Record
+from state.segment import active_path
 from tests.sim.disk import SimFiles
 
 NAME = "engine_state"
@@ -80,3 +82,32 @@ def append(log: Log, records: Sequence[Pending]) -> list[tuple[int, str]]:
     sealed = log.seal(records)
     log.commit(sealed.data)
     return [(receipt.seq, receipt.event_hash) for receipt in sealed.receipts]
+
+
+# --- several segments -------------------------------------------------------------------------------------------------------
+
+SMALL = Limits(bytes=4_096, records=12, age_us=24 * 3_600_000_000)
+DAY_US = 24 * 3_600_000_000
+
+
+def small_log(files: Files) -> Log:
+    return recover(files, NAME, ORIGIN, stamp, lambda batch: None, limits=SMALL).log
+
+
+def filled(files: Files, segments: int, records: int = 4) -> list[tuple[int, str]]:
+    """A log of so many segments, and the `event_hash` of each of its records; closed, with its head written."""
+    log = small_log(files)
+    for number in range(segments):
+        for place in range(records):
+            append(log, [pending(number * 100 + place, 100)] * (1 + place % 3))
+        if number + 1 < segments:
+            log.rotate(stamp)
+    log.write_head()
+    told = [(record.seq, record.event_hash) for record in records_between(log, 0, log.next_seq)]
+    log.close()
+    return told
+
+
+def files_of(files: SimFiles) -> list[str]:
+    """The segments there are, oldest first."""
+    return [path for path in files.list(".") if path.startswith(f"{NAME}.") and path.endswith(".jsonl")]

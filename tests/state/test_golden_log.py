@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from core.canonical import decode, encode
-from state.judge import Corrupt
-from state.log import Log, create
+from state.log import Log, Tail, create
 from state.scan import Index, Position, Scan
 from state.seal import ZERO_HASH, Pending, Record, parse
+from state.segment import Corrupt
+from state.tree import Edge
 from tests.sim.disk import SimFiles
 from tests.state.logs import (
     ACTIVE,
@@ -56,7 +57,7 @@ def test_the_golden_log_is_the_published_one():
 
 def test_its_own_fields_seal_to_the_same_bytes():
     files = SimFiles()
-    log = Log(files, NAME, -1, Position(0, 0, 0, ZERO_HASH), Index(), head_batch=-1)
+    log = Log(files, NAME, ORIGIN, -1, Tail(Position(0, 0, 0, ZERO_HASH), Index(), Edge(), sha256()), head_batch=-1)
     sealed = [log.seal([unsealed(record) for record in batch]) for batch in batches(GOLDEN)]
     assert b"".join(batch.data for batch in sealed) == GOLDEN
     receipts = [receipt for batch in sealed for receipt in batch.receipts]

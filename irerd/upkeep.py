@@ -1,0 +1,111 @@
+"""What a log needs now and then: a snapshot, a new segment, old segments let go. Blocking, and away from the loop.
+
+Done between two groups, when all that was decided is durable and further commands of this log are held back: so the state that a
+snapshot takes is exactly what the records up to its `seq` add up to.
+"""
+
+from collections.abc import Callable
+
+from core.keys import Keys
+from core.settings import Log as LogSettings
+from core.world import World
+from irerd.host import Host
+from irerd.journal import journal, where
+from state import snapshot
+from state.log import Full, Log, Stamper
+from state.replay import pack, schema
+from state.rotation import RotationFailed
+
+DAY_US = 24 * 3_600_000_000
+
+
+class Upkeep:
+    def __init__(self, host: Host, world: World, keys: Keys, settings: Callable[[], LogSettings], stamp: Stamper) -> None:
+        self._host = host
+        self._world = world
+        self._keys = keys
+        self._settings = settings
+        self._stamp = stamp
+        self._taken_at: dict[str, int] = {}
+        """Of each log, the seq after the newest snapshot."""
+        self._failed_at: dict[str, int] = {}
+        self.troubles: dict[str, str] = {}
+
+    def begin(self, log: str, seq: int | None) -> None:
+        """The snapshot a start began with, or none."""
+        self._taken_at[log] = 0 if seq is None else seq + 1
+
+    def due(self, log: Log) -> bool:
+        return self._snapshot_due(log) or log.rotation_due(self._host.now_us())
+
+    def _snapshot_due(self, log: Log) -> bool:
+        since = max(self._taken_at.get(log.name, 0), self._failed_at.get(log.name, 0))
+        return log.next_seq - since >= self._settings().snapshot_records
+
+    def serve(self, log: Log) -> None:
+        """All that is due. What the disk refuses is tried again later; a failed sync is final and raised."""
+        if self._snapshot_due(log):
+            self.take_snapshot(log)
+        if log.rotation_due(self._host.now_us()):
+            self._rotate(log)
+        self._prune(log)
+
+    def take_snapshot(self, log: Log) -> None:
+        """Keep what the records add up to, unless a newest snapshot says the same."""
+        shape = schema(self._world, log.name)
+        if not shape or self._taken_at.get(log.name) == log.next_seq:
+            return
+        end = log.durable
+        try:
+            body = pack(log.durable_edge, self._keys.dump(log.name), self._world.dump(log.name))
+        except Exception as error:  # a snapshot only saves time: without one the daemon goes on
+            self._failed_at[log.name] = end.seq
+            journal().error("a bug in irer", place="snapshot", type=type(error).__name__, at=where(error))
+            self._trouble(log.name, "no snapshot could be made of what it holds; a start will read the whole log")
+            return
+        try:
+            snapshot.write(
+                self._host.files,
+                log.name,
+                seq=end.seq - 1,
+                tip=end.tip,
+                root=log.durable_edge.root().hex(),
+                schema=shape,
+                body=body,
+            )
+        except Full as full:
+            self._failed_at[log.name] = end.seq
+            self._trouble(log.name, f"no snapshot was taken: {full}")
+        else:
+            self._taken_at[log.name] = end.seq
+            self.troubles.pop(log.name, None)
+
+    def _rotate(self, log: Log) -> None:
+        try:
+            log.rotate(self._stamp)
+        except RotationFailed as failed:
+            self._trouble(log.name, str(failed))
+        else:
+            journal().info("a new segment begins", engine=log.name, segment=log.segment)
+
+    def _prune(self, log: Log) -> None:
+        """Let go of the oldest segments, as far as the configuration says and the oldest snapshot allows."""
+        settings = self._settings()
+        if not settings.retain_bytes and not settings.retain_days:
+            return
+        kept = snapshot.listed(self._host.files, log.name).headers
+        if not kept:
+            return
+        segments = log.prunable(
+            kept[-1].seq + 1,
+            self._host.now_us(),
+            retain_bytes=settings.retain_bytes or None,
+            retain_us=round(settings.retain_days * DAY_US) or None,
+        )
+        if segments:
+            log.prune(segments, self._stamp)
+            journal().info("old segments were let go", engine=log.name, count=len(segments), first_seq=log.first_seq)
+
+    def _trouble(self, log: str, text: str) -> None:
+        self.troubles[log] = text
+        journal().warning(text, engine=log)

@@ -1,0 +1,147 @@
+"""What records mean to the engines, and to the memory of keys, of their log: pure, the same in a start, a snapshot and a proof.
+
+Reads no clock, no file and no setting: the same records lead to the same bytes, wherever and however often they are replayed.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from core import keys as core_keys
+from core import shape
+from core.keys import Keys, Remembered
+from core.world import BadDump, World, differences
+from state.seal import Record
+from state.snapshot import Header
+from state.tree import Edge, edge_from
+
+_mono_us = attrgetter("mono_us")
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a snapshot holds."""
+
+    edge: str
+    """Right edge of the log's tree, as `Edge.text` gives it."""
+    keys: bytes
+    world: bytes
+
+
+_packer = msgspec.msgpack.Encoder()
+_unpacker = msgspec.msgpack.Decoder(Body, strict=True)
+
+
+def replay(world: World, keys: Keys, log: str, batch: Sequence[Record]) -> None:
+    """One sound batch, in order. Raises UnknownEvent."""
+    for record in batch:
+        world.replay(record.event_type, record.payload, record.stamp(log))
+    for _, command in groupby(batch, _mono_us):  # each command has a moment of its own
+        first, *rest = command
+        if first.idem is not None:
+            digest, key = first.idem
+            last_seq = rest[-1].seq if rest else first.seq
+            keys.remember(first.actor, key, Remembered(digest, log, first.seq, last_seq, first.time_us))
+
+
+def schema(world: World, log: str) -> str:
+    """Stands for the shape of a log's snapshots; empty where it can have none."""
+    engines = world.schema(log)
+    return shape.digest(engines, core_keys.SCHEMA, Body) if engines else ""
+
+
+def pack(edge: Edge, keys: bytes, world: bytes) -> bytes:
+    """The body of a snapshot, from `Keys.dump` and `World.dump` after the same record."""
+    return _packer.encode(Body(edge.text(), keys, world))
+
+
+def unpack(raw: bytes) -> Body:
+    """Raises BadDump."""
+    try:
+        return _unpacker.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise BadDump(str(error)) from None
+
+
+def load(world: World, keys: Keys, header: Header, raw: bytes) -> Edge:
+    """Make the engines and keys of a log what they were when the snapshot was taken; gives the right edge of its tree.
+
+    Raises BadDump, and then they know nothing.
+    """
+    body = unpack(raw)
+    edge = _edge(body, header)
+    try:
+        world.load(header.log, body.world)
+        keys.load(header.log, body.keys)
+    except BadDump:
+        world.reset(header.log)
+        keys.forget(header.log)
+        raise
+    return edge
+
+
+def _edge(body: Body, header: Header) -> Edge:
+    try:
+        edge = edge_from(body.edge)
+    except ValueError as error:
+        raise BadDump(str(error)) from None
+    if (edge.size, edge.root().hex()) != (header.size, header.root):
+        raise BadDump("the edge of the tree does not lead to the root in the header")
+    return edge
+
+
+class Compared(NamedTuple):
+    """One snapshot beside the replay of the log."""
+
+    seq: int
+    result: Literal["equal", "different", "other version", "not reached"]
+    why: str = ""
+
+
+class Replayed(NamedTuple):
+    records: int
+    snapshots: list[Compared]
+    """The oldest first."""
+
+    @property
+    def equal(self) -> bool:
+        """Nothing spoke against any snapshot; those of another version could not be compared."""
+        return all(each.result in ("equal", "other version") for each in self.snapshots)
+
+
+def replay_equals(
+    world: World, keys: Keys, log: str, batches: Iterable[Sequence[Record]], snapshots: Iterable[tuple[Header, bytes]]
+) -> Replayed:
+    """Replay a whole log into a new world, and compare what each snapshot holds, byte by byte, on the way."""
+    due = {header.seq: (header, body) for header, body in snapshots}
+    shape_now = schema(world, log)
+    records = 0
+    compared: list[Compared] = []
+    for batch in batches:
+        replay(world, keys, log, batch)
+        records += len(batch)
+        if (found := due.pop(batch[-1].seq, None)) is not None:
+            compared.append(_compare(world, keys, log, batch[-1], *found, shape_now))
+    compared += [Compared(seq, "not reached", "no batch of the log ends there") for seq in sorted(due)]
+    return Replayed(records, compared)
+
+
+def _compare(world: World, keys: Keys, log: str, last: Record, header: Header, raw: bytes, shape_now: str) -> Compared:
+    if header.tip != last.event_hash:
+        return Compared(header.seq, "different", f"record {header.seq} of the log is another one")
+    if header.schema != shape_now:
+        return Compared(header.seq, "other version", "another version made it")
+    try:
+        body = unpack(raw)
+        _edge(body, header)
+        now = world.dump(log)
+        differing = [] if body.world == now else differences(body.world, now) or ["the engines"]
+    except (BadDump, msgspec.MsgspecError) as error:
+        return Compared(header.seq, "different", f"cannot be read: {error}")
+    if body.keys != keys.dump(log):
+        differing.append("the idempotency keys")
+    if differing:
+        return Compared(header.seq, "different", f"replay leads to other values of {', '.join(differing)}")
+    return Compared(header.seq, "equal")

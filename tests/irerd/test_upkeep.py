@@ -1,0 +1,147 @@
+"""Upkeep beside work: what a snapshot holds is what was durable, writes that come meanwhile wait their turn, and what the disk
+refuses only delays."""
+
+from typing import Any
+
+from core.engine import Command, Context, Decision, Engine, Event, Stamp, write
+from core.fields import Count
+from core.keys import Keys
+from core.settings import Log as LogSettings
+from core.world import World
+from irerd.upkeep import Upkeep
+from state import snapshot
+from state.recover import recover
+from state.rotation import Limits
+from state.seal import Pending
+from tests.sim.disk import SimFiles
+
+SETTINGS = LogSettings(snapshot_records=10)
+SEGMENTS = Limits(bytes=1 << 20, records=25, age_us=1 << 60)
+
+
+class Clock:
+    def __init__(self, files: SimFiles) -> None:
+        self.files = files
+
+    def now_us(self) -> int:
+        return 1_767_225_600_000_000
+
+
+def stamp() -> tuple[int, int, str]:
+    return 1_767_225_600_000_000, 1, "b0071d00"
+
+
+class Add(Command):
+    """Add.
+
+    amount: how much
+    """
+
+    amount: Count
+
+
+class Added(Event, type="sum.added"):
+    """Added.
+
+    amount: how much
+    """
+
+    amount: Count
+
+
+class Sum:
+    def __init__(self, total: int = 0) -> None:
+        self.total = total
+
+
+def dump(state: Sum) -> Add:
+    return Add(state.total)
+
+
+def load(dumped: Add) -> Sum:
+    return Sum(dumped.amount)
+
+
+def apply_added(state: Sum, event: Added, stamp: Stamp) -> None:
+    state.total += event.amount
+
+
+def decide_add(state: Sum, command: Add, ctx: Context) -> Decision:
+    return Decision(Added(command.amount))
+
+
+def summing(dump: Any = dump) -> Engine:
+    rows = [write("add", Add, decide_add, apply={Added: apply_added}, help="h", example={"amount": 1})]
+    return Engine("sum", log="sum_log", state=Sum, rows=rows, dump=dump, load=load)
+
+
+class Bench:
+    def __init__(self, settings: LogSettings = SETTINGS, engine: Engine | None = None) -> None:
+        self.files = SimFiles()
+        self.world = World([engine or summing()])
+        self.keys = Keys()
+        self.settings = settings
+        self.upkeep = Upkeep(Clock(self.files), self.world, self.keys, lambda: self.settings, stamp)  # type: ignore[arg-type]
+        self.log = recover(self.files, "sum_log", "irer.invalid/0/sum_log", stamp, lambda batch: None, limits=SEGMENTS).log
+
+    def add(self, count: int) -> None:
+        for _ in range(count):
+            sealed = self.log.seal([Pending("sum.added", b'{"amount":1}', "uid:1", "b0071d00", 1, stamp()[0])])
+            self.log.commit(sealed.data)
+            self.world.apply(Added(1), Stamp("sum_log", sealed.receipts[0].seq, 1, 1, "b0071d00", "uid:1"))
+            if self.upkeep.due(self.log):
+                self.upkeep.serve(self.log)
+
+    def snapshots(self) -> list[int]:
+        return [header.seq for header in snapshot.listed(self.files, "sum_log").headers]
+
+
+def test_a_snapshot_is_taken_every_so_many_records_and_three_are_kept() -> None:
+    bench = Bench()
+    bench.add(44)
+    assert len(bench.snapshots()) == 3
+    newest, older, oldest = bench.snapshots()
+    assert newest - older in (10, 11) and older - oldest in (10, 11), "a new segment's own record counts too"
+
+
+def test_segments_are_begun_when_they_are_due_and_let_go_only_below_the_oldest_snapshot() -> None:
+    bench = Bench(LogSettings(snapshot_records=10, retain_bytes=1))
+    bench.add(120)
+    oldest = bench.snapshots()[-1]
+    assert bench.log.segment > 75, "four segments of 25 records or more were begun"
+    assert 0 < bench.log.first_seq <= oldest + 1, "what the oldest snapshot needs is there"
+
+
+def test_nothing_is_let_go_unless_the_configuration_says_so() -> None:
+    bench = Bench()
+    bench.add(120)
+    assert bench.log.first_seq == 0
+
+
+def test_a_full_disk_costs_a_snapshot_and_not_the_daemon_and_is_tried_again_later() -> None:
+    bench = Bench()
+    bench.add(5)
+    bench.files.capacity = sum(len(data) for data in bench.files.tree().values()) + (1 << 20)
+    bench.add(8)
+    assert bench.snapshots() == [] and "no room" in bench.upkeep.troubles["sum_log"]
+    bench.files.capacity = None
+    bench.add(20)
+    assert bench.snapshots() and "sum_log" not in bench.upkeep.troubles
+
+
+def test_a_bug_in_an_engines_dump_is_trouble_and_nothing_more() -> None:
+    def broken(state: Sum) -> Add:
+        raise KeyError("a bug")
+
+    bench = Bench(engine=summing(broken))
+    bench.add(12)
+    assert bench.snapshots() == [] and "a start will read the whole log" in bench.upkeep.troubles["sum_log"]
+
+
+def test_a_snapshot_that_would_say_the_same_is_not_taken_twice() -> None:
+    bench = Bench()
+    bench.add(3)
+    bench.upkeep.take_snapshot(bench.log)
+    before = bench.files.tree()
+    bench.upkeep.take_snapshot(bench.log)
+    assert bench.files.tree() == before
