@@ -136,17 +136,13 @@ class World:
             ) from None
         kind.apply(self.states[kind.engine], event, stamp)
 
-    def event(self, event_type: str, payload: bytes) -> Event:
-        """A stored event of a type this world knows."""
-        return self._kinds[event_type].read(payload)
-
-    def rebuild(self, log: str, records: Iterable[tuple[str, bytes, Stamp]]) -> None:
-        """Start the engines of one log anew from its records."""
-        self.reset(log)
+    def replay_all(self, records: Iterable[tuple[str, bytes, Stamp]]) -> None:
         for event_type, payload, stamp in records:
             self.replay(event_type, payload, stamp)
 
-    # --- dumps ------------------------------------------------------------------------------------------------------
+    def event(self, event_type: str, payload: bytes) -> Event:
+        """A stored event of a type this world knows."""
+        return self._kinds[event_type].read(payload)
 
     def schema(self, log: str) -> str:
         """Stands for the shape of this log's dumps: only bytes dumped under the same one may be loaded.

@@ -39,7 +39,7 @@ from irerd.writer import Writer
 from state.ledger import Ledger, open_ledger
 from state.log import Log
 from state.recover import Corrupt, recover
-from state.replay import load, replay, schema
+from state.replay import load, replay, schema, unpack
 from state.rotation import LIMITS
 from state.rotation import Limits as SegmentLimits
 from state.seal import Record
@@ -103,6 +103,7 @@ class Daemon:
         self._hurry = trio.Event()
         self.dispatch = Dispatch(host, self.world, self.catalogue, self.keys, configuration.settings, configuration.rules)
         self.dispatch.on_internal_error = self._internal_error
+        self.dispatch.restore = self._restore
         self.refusals = Refusals(self.dispatch)
         children = Children(host, lambda: self.settings.jobs, state_dir, self.durable)
         self.effects = Effects(host, self.dispatch, children)
@@ -207,6 +208,18 @@ class Daemon:
             return None
         self.dispatch.next_seq[log] = seq + 1
         return edge
+
+    def _restore(self, log: str) -> int:
+        """Engines only, for a rebuild in mid-life: the keys were never in doubt."""
+        for header in listed(self.host.files, log).headers:
+            try:
+                if header.schema == schema(self.world, log):
+                    self.world.load(log, unpack(read_snapshot(self.host.files, log, header.seq)[1]).world)
+                    return header.seq + 1
+            except (BadSnapshot, BadDump):
+                continue
+        self.world.reset(log)
+        return 0
 
     def _replay(self, log: str, batch: Sequence[Record]) -> None:
         replay(self.world, self.keys, log, batch)

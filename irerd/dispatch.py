@@ -93,6 +93,8 @@ class Dispatch:
         """Answers given, by method and code."""
         self.on_internal_error: Callable[[str, BaseException], str] = lambda where, error: ""
         """Writes the fault to the journal and answers the id it can be found by."""
+        self.restore: Callable[[str], int] = self._from_nothing
+        """Makes the engines of a log what some snapshot says, or new; answers the first record to replay after that."""
         self.held: dict[str, list[Callable[[], None]]] = {}
         """Logs whose upkeep is under way, with the writes that wait for its end."""
         self._in_flight: dict[tuple[str, str], _InFlight] = {}
@@ -395,6 +397,10 @@ class Dispatch:
             self._rebuild(log)
             raise Refused("internal", "a bug in irer; nothing was written", reason="apply") from error
 
+    def _from_nothing(self, log: str) -> int:
+        self.world.reset(log)
+        return 0
+
     def _rebuild(self, log: str) -> None:
         """Start the engines of this log anew from the file and what still waits to be written."""
         assert self.writer is not None
@@ -404,14 +410,16 @@ class Dispatch:
         if len(recent) >= REBUILDS_MAX:
             self.read_only[log] = f"{len(recent)} faults within an hour"
         durable = self.writer.durable_seq(log)
+        first = self.restore(log)
         stored = (
-            (record.event_type, record.payload, record.stamp(log)) for record in records_between(self.writer.log(log), 0, durable)
+            (record.event_type, record.payload, record.stamp(log))
+            for record in records_between(self.writer.log(log), first, durable)
         )
         decided = (
             (pending.event_type, pending.payload, Stamp(log, seq, pending.time_us, pending.mono_us, pending.boot_id, pending.actor))
             for seq, pending in enumerate(self.writer.unwritten(log), durable + 1)
         )
-        self.world.rebuild(log, chain(stored, decided))
+        self.world.replay_all(chain(stored, decided))
 
     def _outcome(self, row: Row, events: tuple[Event, ...] | list[Event], receipt: Receipt | None) -> Answer:
         if receipt is None:

@@ -112,7 +112,8 @@ class EngineLoop:
     def replayed(self) -> Any:
         """The state that the log alone leads to."""
         world = World([self.engine])
-        world.rebuild(self.log, self.records)
+        world.reset(self.log)
+        world.replay_all(self.records)
         return world.states[self.engine.name]
 
     def restart(self, down_s: float = 0.0, *, reboot: bool = False, keep: int | None = None, wall_jump_s: float = 0.0) -> None:
@@ -125,7 +126,8 @@ class EngineLoop:
             self.mono_us = 3_000_000
         self.jobs = {}
         self.world = World([self.engine])
-        self.world.rebuild(self.log, self.records)
+        self.world.reset(self.log)
+        self.world.replay_all(self.records)
         self._resume()
 
     def _resume(self) -> None:

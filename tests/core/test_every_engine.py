@@ -224,7 +224,8 @@ def test_a_dump_holds_all_there_is_to_know_at_any_point(engine: Engine, data: st
         play(twin, move)
         assert twin.records == loop.records and twin.wanted() == loop.wanted()
     replayed = World([engine])
-    replayed.rebuild(loop.log, loop.records)
+    replayed.reset(loop.log)
+    replayed.replay_all(loop.records)
     assert twin.state == loop.state
     assert loop.world.dump(loop.log) == twin.world.dump(loop.log) == replayed.dump(loop.log)
 

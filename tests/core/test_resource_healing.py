@@ -240,7 +240,8 @@ def test_even_without_resume_another_boot_is_understood() -> None:
     loop.run(10)
     loop.restart(down_s=5, reboot=True, keep=None)
     loop.records.pop()
-    loop.world.rebuild(loop.log, loop.records)
+    loop.world.reset(loop.log)
+    loop.world.replay_all(loop.records)
     assert loop.wanted()[0][0].due_us == loop.mono_us + 85_000_000
     submit(loop, "t-2", duration_s=1, units=4)
     assert loop.wanted()[0][0].due_us == loop.mono_us + 85_000_000

@@ -135,7 +135,8 @@ def test_what_a_job_found_is_dumped_as_the_log_gives_it_back() -> None:
     loop.run(5.0)
     assert repr(loop.state.tasks["t"].result) == repr(found)
     replayed = World([ENGINE])
-    replayed.rebuild(LOG, loop.records)
+    replayed.reset(LOG)
+    replayed.replay_all(loop.records)
     assert replayed.dump(LOG) == loop.world.dump(LOG)
     assert repr(from_its_dump(loop).state.tasks["t"].result) == repr(replayed.states["resource"].tasks["t"].result)
     assert repr(loop.state.tasks["t"].result) == repr(found), "dumping changed the state"

@@ -85,14 +85,6 @@ def test_a_command_that_leads_to_more_than_one_batch_is_a_bug_and_nothing_change
     assert world.states["sum"].total == 0
 
 
-def test_rebuilding_forgets_what_was_not_in_the_records() -> None:
-    world = World([engine()])
-    for seq in range(3):
-        world.apply(Added(5), stamp(seq))
-    world.rebuild("sum_log", [("sum.added", msgspec.json.encode(Added(5)), stamp(0))])
-    assert world.states["sum"].total == 5
-
-
 @pytest.mark.parametrize("second", [engine("twin", "sum_log"), engine("twin", "twin_log")])
 def test_two_engines_may_not_apply_the_same_event_type(second: Engine) -> None:
     with pytest.raises(ValueError, match=r"sum\.added"):

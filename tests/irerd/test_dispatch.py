@@ -1,0 +1,203 @@
+"""What dispatch does when an engine has a bug, on a real writer over a simulated disk."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+
+from core.access import Rules
+from core.catalogue import Catalogue
+from core.engine import Actor, Command, Context, Decision, Engine, Event, Refused, Stamp, internal, write
+from core.fields import Count
+from core.keys import Keys
+from core.settings import Settings
+from core.world import World
+from irerd.dispatch import Answer, Dispatch
+from irerd.writer import Writer
+from state.ledger import open_ledger
+from state.recover import recover
+from tests.sim.disk import SimFiles
+
+
+class Add(Command):
+    """Add.
+
+    amount: how much
+    """
+
+    amount: Count
+
+
+class Added(Event, type="sum.added"):
+    """Added.
+
+    amount: how much
+    """
+
+    amount: Count
+
+
+class Sum:
+    def __init__(self) -> None:
+        self.total = 0
+        self.applied = 0
+
+
+def decide_add(state: Sum, command: Add, ctx: Context) -> Decision:
+    if command.amount == 13:
+        raise ZeroDivisionError("a bug in deciding, with words of a caller in it")
+    return Decision(Added(1), Added(command.amount))
+
+
+def apply_added(state: Sum, event: Added, stamp: Stamp) -> None:
+    state.total += event.amount
+    if event.amount == 666:
+        raise KeyError("a bug in applying")
+    state.applied += 1
+
+
+SUM = Engine(
+    "sum",
+    log="sum_log",
+    state=Sum,
+    rows=[
+        write("add", Add, decide_add, apply={Added: apply_added}, help="h", example={"amount": 1}),
+        internal("more", Add, decide_add, apply={Added: apply_added}),
+    ],
+)
+CALLER = Actor("uid:1", "operator", 1)
+
+
+class SmallHost:
+    def __init__(self) -> None:
+        self.files = SimFiles()
+        self.boot_id = "b0071d00"
+        self.random = None
+
+    def now_us(self) -> int:
+        return 1_767_225_600_000_000
+
+    def mono_us(self) -> int:
+        return 1
+
+    def new_id(self) -> str:
+        return "an-id"
+
+    async def offload(self, function: Any, *args: Any) -> Any:
+        return function(*args)
+
+
+class Bench:
+    def __init__(self) -> None:
+        host: Any = SmallHost()
+        self.world = World([SUM])
+        self.dispatch = Dispatch(host, self.world, Catalogue([SUM]), Keys(), Settings(), Rules())
+        self.dispatch.ledger = open_ledger(host.files, lambda: "x")
+        log = recover(host.files, "sum_log", "irer.invalid/0/sum_log", lambda: (host.now_us(), 1, "b0071d00"), lambda _: None).log
+        self.dispatch.ledger.add_log("sum_log")
+        self.dispatch.next_seq["sum_log"] = log.next_seq
+        self.dispatch.writer = self.writer = Writer(host, {"sum_log": log}, lambda logs: None)
+        self.faults: list[str] = []
+        self.dispatch.on_internal_error = lambda place, error: self.faults.append(place) or "instance"  # type: ignore[func-returns-value]
+
+    @property
+    def state(self) -> Sum:
+        found: Sum = self.world.states["sum"]
+        return found
+
+    def add(self, amount: int) -> Answer | None:
+        """The answer, if it has come."""
+        told: list[Answer] = []
+        self.dispatch.write(self.world.rows["sum.add"], Add(amount), CALLER, told.append)
+        return told[0] if told else None
+
+
+@pytest.fixture
+async def bench(nursery: trio.Nursery) -> AsyncIterator[Bench]:
+    bench = Bench()
+    nursery.start_soon(bench.writer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    yield bench
+
+
+async def test_a_bug_in_apply_writes_nothing_and_the_engine_is_rebuilt_with_what_was_not_yet_durable(bench: Bench) -> None:
+    bench.add(5)
+    await trio.testing.wait_all_tasks_blocked()
+    bench.add(7)  # decided, and not yet written when the bug strikes
+    with pytest.raises(Refused) as refused:
+        bench.add(666)
+    assert refused.value.code == "internal" and bench.faults == ["apply sum"]
+    assert (bench.state.total, bench.state.applied) == (14, 4), "half of the broken command is gone again"
+    await trio.testing.wait_all_tasks_blocked()
+    records = bench.dispatch.stored("sum_log", 0, 100)
+    assert [record.event_type for record in records] == ["log.genesis", *["sum.added"] * 4]
+    assert b"666" not in b"".join(record.payload for record in records)
+    bench.add(2)
+    await trio.testing.wait_all_tasks_blocked()
+    assert bench.state.total == 17
+
+
+async def test_at_the_third_fault_within_an_hour_the_engine_only_reads(bench: Bench) -> None:
+    for _ in range(3):
+        with pytest.raises(Refused, match="internal"):
+            bench.add(666)
+    with pytest.raises(Refused) as refused:
+        bench.add(1)
+    assert refused.value.code == "data-loss" and "3 faults within an hour" in refused.value.detail
+    assert bench.state.total == 0
+
+
+async def test_a_bug_in_deciding_something_of_irers_own_is_told_and_stops_nothing(bench: Bench) -> None:
+    told: list[Answer] = []
+    bench.dispatch.give_to(bench.world.rows["sum.more"], Add(13), told.append)
+    assert told[0].error is not None and told[0].error.code == "internal"
+    assert "words of a caller" not in told[0].error.detail
+    bench.add(1)
+    await trio.testing.wait_all_tasks_blocked()
+    assert bench.state.total == 2
+
+
+async def test_while_a_log_is_held_writes_wait_and_then_go_on_in_order(bench: Bench) -> None:
+    bench.dispatch.hold("sum_log")
+    told: list[int] = []
+    for amount in (3, 4):
+        row, params = bench.world.rows["sum.add"], Add(amount)
+        bench.dispatch.write(row, params, CALLER, lambda answer, amount=amount: told.append(amount))  # type: ignore[misc]
+    await trio.testing.wait_all_tasks_blocked()
+    assert told == [] and bench.state.total == 0
+    bench.dispatch.let_go("sum_log", bench.dispatch.next_seq["sum_log"])
+    await trio.testing.wait_all_tasks_blocked()
+    assert told == [3, 4] and bench.state.total == 9
+
+
+async def test_a_key_used_again_while_the_first_is_on_its_way_is_one_command(bench: Bench) -> None:
+    told: list[Answer] = []
+    row = bench.world.rows["sum.add"]
+    for _ in range(2):
+        bench.dispatch.write(row, Add(5), CALLER, told.append, "the-same-key")
+    with pytest.raises(Refused) as refused:
+        bench.dispatch.write(row, Add(6), CALLER, told.append, "the-same-key")
+    assert refused.value.reason == "key-reused"
+    await trio.testing.wait_all_tasks_blocked()
+    assert [answer.replayed for answer in told] == [False, True] and told[0].receipt == told[1].receipt
+    assert bench.state.total == 6
+    bench.dispatch.write(row, Add(5), CALLER, told.append, "the-same-key")
+    assert told[2].replayed and told[2].receipt == told[0].receipt and bench.state.total == 6
+
+
+async def test_a_command_too_large_for_one_batch_is_refused_before_anything_changes(bench: Bench) -> None:
+    with pytest.raises(Refused) as refused:
+        bench.dispatch._records(tuple([Huge("x" * 40_000)] * 30), bench.dispatch.context(CALLER), None)
+    assert refused.value.code == "invalid-argument" and "in one command" in refused.value.detail
+    with pytest.raises(Refused, match="invalid-argument"):
+        bench.dispatch._records((Huge("x" * 70_000),), bench.dispatch.context(CALLER), None)
+
+
+class Huge(Event, type="sum.huge"):
+    """Large.
+
+    text: much of it
+    """
+
+    text: str
