@@ -69,7 +69,8 @@ def test_on_a_terminal_irerd_greets_a_person_in_one_line(irerd: Irerd) -> None:
             ready, _, _ = select.select([ours], [], [], 20)
             assert ready, text
             text += os.read(ours, 4096)
-        expected = rf"irerd 0\.1\.0 ready in \d+\.\d s · state \S+ \(new\) · socket {re.escape(str(irerd.socket))} · try: irerctl status\r\n"
+        socket = re.escape(str(irerd.socket))
+        expected = rf"irerd 0\.1\.0 ready in \d+\.\d s · state \S+ \(new\) · socket {socket} · try: irerctl status\r\n"
         assert re.fullmatch(expected, text.decode()), text
     finally:
         process.send_signal(signal.SIGTERM)
