@@ -98,6 +98,10 @@ class _Memory:
         self.size -= 1
         self.complete_since_us = max(self.complete_since_us, entry.time_us + 1)
 
+    def first_seq(self) -> int | None:
+        """The oldest record that an answer may still be read from."""
+        return next((entry.first_seq for caller, key, entry in self.order if self.find(caller, key) is entry), None)
+
     def dump(self) -> KeysDump:
         find = self.find
         return KeysDump(
@@ -135,6 +139,11 @@ class Keys:
     def remember(self, caller: str, key: str, entry: Remembered) -> None:
         """Entries of one log come in the order of its records."""
         self._logs.setdefault(entry.log, _Memory()).remember(caller, key, entry)
+
+    def first_seq(self, log: str) -> int | None:
+        """The oldest record of this log that a remembered key points to; None where none does."""
+        memory = self._logs.get(log)
+        return memory.first_seq() if memory is not None else None
 
     def forget(self, log: str) -> None:
         """Before this log is replayed."""

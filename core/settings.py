@@ -140,7 +140,7 @@ class Log(Section):
     """How much history is kept, and how quickly a start reads it.
 
     snapshot_records: records of a log after which a snapshot is taken; a start replays what came after the newest
-    retain_days: age at which closed segments are let go; 0 keeps everything
+    retain_days: age at which closed segments are let go; 0 keeps everything, and what an idempotency key may be answered from stays
     retain_bytes: bytes of closed segments kept of each log; 0 keeps everything
     """
 

@@ -94,12 +94,14 @@ class Daemon:
         """Called with True as a reload begins and with False as it ends, however it ends."""
         self._configuration = configuration
         self._started_us = host.mono_us()
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, None] = {}  # in the order of their coming, so that two runs of one seed are alike
         self._per_uid: dict[int, int] = {}
         self._logs: dict[str, Log] = {}
         self._segments = segments
         self._upkeep = Upkeep(host, self.world, self.keys, lambda: self.settings.log, self._stamp)
         self._idle = trio.Event()
+        self._rested = trio.Event()
+        self._working = trio.CancelScope()
         self._hurry = trio.Event()
         self.dispatch = Dispatch(host, self.world, self.catalogue, self.keys, configuration.settings, configuration.rules)
         self.dispatch.on_internal_error = self._internal_error
@@ -136,22 +138,36 @@ class Daemon:
                     self._resume()
                     while any(writer.behind(log, self.dispatch.next_seq[log] - 1) for log in self._logs):
                         await writer.wait_advanced()
-                    upkeep.start_soon(self.effects.run)
-                    upkeep.start_soon(self.refusals.run)
+                    upkeep.start_soon(self._work)
                     self.effects.refresh(self.world.logs)
                     self.state = "ready"
                     on_ready()
                     await self._idle.wait()
+                    self._working.cancel()  # from here on irer itself asks for nothing more
+                    await self._rested.wait()
                     self.refusals.close_windows()
                     writer.stop()
             finally:
+                self._working.cancel()
+                self.dispatch.abandon_held()
                 await self._last_replies()
             upkeep.cancel_scope.cancel()
-        for log in self._logs.values():
-            await self.host.offload(self._upkeep.take_snapshot, log)
+        for name, log in self._logs.items():
+            if self.dispatch.next_seq[name] == log.next_seq:
+                await self.host.offload(self._upkeep.take_snapshot, log)
             log.close()
         if self.ledger is not None:
             self.ledger.close()
+
+    async def _work(self) -> None:
+        """Effects and refusals, until the daemon stops."""
+        try:
+            with self._working:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.effects.run)
+                    nursery.start_soon(self.refusals.run)
+        finally:
+            self._rested.set()
 
     async def _recover(self) -> None:
         opened = partial(open_ledger, self.host.files, self.host.new_id, written_by=f"irer {__version__}")
@@ -289,7 +305,7 @@ class Daemon:
         if not peer.roles and peer.uid not in self.dispatch.user_names:
             self.dispatch.user_names[peer.uid] = await self.host.offload(self.host.user_name, peer.uid)
         session = Session(transport, peer, self._service)
-        self._sessions.add(session)
+        self._sessions[session] = None
         self._per_uid[peer.uid] = self._per_uid.get(peer.uid, 0) + 1
         try:
             await session.run()
@@ -297,7 +313,7 @@ class Daemon:
             self._internal_error("session", error)
             transport.close()
         finally:
-            self._sessions.discard(session)
+            self._sessions.pop(session, None)
             self._per_uid[peer.uid] -= 1
 
     def _unwelcome(self, credentials: Credentials | None) -> Refused | None:

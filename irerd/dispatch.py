@@ -21,7 +21,7 @@ from core.world import World
 from irerd.host import Host
 from irerd.writer import Receipt, Writer
 from state.ledger import Ledger
-from state.recover import Corrupt, records_between
+from state.recover import Corrupt, Pruned, records_between
 from state.seal import BATCH_BYTES_MAX, Pending, Record, TooLarge, measure
 
 REBUILDS_MAX = 3
@@ -256,6 +256,12 @@ class Dispatch:
         for write in self.held.pop(log):
             write()
 
+    def abandon_held(self) -> None:
+        """The writer has ended: writes that waited for upkeep learn that nothing was done."""
+        for log in list(self.held):
+            for write in self.held.pop(log):
+                write()
+
     def _hold(self, log: str, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None) -> None:
         if actor is not IRER and len(self.held[log]) >= self.settings.limits.waiting:
             raise Refused("resource-exhausted", f"{log} is being tidied. Try again shortly", reason="log-queue", retry_ms=100)
@@ -333,8 +339,12 @@ class Dispatch:
     def stored(self, log: str, first_seq: int, last_seq: int) -> list[Record]:
         """Records read back from the file. A disk that cannot read them is the disk's fault, and named so."""
         assert self.writer is not None
+        if log in self.damaged:
+            raise Refused("data-loss", f"{log} did not verify. See: irerctl audit hashchain", reason="read-only")
         try:
             return list(records_between(self.writer.log(log), first_seq, last_seq))
+        except Pruned:
+            raise Refused("compacted", f"records of {log} from {first_seq} on were let go. List again, then go on") from None
         except (OSError, Corrupt):
             raise Refused("data-loss", f"{log} cannot be read back. See: irerctl audit hashchain", reason="read-failed") from None
 

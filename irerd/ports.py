@@ -135,17 +135,18 @@ class Ports:
     async def watch(self, params: system.Watch, actor: Actor, stream: Stream) -> None:
         """Read from the logs whenever the connection has room; what is not yet durable is not yet there."""
         daemon = self._daemon
-        position = self._start(params)
-        stream.mark(daemon.cursors.text(position))
+        position, elsewhere = self._start(params)
+        stream.mark(daemon.cursors.text(elsewhere | position))
         while True:
-            if not await self._deliver(params, position, stream):
+            if not await self._deliver(params, position, elsewhere, stream):
                 with trio.move_on_after(MARK_S) as quiet:
                     await daemon.wait_beyond(position)
                 if quiet.cancelled_caught:
                     await stream.wait_room()
-                    stream.mark(daemon.cursors.text(position))
+                    stream.mark(daemon.cursors.text(elsewhere | position))
 
-    def _start(self, params: system.Watch) -> dict[str, int]:
+    def _start(self, params: system.Watch) -> tuple[dict[str, int], dict[str, int]]:
+        """Where to begin in each log that is followed; and the places in others, which the cursor only carries along."""
         daemon = self._daemon
         if params.engine is not None:
             engine = daemon.world.engines.get(params.engine)
@@ -153,9 +154,12 @@ class Ports:
                 known = sorted(name for name, found in daemon.world.engines.items() if found.log)
                 text = f"no engine {params.engine} keeps a log. There are: {', '.join(known)}"
                 raise Refused("not-found", text, data={"nearest": known})
+            if engine.log in daemon.damage:
+                text = f"{engine.log} did not verify, so its events cannot be followed. See: irerctl audit hashchain"
+                raise Refused("data-loss", text, reason="read-only")
         ends = {log: daemon.durable_seq(log) + 1 for log in daemon.watchable(params.engine)}
         if params.since is None:
-            return ends
+            return ends, {}
         asked = parse_cursor(params.since, daemon.ledger_id)
         for log, seq in asked.items():
             if seq > daemon.dispatch.next_seq.get(log, 0):
@@ -165,9 +169,9 @@ class Ports:
             if seq < daemon.log(log).first_seq:
                 text = f"{log} begins with record {daemon.log(log).first_seq}: older ones were let go. List again, then watch"
                 raise Refused("compacted", text, data={"first_seq": daemon.log(log).first_seq})
-        return start
+        return start, {log: seq for log, seq in asked.items() if log not in start}
 
-    async def _deliver(self, params: system.Watch, position: dict[str, int], stream: Stream) -> bool:
+    async def _deliver(self, params: system.Watch, position: dict[str, int], elsewhere: dict[str, int], stream: Stream) -> bool:
         """Send what is new, a chunk of each log at a time; answer whether there was anything."""
         daemon = self._daemon
         found = False
@@ -188,7 +192,7 @@ class Ports:
                 seen = system.Seen(
                     record.event_type, log, record.seq, time_text(record.time_us), record.actor, msgspec.json.decode(record.payload)
                 )
-                stream.item(seen, daemon.cursors.text(position))
+                stream.item(seen, daemon.cursors.text(elsewhere | position))
         return found
 
     async def hashchain(self, params: system.HashChain, actor: Actor, stream: Stream) -> system.ChainReport:

@@ -13,6 +13,7 @@ from irerd.host import Host
 from irerd.journal import journal, where
 from state import snapshot
 from state.log import Full, Log, Stamper
+from state.recover import Corrupt
 from state.replay import pack, schema
 from state.rotation import RotationFailed
 
@@ -96,15 +97,22 @@ class Upkeep:
         kept = snapshot.listed(self._host.files, log.name).headers
         if not kept:
             return
+        answered_from = self._keys.first_seq(log.name)  # a key that is remembered is answered from its records
         segments = log.prunable(
-            kept[-1].seq + 1,
+            min(kept[-1].seq + 1, log.next_seq if answered_from is None else answered_from),
             self._host.now_us(),
             retain_bytes=settings.retain_bytes or None,
             retain_us=round(settings.retain_days * DAY_US) or None,
         )
-        if segments:
+        if not segments:
+            return
+        try:
             log.prune(segments, self._stamp)
-            journal().info("old segments were let go", engine=log.name, count=len(segments), first_seq=log.first_seq)
+        except (Corrupt, OSError) as error:
+            text = f"old segments stay, because one cannot be read ({type(error).__name__}). See: irerctl audit hashchain"
+            self._trouble(log.name, text)
+            return
+        journal().info("old segments were let go", engine=log.name, count=len(segments), first_seq=log.first_seq)
 
     def _trouble(self, log: str, text: str) -> None:
         self.troubles[log] = text

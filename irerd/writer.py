@@ -154,11 +154,13 @@ class Writer:
             pause, queue.pause = queue.pause, None
             try:
                 await self._host.offload(pause.work, queue.log)
-            except (SyncFailed, OSError) as failure:
+            except Exception as failure:
                 self._fail({})
                 raise WriteFailed(type(failure).__name__) from failure
             queue.durable_seq = queue.log.next_seq - 1
             pause.then()
+            if queue.log.reserved_bytes < RESERVE_LOW_BYTES:
+                await self._reserve(queue)
             self._release_watchers(queue)
             self._tell_advanced()
 

@@ -53,10 +53,14 @@ class Judge:
         self._seen_seq = seen_seq
         """A record that something else has seen durable."""
         self._edge = edge
+        self._leaves: list[bytes] = []
+        """Not in the edge yet: many at once are quicker."""
         self._scan: Scan | None = None
         self._path = active_path(layout.name)
         self._reader: _Reader | None = None
         self._start_batch = 0
+        self._later: int | None = None
+        """Where an intact line of a later batch stands behind the first bad byte."""
         self.size = 0
         """Of the active segment, when it was looked at."""
 
@@ -73,11 +77,13 @@ class Judge:
     @property
     def edge(self) -> Edge | None:
         """Of the tree over all records so far; None until it is set, and then it is kept."""
+        if self._edge is not None and self._leaves:
+            self._edge, self._leaves = self._edge.extend(self._leaves), []
         return self._edge
 
     @edge.setter
     def edge(self, edge: Edge) -> None:
-        self._edge = edge
+        self._edge, self._leaves = edge, []
         if self._scan is not None:
             self._scan.hashing = True
 
@@ -125,7 +131,7 @@ class Judge:
             scan = self._scan = Scan(self._read, self.size, opening.start, hashing=edge is not None)
             for batch in scan.batches():
                 if self._edge is not None:
-                    self._edge = self._edge.extend(scan.leaves)
+                    self._leaves += scan.leaves
                 if batch[0].offset and any(record.event_type in OPENINGS for record in batch):
                     raise self._corrupt(batch[0].offset, batch[0].seq, "the log begins anew inside a file")
                 if isinstance(head, Head) and batch[0].commit[0] == head.batch:
@@ -172,8 +178,6 @@ class Judge:
         if unfinished <= watermark:
             return f"{bad.why}, in a batch that was durable"
         return f"{bad.why}, before an intact later batch at byte {self._later:,}" if self._later is not None else None
-
-    _later: int | None = None
 
     def _corrupt(self, offset: int, seq: int, why: str, path: str | None = None) -> Corrupt:
         return Corrupt(self._name, offset, seq, why, path or self._path)

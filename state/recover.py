@@ -30,7 +30,7 @@ from state.log import (
     open_active,
 )
 from state.reading import records_between as records_between
-from state.retention import Prune, explains, read_prunes, recorded
+from state.retention import PRUNE, Prune, explains, read_prunes, recorded
 from state.rotation import LIMITS, READ_ONLY, Limits
 from state.scan import BLOCK_BYTES, Index, Scan, lines
 from state.seal import RECORDS_MAX, Pending, Record, parse
@@ -140,6 +140,9 @@ def _settle_rotation(files: Files, name: str) -> None:
     if first is None:
         return
     path = closed_path(name, first)
+    head = head_of(files, name)
+    if isinstance(head, Head) and head.segment > first:
+        raise Corrupt(name, 0, first, f"begins with record {first}, and the head is of a later segment, {head.segment}")
     if not same_file(files, active_path(name), path):
         raise Corrupt(name, 0, first, f"differs from {path}, and both begin with record {first}")
     files.unlink(path)
@@ -165,7 +168,8 @@ class _Seen:
         for record in batch:
             if record.event_type == "log.recovered":
                 self.cuts.add(record.payload)
-        self.prunes += read_prunes(batch)
+            elif record.event_type == PRUNE:
+                self.prunes += read_prunes((record,))
 
 
 class _Start:

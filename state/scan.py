@@ -8,10 +8,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse
+from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse, parse_many
 from state.tree import leaf_hash
 
 BLOCK_BYTES = 1_048_576
+WALK_BYTES = 131_072
+"""One step of a walk: what is larger leaves the cache of a core."""
 INDEX_STEP_BYTES = 16_384
 _PAD_MEMBER_BYTES = len(',"pad":""')
 _RECORD_START = b'{"actor":'
@@ -77,13 +79,8 @@ class Scan:
         offset, seq, number, tip = self.end
         batch: list[Record] = []
         leaves: list[bytes] = []
-        for line in lines(self._read, offset, self._size):
-            try:
-                record = parse(line, offset)
-            except BadLine as bad:
-                self.bad = Bad(offset, seq, bad.why)
-                return
-            _, index, count = record.commit
+        for record, line in self._records():
+            count = record.commit[2]
             if why := _misplaced(record, seq, tip, (number, len(batch), batch[0].commit[2] if batch else count)):
                 self.bad = Bad(offset, seq, why)
                 return
@@ -93,14 +90,34 @@ class Scan:
             offset += record.size
             seq += 1
             tip = record.event_hash
-            if index + 1 == count:
+            if len(batch) == count:
                 number += 1
                 self.end = Position(offset, seq, number, tip)
                 self.leaves = leaves
                 yield batch
                 batch, leaves = [], []
-        if batch:
+        if self.bad is None and batch:
             self.bad = Bad(offset, seq, "the file ends inside a batch")
+
+    def _records(self) -> Iterator[tuple[Record, bytes]]:
+        """Intact lines in order, wherever they belong; sets `bad` at the first that is not."""
+        offset, seq = self.end.offset, self.end.seq
+        for block in line_blocks(self._read, offset, self._size, WALK_BYTES):
+            records = parse_many(block, offset)
+            if records is None:
+                for line in block:
+                    try:
+                        record = parse(line, offset)
+                    except BadLine as bad:
+                        self.bad = Bad(offset, seq, bad.why)
+                        return
+                    yield record, line
+                    offset += record.size
+                    seq += 1
+                continue
+            yield from zip(records, block, strict=True)
+            offset = records[-1].offset + records[-1].size
+            seq += len(records)
 
 
 def _misplaced(record: Record, seq: int, tip: str, commit: tuple[int, int, int]) -> str | None:
@@ -127,6 +144,12 @@ def _misplaced(record: Record, seq: int, tip: str, commit: tuple[int, int, int])
 
 def lines(read: Read, offset: int, end: int, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """Lines with their 0x0A. What follows the last 0x0A, or is longer than any record, comes as it is, and is the last."""
+    for block in line_blocks(read, offset, end, block_bytes):
+        yield from block
+
+
+def line_blocks(read: Read, offset: int, end: int, block_bytes: int) -> Iterator[list[bytes]]:
+    """The same, as many at a time as one read brings."""
     rest = b""
     while offset < end:
         block = read(offset, min(block_bytes, end - offset))
@@ -134,12 +157,12 @@ def lines(read: Read, offset: int, end: int, block_bytes: int = BLOCK_BYTES) -> 
             break
         offset += len(block)
         *whole, rest = (rest + block).split(b"\n")
-        for line in whole:
-            yield line + b"\n"
+        if whole:
+            yield [line + b"\n" for line in whole]
         if len(rest) > LINE_BYTES_MAX:
             break
     if rest:
-        yield rest
+        yield [rest]
 
 
 def later_batch(read: Read, offset: int, end: int, batch: int) -> int | None:

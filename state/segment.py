@@ -96,6 +96,8 @@ class Broken(NamedTuple):
     path: str
     seq: int | None
     why: str
+    segment: Segment | None = None
+    """The file itself, where it is known what it should be: a closed one that is not what the next one says."""
 
 
 class Layout(NamedTuple):
@@ -234,6 +236,9 @@ def survey(files: Files, name: str, origin: str | None = None) -> Layout:
             return Layout(name, tuple(row), misfit)
         if row:
             row[-1] = row[-1]._replace(closed=segment.opening.previous)
+            if why := _false_end(row[-1]):  # not one record of it can be believed: it may be of another log
+                false = row.pop()
+                return Layout(name, tuple(row), Broken(false.path, false.first_seq, f"{false.path} {why}", false))
         row.append(segment)
     return Layout(name, tuple(row), None)
 
@@ -285,12 +290,17 @@ def _misfit(name: str, before: Segment | None, segment: Segment, first: int | No
         return Broken(missing, previous.first_seq, f"{missing} is missing")
     if previous.first_seq < before.first_seq:
         return Broken(path, segment.first_seq, f"{path} does not follow {before.path}")
-    if before.size != previous.bytes:
-        return Broken(
-            before.path, previous.last_seq, f"{before.path} has {before.size:,} bytes; it was closed with {previous.bytes:,}"
-        )
-    if before.last_hash != previous.event_hash:
-        return Broken(before.path, previous.last_seq, f"{before.path} does not end with the record it was closed with")
+    return None
+
+
+def _false_end(segment: Segment) -> str | None:
+    """Why a closed file is not the one that the next names; without reading what stands between."""
+    closed = segment.closed
+    assert closed is not None
+    if segment.size != closed.bytes:
+        return f"has {segment.size:,} bytes; it was closed with {closed.bytes:,}"
+    if segment.last_hash != closed.event_hash:
+        return "does not end with the record it was closed with"
     return None
 
 

@@ -29,11 +29,16 @@ class Edge(NamedTuple):
     hashes: tuple[bytes, ...] = ()
 
     def append(self, leaf: bytes) -> "Edge":
-        return self.extend((leaf,))
+        hashes, place = self.hashes, self.size
+        while place & 1:  # it is the right half of a larger one
+            leaf = sha256(_NODE + hashes[-1] + leaf).digest()
+            hashes = hashes[:-1]
+            place >>= 1
+        return Edge(self.size + 1, (*hashes, leaf))
 
     def extend(self, leaves: Sequence[bytes]) -> "Edge":
         if len(leaves) == 1:
-            return self.graft((leaves[0],), self.size + 1)
+            return self.append(leaves[0])
         return self.graft(subtrees(self.size, leaves), self.size + len(leaves))
 
     def graft(self, roots: Iterable[bytes], size: int) -> "Edge":

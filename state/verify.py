@@ -123,7 +123,8 @@ class _Check:
         self._row = row
         self._edge: Edge | None = Edge()
         self._batch: int | None = None
-        self._segments = [one for one in layout.segments if until is None or one.first_seq <= until]
+        segments = [*layout.segments, layout.broken.segment] if layout.broken is not None else layout.segments
+        self._segments = [one for one in segments if one is not None and (until is None or one.first_seq <= until)]
 
     def run(self, workers: int) -> Iterator[Row]:
         if (before := self._layout.before) is not None:

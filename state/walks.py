@@ -145,7 +145,7 @@ class _Helper:
             os.close(reading)
             _serve(files, tasks, writing)
         os.close(writing)
-        self._pipe = open(reading, "rb")
+        self._pipe = os.fdopen(reading, "rb")
 
     def receive(self) -> Walked:
         found = pickle.load(self._pipe)  # noqa: S301 - our own child wrote it
@@ -164,7 +164,7 @@ class _Helper:
 def _serve(files: Files, tasks: Sequence[Task], writing: int) -> None:
     """The child: it ends here, and runs nothing of what its parent would do at its end."""
     try:
-        with open(writing, "wb") as pipe:
+        with os.fdopen(writing, "wb") as pipe:
             for task in tasks:
                 pickle.dump(_walked(files, task), pipe)
                 pipe.flush()

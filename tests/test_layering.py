@@ -40,6 +40,10 @@ SEAMS = {
     # Only fs.py does anything with these; the others name flags and paths for it (see `_flags_only`).
     "state": {"os", "pathlib"},
     "state/fs.py": {"os", "fcntl", "pathlib"},
+    # Readers in threads share a file that the writer may close.
+    "state/log.py": {"os", "threading"},
+    # Verification walks on several cores, in processes of its own, beside no event loop.
+    "state/walks.py": {"os", "signal"},
     # A path may be handed on; the host is where it leads anywhere.
     "irerd": {"pathlib"},
     "irerd/config.py": {"pathlib", "pwd", "grp"},
@@ -53,6 +57,8 @@ SEAMS = {
 }
 OS_NAMES = {
     "state": ("O_", "SEEK_", "strerror", "getpid"),
+    "state/verify.py": ("O_", "sched_getaffinity"),
+    "state/walks.py": ("O_", "fork", "pipe", "fdopen", "close", "kill", "waitpid", "_exit"),
     "irerd/daemon.py": ("getpid", "getuid"),
 }
 """What of `os` may be used where the module itself must reach nothing."""

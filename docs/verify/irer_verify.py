@@ -285,23 +285,16 @@ def tree_root(edge: list[Node]) -> bytes:
 
 
 def hash_bytes(text: Any) -> bytes | None:
-    """32 bytes from hexadecimal or from either base64: the format does not fix how a root is spelled in a payload."""
-    if not isinstance(text, str):
-        return None
-    try:
-        plain = text.rstrip("=").replace("-", "+").replace("_", "/")
-        found = bytes.fromhex(text) if HEX_64.fullmatch(text) else base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except ValueError:
-        return None
-    return found if len(found) == 32 else None
+    """A root in a payload is spelled as every hash in a record: 64 lower-case hexadecimal digits."""
+    return bytes.fromhex(text) if isinstance(text, str) and HEX_64.fullmatch(text) else None
 
 
 def pruned_nodes(prune: dict[str, Any]) -> list[Node]:
     """The subtrees that stand for a pruned range, or nothing when they cannot be read."""
-    lists = [prune[key] for key in ("subtree_roots", "roots", "subtrees") if isinstance(prune.get(key), list)]
+    roots = prune.get("roots")
     nodes: list[Node] = []
     position, end = prune["first_seq"], prune["last_seq"] + 1
-    for digest in map(hash_bytes, lists[0] if lists else []):
+    for digest in map(hash_bytes, roots if isinstance(roots, list) else []):
         if digest is None or position >= end:
             return []
         leaves = 1

@@ -98,7 +98,7 @@ def random_number(draw: random.Random) -> str:
 
 
 def random_text(draw: random.Random, length_max: int) -> str:
-    pool = 'abcxyz019 ._-/{}[]:,"\\\'\n\r\t\b\f\x00\x1f\x7f\x85éß京\u2028\u2029\ufeff\uffff😀𝄞'
+    pool = "abcxyz019 ._-/{}[]:,\"\\'\n\r\t\b\f\x00\x1f\x7f\x85éß京\u2028\u2029\ufeff\uffff😀𝄞"
     return "".join(draw.choice(pool) for _ in range(draw.randrange(length_max)))
 
 
@@ -166,8 +166,7 @@ def next_payload(log: str, before: Made, records: list[bytes], /, **changes: str
         "name": f'"{log}.{before.first_seq:016d}.jsonl"',
         "sha256": f'"{hashlib.sha256(before.data).hexdigest()}"',
     }
-    root = base64.b64encode(naive_root(records)).decode()
-    tree = {"root": f'"{root}"', "size": str(len(records))}
+    tree = {"root": f'"{naive_root(records).hex()}"', "size": str(len(records))}
     return first_payload(log, **({"previous": spell(previous).decode(), "tree": spell(tree).decode()} | changes))
 
 
@@ -649,14 +648,14 @@ def test_segments_renamed_exchanged_or_stray_are_corrupt(tmp_path):
 def test_a_wrong_fact_about_the_previous_segment_is_corrupt(fact, tmp_path):
     log = chain()
     stated = json.loads(log.active.data.partition(b"\n")[0])["payload"]["previous"]
-    stated[fact] = stated[fact] + 1 if isinstance(stated[fact], int) else stated[fact][:-1] + "_"
+    stated[fact] = stated[fact] + 1 if isinstance(stated[fact], int) else stated[fact][::-1]
     log = chain(changes={"previous": json.dumps(stated, separators=(",", ":"))})
     assert row_of(tmp_path, log.files(), log.head())["verdict"] == "corrupt"
 
 
 def test_a_wrong_root_or_size_of_the_tree_is_corrupt(tmp_path):
     size = len(leaves_of(chain().first, chain().second))
-    for tree in (f'{{"root":"{GOLDEN_ROOT}","size":{size}}}', '{"root":1,"size":8}', "[]", "null"):
+    for tree in (f'{{"root":"{"0" * 64}","size":{size}}}', '{"root":1,"size":8}', "[]", "null"):
         log = chain(changes={"tree": tree})
         assert row_of(tmp_path, log.files(), log.head())["tree"] == "FAILED"
 
@@ -675,8 +674,8 @@ def test_a_pruned_range_reads_hashes_only(tmp_path):
     last = unpruned.first.ends[-1].seq
     leaves = [hashlib.sha256(b"\x00" + line).digest() for line in leaves_of(unpruned.first)]
     four = hashlib.sha256(b"\x01" + b"".join(hashlib.sha256(b"\x01" + a + b).digest() for a, b in (leaves[:2], leaves[2:4])))
-    roots = [base64.b64encode(root).decode() for root in (four.digest(), leaves[4])]
-    facts = {"first_seq": 0, "last_seq": last, "sha256": hashlib.sha256(unpruned.first.data).hexdigest(), "subtree_roots": roots}
+    roots = [four.hexdigest(), leaves[4].hex()]
+    facts = {"first_seq": 0, "last_seq": last, "sha256": hashlib.sha256(unpruned.first.data).hexdigest(), "roots": roots}
     wrong = facts | {"sha256": "0" * 64}
     for stated, expected in ((facts, "ok"), (wrong, "corrupt"), (facts | {"last_seq": last - 1}, "corrupt")):
         record = {"actor": '"irer"', "event_type": '"log.prune"', "payload": json.dumps(stated, separators=(",", ":"))}
@@ -736,6 +735,7 @@ class Case:
     watermark: int
     what: str
     forged: int | None
+    pruned: int  # records
 
 
 def sector(draw: random.Random, data: bytes, fill: Callable[[], bytes]) -> bytes:
@@ -773,7 +773,7 @@ def damaged(draw: random.Random, data: bytes) -> tuple[str, bytes]:
 
 
 def random_head(draw: random.Random, log: str, closed: list[Made], active: Made) -> tuple[str, bytes | None, int]:
-    made, end = draw.choice([*[(closed[-1], closed[-1].ends[-1])] * bool(closed), *[(active, end) for end in active.ends]])
+    made, end = draw.choice([*[(made, made.ends[-1]) for made in closed[-1:]], *[(active, end) for end in active.ends]])
     sound = head_of(log, made, end)
     if draw.random() < 0.85:
         return "", sound, end.batch
@@ -794,7 +794,7 @@ def random_files(draw: random.Random, log: str, closed: list[Made], found: dict[
     """Changes files as wholes: one lost, renamed, exchanged, rotten or added."""
     name = draw.choice(sorted(found.keys() - {f"{log}.jsonl"}))
     number = closed[-1].ends[-1].seq + 1
-    kind = draw.randrange(7)
+    kind = draw.randrange(7) if found[f"{log}.jsonl"] else 0
     if kind == 0:
         return f"{name} lost {len(found.pop(name))} bytes"
     if kind == 1:
@@ -823,8 +823,32 @@ def random_header(draw: random.Random, log: str, closed: list[Made]) -> tuple[st
         return "", header
     previous = json.loads(header[0]["payload"])["previous"]
     fact = draw.choice(sorted(previous))
-    wrong = previous[fact] + 1 if isinstance(previous[fact], int) else flipped(previous[fact].encode(), -1, 0).decode()
-    return f"another {fact}", segment(log, closed[-1], records, previous=json.dumps(previous | {fact: wrong}, separators=(",", ":")))
+    previous[fact] = previous[fact] + 1 if isinstance(previous[fact], int) else previous[fact][::-1]
+    return f"another {fact}", segment(log, closed[-1], records, previous=json.dumps(previous, separators=(",", ":")))
+
+
+def subtree_roots(records: list[bytes]) -> list[str]:
+    roots: list[str] = []
+    while records:
+        size = 2 ** (len(records).bit_length() - 1)
+        roots.append(naive_root(records[:size]).hex())
+        records = records[size:]
+    return roots
+
+
+def random_prune(draw: random.Random, made: Made) -> tuple[str, list[Members]]:
+    """The record that lets the first file go."""
+    roots = subtree_roots(leaves_of(made))
+    facts = {"first_seq": 0, "last_seq": made.ends[-1].seq, "roots": roots, "sha256": hashlib.sha256(made.data).hexdigest()}
+    what = draw.choice(["pruned", "pruned", "pruned", "another root", "another sha256", "another last_seq"])
+    if what == "another root":
+        facts["roots"] = [roots[0][::-1], *roots[1:]]
+    if what == "another sha256":
+        facts["sha256"] = "0" * 64
+    if what == "another last_seq":
+        facts["last_seq"] = made.ends[-1].seq - 1
+    text = json.dumps(facts, separators=(",", ":"))
+    return what, [{"actor": '"irer"', "event_type": '"log.prune"', "payload": text}]
 
 
 def random_case(draw: random.Random, log: str) -> Case:
@@ -835,6 +859,11 @@ def random_case(draw: random.Random, log: str) -> Case:
     before = closed[-1] if closed else None
     wrong, header = random_header(draw, log, closed)
     batches = [header, *[random_batch(draw) for _ in range(draw.randrange(6))]]
+    pruned = 0
+    if closed and not wrong and draw.random() < 0.2:
+        wrong, prune = random_prune(draw, closed[0])
+        batches.append(prune)
+        pruned = closed[0].ends[-1].seq + 1
     active, what, forged = make(batches, before), wrong or "as written", None
     if not wrong and len(batches) > 1 and draw.random() < 0.25:
         what, twist = draw.choice([item for item in FORGERIES.items() if item[0] not in DISPUTED])
@@ -845,10 +874,12 @@ def random_case(draw: random.Random, log: str) -> Case:
     if forged is None and draw.random() < 0.6:
         what, data = damaged(draw, data)
     found = {f"{log}.{made.first_seq:016d}.jsonl": made.data for made in closed} | {f"{log}.jsonl": data}
-    if closed and draw.random() < 0.4:
+    if pruned:
+        del found[f"{log}.{0:016d}.jsonl"]
+    elif closed and draw.random() < 0.4:
         what = f"{what}, {random_files(draw, log, closed, found)}"
     about_head, head, watermark = random_head(draw, log, closed, active)
-    return Case(log, closed, active, found, head, not about_head, watermark, f"{what} {about_head}".strip(), forged)
+    return Case(log, closed, active, found, head, not about_head, watermark, f"{what} {about_head}".strip(), forged, pruned)
 
 
 # Only the verifier of the page insists that log.genesis stands first in a file and nowhere else.
@@ -880,12 +911,17 @@ def judge(case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
         assert (ours["verdict"] != "corrupt") == theirs["ok"], say
     if ours["verdict"] != "corrupt":
         active = case.found[f"{case.log}.jsonl"]
-        kept = next(end for end in case.active.ends if end.seq == ours["records"] - 1)
+        kept = next(end for end in case.active.ends if end.seq == case.pruned + ours["records"] - 1)
         assert kept.batch >= case.watermark, say
         assert active[: kept.offset] == case.active.data[: kept.offset], say
-        assert all(case.found[f"{case.log}.{made.first_seq:016d}.jsonl"] == made.data for made in case.closed), say
+        sound = [made for made in case.closed if made.first_seq >= case.pruned]
+        assert all(case.found[f"{case.log}.{made.first_seq:016d}.jsonl"] == made.data for made in sound), say
+        assert base64.b64decode(ours["root"]) == naive_root(leaves_of(*case.closed, Made(active[: kept.offset], [], 0))), say
         assert not theirs["ok"] or ours["torn_bytes"] == theirs.get("torn_bytes", 0) == len(active) - kept.offset, say
-    if case.what == "as written":
+    if theirs["ok"] and ours["root"] and "tree" in theirs:
+        root = base64.b64decode(ours["root"]).hex()
+        assert {"root": root, "size": ours["size"]}.items() <= theirs["tree"].items(), say
+    if case.what in ("as written", "pruned"):
         assert ours["verdict"] == "ok", say
 
 

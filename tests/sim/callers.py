@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from core.engine import Refused
 from core.times import time_text
 from core.wire.calls import Bye, ClientConnection, Done, Err, Item, Mark, ProtocolError, Welcome
 from irerd.cursors import parse_cursor
@@ -623,7 +624,7 @@ class Caller:
             universe.blame(f"{line.name}: {asked.method} {asked.params}: no call to the disk has failed, and it says {message.e}")
         elif asked.following is not None:
             self._stream_ended(line, asked, message)
-        elif asked.keyed is not None and code not in PASSING:
+        elif asked.keyed is not None and code not in PASSING and not (universe.may_fail and code == "data-loss"):
             self._hear_refused_key(line, asked.keyed, message)
 
     def _hear_refusal(self, line: Line, asked: Asked) -> None:
@@ -749,7 +750,12 @@ class Caller:
         return parse_cursor(cursor, self.universe.ledger_id)
 
     def _check_cursor(self, line: Line, asked: Asked, cursor: str) -> bool:
-        for log, seq in self._places(cursor).items():
+        try:
+            places = self._places(cursor)
+        except Refused as refused:
+            self.universe.blame(f"{line.name}: {asked.method} {asked.params} was answered with {cursor!r}: {refused}")
+            return False
+        for log, seq in places.items():
             end = self.universe.oracle.logs[log].end
             if seq > end and not self.universe.may_fail:
                 self.universe.blame(

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -184,7 +184,7 @@ class Expected:
     def ends(self) -> dict[int, int]:
         """Of each segment but the active one its last seq, by its first."""
         firsts = sorted(self.starts)
-        return {first: after - 1 for first, after in zip(firsts, firsts[1:], strict=False)}
+        return {first: after - 1 for first, after in pairwise(firsts)}
 
     def was_pruned(self, seq: int) -> bool:
         """Whether this record may be gone."""
@@ -301,7 +301,7 @@ class Oracle:
             if first != log.first_seq:
                 self._blame(f"N1: {path} is deleted before records from {log.first_seq} on, which are older")
             oldest = min((header.seq for header in listed(disk, log.name).headers), default=-1)
-            if oldest < last:
+            if oldest < last and self.watching:  # a start may have to finish it, beside a snapshot whose deletion was undone
                 self._blame(f"N6: {path} is deleted, up to record {last}; the oldest snapshot ends with {oldest}")
             log.first_seq = last + 1
 
@@ -432,7 +432,7 @@ class Oracle:
         """All records there ever were, from the first, beside every snapshot that is kept."""
         world = World(ENGINES)
         for log in self.logs.values():
-            batches = Scan(lambda offset, size, held=log.durable: bytes(held[offset : offset + size]), len(log.durable)).batches()
+            batches = Scan(_reader(bytes(log.durable)), len(log.durable)).batches()
             snapshots = [read_snapshot(disk, log.name, header.seq) for header in listed(disk, log.name).headers]
             result = replay_equals(world, Keys(), log.name, batches, snapshots)
             if result.records != log.end or not result.equal:
@@ -451,6 +451,10 @@ class Oracle:
     def same_keys(self, keys: Keys) -> list[str]:
         """Logs of which other keys are remembered than their durable records hold."""
         return [log for log in self.logs if keys.dump(log) != self.memory.dump(log)]
+
+
+def _reader(data: bytes) -> Callable[[int, int], bytes]:
+    return lambda offset, size: data[offset : offset + size]
 
 
 def _prunes(data: bytes) -> Iterator[tuple[int, int]]:

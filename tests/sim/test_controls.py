@@ -2,8 +2,8 @@
 
 import errno
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -13,9 +13,13 @@ import pytest
 import irerd.daemon
 from core.keys import Keys
 from core.world import World
+from irerd.dispatch import Dispatch
 from irerd.refusals import Refusals
+from irerd.session import Session
+from irerd.upkeep import Upkeep
 from irerd.writer import Writer
 from state.fs import Files
+from state.log import Log
 from tests.sim.machine import Faults, Spoiled
 from tests.sim.universe import run_seed
 
@@ -55,6 +59,56 @@ def with_sync_retried(files: Files) -> Files:
             files.fdatasync(fd)
 
     return Changed(files, "fdatasync", retried)
+
+
+def without_directory_sync(files: Files) -> Files:
+    """Of the directory that holds the segments: their names are anybody's guess after a power cut."""
+    count = 0
+
+    def sync(path: str) -> None:
+        nonlocal count
+        count += path == "."
+        if path != "." or count <= SYNCS_DONE:
+            files.fsync_dir(path)
+
+    return Changed(files, "fsync_dir", sync)
+
+
+@contextmanager
+def snapshots_in_passing() -> Iterator[None]:
+    """Taken while further commands are decided, as if their state were durable."""
+
+    def serve(self: Upkeep, log: Log) -> None:
+        if self._snapshot_due(log):
+            self.take_snapshot(log)
+
+    with (
+        patch.object(Dispatch, "hold", lambda self, log: None),
+        patch.object(Dispatch, "let_go", lambda self, log, next_seq: None),
+        patch.object(Upkeep, "serve", serve),
+    ):
+        yield
+
+
+def _prune_at_once(self: Log, segments: Any, stamp: Any) -> None:
+    """The files first, the record after them."""
+    sealed = self.seal(self.prune_records(segments, stamp))
+    self.drop(segments, -1)
+    self.commit(sealed.data)
+
+
+@contextmanager
+def stops_at_once() -> Iterator[None]:
+    """What waits to be written is thrown away."""
+    whole = Writer.stop
+
+    def stop(self: Writer) -> None:
+        for queue in self._queues.values():
+            queue.waiting.clear()
+        whole(self)
+
+    with patch.object(Session, "busy", False), patch.object(Writer, "stop", stop):
+        yield
 
 
 def a_sync_fails(random: Random) -> Faults:
@@ -115,12 +169,12 @@ def _forgetful_apply(whole: Callable[..., None]) -> Callable[..., None]:
 
 
 CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], str]] = {
-    "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1|durable"),
-    "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "N1|durable"),
+    "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1|durable|on record"),
+    "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "N1|durable|damage|on the medium"),
     "a sync tried again": (
         Spoiled(files=with_sync_retried, faults=a_sync_fails),
         nullcontext,
-        "N1|damage|durable is what is below",
+        "N1|damage|on the medium|durable is what is below",
     ),
     "reply before sync": (
         Spoiled(),
@@ -139,6 +193,10 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
         "before it was on record",
     ),
     "state that is not in the log": (Spoiled(), lambda: patch.object(World, "apply", _forgetful_apply(World.apply)), "N6"),
+    "rotation without syncing the directory": (Spoiled(files=without_directory_sync), nullcontext, "N1|damage|durable|on record"),
+    "snapshot of what is not durable": (Spoiled(), snapshots_in_passing, "N6"),
+    "deleted before that is on record": (Spoiled(), lambda: patch.object(Log, "prune", _prune_at_once), "no durable record"),
+    "a stop that waits for nobody": (Spoiled(), stops_at_once, "left unanswered"),
     "a stream of what is not durable": (
         Spoiled(),
         lambda: patch.object(irerd.daemon.Daemon, "durable_seq", lambda self, log: self.dispatch.next_seq.get(log, 0) - 1),

@@ -40,7 +40,7 @@ from tests.sim.trace import Trace
 from tests.sim.wires import CallerEnd, DaemonEnd
 from tests.sim.wires import connect as wires
 
-OPERATIONS = 500
+OPERATIONS = 400
 SETTLE_S = 240.0
 """Virtual time within which everything that was asked for comes to an end once nothing fails any more."""
 STILL_S = 5.0
@@ -328,7 +328,9 @@ class Universe:
         lives = random.randint(2, 5)
         for life in range(1, lives + 1):
             until = self._budget * life // (lives + 1) + random.randint(0, 20)
-            yield Ending(random.choice(("crash", "crash", "power", "power", "power", "stop")), until, self._drawn_faults())
+            kind = random.choice(("crash", "crash", "power", "power", "power", "stop", "stop"))
+            quiet = kind == "stop" and self._spoiled.faults is None and random.random() < 0.7
+            yield Ending(kind, until, Faults(slow=random.choice((0.0, 0.1))) if quiet else self._drawn_faults())
             while random.random() < 0.3:  # and once more while it recovers, or soon after
                 yield Ending(random.choice(("crash", "power")), until, self._early_faults(), impatient=True)
         yield Ending("none", self._budget, Faults())
@@ -378,7 +380,6 @@ class Universe:
     async def _live(self, ending: Ending) -> None:
         self.life += 1
         self._damaged = self._stopping = self._clean = False
-        self._owed = {}
         self._faults = ending.faults
         self._ready = trio.Event()
         faults = ending.faults
@@ -507,6 +508,8 @@ class Universe:
         self._stopping = True
         with trio.move_on_after(CLEAN_STOP_S * (10 if self.may_fail else 1)):
             await self._ready.wait()
+            if self._unfinished:
+                await trio.sleep(self.random.choice((0.0, 0.0005, self.random.expovariate(1 / 0.002))))
             self._owe()
             await daemon.stop()
             await trio.sleep_forever()  # `_be` ends this life

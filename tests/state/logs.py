@@ -35,8 +35,8 @@ def pending(number: int, size: int = 20) -> Pending:
     return Pending("task.note", encode({"n": number, "text": "x" * size}), "uid:1000", BOOT_ID, 41_000_001, 1_767_225_600_000_001)
 
 
-def head_line(batch: int, seq: int, tip: str, offset: int, log: str = NAME) -> bytes:
-    return sealed_line(encode({"batch": batch, "log": log, "offset": offset, "segment": 0, "seq": seq, "tip": tip}))
+def head_line(batch: int, seq: int, tip: str, offset: int, log: str = NAME, segment: int = 0) -> bytes:
+    return sealed_line(encode({"batch": batch, "log": log, "offset": offset, "segment": segment, "seq": seq, "tip": tip}))
 
 
 def golden_head(batch: int) -> bytes:

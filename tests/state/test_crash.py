@@ -19,6 +19,7 @@ from tests.state.logs import ACTIVE, GOLDEN, NAME, Ids, append, golden_disk, pen
 
 GROUPS = ((1, 40), (3, 300), (1, 900), (2, 10), (1, 2000))
 """Records of each batch and the size of their text: within a sector, across several, more than a page."""
+STATES_A_CALL = 80
 
 
 class Story:
@@ -40,6 +41,8 @@ class Story:
             self.acknowledged += append(log, records)
             if number % 2:
                 log.write_head()
+            if number == 2:
+                log.rotate(stamp)
         log.write_head()
         log.close()
         ledger.close()
@@ -98,14 +101,14 @@ def test_a_power_cut_at_every_call_loses_nothing_acknowledged(after, capsys):
         disk, story = SimFiles(), Story()
         if not killed_at(disk, story, nth, after):
             break
-        for seed in range(30):
+        for seed in range(STATES_A_CALL):
             settle(disk.crash(Random(f"{nth} {seed}")), story.copy())
             states += 1
         settle(disk.kill(), story.copy())
         states += 1
     with capsys.disabled():
-        print(f"\n  power cuts while appending: {states:,} states at {nth - 1} calls")
-    assert nth > 60
+        print(f"\n  power cuts while appending and rotating: {states:,} states at {nth - 1} calls")
+    assert nth > 80 and states > 6_000
 
 
 def test_a_power_cut_at_every_call_of_recovery_loses_nothing(capsys):
@@ -122,12 +125,12 @@ def test_a_power_cut_at_every_call_of_recovery_loses_nothing(capsys):
             second = story.copy()
             if not killed_at(disk, second, nth, after=bool(nth % 2)):
                 break
-            for draw in range(4):
+            for draw in range(9):
                 settle(disk.crash(Random(f"{seed} {nth} {draw}")), second.copy())
                 states += 1
     with capsys.disabled():
         print(f"\n  power cuts in the life after a power cut: {states:,} states")
-    assert states > 2000
+    assert states > 6_000
 
 
 def test_a_kill_then_a_recovery_then_a_power_cut_loses_nothing():

@@ -1,10 +1,12 @@
 """A line may have a true hash and still be no record, or the wrong one: each rule of the form, broken with a hash that fits."""
 
+from random import Random
+
 import pytest
 
 from state.recover import Corrupt
 from state.scan import BLOCK_BYTES, Position, Scan, later_batch, lines
-from state.seal import BadLine, Pending, parse, seal, sealed_line
+from state.seal import BadLine, Pending, parse, parse_many, seal, sealed_line
 from state.verify import verify_files
 from tests.sim.disk import SimFiles
 from tests.state.logs import ACTIVE, GOLDEN, GOLDEN_TIPS, HEAD, NAME, golden_disk, golden_head, pending, recovered
@@ -82,6 +84,27 @@ def test_a_member_out_of_form_is_no_record(old, new):
 def test_what_is_no_sealed_line_is_no_record(line):
     with pytest.raises(BadLine):
         parse(line)
+
+
+def test_many_at_once_are_read_as_one_by_one():
+    assert parse_many(LINES, 0) == [parse(line, sum(map(len, LINES[:place]))) for place, line in enumerate(LINES)]
+    random = Random("many")
+    for _ in range(2_000):
+        place, at = random.randrange(len(LINES)), random.randrange(300)
+        line = bytearray(LINES[place])
+        line[at] = random.randrange(256)
+        changed = [*LINES[:place], bytes(line), *LINES[place + 1 :]]
+        try:
+            parse(bytes(line))
+        except BadLine:
+            assert parse_many(changed, 0) is None
+        else:
+            assert parse_many(changed, 0) == parse_many(LINES, 0), "the same byte again"
+    for sealed in (
+        resealed(LINES[1], b'"mono_us":41001500', b'"mono_us":9007199254740992'),
+        resealed(LINES[1], b'"payload":{', b'"payload":{{'),
+    ):
+        assert parse_many([LINES[0], sealed], 0) is None
 
 
 def scanned(data: bytes) -> tuple[int, str]:

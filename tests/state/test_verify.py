@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from state.segment import Corrupt
 from state.verify import BROKEN, OK, USAGE, main, verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
 from tests.state.logs import (
@@ -14,18 +15,22 @@ from tests.state.logs import (
     HEAD,
     NAME,
     append,
+    filled,
     golden_disk,
     golden_head,
+    head_line,
     ledger,
     new_log,
     pending,
     recovered,
+    small_log,
+    stamp,
 )
 
 
-def rows(files, logs=None, until=None):
+def rows(files, logs=None, until=None, deep=True):
     watched = NthFails(files, 1, Killed(), [call for call in CHANGES if call != "open"], always=True)
-    return list(verify_files(watched, logs, until))
+    return list(verify_files(watched, logs, until, deep=deep))
 
 
 def last(files, **more):
@@ -136,3 +141,84 @@ def test_a_directory_without_logs_is_no_success(tmp_path, capsys):
     assert "damaged" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--until", "nonsense"])
+
+
+# --- several segments, and a log that moves -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_the_durable_end_may_be_in_any_segment(deep):
+    files = SimFiles()
+    told = filled(files, 4)
+    files.plant(ACTIVE, files.content(ACTIVE) + b'{"actor":"half a ba')
+    for until in range(0, len(told)):
+        row = last(files, logs=[NAME], until={NAME: until}, deep=deep)
+        assert row["ok"] and row["total"] == until + 1 <= row["records"]
+    assert "record 99 was durable and is gone" in last(files, logs=[NAME], until={NAME: 99}, deep=deep)["first_bad"]["why"]
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_log_that_is_rotated_and_pruned_under_the_walk_is_looked_at_anew(deep):
+    """A live daemon closes and deletes segments whenever it likes; at each file that is opened, once, it does."""
+    nth = 0
+    while True:
+        nth += 1
+        files = SimFiles()
+        filled(files, 3)
+        log = small_log(files.kill())
+        before = log.next_seq - 1
+        opens = 0
+
+        class Live:
+            def __getattr__(self, name, files=files):
+                return getattr(files, name)
+
+            def open(self, *arguments, files=files, log=log, nth=nth):
+                nonlocal opens
+                opens += 1
+                if opens == nth:
+                    log.rotate(stamp)
+                    log.prune(log.prunable(log.durable.seq, 0, retain_bytes=0)[:2], stamp)
+                return files.open(*arguments)
+
+        [*_, row] = verify_files(Live(), [NAME], {NAME: before}, deep=deep)
+        assert row["ok"], (nth, row)
+        if opens < nth:
+            break
+    assert nth > 6
+
+
+def test_a_head_that_names_a_closed_segment_is_compared_there():
+    files = SimFiles()
+    log = small_log(files)
+    append(log, [pending(1)])
+    log.write_head()
+    old = files.content(HEAD)
+    log.rotate(stamp)
+    log.close()
+    files.plant(HEAD, old)  # a crash came before the new one
+    for deep in (True, False):
+        assert last(files, deep=deep)["ok"]
+    assert recovered(files.kill())[1]
+    files.plant(HEAD, head_line(1, 1, "0" * 64, 1024))
+    for deep in (True, False):
+        assert "not the one the head names" in last(files, deep=deep)["first_bad"]["why"]
+    with pytest.raises(Corrupt):
+        recovered(files)
+
+
+def test_the_fast_walk_names_the_first_bad_record_too():
+    for place in range(0, 4096, 97):
+        data = bytearray(GOLDEN)
+        data[place] ^= 0x20
+        row = last(golden_disk(bytes(data), watermark=2), deep=False)
+        seq = GOLDEN[:place].count(b"\n")
+        assert (row["ok"], row["first_bad"]["seq"]) == (False, seq)
+    torn = last(golden_disk(GOLDEN[:3000], watermark=1), deep=False)
+    assert torn["ok"] and torn["records"] == 4 and torn["torn_bytes"] == 952
+
+
+def test_the_program_walks_fast_when_asked(tmp_path, capsys):
+    put(tmp_path)
+    assert main([str(tmp_path), "--hashchain", "--jsonl"]) == OK
+    assert "tree" not in json.loads(capsys.readouterr().out)
