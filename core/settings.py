@@ -116,7 +116,7 @@ class Jobs(Section):
     roots: dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")], str] = {}
     parallel: Annotated[int, Meta(ge=1, le=64)] = 2
     timeout_s: Seconds = 3600.0
-    memory_bytes: Annotated[int, Meta(ge=67_108_864)] = 2_147_483_648
+    memory_bytes: Annotated[int, Meta(ge=268_435_456)] = 2_147_483_648
 
 
 class Limits(Section):

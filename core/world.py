@@ -92,6 +92,10 @@ class World:
             if engine.state is not None:
                 self.states[engine.name] = engine.state()
 
+    @property
+    def event_types(self) -> list[str]:
+        return sorted(self._kinds)
+
     def engine_of_event(self, event_type: str) -> str | None:
         """The engine an event type belongs to; None for records of the log layer itself."""
         kind = self._kinds.get(event_type)

@@ -83,8 +83,9 @@ def socket_path(given: Path | None, state: Path) -> Path:
 
 def child_environment() -> dict[str, str]:
     """What a child process may know: nothing of systemd's and no secrets."""
-    kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "PYTHONPATH", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "VIRTUAL_ENV")
+    found = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**found, "PYTHONPATH": str(Path(__file__).parents[1])}  # a child runs the code of this very daemon
 
 
 class FileConfiguration:

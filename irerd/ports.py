@@ -157,6 +157,13 @@ class Ports:
             if engine.log in daemon.damage:
                 text = f"{engine.log} did not verify, so its events cannot be followed. See: irerctl audit hashchain"
                 raise Refused("data-loss", text, reason="read-only")
+        if params.type is not None and not params.type.startswith("log.") and daemon.world.engine_of_event(params.type) is None:
+            from difflib import get_close_matches
+
+            near = get_close_matches(params.type, daemon.world.event_types, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            text = f"no event is of type {params.type}.{hint} All: irerctl api ls"
+            raise Refused("not-found", text, data={"nearest": near})
         ends = {log: daemon.durable_seq(log) + 1 for log in daemon.watchable(params.engine)}
         if params.since is None:
             return ends, {}

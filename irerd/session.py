@@ -27,6 +27,8 @@ WRITER_FRAME_MAX = FRAME_MAX
 STREAM_PAUSE_BYTES = 65_536
 READ_PAUSE_BYTES = 262_144
 SLOW_S = 30.0
+TURN_S = 0.01
+"""How long the calls of one connection are served before all others get their turn."""
 ACCESS_CODES = frozenset({"unauthenticated", "permission-denied"})
 ALWAYS_ANSWERED = frozenset({"system.ping", "system.info", "system.health"})
 """Methods that answer while the daemon recovers."""
@@ -163,11 +165,23 @@ class Session:
             if not data:
                 return
             self._batching = True
+            turn_ends = trio.current_time() + TURN_S
             for message in self._connection.receive(data):
                 self._handle(message, nursery)
+                if self.outbox.size >= READ_PAUSE_BYTES or trio.current_time() > turn_ends:
+                    await self._let_others_run()
+                    turn_ends = trio.current_time() + TURN_S
             self._batching = False
             self._leave_when_idle()
             self.outbox.flush_nowait()
+
+    async def _let_others_run(self) -> None:
+        """One receive can hold thousands of calls with large answers: it may keep neither the loop nor the memory."""
+        self._batching = False
+        self.outbox.flush_nowait()
+        await self.outbox.wait_below(READ_PAUSE_BYTES)
+        await trio.lowlevel.checkpoint()
+        self._batching = True
 
     async def _next_bytes(self) -> bytes:
         if self._greeted:
@@ -347,7 +361,7 @@ class Session:
             if row.kind == "read":
                 dispatch.read(row, params, self.actor, reply)
             elif call.dry:
-                reply(Answer(dispatch.dry(row, params, self.actor)))
+                dispatch.dry(row, params, self.actor, reply)
             else:
                 dispatch.write(row, params, self.actor, reply, call.idem)
         except Refused:

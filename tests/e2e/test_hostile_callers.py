@@ -231,3 +231,16 @@ def test_sixty_five_connections_of_one_uid_are_one_too_many(daemon: Irerd) -> No
     for raw in crowd:
         assert isinstance(raw.ask("system.ping"), Done)
         raw.close()
+
+
+def test_a_flood_of_large_answers_stalls_nobody_else_and_fills_no_memory(daemon: Irerd) -> None:
+    with daemon.client() as client:
+        client.pipeline([("resource.submit_task", {"resource_type": "database", "units": 64, "duration_s": 3600})] * 3000)
+        before = client.call("system.health").result["resident_bytes"]
+        flood = Raw(daemon.socket)
+        flood.send(b"".join(flood.connection.call("resource.tasks", {"limit": 3000})[1] for _ in range(400)))
+        for _ in range(20):
+            assert client.call("system.ping", deadline_ms=2_000).result == {}
+        after = client.call("system.health").result
+    assert after["resident_bytes"] - before < 64 << 20
+    flood.close()
