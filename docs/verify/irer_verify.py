@@ -494,20 +494,20 @@ def check_beginning(log: Log, segments: list[Segment], whole_directory: bool) ->
     prunes = [prune for prune in prunes if is_count(prune.get("first_seq")) and is_count(prune.get("last_seq"))]
     reached, edge = 0, list[Node]()
     for prune in sorted(prunes, key=lambda prune: prune["first_seq"]):
-        if prune["first_seq"] != reached or not reached <= prune["last_seq"] <= last:
-            continue
-        reached = prune["last_seq"] + 1
-        if (prune["first_seq"], prune["last_seq"]) == (previous["first_seq"], last) and prune.get("sha256") != previous["sha256"]:
-            log.fail(Bad("chain", "log.prune and log.segment disagree about the pruned file"), header.seq, 0, segments[0].name)
-        for node in pruned_nodes(prune):
+        nodes = pruned_nodes(prune) if prune["first_seq"] == reached and reached <= prune["last_seq"] <= last else []
+        for node in nodes:
             add_node(edge, node)
+        reached = prune["last_seq"] + 1 if nodes else reached
+        if nodes and prune["last_seq"] == last and prune.get("sha256") != previous["sha256"]:
+            log.fail(Bad("chain", "log.prune and log.segment disagree about the pruned file"), header.seq, 0, segments[0].name)
     if reached == header.seq:
         log.note("pruned: hashes only", 0, last)
-    elif whole_directory:
+        return edge
+    if whole_directory:
         log.fail(Bad("chain", f"{previous['name']} is missing and no log.prune covers it"), 0, None, str(previous["name"]))
     else:
         log.note("in earlier segments, which were not given", 0, last)
-    return edge if sum(leaves for _, leaves, _ in edge) == header.seq else None
+    return None
 
 
 def check_tree(log: Log, segments: list[Segment], edge: list[Node] | None) -> None:
@@ -518,8 +518,11 @@ def check_tree(log: Log, segments: list[Segment], edge: list[Node] | None) -> No
     for segment in segments:
         if segment.header and segment.header.seq:
             seq, tree = segment.header.seq, segment.header.payload.get("tree")
-            whole = isinstance(tree, dict) and set(tree) == {"root", "size"}
-            if whole and (tree["size"], hash_bytes(tree["root"])) == (seq, tree_root(edge)):
+            if (
+                isinstance(tree, dict)
+                and set(tree) == {"root", "size"}
+                and (tree["size"], hash_bytes(tree["root"])) == (seq, tree_root(edge))
+            ):
                 stated += 1
             else:
                 log.fail(Bad("tree", f"{segment.name} states another tree of the records before it"), seq, 0, segment.name)

@@ -192,6 +192,19 @@ def test_nothing_is_deleted_before_its_record_is_durable(files):
     assert len(files.list(".")) == len(before) - 1
 
 
+def test_a_deletion_that_a_crash_interrupted_is_finished_by_the_next_start(files):
+    log = small_log(files)
+    chosen = log.prunable(ALL, NOW_US, retain_bytes=0)[:2]
+    end, edge = log.durable, log.durable_edge
+    log.commit(log.seal(log.prune_records(chosen, stamp)).data)
+    files = files.kill()
+    again = recover(
+        files, NAME, ORIGIN, stamp, lambda batch: None, after=[(end.seq - 1, end.tip)], on_start=lambda seq: edge if seq else None
+    ).log
+    assert again.first_seq == chosen[1].last_seq + 1
+    assert files_of(files)[0] == closed_path(NAME, again.first_seq)
+
+
 def test_a_segment_that_rotted_is_evidence_and_is_not_pruned(files):
     log = small_log(files)
     path = closed_path(NAME, 0)

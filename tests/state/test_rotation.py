@@ -209,6 +209,27 @@ def test_every_call_of_a_rotation_fails_in_turn(code):
     assert nth > 12
 
 
+@pytest.mark.parametrize("call", ["link", "rename", "write", "fsync"])
+def test_a_refusal_is_survived_and_a_broken_disk_is_final(call):
+    for code, expected in ((errno.ENOSPC, RotationFailed), (errno.EIO, SyncFailed)):
+        files = SimFiles()
+        log = small_log(files)
+        append(log, [pending(1)])
+        log._files = NthFails(files, 1, OSError(code, "no"), [call])
+        with pytest.raises(expected):
+            log.rotate(stamp)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_directory_that_does_not_sync_is_final_whatever_it_says(nth):
+    files = SimFiles()
+    log = small_log(files)
+    append(log, [pending(1)])
+    log._files = NthFails(files, nth, OSError(errno.ENOSPC, "no"), ["fsync_dir"])
+    with pytest.raises(SyncFailed):
+        log.rotate(stamp)
+
+
 def test_a_refused_rotation_goes_on_to_twice_the_size_and_then_takes_no_more():
     files = SimFiles()
     log = small_log(files)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from state.segment import Corrupt
+from state.tree import Edge
 from state.verify import BROKEN, OK, USAGE, main, verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
 from tests.state.logs import (
@@ -222,3 +223,24 @@ def test_the_program_walks_fast_when_asked(tmp_path, capsys):
     put(tmp_path)
     assert main([str(tmp_path), "--hashchain", "--jsonl"]) == OK
     assert "tree" not in json.loads(capsys.readouterr().out)
+
+
+def test_the_fast_walk_sees_records_that_do_not_follow_one_another():
+    first, second, third = GOLDEN[:512], GOLDEN[512:2048], GOLDEN[2048:]
+    for data in (first + third, first + third + second):
+        assert not last(golden_disk(data, watermark=0), deep=False)["ok"]
+    row = last(golden_disk(first + third, watermark=1), deep=False)
+    assert row["first_bad"] == {"seq": 1, "offset": 512, "why": row["first_bad"]["why"]}
+
+
+def test_a_segment_that_names_another_tree_is_damage():
+    """Every hash fits; only the root over the records before it is not theirs."""
+    files = SimFiles()
+    log = small_log(files)
+    append(log, [pending(1), pending(2)])
+    log.edge = Edge().extend([bytes(32)] * log.edge.size)
+    log.rotate(stamp)
+    log.close()
+    assert "another tree" in last(files)["first_bad"]["why"]
+    with pytest.raises(Corrupt, match="another tree"):
+        recovered(files.kill())
