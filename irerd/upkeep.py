@@ -97,6 +97,11 @@ class Upkeep:
         kept = snapshot.listed(self._host.files, log.name).headers
         if not kept:
             return
+        try:
+            snapshot.read(self._host.files, log.name, kept[-1].seq)
+        except snapshot.BadSnapshot as bad:
+            self._trouble(log.name, f"old segments stay, because the snapshot at {kept[-1].seq} is not whole ({bad.why})")
+            return
         answered_from = self._keys.first_seq(log.name)  # a key that is remembered is answered from its records
         segments = log.prunable(
             min(kept[-1].seq + 1, log.next_seq if answered_from is None else answered_from),
