@@ -214,13 +214,9 @@ class Dispatch:
         self._writable(log, actor)
         self._peeked = {}
         ctx = self.context(actor, self._moment_us())
-        try:
-            events = self.world.decide(row, params, ctx).events
-        except Refused as refused:
-            self._once_durable(log, reply, Answer(error=refused))
-            return
+        events = self.world.decide(row, params, ctx).events
         if not events:
-            self._once_durable(log, reply, Answer({}))
+            reply(Answer({}))
             return
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
@@ -281,24 +277,10 @@ class Dispatch:
 
         self.held[log].append(write)
 
-    def dry(self, row: Row, params: Command, actor: Actor, reply: Reply) -> None:
+    def dry(self, row: Row, params: Command, actor: Actor) -> Any:
         """The events a write would lead to. Nothing changes."""
-        log = self.world.engine_of[row.name].log
-        assert log is not None
-        try:
-            events = self.world.decide(row, params, self.context(actor)).events
-            answer = Answer({"events": [{"type": event.event_type, "data": msgspec.to_builtins(event)} for event in events]})
-        except Refused as refused:
-            answer = Answer(error=refused)
-        self._once_durable(log, reply, answer)
-
-    def _once_durable(self, log: str, reply: Reply, answer: Answer) -> None:
-        """Whatever an answer was drawn from, a refusal too, is on disk before it is told."""
-        newest = self.next_seq.get(log, 0) - 1
-        if self.writer is not None and self.writer.behind(log, newest):
-            self.writer.when_durable(log, newest, lambda: reply(answer))
-        else:
-            reply(answer)
+        events = self.world.decide(row, params, self.context(actor)).events
+        return {"events": [{"type": event.event_type, "data": msgspec.to_builtins(event)} for event in events]}
 
     def give(self, command: Command, reply: Reply | None = None) -> None:
         """A command of irer's own: what a timer, a job or a refusal leads to."""

@@ -361,7 +361,7 @@ class Session:
             if row.kind == "read":
                 dispatch.read(row, params, self.actor, reply)
             elif call.dry:
-                dispatch.dry(row, params, self.actor, reply)
+                reply(Answer(dispatch.dry(row, params, self.actor)))
             else:
                 dispatch.write(row, params, self.actor, reply, call.idem)
         except Refused:

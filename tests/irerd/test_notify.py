@@ -174,8 +174,8 @@ def inherit(descriptors: list[int], names: str | None, pid: str = "self", count:
     """What a child says that was started with these as 3, 4, 5 ..., as a service manager starts one."""
     copies = [os.dup(fd) for fd in descriptors]
     place = {os.set_inheritable(fd, True) or fd: 3 + at for at, fd in enumerate(copies)}
-    moves = "".join(f"os.dup2({100 + at}, {3 + at}); os.close({100 + at});" for at in range(len(copies)))
-    first = "".join(f"os.dup2({fd}, {100 + target - 3});" for fd, target in place.items())
+    moves = "".join(f"os.dup2({700 + at}, {3 + at}); os.close({700 + at});" for at in range(len(copies)))
+    first = "".join(f"os.dup2({fd}, {700 + target - 3});" for fd, target in place.items())
     launch = f"import os,sys;{first}{moves}os.execv(sys.executable, [sys.executable, '-c', *sys.argv[1:]])"
     environ = os.environ | {"LISTEN_FDS": count or str(len(copies)), "LISTEN_PID": pid, "PYTHONPATH": str(ROOT)}
     if names is not None:
