@@ -1,4 +1,4 @@
-"""The gate engine: for now the record of every refusal of access.
+"""The gate engine: the record of every refusal of access.
 
 A refusal is in `gate_log` before its reply goes out. A flood from one caller is counted into one event a second, so that
 nobody fills the disk by asking.
