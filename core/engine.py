@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, dataclass_transform
 import msgspec
 
 from core.fields import Code, Frozen, Name
+from core.secrets import Secrets
 from core.settings import Settings
 from core.wire.errors import CODES
 
@@ -128,15 +129,22 @@ class Context(msgspec.Struct, metaclass=Frozen, frozen=True):
     random: random.Random
     peek: Callable[[str], Any]
     """Another engine's state, by engine name. What was seen must be durable before this command is."""
+    secrets: Secrets
 
 
 class Decision:
-    """The events a command leads to; all of one log."""
+    """The events a command leads to; all of one log.
 
-    __slots__ = ("events",)
+    `answer` is what the caller gets instead of the first event, where it holds a secret that is shown once (the row says so).
+    `turned_down`: a credential was refused. Such events may be counted into one record a second when a caller has very many.
+    """
 
-    def __init__(self, *events: Event) -> None:
+    __slots__ = ("answer", "events", "turned_down")
+
+    def __init__(self, *events: Event, answer: Any = None, turned_down: bool = False) -> None:
         self.events = events
+        self.answer = answer
+        self.turned_down = turned_down
 
     def __repr__(self) -> str:
         return f"Decision{self.events!r}"

@@ -33,4 +33,6 @@ Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z"), privacy("public")]
 Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z"), privacy("public")]
 Cursor = Annotated[str, Meta(min_length=1, max_length=4096), privacy("public")]
 IdempotencyKey = Annotated[str, Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+\Z"), privacy("public")]
+Secret = Annotated[str, Meta(min_length=1, max_length=4096), privacy("secret")]
+"""Never in an event, never printed: irerctl takes it from a file."""
 Object = Annotated[dict[str, Any], privacy("public")]

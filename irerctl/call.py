@@ -11,6 +11,19 @@ from irerctl import render
 from irerctl.session import Failure, command, session
 
 
+class _Twice(Exception):
+    """A key that stands twice in one object: either value would be a guess."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Twice(json.dumps(key))
+        found[key] = value
+    return found
+
+
 class Params(click.ParamType[dict[str, Any]]):
     """A JSON object: written out, or `-` for standard input."""
 
@@ -20,7 +33,11 @@ class Params(click.ParamType[dict[str, Any]]):
         if isinstance(value, dict):
             return value
         try:
-            found = json.loads(sys.stdin.read() if value == "-" else value)
+            found = json.loads(sys.stdin.read() if value == "-" else value, object_pairs_hook=_once)
+        except _Twice as twice:
+            self.fail(f"the parameters give {twice} twice; which one is meant?", param, ctx)
+        except RecursionError:
+            self.fail("the parameters are nested too deeply", param, ctx)
         except ValueError as problem:
             self.fail(f"the parameters are not JSON: {problem}", param, ctx)
         if not isinstance(found, dict):

@@ -16,6 +16,9 @@ from irerctl.commands import COMMANDS, SECTIONS, Entry
 from irerctl.rows import ROWS
 from irerctl.session import Group, Session, body_of, common_options, session
 
+EXIT_OUTPUT = 74
+"""The answer could not be written to standard output: EX_IOERR."""
+
 
 def entries() -> dict[str, Entry]:
     """Every command there is: those above, and a line made from its rows for each group nobody described."""
@@ -63,6 +66,8 @@ class Program(Group):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **more: Any) -> NoReturn:
         args = list(sys.argv[1:] if args is None else args)
         more["standalone_mode"] = False
+        if not render.open_output():
+            sys.exit(_no_output(args, "it is closed", "Nothing was done. Try: irerctl COMMAND >/dev/null"))
         try:
             status = super().main(args, prog_name or "irerctl", **more)
         except click.Abort:
@@ -70,6 +75,8 @@ class Program(Group):
         except click.ClickException as failure:
             sys.exit(_usage(failure, args))
         except Exception as failure:
+            if (why := render.lost_output(failure)) is not None:
+                sys.exit(_no_output(args, why, "What was asked for may be done all the same. Send the output elsewhere"))
             sys.exit(_failed(failure, args))
         sys.exit(status if isinstance(status, int) else 0)
 
@@ -110,6 +117,14 @@ def _failed(failure: Exception, args: Sequence[str]) -> int:
 
     known = CODES.get(body["code"])
     return known.exit if known else 70
+
+
+def _no_output(args: Sequence[str], why: str, advice: str) -> int:
+    """The one failure that is neither the daemon's nor the caller's words: nobody could read the answer."""
+    detail = f"standard output cannot be written ({why})."
+    body = {"code": "failed-precondition", "title": "the output was lost", "reason": "output", "detail": detail, "help": advice}
+    render.error(body, _wanted_output(args))
+    return EXIT_OUTPUT
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -30,13 +30,42 @@ GAP = 2
 CELL_MIN = 6
 """No cell is cut below this, even on a terminal too narrow for the table."""
 
+# Where it goes
+
+
+def open_output() -> bool:
+    """Whether there is a standard output. Of one that the caller closed, the descriptor is taken: a socket there would be written to."""
+    if sys.stdout is not None:
+        return True
+    with contextlib.suppress(OSError):
+        os.open(os.devnull, os.O_WRONLY)
+    return False
+
+
+def lost_output(failure: BaseException) -> str | None:
+    """Why what was printed could not be written, if that is what failed. Then nothing more goes there: the interpreter would
+    try again at its end, and complain.
+    """
+    last = failure.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    printed = last is not None and last.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("click", "rich")
+    if not (printed and isinstance(failure, OSError)):
+        return None
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return (failure.strerror or type(failure).__name__).lower()
+
+
 # Terminals
 
 
 def terminal(stream: IO[Any] | None = None) -> bool:
     """Whether a person looks at this stream."""
     stream = stream or sys.stdout
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def coloured(stream: IO[Any] | None = None) -> bool:
@@ -366,6 +395,11 @@ def transient(text: str) -> None:
 
 def error(body: Mapping[str, Any], output: Output) -> None:
     """What happened, why, what to type next: a sentence for a person, the whole body for a program."""
+    with contextlib.suppress(OSError):  # where nobody can be told, the exit status still says it
+        _error(body, output)
+
+
+def _error(body: Mapping[str, Any], output: Output) -> None:
     if output != "table":
         click.echo(dumps(body), err=True)
         return

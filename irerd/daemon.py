@@ -17,6 +17,7 @@ from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
 from core.engine import Actor, Check, Engine, Nothing, Refused
 from core.keys import Keys
+from core.secrets import Secrets
 from core.settings import Settings
 from core.wire import calls
 from core.wire.errors import body as error_body
@@ -107,6 +108,7 @@ class Daemon:
         self.dispatch.on_internal_error = self._internal_error
         self.dispatch.restore = self._restore
         self.refusals = Refusals(self.dispatch)
+        self.dispatch.count_instead = self.refusals.count_instead
         children = Children(host, lambda: self.settings.jobs, state_dir, self.durable)
         self.effects = Effects(host, self.dispatch, children)
         ports = Ports(self)
@@ -173,6 +175,7 @@ class Daemon:
         opened = partial(open_ledger, self.host.files, self.host.new_id, written_by=f"irer {__version__}")
         self.ledger = await self.host.offload(opened)
         self.dispatch.ledger = self.ledger
+        self.dispatch.secrets = Secrets(self.ledger.pepper, self.ledger.token, self.host.draw)
         self.cursors = Cursors(self.ledger.id)
         for log in self.world.logs:
             await self.host.offload(self._recover_log, log)

@@ -13,8 +13,9 @@ import msgspec
 from core.access import Peer, Rules, Verdict, judge
 from core.canonical import CanonicalError, event_payload
 from core.catalogue import Catalogue
-from core.engine import IRER, Actor, Command, Context, Engine, Event, Refused, Row, Stamp
+from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Refused, Row, Stamp
 from core.keys import Keys, Remembered
+from core.secrets import Secrets
 from core.settings import Settings
 from core.wire.errors import problem
 from core.world import World
@@ -87,6 +88,10 @@ class Dispatch:
         self.damaged: set[str] = set()
         """Logs that did not verify: reads of their engines say so."""
         self.next_seq: dict[str, int] = {}
+        self.secrets = Secrets(host.draw(), host.draw(), host.draw)
+        """Those of the state directory once it is open; until then, ones that fit nothing."""
+        self.count_instead: Callable[[str, str, Callable[[], None]], bool] = lambda caller, method, tell: False
+        """Asked when a credential was turned down: whether it is only counted, because this caller has had very many."""
         self.user_names: dict[int, str | None] = {}
         """Names of callers without a role, looked up when they connected: a directory service may be slow."""
         self.calls: dict[tuple[str, str], int] = {}
@@ -114,6 +119,7 @@ class Dispatch:
             new_id=self.host.new_id,
             random=self.host.random,
             peek=self._peek,
+            secrets=self.secrets,
         )
 
     def _moment_us(self) -> int:
@@ -131,6 +137,16 @@ class Dispatch:
         return self.world.states[engine]
 
     # --- judging ----------------------------------------------------------------------------------------------------
+
+    def stands(self, engine_id: str, key: int) -> bool:
+        """Whether an engine that proved this key may still use it. Asked at every call, so a revocation holds from the next on."""
+        control = self.world.states.get("control")
+        return control is not None and bool(control.stands(engine_id, key, self.host.now_us(), self.host.mono_us(), self.host.boot_id))
+
+    def _permitted_by(self, actor: Actor) -> dict[str, int]:
+        """What a call rests on before it is judged: of an engine, the last change of any engine's standing."""
+        control = self.world.states.get("control") if actor.name.startswith("engine:") else None
+        return {"gate_log": control.changed_seq} if control is not None else {}
 
     def may(self, peer: Peer, row: Row) -> Verdict:
         """Any error while judging is a refusal."""
@@ -174,7 +190,8 @@ class Dispatch:
             logs = (engine.log,)
         answer = Answer(result, position=self._position(logs) if logs else None)
         assert self.writer is not None or not logs
-        behind = [log for log in logs if self.writer and self.writer.behind(log, self.next_seq.get(log, 0) - 1)]
+        needed = self._permitted_by(actor) | {log: self.next_seq.get(log, 0) - 1 for log in logs}
+        behind = [(log, seq) for log, seq in needed.items() if self.writer and self.writer.behind(log, seq)]
         if not behind:
             reply(answer)
             return
@@ -187,8 +204,8 @@ class Dispatch:
             if left == 0:
                 reply(answer)
 
-        for log in behind:
-            self.writer.when_durable(log, self.next_seq[log] - 1, durable)
+        for log, seq in behind:
+            self.writer.when_durable(log, seq, durable)
 
     def _position(self, seen: tuple[str, ...]) -> dict[str, int]:
         """Up to the newest record of the logs that were looked at, and of the others only up to what is durable."""
@@ -212,12 +229,17 @@ class Dispatch:
             if self._repeat(row, actor, idem, digest, reply):
                 return
         self._writable(log, actor)
-        self._peeked = {}
+        self._peeked = self._permitted_by(actor)
         ctx = self.context(actor, self._moment_us())
-        events = self.world.decide(row, params, ctx).events
+        decision = self.world.decide(row, params, ctx)
+        events = decision.events
         if not events:
             reply(Answer({}))
             return
+        if decision.turned_down:
+            answer = Answer(_answer(row, decision))
+            if self.count_instead(actor.name, row.name, lambda: reply(answer)):
+                return
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
         records, size = self._records(events, ctx, (digest, idem) if idem is not None else None)
@@ -236,10 +258,11 @@ class Dispatch:
                     entry = Remembered(digest, log, first_seq, last_seq, ctx.now_us)
                     self.keys.remember(actor.name, idem, entry)
             try:
-                answer = self._outcome(row, events, receipt)._replace(position=position)
+                answer = self._outcome(row, decision, receipt)._replace(position=position)
                 reply(answer)
+                again = Answer(error=_shown_once(row)) if row.shown_once and receipt is not None else answer._replace(replayed=True)
                 for other in others:
-                    other(answer._replace(replayed=True))
+                    other(again)
             except Exception as error:  # the command is durable: a fault in telling it may not stop the writer
                 self.on_internal_error(f"reply to {row.name}", error)
 
@@ -313,11 +336,7 @@ class Dispatch:
             return False
         self._same(known.digest, digest, idem)
         if row.shown_once:
-            raise Refused(
-                "already-exists",
-                f"{row.name} was done with this key, and its answer holds a secret that is shown once. Revoke it and ask anew",
-                reason="shown-once",
-            )
+            raise _shown_once(row)
         reply(self.recall(row, known))
         return True
 
@@ -334,7 +353,7 @@ class Dispatch:
         records = self.stored(known.log, known.first_seq, known.last_seq)
         events = [self.world.event(record.event_type, record.payload) for record in records]
         receipt = Receipt(known.log, known.last_seq, records[-1].event_hash)
-        return self._outcome(row, events, receipt)._replace(replayed=True)
+        return self._outcome(row, Decision(*events), receipt)._replace(replayed=True)
 
     def stored(self, log: str, first_seq: int, last_seq: int) -> list[Record]:
         """Records read back from the file. A disk that cannot read them is the disk's fault, and named so."""
@@ -431,7 +450,7 @@ class Dispatch:
         )
         self.world.replay_all(chain(stored, decided))
 
-    def _outcome(self, row: Row, events: tuple[Event, ...] | list[Event], receipt: Receipt | None) -> Answer:
+    def _outcome(self, row: Row, decision: Decision, receipt: Receipt | None) -> Answer:
         if receipt is None:
             return Answer(
                 error=Refused(
@@ -440,7 +459,18 @@ class Dispatch:
                     effect="unknown",
                 )
             )
-        return Answer(row.reply(events) if row.reply is not None else events[0], receipt)
+        return Answer(_answer(row, decision), receipt)
+
+
+def _answer(row: Row, decision: Decision) -> Any:
+    if decision.answer is not None:
+        return decision.answer
+    return row.reply(decision.events) if row.reply is not None else decision.events[0]
+
+
+def _shown_once(row: Row) -> Refused:
+    text = f"{row.name} was done with this key, and its answer holds a secret that is shown once. Revoke it and ask anew"
+    return Refused("already-exists", text, reason="shown-once")
 
 
 def _ignore(answer: Answer) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import trio
 
+from core.secrets import SECRET_BYTES
 from state.fs import Files, RealFiles
 
 T = TypeVar("T")
@@ -68,6 +69,10 @@ class Host(Protocol):
 
     def new_id(self) -> str: ...
 
+    def draw(self) -> bytes:
+        """32 bytes nobody can guess."""
+        ...
+
     async def offload(self, function: Callable[..., T], *args: object) -> T:
         """Run a blocking call away from the loop. It is never abandoned: cancellation waits for it."""
         ...
@@ -109,6 +114,9 @@ class RealHost:
         drawn[8] = drawn[8] & 0x3F | 0x80
         text = drawn.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def draw(self) -> bytes:
+        return os.urandom(SECRET_BYTES)
 
     async def offload(self, function: Callable[..., T], *args: object) -> T:
         with trio.CancelScope(shield=True):

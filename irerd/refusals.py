@@ -34,19 +34,24 @@ class Refusals:
 
     def refuse(self, caller: str, method: str, refused: Refused, reply: Reply) -> None:
         """Record that this caller was refused, then tell them."""
-        self.total += 1
-        window = self._windows.setdefault(caller, _Window())
-        window.count += 1
 
         def tell() -> None:
             reply(Answer(error=refused))
 
-        if window.count <= SINGLE_MAX:
+        if not self.count_instead(caller, method, tell):
             self._record(Refuse(caller, method, refused.code, refused.reason or "role"), tell)
-            return
+
+    def count_instead(self, caller: str, method: str, tell: Callable[[], None]) -> bool:
+        """Whether this refusal is one too many for a record of its own; then `tell` is called once it has been counted."""
+        self.total += 1
+        window = self._windows.setdefault(caller, _Window())
+        window.count += 1
+        if window.count <= SINGLE_MAX:
+            return False
         window.first = window.first or method
         window.last = method
         window.waiting.append(tell)
+        return True
 
     def _record(self, command: Refuse | RefuseMany, tell: Callable[[], None]) -> None:
         self._dispatch.give(command, lambda answer: tell())

@@ -32,6 +32,12 @@ TURN_S = 0.01
 ACCESS_CODES = frozenset({"unauthenticated", "permission-denied"})
 ALWAYS_ANSWERED = frozenset({"system.ping", "system.info", "system.health"})
 """Methods that answer while the daemon recovers."""
+PROOF_METHOD = "engines.validate"
+"""Binds an engine to the connection on which it proved its key."""
+UNNAMED_METHODS = frozenset({"system.ping", "system.info", PROOF_METHOD})
+"""What a caller whose only role is `engine` may call before it has said which engine it is."""
+NO_PROOF = "no valid engine proof on this connection. Call engines.validate with the engine's key first"
+_ENGINE_ONLY = frozenset({"engine"})
 
 
 class Outbox:
@@ -139,6 +145,8 @@ class Session:
         self._reading = trio.CancelScope()
         self._hello_due = trio.current_time() + HELLO_S
         self._batching = False
+        self._engines: dict[str, tuple[int, Actor]] = {}
+        """Engines that proved a key on this connection: which of their keys, and how they are called."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -214,6 +222,7 @@ class Session:
         """The rules changed: from the next call on, the new ones decide."""
         self.peer = peer
         self.actor = Actor(f"uid:{peer.uid}", peer.role, peer.uid)
+        self._engines = {id: (key, Actor(actor.name, peer.role, peer.uid)) for id, (key, actor) in self._engines.items()}
         self._connection.frame_max = WRITER_FRAME_MAX if peer.may_write else READER_FRAME_MAX
 
     def end_streams(self) -> None:
@@ -300,12 +309,10 @@ class Session:
                 row = dispatch.catalogue.find(call.m)
             self._acceptable(call, row)
             verdict = dispatch.may(self.peer, row)
-            if call.as_ is not None:
-                refused = Refused("unauthenticated", "no valid engine proof on this connection", reason="engine-proof")
-            elif not verdict.allowed:
+            if not verdict.allowed:
                 refused = dispatch.refusal(self.peer, row, verdict)
             else:
-                self._serve(call, row, nursery)
+                self._serve(call, row, self._speaker(call, row), nursery)
                 return
         except Refused as error:
             refused = error
@@ -343,27 +350,46 @@ class Session:
         self._in_flight[call.id] = None
         self._service.refusals.refuse(self.actor.name, row.name, refused, lambda answer: self._answer(call.id, row, answer))
 
-    def _serve(self, call: Call, row: Row, nursery: trio.Nursery) -> None:
+    def _speaker(self, call: Call, row: Row) -> Actor:
+        """Who asks: the peer itself, or an engine that proved its key on this connection and has not lost it since."""
+        if call.as_ is None:
+            if self.peer.roles == _ENGINE_ONLY and row.name not in UNNAMED_METHODS:
+                text = "a caller whose only role is engine says which engine it is: engines.validate first, then `as` on each call"
+                raise Refused("unauthenticated", text, reason="engine-proof")
+            return self.actor
+        bound = self._engines.get(call.as_)
+        if bound is None or not self._service.dispatch.stands(call.as_, bound[0]):
+            raise Refused("unauthenticated", NO_PROOF, reason="engine-proof")
+        return bound[1]
+
+    def _bind(self, engine_id: str, answer: Answer) -> None:
+        """An engine proved its key: from here on this connection may speak as it."""
+        if answer.error is None and answer.result.valid:
+            self._engines[engine_id] = answer.result.key, Actor(f"engine:{engine_id}", self.peer.role, self.peer.uid)
+
+    def _serve(self, call: Call, row: Row, actor: Actor, nursery: trio.Nursery) -> None:
         dispatch = self._service.dispatch
         params = dispatch.params(row, call.p)
 
         def reply(answer: Answer) -> None:
+            if row.name == PROOF_METHOD:
+                self._bind(call.p["engine_id"], answer)
             self._answer(call.id, row, answer)
 
         if row.kind == "task":
             scope = trio.CancelScope()
             self._in_flight[call.id] = scope
             self._streams += row.streams
-            nursery.start_soon(self._run_task, call, row, params, scope)
+            nursery.start_soon(self._run_task, call, row, params, actor, scope)
             return
         self._in_flight[call.id] = None
         try:
             if row.kind == "read":
-                dispatch.read(row, params, self.actor, reply)
+                dispatch.read(row, params, actor, reply)
             elif call.dry:
-                reply(Answer(dispatch.dry(row, params, self.actor)))
+                self._answer(call.id, row, Answer(dispatch.dry(row, params, actor)))
             else:
-                dispatch.write(row, params, self.actor, reply, call.idem)
+                dispatch.write(row, params, actor, reply, call.idem)
         except Refused:
             raise
         except Exception as error:
@@ -374,7 +400,7 @@ class Session:
         instance = self._service.dispatch.on_internal_error(row.name, error)
         return Refused("internal", "a bug in irer; nothing was written. The journal has the details", data={"instance": instance})
 
-    async def _run_task(self, call: Call, row: Row, params: Command, scope: trio.CancelScope) -> None:
+    async def _run_task(self, call: Call, row: Row, params: Command, actor: Actor, scope: trio.CancelScope) -> None:
         """Serve one call that may wait. Cancel and deadline end it at any point."""
         stream = Stream(call.id, self.outbox)
         deadline_ms = call.dl if call.dl is not None and row.deadline_ms is not None else row.deadline_ms
@@ -382,7 +408,7 @@ class Session:
         answer = Answer()
         with scope, late:
             try:
-                answer = Answer(await self._service.tasks[row.name](params, self.actor, stream))
+                answer = Answer(await self._service.tasks[row.name](params, actor, stream))
             except Refused as refused:
                 answer = Answer(error=refused)
             except Exception as error:

@@ -6,7 +6,7 @@ with a name, not repaired.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b, sha256
 from typing import Any
 
@@ -22,6 +22,8 @@ LOCK = "LOCK"
 LEDGER = "ledger.json"
 KEYS = "keys"
 KEY = "keys/ledger"
+OTHER_KEYS = ("pepper", "token")
+"""What keeps engine keys comparable, and what signs tokens. ledger.json says once they are made; from then on they must be there."""
 
 _LOG_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _DIGEST_BYTES = 16
@@ -56,17 +58,21 @@ class LedgerFile(msgspec.Struct, forbid_unknown_fields=True):
     logs: dict[str, str]
     """Every log ever made, with its origin."""
     written_by: str
+    keys: list[str] = []
+    """The keys that were made beside `keys/ledger`."""
 
 
 class Ledger:
     """Held from `open_ledger` to `close`, for the daemon's life."""
 
-    def __init__(self, files: Files, lock_fd: int, file: LedgerFile, key: bytes, base: str) -> None:
+    def __init__(self, files: Files, lock_fd: int, file: LedgerFile, key: bytes, others: Mapping[str, bytes], base: str) -> None:
         self._files = files
         self._lock_fd = lock_fd
         self._file = file
         self._base = base
         self.key = key
+        self.pepper = others["pepper"]
+        self.token = others["token"]
 
     @property
     def id(self) -> str:
@@ -110,12 +116,14 @@ def open_ledger(files: Files, new_id: Callable[[], str], *, base: str = BASE, wr
         file = read_ledger(files)
         if file is None:
             file = _begin(files, new_id)
-        key = _read_key(files)
+        key = _read_key(files, KEY)
+        others = {name: _other_key(files, file, name, new_id) for name in OTHER_KEYS}
         files.fsync_dir(KEYS)  # a run that was killed may have made the key and not its name durable
+        file.keys = sorted({*file.keys, *others})
         file.boots += 1
         file.written_by = written_by
         _store(files, file)
-        return Ledger(files, lock_fd, file, key, base)
+        return Ledger(files, lock_fd, file, key, others, base)
     except BaseException:
         files.close(lock_fd)
         raise
@@ -161,16 +169,27 @@ def _begin(files: Files, new_id: Callable[[], str]) -> LedgerFile:
         raise BadLedger(f"there is {orphan} but no {LEDGER}. Restore it from a backup; it is not made anew")
     make_directory(files, KEYS)
     if files.stat_path(KEY) is None:
-        small_write(files, KEY, sha256(("irer/ledger/key\0" + "\0".join(new_id() for _ in range(4))).encode()).digest())
+        small_write(files, KEY, _new_key("ledger", new_id))
     return LedgerFile(0, FORMAT, sha256(f"irer/ledger/id\0{new_id()}".encode()).hexdigest()[:16], {}, "")
 
 
-def _read_key(files: Files) -> bytes:
-    key = read_all(files, KEY)
+def _new_key(name: str, new_id: Callable[[], str]) -> bytes:
+    return sha256((f"irer/{name}/key\0" + "\0".join(new_id() for _ in range(4))).encode()).digest()
+
+
+def _other_key(files: Files, file: LedgerFile, name: str, new_id: Callable[[], str]) -> bytes:
+    path = f"{KEYS}/{name}"
+    if name not in file.keys and files.stat_path(path) is None:
+        small_write(files, path, _new_key(name, new_id))
+    return _read_key(files, path)
+
+
+def _read_key(files: Files, path: str) -> bytes:
+    key = read_all(files, path)
     if key is None:
-        raise BadKey(f"{KEY} is missing. Restore it from a backup; it is never made anew")
+        raise BadKey(f"{path} is missing. Restore it from a backup; it is never made anew")
     if len(key) != KEY_BYTES:
-        raise BadKey(f"{KEY} has {len(key)} bytes, not {KEY_BYTES}. Restore it from a backup; it is never made anew")
+        raise BadKey(f"{path} has {len(key)} bytes, not {KEY_BYTES}. Restore it from a backup; it is never made anew")
     return key
 
 

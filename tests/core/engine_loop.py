@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from core.canonical import event_payload
-from core.engine import IRER, Actor, Command, Context, Engine, Event, Job, JobEnded, Stamp, Timer
+from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Job, JobEnded, Row, Stamp, Timer
+from core.engines import ENGINES
+from core.secrets import Secrets
 from core.settings import Settings
 from core.world import World
 
@@ -41,7 +43,11 @@ class EngineLoop:
         self.wall_us = START_US
         self.jobs: dict[str, tuple[int, JobEnded]] = {}
         self.ids = 0
-        self.world = World([engine])
+        self.drawn = 0
+        shares = [each for each in ENGINES if each.log == engine.log and each.log is not None]
+        self.engines = shares if engine in shares else [engine]
+        self.secrets = Secrets(b"p" * 32, b"t" * 32, self._draw)
+        self.world = World(self.engines)
         self._resume()
 
     # --- what a caller sees ------------------------------------------------------------------------------------------
@@ -49,6 +55,11 @@ class EngineLoop:
     @property
     def state(self) -> Any:
         return self.world.states[self.engine.name]
+
+    @property
+    def states(self) -> dict[str, Any]:
+        """Of all engines that share this one's log."""
+        return self.world.states
 
     @property
     def boot_id(self) -> str:
@@ -59,21 +70,39 @@ class EngineLoop:
         return [self.world.event(kind, payload) for kind, payload, _ in self.records]
 
     def context(self, actor: Actor = ANN) -> Context:
-        return Context(self.wall_us, self.mono_us, self.boot_id, actor, self.settings, self._new_id, self.random, lambda name: None)
+        return Context(
+            self.wall_us,
+            self.mono_us,
+            self.boot_id,
+            actor,
+            self.settings,
+            self._new_id,
+            self.random,
+            self.world.states.get,
+            self.secrets,
+        )
 
     def ask(self, verb: str, params: Mapping[str, Any] | Command | None = None, actor: Actor = ANN) -> list[Event]:
         """Put a command before the engine; its events are in the log when this returns. Raises Refused."""
-        row = self.world.rows[f"{self.engine.name}.{verb}"]
+        return list(self.decide(verb, params, actor).events)
+
+    def decide(self, verb: str, params: Mapping[str, Any] | Command | None = None, actor: Actor = ANN) -> Decision:
+        """The same, and what else was decided: an answer that is shown once."""
+        row = self._row(verb)
         command = params if isinstance(params, Command) else msgspec.convert(dict(params or {}), row.params, strict=True)
         decision = self.world.decide(row, command, self.context(actor))
         for event in decision.events:
             stamp = Stamp(self.log, len(self.records), self.wall_us, self.mono_us, self.boot_id, actor.name)
             self.records.append((event.event_type, event_payload(event), stamp))
             self.world.apply(event, stamp)
-        return list(decision.events)
+        return decision
+
+    def _row(self, verb: str) -> Row:
+        """By its full name, or within this engine's own table."""
+        return self.world.rows[verb if "." in verb else f"{self.engine.name}.{verb}"]
 
     def look(self, verb: str, params: Mapping[str, Any] | None = None, actor: Actor = ANN) -> Any:
-        row = self.world.rows[f"{self.engine.name}.{verb}"]
+        row = self._row(verb)
         return self.world.read(row, msgspec.convert(dict(params or {}), row.params, strict=True), self.context(actor))
 
     # --- what the daemon does ----------------------------------------------------------------------------------------
@@ -95,7 +124,7 @@ class EngineLoop:
                 del self.jobs[outcome.effect]
                 self.ask("job_ended", outcome, IRER)
             for timer in due:
-                self.ask(self.world.internal[type(timer.command)].name.partition(".")[2], timer.command, IRER)
+                self.ask(self.world.internal[type(timer.command)].name, timer.command, IRER)
             assert ended or len(self.records) > before, f"due again and again for nothing: {due}"
         raise AssertionError("the engine is never done")
 
@@ -111,10 +140,13 @@ class EngineLoop:
 
     def replayed(self) -> Any:
         """The state that the log alone leads to."""
-        world = World([self.engine])
+        return self.replayed_states()[self.engine.name]
+
+    def replayed_states(self) -> dict[str, Any]:
+        world = World(self.engines)
         world.reset(self.log)
         world.replay_all(self.records)
-        return world.states[self.engine.name]
+        return world.states
 
     def restart(self, down_s: float = 0.0, *, reboot: bool = False, keep: int | None = None, wall_jump_s: float = 0.0) -> None:
         """The process ends and comes back, having lost all but its log, of which the first `keep` records survived."""
@@ -125,7 +157,7 @@ class EngineLoop:
             self.boots += 1
             self.mono_us = 3_000_000
         self.jobs = {}
-        self.world = World([self.engine])
+        self.world = World(self.engines)
         self.world.reset(self.log)
         self.world.replay_all(self.records)
         self._resume()
@@ -150,6 +182,10 @@ class EngineLoop:
     def _pass(self, us: int) -> None:
         self.mono_us += us
         self.wall_us += us
+
+    def _draw(self) -> bytes:
+        self.drawn += 1
+        return self.drawn.to_bytes(32, "big")
 
     def _new_id(self) -> str:
         self.ids += 1

@@ -84,6 +84,9 @@ class SmallHost:
     def new_id(self) -> str:
         return "an-id"
 
+    def draw(self) -> bytes:
+        return bytes(32)
+
     async def offload(self, function: Any, *args: Any) -> Any:
         return function(*args)
 

@@ -324,6 +324,9 @@ class SimHost:
     def new_id(self) -> str:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
+    def draw(self) -> bytes:
+        return self.random.getrandbits(256).to_bytes(32, "big")
+
     async def offload(self, function: Callable[..., T], *args: object) -> T:
         """The call happens at some moment, and its end is noticed at a later one."""
         self._offloads += 1
