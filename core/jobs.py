@@ -12,11 +12,19 @@ import msgspec
 from msgspec import Meta
 
 from core.engine import Command, Refused
-from core.fields import privacy
+from core.fields import privacy, words
 from core.settings import Settings
+from core.wire.errors import problem
 
-RootName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z"), privacy("public")]
-LogName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z"), privacy("public")]
+RootName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z"), privacy("public"), words("a name: 1 to 64 of letters, digits, _ and -")
+]
+LogName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z"),
+    privacy("public"),
+    words("the name of a log, such as engine_state: a-z, 0-9 and _, a letter first"),
+]
 
 
 class HashTree(Command):
@@ -64,8 +72,9 @@ def validate(name: str, params: Mapping[str, Any], settings: Settings) -> Comman
     try:
         typed = msgspec.convert(dict(params), kind.params, strict=True)
     except msgspec.ValidationError as wrong:
-        path = "job.params" + _path(str(wrong))
-        raise Refused("invalid-argument", f"{name}: {wrong}", fields=[(path, str(wrong))]) from None
+        path, text = problem(wrong, kind.params)
+        path = f"job.params.{path}" if path else "job.params"
+        raise Refused("invalid-argument", f"{name}: {path}: {text}", fields=[(path, text)]) from None
     if isinstance(typed, HashTree) and typed.root not in settings.jobs.roots:
         roots = settings.jobs.roots
         instead = _instead(typed.root, roots) if roots else "None is configured"
@@ -85,9 +94,3 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 def _instead(name: str, known: Iterable[str]) -> str:
     close = nearest(name, known)
     return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(sorted(known))}"
-
-
-def _path(problem: str) -> str:
-    """msgspec ends its message with the place, as in ``... - at `$.root` ``."""
-    _, found, place = problem.rpartition("at `$")
-    return place.rstrip("`") if found else ""

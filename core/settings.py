@@ -9,13 +9,18 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from core.fields import Frozen
+from core.fields import Frozen, words
 
 Units = Annotated[int, Meta(ge=1, le=1_000_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
-Member = Annotated[str, Meta(pattern=r"^(uid|gid|user|group):[A-Za-z0-9_.-]+\Z")]
+Member = Annotated[
+    str,
+    Meta(pattern=r"^(uid|gid|user|group):[A-Za-z0-9_.-]+\Z"),
+    words('uid:, gid:, user: or group: with a number or a name, such as "group:irer" or "uid:1001"'),
+]
+RootName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z"), words("a name: 1 to 64 of letters, digits, _ and -")]
 
 
 class Section(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -113,7 +118,7 @@ class Jobs(Section):
     memory_bytes: address space a child may use
     """
 
-    roots: dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")], str] = {}
+    roots: dict[RootName, str] = {}
     parallel: Annotated[int, Meta(ge=1, le=64)] = 2
     timeout_s: Seconds = 3600.0
     memory_bytes: Annotated[int, Meta(ge=268_435_456)] = 2_147_483_648
@@ -155,7 +160,7 @@ class Logging(Section):
     level: least severity that is written
     """
 
-    level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)\Z")] = "info"
+    level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)\Z"), words("one of debug, info, warning, error")] = "info"
 
 
 class Debug(Section):

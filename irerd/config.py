@@ -20,7 +20,8 @@ from typing import Annotated, Any, NamedTuple, TypedDict, get_args, get_origin, 
 import msgspec
 
 from core.access import Rules
-from core.settings import LIVE, Access, Member, Settings
+from core.fields import patterns
+from core.settings import LIVE, Access, Settings
 from irerd.places import Path as Place
 from irerd.places import places
 
@@ -31,11 +32,6 @@ FILE_BYTES_MAX = 1_048_576
 UID_MAX = 2**32 - 2
 
 BUILT_IN_ROLES = ("viewer", "operator", "admin", "engine")
-
-EXPECTED: dict[Any, str] = {
-    Member: 'uid:, gid:, user: or group: with a number or a name, such as "group:irer" or "uid:1001"',
-}
-"""Said in place of a pattern that no person wants to read."""
 
 
 class ConfigError(Exception):
@@ -285,12 +281,9 @@ def _methods(access: Access) -> Iterator[tuple[Place, str]]:
 
 
 def _expected(kind: Any, message: str) -> str:
-    """`Expected `int` >= 1, got `str`` without what it got, and without patterns where words exist."""
-    if kind in EXPECTED:
-        return EXPECTED[kind]
-    text = message.removeprefix("Expected ").partition(", got ")[0].replace("`", "").replace("\\\\Z'", "$'")
-    choice = re.search(r"matching regex '\^\(([a-z|]+)\)\S*'", text)
-    return "one of " + ", ".join(choice[1].split("|")) if choice else text
+    """`Expected `int` >= 1, got `str`` without what it got; of a text with a pattern, its words."""
+    said = next(iter(patterns(kind).values()), None)
+    return said or message.removeprefix("Expected ").partition(", got ")[0].replace("`", "")
 
 
 def _shown(value: Any) -> str:

@@ -55,7 +55,7 @@ class _InFlight(NamedTuple):
 
 def bad_params(error: msgspec.ValidationError, row: Row) -> Refused:
     """Which parameter is wrong and how, with the page that says what would be right."""
-    path, text = problem(error)
+    path, text = problem(error, row.params)
     if text.startswith("Object contains unknown field "):
         name = text.removeprefix("Object contains unknown field ")
         path = f"{path}.{name}" if path else name

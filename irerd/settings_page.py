@@ -11,8 +11,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from core.fields import patterns
 from core.settings import LIVE, Member, Settings
-from irerd.config import EXPECTED, dotted, toml
+from irerd.config import dotted, toml
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -139,22 +140,19 @@ def _reload(section: Section) -> str:
 
 
 def _accepts(kind: Any) -> str:
-    if kind in EXPECTED:
-        return EXPECTED[kind]
     bare, *metas = get_args(kind) if get_origin(kind) is Annotated else (kind,)
     if get_origin(bare) is list:
         inner = get_args(bare)[0]
         return 'members, such as `"group:irer"` or `"uid:1001"`' if inner == Member else f"a list: {_accepts(inner)}"
     if get_origin(bare) is dict:
         return "a table"
+    if said := next(iter(patterns(kind).values()), None):
+        return said
     words = {int: "whole number", float: "number", str: "text", bool: "true or false"}[bare]
     return next((f"{words} {bounds}" for meta in metas if (bounds := _bounds(meta))), words)
 
 
 def _bounds(meta: msgspec.Meta) -> str:
-    choice = re.fullmatch(r"\^\(([a-z|]+)\)\$", meta.pattern or "")
-    if choice:
-        return "among " + ", ".join(f"`{word}`" for word in choice[1].split("|"))
     low = f"from {meta.ge}" if meta.ge is not None else f"above {meta.gt}" if meta.gt is not None else ""
     high = f"up to {meta.le}" if meta.le is not None else f"below {meta.lt}" if meta.lt is not None else ""
     return f"{low} {high}".strip()

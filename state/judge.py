@@ -12,8 +12,8 @@ from hashlib import sha256
 from state.fs import Files, read_at
 from state.log import Digest, Head, read_head
 from state.scan import Bad, Position, Scan, later_batch
-from state.seal import BadLine, Record
-from state.segment import OPENINGS, Broken, Corrupt, Layout, Segment, active_path
+from state.seal import LINE_BYTES_MAX, BadLine, Record, parse
+from state.segment import OPENINGS, Broken, Column, Corrupt, Layout, Segment, active_path, origin_after
 from state.tree import Edge
 
 
@@ -49,7 +49,11 @@ class Judge:
         self._name = layout.name
         self._segments = layout.segments[first:]
         self._broken = layout.broken
-        self._head = _believed(head, layout)
+        self._layout = layout
+        self._head = believed(head, layout)
+        self._head_met = False
+        self._origin: str | None = None
+        """In force behind the batches so far."""
         self._seen_seq = seen_seq
         """A record that something else has seen durable."""
         self._edge = edge
@@ -110,7 +114,13 @@ class Judge:
         """Raises Corrupt; where it does not, `bad` is None or begins a torn tail."""
         why = self._verdict()
         if why is not None:
-            raise self._corrupt(self.bad.offset if self.bad else self.end.offset, self.bad.seq if self.bad else self.end.seq, why)
+            offset, seq, _, column = self.bad or (self.end.offset, self.end.seq, "", "chain")
+            raise self._corrupt(offset, seq, why, column=column)
+        head = self._head
+        if isinstance(head, Head) and not self._head_met and not head_holds(self._files, self._layout, head):
+            raise self._corrupt(0, head.seq, f"batch {head.batch} is not the one the head names")
+        if self._layout.origin not in (None, self._origin):
+            raise self._corrupt(0, self.end.seq, f"ends with origin {self._origin}, and ledger.json names {self._layout.origin}")
 
     # --- one segment --------------------------------------------------------------------------------------------------
 
@@ -122,7 +132,10 @@ class Judge:
             and opening.previous is not None
             and (edge.size, edge.root().hex()) != (opening.start.seq, opening.root)
         ):
-            raise self._corrupt(0, segment.first_seq, "the records before it have another tree", segment.path)
+            raise self._corrupt(0, segment.first_seq, "the records before it have another tree", segment.path, "tree")
+        if self._origin not in (None, opening.origin):
+            raise self._corrupt(0, segment.first_seq, "has another origin, and no log.fork leads to it", segment.path)
+        self._origin = opening.origin
         self._path, self._start_batch = segment.path, opening.start.batch
         fd = self._files.open(segment.path, os.O_RDONLY)
         try:
@@ -132,8 +145,9 @@ class Judge:
             for batch in scan.batches():
                 if self._edge is not None:
                     self._leaves += scan.leaves
-                if batch[0].offset and any(record.event_type in OPENINGS for record in batch):
-                    raise self._corrupt(batch[0].offset, batch[0].seq, "the log begins anew inside a file")
+                for record in batch:
+                    if record.event_type.startswith("log."):
+                        self._note(segment, record)
                 if isinstance(head, Head) and batch[0].commit[0] == head.batch:
                     self._check_tip(segment, batch, head)
                 yield batch
@@ -142,15 +156,25 @@ class Judge:
         finally:
             self._files.close(fd)
 
+    def _note(self, segment: Segment, record: Record) -> None:
+        """A record about the log itself."""
+        if why := misplaced_opening(record):
+            raise self._corrupt(record.offset, record.seq, why, column="form")
+        try:
+            self._origin = origin_after(self._name, self._origin or segment.opening.origin, record)
+        except BadLine as bad:
+            raise self._corrupt(record.offset, record.seq, bad.why) from None
+
     def _check_tip(self, segment: Segment, batch: Sequence[Record], head: Head) -> None:
         last = batch[-1]
         found = (segment.first_seq, last.seq, last.event_hash, last.offset + last.size)
         if found != (head.segment, head.seq, head.tip, head.offset):
             raise self._corrupt(batch[0].offset, batch[0].seq, f"batch {head.batch} is not the one the head names")
+        self._head_met = True
 
     def _check_closed(self, segment: Segment) -> None:
         if self.bad is not None:
-            raise self._corrupt(self.bad.offset, self.bad.seq, f"{self.bad.why}, in a closed segment")
+            raise self._corrupt(self.bad.offset, self.bad.seq, f"{self.bad.why}, in a closed segment", column=self.bad.column)
         closed, end = segment.closed, self.end
         if closed is None:
             return
@@ -179,8 +203,8 @@ class Judge:
             return f"{bad.why}, in a batch that was durable"
         return f"{bad.why}, before an intact later batch at byte {self._later:,}" if self._later is not None else None
 
-    def _corrupt(self, offset: int, seq: int, why: str, path: str | None = None) -> Corrupt:
-        return Corrupt(self._name, offset, seq, why, path or self._path)
+    def _corrupt(self, offset: int, seq: int, why: str, path: str | None = None, column: Column = "chain") -> Corrupt:
+        return Corrupt(self._name, offset, seq, why, path or self._path, column)
 
     def _not_there(self, broken: Broken | None) -> Corrupt:
         assert broken is not None
@@ -197,14 +221,52 @@ class Judge:
             raise self._corrupt(self.end.offset, self.end.seq, f"cannot be read at byte {offset:,}") from error
 
 
-def _believed(head: Head | str | None, layout: Layout) -> Head | str | None:
-    """A head is of a segment that there is, or of one so old that it was pruned."""
+def believed(head: Head | str | None, layout: Layout) -> Head | str | None:
+    """A head is of a segment that there is, or of one so old that it was pruned, and names a record that is in it."""
     if not isinstance(head, Head) or not layout.segments:
         return head
-    firsts = [segment.first_seq for segment in layout.segments]
-    if head.segment in firsts or head.segment < firsts[0] or layout.broken is not None:
+    first = layout.segments[0].opening.start
+    if head.seq < head.segment:
+        return f"the head names record {head.seq}, and a segment that begins with record {head.segment}"
+    if head.segment < first.seq and (head.seq >= first.seq or head.batch >= first.batch):
+        return f"the head is of a segment that begins with record {head.segment}, and names record {head.seq}, which is not in it"
+    if head.segment < first.seq or layout.broken is not None or head.segment in [segment.first_seq for segment in layout.segments]:
         return head
     return f"the head is of a segment that begins with record {head.segment}, which is not there"
+
+
+def head_holds(files: Files, layout: Layout, head: Head) -> bool:
+    """Whether the batch that the head names ends where it says, in a segment not walked. Of a pruned one nothing can be asked."""
+    if head.segment < layout.first_seq:
+        return True
+    segment = next((one for one in layout.segments if one.first_seq == head.segment), None)
+    return segment is not None and batch_ends(files, segment.path, segment.size, head)
+
+
+def batch_ends(files: Files, path: str, size: int, head: Head) -> bool:
+    """Whether a batch ends in this file where the head says, with the record it says; without walking to it."""
+    if head.offset > size:
+        return False
+    start = max(0, head.offset - LINE_BYTES_MAX)
+    fd = files.open(path, os.O_RDONLY)
+    try:
+        data = read_at(files, fd, start, head.offset - start)
+        record = parse(data[data.rfind(b"\n", 0, -1) + 1 :])
+    except BadLine:
+        return False
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return False
+    finally:
+        files.close(fd)
+    batch, index, count = record.commit
+    return (record.seq, record.event_hash, batch, index + 1) == (head.seq, head.tip, head.batch, count)
+
+
+def misplaced_opening(record: Record) -> str | None:
+    """Only a file begins with a record that begins a file."""
+    return "the log begins anew inside a file" if record.offset and record.event_type in OPENINGS else None
 
 
 class _Reader:

@@ -185,10 +185,12 @@ class _Start:
 
     def recover(self, after: Sequence[Snapshot], origin: str, stamp: Stamper, limits: Limits) -> Recovery:
         if (before := self._layout.before) is not None:
-            self._check_pruned(before)
+            self._check_pruned(before, None)
         newest = max((seq for seq, _ in after), default=-1)
         judge = self._walk_from_any(after, newest)
         judge.judge()
+        if before is not None and judge.bad is not None:
+            self._check_pruned(before, judge.end.offset)
         if (judge.end.batch > 1 or judge.bad) and (known := logs_made(self._files)) is not None and self._name not in known:
             raise Corrupt(self._name, judge.end.offset, judge.end.seq, "holds records, but ledger.json has never heard of it")
         fd = open_active(self._files, self._name)
@@ -198,10 +200,12 @@ class _Start:
             self._files.close(fd)
             raise
 
-    def _check_pruned(self, before: Closed) -> None:
-        if not any(explains(prune, before) for prune in recorded(self._files, self._layout, before)):
+    def _check_pruned(self, before: Closed, sound_bytes: int | None) -> None:
+        """Before the walk, and after it once more where the end of the log is torn: what stands there explains nothing."""
+        if not any(explains(prune, before) for prune in recorded(self._files, self._layout, before, sound_bytes)):
             missing = closed_path(self._name, before.first_seq)
-            self._on_start(None)
+            if not self._began:
+                self._on_start(None)
             raise Corrupt(self._name, 0, before.first_seq, f"{missing} is missing", missing)
 
     def _walk_from_any(self, after: Sequence[Snapshot], newest: int) -> Judge:

@@ -14,9 +14,8 @@ import msgspec
 
 from core.canonical import encode
 from state.fs import Files, read_at
-from state.scan import BLOCK_BYTES
 from state.seal import BadLine, Record, parse
-from state.segment import Closed, Corrupt, Layout, closed_path
+from state.segment import Closed, Corrupt, Layout, closed_path, quick_look
 from state.tree import Edge, leaf_hash, levels, subtrees
 
 PRUNE = "log.prune"
@@ -123,36 +122,20 @@ def explains(prune: Prune, missing: Closed) -> bool:
     return (prune.last_seq, prune.sha256) == (missing.last_seq, missing.sha256)
 
 
-def recorded(files: Files, layout: Layout, wanted: Closed | None) -> list[Prune]:
+def recorded(files: Files, layout: Layout, wanted: Closed | None, sound_bytes: int | None = None) -> list[Prune]:
     """Look through the kept files, newest first, for what was deleted: up to the record of `wanted`, or all of it.
 
-    A quick look: a line counts if its own hash holds. Walking the chain is another's work.
+    A quick look: a line counts if its own hash holds. Where the walk along the chain has been, it says how much of the last file
+    is sound: what a torn tail says was never durable, so nothing was deleted on its account.
     """
     found: list[Prune] = []
     for segment in reversed(layout.segments):
-        fd = files.open(segment.path, os.O_RDONLY)
-        try:
-            found += _prunes_in(files, fd, segment.size)
-        except OSError as error:
-            if error.errno != errno.EIO:  # a file that cannot be read explains nothing
-                raise
-        finally:
-            files.close(fd)
+        last = segment is layout.segments[-1]
+        size = segment.size if sound_bytes is None or not last else min(segment.size, sound_bytes)
+        found += read_prunes(quick_look(files, segment.path, size, PRUNE))
         if wanted is not None and any(explains(prune, wanted) for prune in found):
             break
     return found
-
-
-def _prunes_in(files: Files, fd: int, size: int) -> Iterator[Prune]:
-    rest = b""
-    for start in range(0, size, BLOCK_BYTES):
-        block = rest + read_at(files, fd, start, BLOCK_BYTES)
-        cut = block.rfind(b"\n") + 1
-        whole, rest = block[:cut], block[cut:]
-        if _PRUNE_MEMBER in whole:
-            for line in whole.split(b"\n"):
-                if _PRUNE_MEMBER in line:
-                    yield from _prune_in(line + b"\n")
 
 
 def _prune_in(line: bytes) -> Iterator[Prune]:

@@ -6,9 +6,9 @@ a bad byte means, torn or corrupt, is recovery's to say. It reads through a func
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse, parse_many
+from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse, parse_many, unsealed
 from state.tree import leaf_hash
 
 BLOCK_BYTES = 1_048_576
@@ -41,6 +41,8 @@ class Bad(NamedTuple):
     offset: int
     seq: int
     why: str
+    column: Literal["chain", "form"] = "chain"
+    """Whether it is not what was sealed there, or was sealed in a wrong form."""
 
 
 class Index:
@@ -82,7 +84,7 @@ class Scan:
         for record, line in self._records():
             count = record.commit[2]
             if why := _misplaced(record, seq, tip, (number, len(batch), batch[0].commit[2] if batch else count)):
-                self.bad = Bad(offset, seq, why)
+                self.bad = Bad(offset, seq, why, "form" if (record.seq, record.parent_hash) == (seq, tip) else "chain")
                 return
             batch.append(record)
             if self.hashing:
@@ -109,7 +111,7 @@ class Scan:
                     try:
                         record = parse(line, offset)
                     except BadLine as bad:
-                        self.bad = Bad(offset, seq, bad.why)
+                        self.bad = Bad(offset, seq, bad.why, "form" if _is_sealed(line) else "chain")
                         return
                     yield record, line
                     offset += record.size
@@ -118,6 +120,14 @@ class Scan:
             yield from zip(records, block, strict=True)
             offset = records[-1].offset + records[-1].size
             seq += len(records)
+
+
+def _is_sealed(line: bytes) -> bool:
+    try:
+        unsealed(line)
+    except BadLine:
+        return False
+    return True
 
 
 def _misplaced(record: Record, seq: int, tip: str, commit: tuple[int, int, int]) -> str | None:

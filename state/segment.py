@@ -8,36 +8,43 @@ does not fit is told, never repaired.
 import errno
 import os
 import re
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from core.canonical import CanonicalError, decode, encode
 from state.fs import Files, read_at
 from state.ledger import NewerFormat
-from state.scan import START, Position
+from state.scan import BLOCK_BYTES, START, Position
 from state.seal import ALIGN, LINE_BYTES_MAX, BadLine, Record, parse
 
 FORMAT = "irer-log/1"
 IRER = "irer"
 GENESIS, SEGMENT = "log.genesis", "log.segment"
 OPENINGS = frozenset({GENESIS, SEGMENT})
+FORK = "log.fork"
 _OPENING_BYTES = 4_096
 _HASH_DIGITS = 64
 _HASH_FROM_END = _HASH_DIGITS + len('"}\n')
 _COMPARED_BYTES = 1_048_576
 
 
+Column = Literal["chain", "form", "tree"]
+
+
 class Corrupt(Exception):
     """A log is not what was acknowledged. The batches before `offset` are sound; nothing was changed."""
 
-    def __init__(self, log: str, offset: int, seq: int, why: str, file: str | None = None) -> None:
+    def __init__(self, log: str, offset: int, seq: int, why: str, file: str | None = None, column: Column = "chain") -> None:
         super().__init__(f"{log}: record {seq} at byte {offset:,} of {file or active_path(log)}: {why}")
         self.log = log
         self.offset = offset
         self.seq = seq
         self.why = why
         self.file = file or active_path(log)
+        self.column = column
+        """What of the log does not hold."""
 
 
 class Pruned(Corrupt):
@@ -106,6 +113,8 @@ class Layout(NamedTuple):
     name: str
     segments: tuple[Segment, ...]
     broken: Broken | None
+    origin: str | None = None
+    """What ledger.json calls the log: the origin in force at its end. None where nobody says."""
 
     @property
     def first_seq(self) -> int:
@@ -187,7 +196,7 @@ def opening_of(name: str, record: Record) -> Opening:
     origin = str(payload.get("origin"))
     previous, root = (None, "") if record.event_type == GENESIS else _previous(payload, record.time_us)
     expected = genesis(name, origin) if previous is None else continuation(name, origin, previous, root)
-    if record.payload != expected or (previous is None) != (record.seq == 0):
+    if record.payload != expected or (previous is None) != (record.seq == 0) or not _names(origin, name):
         raise BadLine(f"it does not begin as {name}")
     if previous is not None and (previous.last_seq + 1, previous.event_hash) != (record.seq, record.parent_hash):
         raise BadLine("it names another end of the segment before it than its own parent_hash and seq")
@@ -216,6 +225,84 @@ def _previous(payload: dict[str, Any], time_us: int) -> tuple[Closed, str]:
     return Closed(found.first_seq, found.last_seq, found.bytes, found.event_hash, found.sha256, time_us), root
 
 
+# --- the origin in force ----------------------------------------------------------------------------------------------------
+
+
+class Fork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From this record on the log has another identity: others may go on from the same beginning."""
+
+    new_origin: str
+    old_origin: str
+    sealed_root: str | None
+    sealed_size: int | None
+
+
+def fork_of(name: str, record: Record) -> Fork:
+    """What a `log.fork` says; raises BadLine."""
+    try:
+        fork = msgspec.json.decode(record.payload, type=Fork, strict=True)
+    except msgspec.MsgspecError:
+        raise BadLine("a log.fork that does not say from which origin to which") from None
+    if not _names(fork.new_origin, name):
+        raise BadLine(f"a log.fork to {fork.new_origin}, which is no origin of {name}")
+    return fork
+
+
+def origin_after(name: str, origin: str, record: Record) -> str:
+    """The origin in force behind this record; raises BadLine for a `log.fork` from another than there was."""
+    if record.event_type != FORK:
+        return origin
+    fork = fork_of(name, record)
+    if fork.old_origin != origin:
+        raise BadLine(f"a log.fork from {fork.old_origin}, and the origin is {origin}")
+    return fork.new_origin
+
+
+def _names(origin: str, name: str) -> bool:
+    return origin.endswith(f"/{name}")
+
+
+def _leads_to(files: Files, name: str, segment: Segment, origin: str) -> bool:
+    """Whether the forks in this file lead to that origin. A quick look, and only where the two differ: the walk judges each."""
+    now = segment.opening.origin
+    if now == origin:
+        return True
+    try:
+        for record in quick_look(files, segment.path, segment.size, FORK):
+            now = origin_after(name, now, record)
+    except BadLine:
+        return False
+    return now == origin
+
+
+def quick_look(files: Files, path: str, size: int, event_type: str) -> Iterator[Record]:
+    """The records of one type in a file whose own hash holds; walking the chain is another's work. EIO: none."""
+    member = f'"event_type":"{event_type}"'.encode()
+    fd = files.open(path, os.O_RDONLY)
+    try:
+        rest = b""
+        for start in range(0, size, BLOCK_BYTES):
+            block = rest + read_at(files, fd, start, min(BLOCK_BYTES, size - start))
+            cut = block.rfind(b"\n") + 1
+            whole, rest = block[:cut], block[cut:]
+            if member in whole:
+                for line in whole.split(b"\n"):
+                    if member in line and (record := _intact(line + b"\n")) is not None and record.event_type == event_type:
+                        yield record
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    finally:
+        files.close(fd)
+
+
+def _intact(line: bytes) -> Record | None:
+    try:
+        return parse(line)
+    except BadLine:
+        return None
+
+
 # --- all files together -----------------------------------------------------------------------------------------------------
 
 
@@ -229,18 +316,24 @@ def survey(files: Files, name: str, origin: str | None = None) -> Layout:
         try:
             segment = _look(files, name, path)
         except FileNotFoundError:
-            return Layout(name, tuple(row), Broken(path, None, f"{path} is missing"))
+            return Layout(name, tuple(row), Broken(path, None, f"{path} is missing"), origin)
         except BadLine as bad:
-            return Layout(name, tuple(row), Broken(path, first, bad.why))
-        if misfit := _misfit(name, row[-1] if row else None, segment, first, origin):
-            return Layout(name, tuple(row), misfit)
+            return Layout(name, tuple(row), Broken(path, first, bad.why), origin)
+        if misfit := _misfit(name, row[-1] if row else None, segment, first):
+            return Layout(name, tuple(row), misfit, origin)
         if row:
             row[-1] = row[-1]._replace(closed=segment.opening.previous)
             if why := _false_end(row[-1]):  # not one record of it can be believed: it may be of another log
                 false = row.pop()
-                return Layout(name, tuple(row), Broken(false.path, false.first_seq, f"{false.path} {why}", false))
+                return Layout(name, tuple(row), Broken(false.path, false.first_seq, f"{false.path} {why}", false), origin)
+            if not _leads_to(files, name, row[-1], segment.opening.origin):
+                other = Broken(path, segment.first_seq, f"has another origin than {row[-1].path}, and no log.fork leads to it")
+                return Layout(name, tuple(row), other, origin)
         row.append(segment)
-    return Layout(name, tuple(row), None)
+    if origin is not None and not _leads_to(files, name, row[-1], origin):
+        why = f"belongs to another ledger: its origin is {row[-1].opening.origin}"
+        return Layout(name, (), Broken(row[0].path, row[0].first_seq, why), origin)
+    return Layout(name, tuple(row), None, origin)
 
 
 def _look(files: Files, name: str, path: str) -> Segment:
@@ -271,7 +364,7 @@ def first_record(files: Files, fd: int) -> Record:
         raise BadLine(f"the first batch is damaged: {bad.why}") from None
 
 
-def _misfit(name: str, before: Segment | None, segment: Segment, first: int | None, origin: str | None) -> Broken | None:
+def _misfit(name: str, before: Segment | None, segment: Segment, first: int | None) -> Broken | None:
     """Why this file cannot stand behind that one."""
     path, opening = segment.path, segment.opening
     previous = opening.previous
@@ -279,8 +372,6 @@ def _misfit(name: str, before: Segment | None, segment: Segment, first: int | No
         return Broken(path, first, f"{path} begins with record {segment.first_seq}")
     if not opening.sole or (previous is None and opening.start != START):
         return Broken(path, segment.first_seq, "the first batch is damaged: it is more than its opening record")
-    if origin is not None and opening.origin != origin:
-        return Broken(path, segment.first_seq, f"belongs to another ledger: its origin is {opening.origin}")
     if before is None:
         return None
     if previous is None:

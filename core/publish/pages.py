@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.catalogue import Catalogue
-from core.publish.parts import text_word, texts
+from core.publish.parts import text_meaning, text_word, texts
 from core.wire.errors import CODES, EXIT_CONFIG, EXIT_NO, EXIT_USAGE
 
 JsonSchema = Mapping[str, Any]
@@ -60,9 +60,9 @@ def _contents(spaces: Mapping[str, list[Mapping[str, Any]]]) -> str:
 
 def _texts() -> Iterator[str]:
     yield "## Kinds of text\n"
-    yield "| word | bounds |\n|---|---|"
+    yield "| word | what it is |\n|---|---|"
     for word, known in texts().items():
-        yield f"| {word} | {_bounds(known)} |"
+        yield f"| {word} | {text_meaning(word) or _bounds(known)} |"
     yield ""
 
 

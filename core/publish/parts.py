@@ -30,6 +30,11 @@ def texts() -> dict[str, JsonSchema]:
     return {word: schemas.schema(annotation, schemas.Names(), asks=True) for word, annotation in _TEXTS.items()}
 
 
+def text_meaning(word: str) -> str | None:
+    """What a refusal says that such a text must be."""
+    return next(iter(fields.patterns(_TEXTS[word]).values()), None)
+
+
 def text_word(schema: JsonSchema) -> str | None:
     """The word for one of the shared texts, whatever the field it stands in says besides."""
     if schema.get("type") != "string" or "contentEncoding" in schema:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 from msgspec import Meta, field
 
+from core.fields import IdempotencyKey
 from core.wire.codec import CodecError, ValuesError, decode, encode
 from core.wire.errors import make, problem
 from core.wire.frames import FRAME_MAX, HEADER_LEN, MAGIC, FrameError, Frames
@@ -45,7 +46,7 @@ class Call(FromClient, frozen=True):
     m: Annotated[str, Meta(min_length=1, max_length=128)]
     p: dict[str, Any] = {}
     dl: Annotated[int, Meta(ge=1, le=DEADLINE_MS_MAX)] | None = None
-    idem: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{8,64}\Z")] | None = None
+    idem: IdempotencyKey | None = None
     dry: bool = False
     as_: Annotated[str, Meta(min_length=1, max_length=64)] | None = field(default=None, name="as")
 
@@ -136,7 +137,7 @@ _SERVER_TYPES: dict[str, type[Answered]] = {
 
 _VERBS = tuple(f"{verb} ".encode() for verb in "GET HEAD POST PUT DELETE OPTIONS PATCH CONNECT TRACE PRI".split())
 _VERB_LEN_MAX = max(map(len, _VERBS))
-_HTTP_TEXT = b"This socket speaks irer's own frames, not HTTP. For HTTP run: irerctl hub\n"
+_HTTP_TEXT = b"This socket speaks irer's own frames, not HTTP, and this version has no HTTP gateway (irerctl hub). Try: irerctl --help\n"
 HTTP_REPLY = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
     % (len(_HTTP_TEXT), _HTTP_TEXT)
@@ -241,7 +242,7 @@ class ServerConnection:
         try:
             found = msgspec.convert(message, _CLIENT_TYPES[message["t"]], strict=True)
         except msgspec.ValidationError as error:
-            return self._refuse(message, problem(error))
+            return self._refuse(message, problem(error, _CLIENT_TYPES[message["t"]]))
         except (KeyError, TypeError):
             raise _Broken("protocol", "invalid-argument", "`t` names no message that a client may send") from None
         if type(found) is Call:

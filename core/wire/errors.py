@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from core.fields import patterns
+
 
 class Code(NamedTuple):
     http: int
@@ -99,11 +101,24 @@ def body(refused: RefusedLike, instance: str | None = None) -> dict[str, Any]:
     )
 
 
-def problem(error: msgspec.ValidationError) -> tuple[str, str]:
-    """The path and the problem of one refused field: `Expected int >= 1 - at $.dl` is ("dl", "Expected int >= 1")."""
-    text, _, path = str(error).replace("`", "").partition(" - at ")
-    return path.removeprefix("$").removeprefix(".")[:_TEXT_MAX], text[:_TEXT_MAX]
+def problem(error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
+    """The path and the problem of one refused field: `Expected int >= 1 - at $.dl` is ("dl", "Expected int >= 1").
+
+    Where the text broke a pattern, the words of its type stand there instead.
+    """
+    said, _, path = str(error).partition(" - at ")
+    text = in_words(said, kind) if _PATTERN in said else said.replace("`", "")
+    path = path.replace("`", "").removeprefix("key in ").removeprefix("$").removeprefix(".")
+    return path[:_TEXT_MAX], text[:_TEXT_MAX]
 
 
+def in_words(said: str, kind: Any) -> str:
+    """What a text should have been that does not match a pattern somewhere in this type."""
+    known = patterns(kind)
+    words = next((words for pattern, words in known.items() if said.endswith(f"{_PATTERN}{pattern!r}")), None)
+    return f"must be {words or 'a text of another form'}"
+
+
+_PATTERN = " matching regex "
 _TEXT_MAX = 300
 """A name a caller made up may stand in the text; it may not fill a frame."""

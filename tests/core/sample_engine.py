@@ -8,10 +8,11 @@ from msgspec import Meta
 
 from core.catalogue import Catalogue
 from core.engine import Command, Context, Decision, Engine, Event, Nothing, Result, Row, Stamp, internal, read, task, write
-from core.fields import Code, Count, Cursor, Integer, Label, Limit, Name, Object, Seconds, privacy
+from core.fields import INT_MAX, Code, Count, Cursor, Label, Limit, Name, Object, Seconds, privacy
 
 Token = Annotated[str, Meta(min_length=1, max_length=500), privacy("secret")]
 Note = Annotated[str, Meta(max_length=40), privacy("open")]
+Correction = Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX)]
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +45,7 @@ class Order(Command):
     parts: Annotated[list[Part], Meta(min_length=1, max_length=10)]
     kind: Literal["slow", "fast"] = "slow"
     wait_s: Seconds | None = None
-    offset: Integer = 0
+    offset: Correction = 0
     note: Note = ""
     labels: Annotated[dict[Code, Label], Meta(max_length=4)] = {}
     blob: Annotated[bytes, Meta(max_length=16)] = b""
