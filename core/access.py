@@ -83,7 +83,7 @@ def holders(needs: str) -> frozenset[str]:
 
 
 def recognise(rules: Rules, uid: int, gid: int, gids: Iterable[int], own_uid: int) -> Peer:
-    """Roles by uid, primary group and supplementary groups. Root and the daemon's own uid are admin."""
+    """Roles by uid, primary group and supplementary groups. Root and the daemon's own uid are admin; even they may be denied."""
     groups = frozenset(gids) | {gid}
     roles = set(rules.roles_of_uid.get(uid, ()))
     denied = set(rules.denied_to_uid.get(uid, ()))

@@ -170,7 +170,35 @@ class Job(msgspec.Struct, metaclass=Frozen, frozen=True):
     timeout_s: float | None = None
 
 
-Effect = Timer | Job
+class Ask(msgspec.Struct, metaclass=Frozen, frozen=True):
+    """Effect: put a command before another engine, once. What it answered comes back as an `Asked` to the engine that wanted it.
+
+    `id` is that of the event behind it and the command's idempotency key too, so that asking again after a restart is harmless.
+    """
+
+    id: str
+    method: str
+    params: dict[str, Any]
+
+
+Effect = Timer | Job | Ask
+
+
+class Asked(Command):
+    """What another engine answered.
+
+    effect: id of the effect that asked
+    ok: whether it did what was asked
+    code: ok, or the error code of the refusal
+    detail: one line about a refusal
+    result: the answer
+    """
+
+    effect: Name
+    ok: bool
+    code: Code
+    detail: str = ""
+    result: dict[str, Any] = {}
 
 
 class JobEnded(Command):
@@ -278,8 +306,11 @@ class Engine:
         dump: Callable[[Any], Any] | None = None,
         load: Callable[[Any], Any] | None = None,
         dump_version: int = 1,
+        follows: Sequence[str] = (),
     ) -> None:
-        """`dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
+        """`wanted` is asked again after each event of this engine's log, and of the logs of the engines it `follows`.
+
+        `dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
         worked out from the rest is not dumped. `dump_version` rises when the same log leads to other values than before.
         """
         if (dump is None) != (load is None) or (dump is not None and _returns(dump) is None):
@@ -293,6 +324,7 @@ class Engine:
         self.load = load
         self.dumped: Any = _returns(dump)
         self.dump_version = dump_version
+        self.follows = tuple(follows)
         self.rows = [self._complete(row) for row in rows]
         self.applies: dict[type[Event], Apply] = {}
         for row in self.rows:

@@ -39,14 +39,14 @@ class CustomRole(Section):
 
 
 class Access(Section):
-    """Who may do what. Root and the daemon's own uid are always admin; nobody else is anything.
+    """Who may do what. Root and the daemon's own uid are always admin; nobody else is anything. `deny` wins over all of it.
 
     engine: who may only prove an engine's key and ask on its behalf
     viewer: who may read everything
     operator: who may also write
     admin: who may also administer: configuration, registry, backup, reload
     roles: roles of your own
-    deny: methods refused to a member, whatever else allows them
+    deny: methods refused to a member, whatever else allows them, also to root and the daemon's own uid
     """
 
     engine: list[Member] = []
@@ -109,6 +109,32 @@ class Retry(Section):
     cap_s: Seconds = 60.0
 
 
+class Entities(Section):
+    """How entities are watched, and put right when something is wrong with them.
+
+    heartbeat_s: an awake entity that says nothing for so long needs correction
+    unhealthy_below: health, of 100, below which an entity needs correction
+    attempts: how often an entity is put right before it is sent to sleep
+    base_s: time an entity has for its first correction; it doubles with each attempt
+    cap_s: the longest time for one attempt
+    """
+
+    heartbeat_s: Seconds = 30.0
+    unhealthy_below: Annotated[float, Meta(ge=0, le=100)] = 50.0
+    attempts: Annotated[int, Meta(ge=1, le=100)] = 5
+    base_s: Seconds = 2.0
+    cap_s: Seconds = 300.0
+
+
+class Circuit(Section):
+    """The profit circuit.
+
+    fulfilment_s: how long the fulfilment of an order holds a unit of pool `database`
+    """
+
+    fulfilment_s: Seconds = 1.0
+
+
 class Jobs(Section):
     """Named jobs that tasks may run, each in a child process.
 
@@ -122,6 +148,15 @@ class Jobs(Section):
     parallel: Annotated[int, Meta(ge=1, le=64)] = 2
     timeout_s: Seconds = 3600.0
     memory_bytes: Annotated[int, Meta(ge=268_435_456)] = 2_147_483_648
+
+
+class Control(Section):
+    """Bounds on engines.
+
+    events_per_s: reports of its own work that one engine may send in a second
+    """
+
+    events_per_s: Annotated[int, Meta(ge=1, le=100_000)] = 100
 
 
 class Limits(Section):
@@ -179,7 +214,10 @@ class Settings(Section):
     access: who may do what
     pools: the resource pools
     retry: how failed tasks are tried again
+    entities: how entities are watched and put right
+    circuit: the profit circuit
     jobs: named jobs
+    control: bounds on engines
     limits: bounds on callers
     log: how much history is kept
     logging: what is said on stderr
@@ -190,12 +228,15 @@ class Settings(Section):
     access: Access = Access()
     pools: Pools = Pools()
     retry: Retry = Retry()
+    entities: Entities = Entities()
+    circuit: Circuit = Circuit()
     jobs: Jobs = Jobs()
+    control: Control = Control()
     limits: Limits = Limits()
     log: Log = Log()
     logging: Logging = Logging()
     debug: Debug = Debug()
 
 
-LIVE = frozenset({"access", "pools", "retry", "jobs", "limits", "log", "logging", "debug"})
+LIVE = frozenset({"access", "pools", "retry", "entities", "circuit", "jobs", "control", "limits", "log", "logging", "debug"})
 """Sections whose keys `irerctl reload` applies at once."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from core.engine import Check, Command, Engine, Health, Nothing, Result, read, task
 from core.fields import Code, Count, Cursor, Hash, IdempotencyKey, Label, Name, Object, Time
@@ -128,11 +128,15 @@ class Reloaded(Result):
     applied: keys whose new value is in force
     unchanged: how many keys are as they were
     needs_restart: keys that changed in the file and take effect at the next start
+    set_over: keys that were set with config.set and win over the file
+    left_out: of those, the ones that do not fit beside what the file now says, and why
     """
 
     applied: list[str]
     unchanged: Count
     needs_restart: list[str]
+    set_over: list[str] = []
+    left_out: dict[str, str] = {}
 
 
 class Watch(Command):
@@ -206,6 +210,79 @@ class Operation(Result):
     complete_since: Time | None = None
 
 
+class Backup(Command):
+    """What to copy.
+
+    keys: also the keys, with which whoever has the backup has every secret
+    """
+
+    keys: bool = False
+
+
+class BackupPiece(Result):
+    """A piece of one file. Files come one after another, each from its beginning.
+
+    name: the file
+    offset: where in it the piece stands
+    data: its bytes
+    total: bytes of all files together
+    """
+
+    name: str
+    offset: Count
+    data: Annotated[bytes, Meta(max_length=65_536)]
+    total: Count
+
+
+class BackedFile(Result):
+    """One file of a backup.
+
+    name: in the state directory
+    bytes: its length
+    sha256: of all its bytes
+    """
+
+    name: str
+    bytes: Count
+    sha256: Hash
+
+
+class BackedLog(Result):
+    """One log of a backup.
+
+    records: up to the instant of the backup
+    tip: event_hash of the last of them
+    root: of the tree over all of them
+    files: its files
+    """
+
+    records: Count
+    tip: Hash
+    root: Hash
+    files: list[BackedFile]
+
+
+class Manifest(Result):
+    """What a backup holds: every log up to the same instant.
+
+    ledger: id of the state directory
+    version: of irerd
+    taken_at: when
+    with_keys: whether the keys are in it
+    key_check: tells whether a key is the one that this backup goes with
+    logs: each log, by name
+    files: the files that belong to no log
+    """
+
+    ledger: str
+    version: str
+    taken_at: Time
+    with_keys: bool
+    key_check: str
+    logs: dict[str, BackedLog]
+    files: list[BackedFile]
+
+
 class HashChain(Command):
     """Which chains to walk.
 
@@ -221,11 +298,13 @@ class FirstBad(Result):
     offset: byte in the file
     why: what is wrong with it
     seq: the record it should have been, where that is known
+    file: the file, where it is not the active segment
     """
 
     offset: Count
     why: str
     seq: Count | None = None
+    file: str | None = None
 
 
 class ChainProgress(Result):
@@ -258,6 +337,137 @@ class ChainReport(Result):
     ok: bool
     logs: Count
     records: Count
+
+
+class Verify(Command):
+    """What to ask of the logs.
+
+    log: only this log
+    replay: also fold every log from its beginning and compare the snapshots
+    """
+
+    log: Name | None = None
+    replay: bool = False
+
+
+class SnapshotVerdict(Result):
+    """One snapshot beside its log.
+
+    result: ok; equal to the replay; of another version; bad, so that a start would use an older one; or false, so that a start
+        would believe it though the log says otherwise
+    seq: the last record that it holds
+    why: what is wrong
+    """
+
+    result: Literal["ok", "equal", "other-version", "bad", "false"]
+    seq: Count | None = None
+    why: str | None = None
+
+
+class ForkSeen(Result):
+    """Where a log went on under another name.
+
+    seq: the record that says so
+    old_origin: before it
+    new_origin: from it on
+    """
+
+    seq: Count
+    old_origin: str
+    new_origin: str
+
+
+class PrunedRange(Result):
+    """Records that were let go.
+
+    first_seq: the first of them
+    last_seq: the last
+    checked: what is left to check: hashes only
+    """
+
+    first_seq: Count
+    last_seq: Count
+    checked: Literal["hashes only"]
+
+
+Column = Literal["ok", "failed", "unknown"]
+
+
+class LogVerdict(Result):
+    """How far one log is verified; once it is done, the whole row.
+
+    log: its name
+    records: records found whole so far
+    done: whether this log is finished
+    total: how many there are, where that is known
+    stage: reading, or replaying
+    ok: whether all of it holds
+    code: chain-ok, or what is wrong
+    segments: files it is in
+    chain: hashes, parents, files and head: ok of all records, failed, or unknown behind the first bad record
+    form: the form of every record, its place in its batch, the alignment
+    tree: the tree over all records, wherever it is stated
+    root: its root
+    size: records under that root
+    sealed: up to which record a checkpoint vouches; none, for there are no checkpoints yet
+    cosigned: up to which record witnesses vouch; none, for there are no witnesses yet
+    snapshots: those that are kept, the oldest first
+    forks: where the log got another origin
+    pruned: what was let go
+    torn_bytes: an end that was never acknowledged, which the next start cuts off
+    replayed: records that were folded
+    first_bad: the first record that does not hold
+    """
+
+    log: str
+    records: Count
+    done: bool
+    total: Count | None = None
+    stage: Literal["reading", "replaying"] | None = None
+    ok: bool | None = None
+    code: Code | None = None
+    segments: Count | None = None
+    chain: Column | None = None
+    form: Column | None = None
+    tree: Column | None = None
+    root: Hash | None = None
+    size: Count | None = None
+    sealed: str | None = None
+    cosigned: str | None = None
+    snapshots: list[SnapshotVerdict] | None = None
+    forks: list[ForkSeen] | None = None
+    pruned: PrunedRange | None = None
+    torn_bytes: Count | None = None
+    replayed: Count | None = None
+    first_bad: FirstBad | None = None
+
+
+class NotVerified(Result):
+    """Something nobody vouched for.
+
+    log: its name, or all
+    why: what it is
+    from_: the first record
+    to: the last record
+    """
+
+    log: str
+    why: str
+    from_: Count | None = field(name="from", default=None)
+    to: Count | None = None
+
+
+class Verdict(Result):
+    """The end of a verification.
+
+    logs: a row for each
+    not_verified: what could not be vouched for; never empty
+    result: ok, limited where something could not be vouched for, or failed
+    """
+
+    logs: list[LogVerdict]
+    not_verified: list[NotVerified]
+    result: Literal["ok", "limited", "failed"]
 
 
 class Prometheus(Result):
@@ -302,6 +512,16 @@ SYSTEM = Engine(
             deadline_ms=None,
             cli="watch",
         ),
+        task(
+            "backup",
+            Backup,
+            help="Copy the whole state, every log up to one instant",
+            example={},
+            item=BackupPiece,
+            result=Manifest,
+            needs="system:admin",
+            deadline_ms=None,
+        ),
         read("op_status", OpStatus, None, help="What became of a keyed write", example={"idem": "cli-8d2f6c01"}, result=Operation),
     ],
 )
@@ -318,6 +538,16 @@ AUDIT = Engine(
             result=ChainReport,
             deadline_ms=None,
             cli="audit hashchain",
+        ),
+        task(
+            "verify",
+            Verify,
+            help="Check all that the logs show, and say what they do not",
+            example={},
+            item=LogVerdict,
+            result=Verdict,
+            deadline_ms=None,
+            cli="audit verify",
         ),
     ],
 )

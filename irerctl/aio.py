@@ -37,11 +37,13 @@ from irerctl.client import (
     FATAL_BYES,
     GRACE_S,
     IN_FLIGHT_MAX,
+    NO_ANSWER,
     RETRY_S,
     Auto,
     Error,
     Reply,
     Unreachable,
+    after_no_answer,
     delay_s,
     error_of,
     find_socket,
@@ -287,7 +289,7 @@ class Client:
         with trio.move_on_at(deadline + GRACE_S):
             return await self._ask_patiently(message, deadline, unsure)
         data = {"idem": idem} if idem is not None else None
-        raise Error("deadline-exceeded", "time ran out", "no answer in time", data=data, effect=unsure.effect)
+        raise Error("deadline-exceeded", "time ran out", NO_ANSWER, data=data, effect=unsure.effect, help=after_no_answer(idem))
 
     async def pipeline(
         self, calls: Iterable[tuple[str, Mapping[str, Any] | None]], *, deadline_ms: int | None = None

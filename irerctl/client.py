@@ -49,6 +49,9 @@ GRACE_S = 1.0
 _DELAY_MIN_S = 0.05
 _DELAY_MAX_S = 1.0
 _SEND_STUCK_S = 30.0
+PATH_BYTES_MAX = 107
+"""The longest path that the kernel takes for a socket."""
+NO_ANSWER = "no answer in time"
 FATAL_BYES = frozenset({"protocol", "version", "denied", "limit"})
 
 
@@ -492,9 +495,9 @@ class _Request:
         return "unknown" if self.sent_unanswered and "dry" not in self.message else "none"
 
     def too_late(self) -> Error:
-        detail = "no answer in time"
-        data = {"idem": self.message["idem"]} if "idem" in self.message else None
-        return Error("deadline-exceeded", "time ran out", detail, data=data, effect=self.effect)
+        idem = self.message.get("idem")
+        data = {"idem": idem} if idem is not None else None
+        return Error("deadline-exceeded", "time ran out", NO_ANSWER, data=data, effect=self.effect, help=after_no_answer(idem))
 
 
 class Client:
@@ -879,10 +882,20 @@ def delay_s(failures: int, retry_ms: int | None) -> float:
     return min(_DELAY_MAX_S, max(jittered, (retry_ms or 0) / 1000))
 
 
+def after_no_answer(idem: str | None) -> str:
+    """What a caller does next who waited in vain: whether it was done is known by the key."""
+    if idem is None:
+        return "Wait longer (--timeout), or look at: irerctl doctor"
+    return f"""A write may be done all the same. Ask: irerctl call system.op_status '{{"idem": "{idem}"}}'"""
+
+
 def unreachable(path: str, lost: OSError) -> Unreachable:
     words = {ConnectionRefusedError: "connection refused", FileNotFoundError: "no such file", PermissionError: "permission denied"}
-    why = words.get(type(lost), str(lost.strerror or lost).lower())
-    error = Unreachable(path, why, passing=not isinstance(lost, PermissionError))
+    if too_long := len(os.fsencode(path)) > PATH_BYTES_MAX:
+        why = f"a socket's path has at most {PATH_BYTES_MAX} bytes"
+    else:
+        why = words.get(type(lost), str(lost.strerror or lost).lower())
+    error = Unreachable(path, why, passing=not (too_long or isinstance(lost, PermissionError)))
     error.__cause__ = lost
     return error
 

@@ -134,8 +134,14 @@ def check_caller(patient: Patient) -> Iterator[Finding]:
 
 def check_socket(patient: Patient) -> Iterator[Finding]:
     """Is there a socket, may we open it, and does anyone listen?"""
+    from irerctl.client import PATH_BYTES_MAX
+
     path = patient.path
     mode = stat.S_IFSOCK
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        text = f"{path}: a socket's path has at most {PATH_BYTES_MAX} bytes"
+        yield Finding("socket", "fail", text, "Try: irerctl --socket PATH doctor")
+        return
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

@@ -34,7 +34,7 @@ CELL_MIN = 6
 
 
 def open_output() -> bool:
-    """Whether there is a standard output. Of one that the caller closed, the descriptor is taken: a socket there would be written to."""
+    """Whether there is a standard output. The descriptor of one that the caller closed is taken, lest a socket get it."""
     if sys.stdout is not None:
         return True
     with contextlib.suppress(OSError):
@@ -43,20 +43,23 @@ def open_output() -> bool:
 
 
 def lost_output(failure: BaseException) -> str | None:
-    """Why what was printed could not be written, if that is what failed. Then nothing more goes there: the interpreter would
-    try again at its end, and complain.
-    """
+    """Why what was printed could not be written, if that is what failed. Then nothing more goes there."""
     last = failure.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     printed = last is not None and last.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("click", "rich")
     if not (printed and isinstance(failure, OSError)):
         return None
+    _forsake(sys.stdout)
+    return (failure.strerror or type(failure).__name__).lower()
+
+
+def _forsake(stream: IO[Any]) -> None:
+    """What is left in the stream goes nowhere: the interpreter would try to write it at its end, and complain."""
     with contextlib.suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-    return (failure.strerror or type(failure).__name__).lower()
 
 
 # Terminals
@@ -395,8 +398,10 @@ def transient(text: str) -> None:
 
 def error(body: Mapping[str, Any], output: Output) -> None:
     """What happened, why, what to type next: a sentence for a person, the whole body for a program."""
-    with contextlib.suppress(OSError):  # where nobody can be told, the exit status still says it
+    try:
         _error(body, output)
+    except OSError:  # nobody can be told; the exit status still says it
+        _forsake(sys.stderr)
 
 
 def _error(body: Mapping[str, Any], output: Output) -> None:

@@ -83,13 +83,12 @@ class Session:
 
 def knock(path: str) -> socket.socket:
     """The first connection, or the reason why there is none."""
-    from irerctl.client import Unreachable
+    from irerctl import client
 
     try:
         return dial(path)
     except OSError as lost:
-        words = {ConnectionRefusedError: "connection refused", FileNotFoundError: "no such file"}
-        raise Unreachable(path, words.get(type(lost), (lost.strerror or str(lost)).lower())) from lost
+        raise client.unreachable(path, lost) from lost
 
 
 def dial(path: str) -> socket.socket:
@@ -222,6 +221,8 @@ def body_of(failure: BaseException) -> dict[str, Any] | None:
 
 def unreachable(failure: "Unreachable") -> dict[str, Any]:
     """No conversation: is nobody there, may we not knock, or did somebody hang up?"""
+    from irerctl import client
+
     cause = failure.__cause__
     if isinstance(cause, PermissionError):
         return not_admitted(failure.path)
@@ -229,6 +230,9 @@ def unreachable(failure: "Unreachable") -> dict[str, Any]:
     if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
         detail = f"no daemon at {failure.path} ({failure.why}). It stopped or was never started."
         return {**body, "detail": detail, "help": START_IT}
+    if len(os.fsencode(failure.path)) > client.PATH_BYTES_MAX:
+        help = "Give a shorter one: irerctl --socket PATH, or IRER_SOCKET"
+        return {**body, "detail": f"nothing can listen at {failure.path} ({failure.why}).", "help": help}
     detail = f"what listens at {failure.path} did not answer ({failure.why})."
     return {**body, "detail": detail, "help": "Try: irerctl doctor   or: journalctl -u irerd"}
 

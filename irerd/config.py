@@ -5,22 +5,21 @@ reported at once and the settings in force stay. Everything here blocks (files, 
 once the loop runs.
 """
 
-import difflib
 import grp
-import json
-import math
 import pwd
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 
 from core.access import Rules
-from core.fields import patterns
+from core.setting_rules import Check, leaves, nearest
+from core.setting_rules import dotted as dotted
+from core.setting_rules import toml as toml
 from core.settings import LIVE, Access, Settings
 from irerd.places import Path as Place
 from irerd.places import places
@@ -82,9 +81,10 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None, *
     check.value(data, Settings, ())
     check.refuse()
     settings = msgspec.convert(data, Settings, strict=True)
-    check.relations(settings, methods)
+    check.relations(settings)
+    check.access(settings.access, methods)
     check.refuse()
-    origins = {dotted(place): source.origin(place) for place, _ in _leaves(settings)}
+    origins = {dotted(place): source.origin(place) for place, _ in leaves(settings)}
     return Loaded(settings, origins, path)
 
 
@@ -155,12 +155,12 @@ def _nottoml(path: Path, text: str, message: str) -> str:
 # --- judging
 
 
-class _Check:
-    """Collects every problem before anything is refused, so that one look at the file mends them all."""
+class _Check(Check):
+    """Adds to every problem its place in the file."""
 
     def __init__(self, source: _Source) -> None:
+        super().__init__()
         self.source = source
-        self.problems: list[str] = []
 
     def refuse(self) -> None:
         if self.problems:
@@ -176,70 +176,9 @@ class _Check:
             self.problem(("config_version",), f"config_version {said} is of a newer irer; this one reads 1")
             self.refuse()
 
-    def value(self, value: Any, kind: Any, place: Place) -> None:
-        bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        shape = get_origin(bare) or bare
-        if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
-            if self.is_a(value, dict, "a table", place):
-                self.table(value, shape, place)
-        elif shape is dict:
-            if self.is_a(value, dict, "a table", place):
-                key_kind, value_kind = get_args(bare)
-                for key, inner in value.items():
-                    self.leaf(key, key_kind, (*place, key))
-                    self.value(inner, value_kind, (*place, key))
-        elif shape is list:
-            if self.is_a(value, list, "an array", place):
-                for index, inner in enumerate(value):
-                    self.value(inner, get_args(bare)[0], (*place, index))
-        else:
-            self.leaf(value, kind, place)
-
-    def is_a(self, value: Any, kind: type, words: str, place: Place) -> bool:
-        if isinstance(value, kind):
-            return True
-        self.problem(place, f"{dotted(place)}: expected {words}, got {_shown(value)}")
-        return False
-
-    def table(self, table: Mapping[str, Any], struct: type[msgspec.Struct], place: Place) -> None:
-        kinds = get_type_hints(struct, include_extras=True)
-        for key, value in table.items():
-            if key in struct.__struct_fields__:
-                self.value(value, kinds[key], (*place, key))
-            else:
-                self.problem((*place, key), f"unknown key {dotted((*place, key))}.{_nearest_key(place, key, struct)}")
-
-    def leaf(self, value: Any, kind: Any, place: Place) -> None:
-        if isinstance(value, float) and not math.isfinite(value):
-            self.problem(place, f"{dotted(place)}: expected a finite number, got {value}")
-            return
-        try:
-            msgspec.convert(value, kind, strict=True)
-        except msgspec.ValidationError as error:
-            self.problem(place, f"{dotted(place)}: expected {_expected(kind, str(error))}, got {_shown(value)}")
-
-    def relations(self, settings: Settings, methods: Collection[str] | None) -> None:
-        """What no single key can say."""
-        for pool in type(settings.pools).__struct_fields__:
-            bounds = getattr(settings.pools, pool)
-            if hasattr(bounds, "floor") and bounds.floor > bounds.ceiling:
-                place = ("pools", pool)
-                self.order((*place, "floor"), bounds.floor, "not be above", (*place, "ceiling"), bounds.ceiling)
-        pools, retry = settings.pools, settings.retry
-        if pools.scale_down_below >= pools.scale_up_above:
-            down, up = ("pools", "scale_down_below"), ("pools", "scale_up_above")
-            self.order(down, pools.scale_down_below, "stay below", up, pools.scale_up_above)
-        if retry.base_s > retry.cap_s:
-            self.order(("retry", "base_s"), retry.base_s, "not be above", ("retry", "cap_s"), retry.cap_s)
-        for name, root in settings.jobs.roots.items():
-            if not root.startswith("/"):
-                self.problem(("jobs", "roots", name), f"jobs.roots.{name}: expected an absolute path, got {_shown(root)}")
-        self.access(settings.access, methods)
-
-    def order(self, low: Place, low_value: float, rule: str, high: Place, high_value: float) -> None:
-        """Said at the upper bound, unless only the lower one stands in the file."""
-        said = low if low in self.source.lines and high not in self.source.lines else high
-        self.problem(said, f"{dotted(low)} is {_shown(low_value)} and must {rule} {dotted(high)}, {_shown(high_value)}")
+    def said_at(self, low: Place, high: Place) -> Place:
+        """At the upper bound, unless only the lower one stands in the file."""
+        return low if low in self.source.lines and high not in self.source.lines else high
 
     def access(self, access: Access, methods: Collection[str] | None) -> None:
         for place, member in _members(access):
@@ -255,7 +194,7 @@ class _Check:
             return
         for place, method in _methods(access):
             if method not in methods:
-                near = _nearest(method, methods)
+                near = nearest(method, methods)
                 self.problem(place, f"{dotted(place)}: unknown method {method}.{near} All: irerctl api ls")
 
 
@@ -280,56 +219,12 @@ def _methods(access: Access) -> Iterator[tuple[Place, str]]:
             yield ("access", "deny", member, index), method
 
 
-def _expected(kind: Any, message: str) -> str:
-    """`Expected `int` >= 1, got `str`` without what it got; of a text with a pattern, its words."""
-    said = next(iter(patterns(kind).values()), None)
-    return said or message.removeprefix("Expected ").partition(", got ")[0].replace("`", "")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "an array"
-    text = toml(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _nearest_key(place: Place, key: str, struct: type[msgspec.Struct]) -> str:
-    """A sibling that looks alike; else any key at all of nearly that name."""
-    beside = difflib.get_close_matches(key, struct.__struct_fields__, n=1, cutoff=0.6)
-    if beside:
-        return f" Did you mean {dotted((*place, beside[0]))}?"
-    by_name = {str(known[-1]): dotted(known) for known, _ in reversed(list(_leaves(Settings())))}
-    elsewhere = difflib.get_close_matches(key, by_name, n=1, cutoff=0.75)
-    if elsewhere:
-        return f" Did you mean {by_name[elsewhere[0]]}?"
-    return f" Known here: {', '.join(struct.__struct_fields__)}"
-
-
-def _nearest(word: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}?" if near else ""
-
-
 # --- showing and comparing
-
-
-def dotted(place: Place) -> str:
-    """`("access", "deny", "uid:1", 0)` as a person would write it: `access.deny."uid:1"[0]`."""
-    text = ""
-    for step in place:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        else:
-            bare = re.fullmatch("[A-Za-z0-9_-]+", step)
-            text += ("." if text else "") + (step if bare else _quoted(step))
-    return text
 
 
 def effective(loaded: Loaded) -> str:
     """Every value in force with its origin, as TOML that reads back to the same settings."""
-    rows = [(f"{dotted(place)} = {toml(value)}", loaded.origins[dotted(place)]) for place, value in _leaves(loaded.settings)]
+    rows = [(f"{dotted(place)} = {toml(value)}", loaded.origins[dotted(place)]) for place, value in leaves(loaded.settings)]
     width = min(max(len(text) for text, _ in rows), 56)
     return "".join(f"{text:<{width}}  # {origin}\n" for text, origin in rows)
 
@@ -354,40 +249,7 @@ def reloaded(old: Settings, new: Settings) -> Settings:
 
 
 def _compared(settings: Settings) -> dict[Place, Any]:
-    return {place: value for place, value in _leaves(settings) if value != {}}
-
-
-def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Every key with a value of its own; a list is one value, an empty table too."""
-    if isinstance(value, msgspec.Struct):
-        for field in value.__struct_fields__:
-            yield from _leaves(getattr(value, field), (*place, field))
-    elif isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, (*place, key))
-    else:
-        yield place, value
-
-
-def _quoted(text: str) -> str:
-    """A TOML string on one line, with nothing in it that could move a terminal's cursor."""
-    kept = json.dumps(text, ensure_ascii=False)
-    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in kept)
-
-
-def toml(value: Any) -> str:
-    """A value as the file would say it, on one line."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return _quoted(value)
-        case list():
-            return f"[{', '.join(toml(item) for item in value)}]"
-        case dict():
-            return f"{{{', '.join(f'{dotted((key,))} = {toml(inner)}' for key, inner in value.items())}}}"
-        case _:
-            return str(value)
+    return {place: value for place, value in leaves(settings) if value != {}}
 
 
 # --- names to numbers

@@ -5,7 +5,8 @@ simulation runs this very class.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from core.catalogue import Catalogue
 from core.engine import Actor, Check, Engine, Nothing, Refused
 from core.keys import Keys
 from core.secrets import Secrets
+from core.setting_rules import overlaid
 from core.settings import Settings
 from core.wire import calls
 from core.wire.errors import body as error_body
@@ -25,7 +27,7 @@ from core.world import BadDump, World
 from irerd import __version__
 from irerd.config import Changes
 from irerd.cursors import Cursors
-from irerd.dispatch import Dispatch
+from irerd.dispatch import Answer, Dispatch
 from irerd.effects import Effects
 from irerd.effects.children import Children
 from irerd.host import Host, Transport
@@ -37,10 +39,12 @@ from irerd.refusals import Refusals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
 from irerd.writer import Writer
+from state.backup import End, end_of
 from state.ledger import Ledger, open_ledger
 from state.log import Log
 from state.recover import Corrupt, recover
 from state.replay import load, replay, schema, unpack
+from state.room import ROOM, Room
 from state.rotation import LIMITS
 from state.rotation import Limits as SegmentLimits
 from state.seal import Record
@@ -74,7 +78,13 @@ class Damage:
 
 class Daemon:
     def __init__(
-        self, host: Host, configuration: Configuration, state_dir: Path, engines: Sequence[Engine], segments: SegmentLimits = LIMITS
+        self,
+        host: Host,
+        configuration: Configuration,
+        state_dir: Path,
+        engines: Sequence[Engine],
+        segments: SegmentLimits = LIMITS,
+        room: Room = ROOM,
     ) -> None:
         self.host = host
         self.state_dir = state_dir
@@ -86,19 +96,32 @@ class Daemon:
         self.instance = host.new_id()
         self.pid = os.getpid()
         self.recovered = 0
-        self.lag = Lag()
+        self.lag = Lag(lambda: bool(self._sessions) or self.state != "ready")
         self._slow_steps = SlowSteps(host)
         self.damage: dict[str, Damage] = {}
         self.torn: dict[str, str] = {}
         self.own_uid = os.getuid()
         self.announce_reload: Callable[[bool], None] = lambda begins: None
         """Called with True as a reload begins and with False as it ends, however it ends."""
+        self.on_settings: Callable[[Settings], None] = lambda settings: None
+        """Called when other settings are in force."""
+        self.left_out: dict[str, str] = {}
+        """Keys set over the socket that do not fit beside the file's, and why: they are not in force."""
+        self._set_keys: dict[str, Any] = {}
+        """Keys set over the socket, as far as they are durable."""
+        self._keys_seq = -1
         self._configuration = configuration
         self._started_us = host.mono_us()
         self._sessions: dict[Session, None] = {}  # in the order of their coming, so that two runs of one seed are alike
         self._per_uid: dict[int, int] = {}
         self._logs: dict[str, Log] = {}
+        self._full: dict[str, str] = {}
+        """Why a log takes no more, as was last said of it."""
+        self._to_resume: dict[str, None] = {}
+        """Engines that have yet to hear that the daemon is back, because their log was full."""
+        self._after_next_group: list[Callable[[], None]] = []
         self._segments = segments
+        self._room = room
         self._upkeep = Upkeep(host, self.world, self.keys, lambda: self.settings.log, self._stamp)
         self._idle = trio.Event()
         self._rested = trio.Event()
@@ -132,12 +155,15 @@ class Daemon:
             upkeep.start_soon(self.lag.run)
             self._slow_steps.watch(self.settings.debug.step_ms_max)
             await self._recover()
+            self._adopt_keys()
             writer = Writer(self.host, self._logs, self._after_group)
+            writer.after_look = self._after_look
             self.dispatch.writer = writer
+            await writer.prepare()
             try:
                 async with trio.open_nursery() as work:
                     work.start_soon(writer.run)
-                    self._resume()
+                    self._resume(self.world.engines)
                     while any(writer.behind(log, self.dispatch.next_seq[log] - 1) for log in self._logs):
                         await writer.wait_advanced()
                     upkeep.start_soon(self._work)
@@ -203,6 +229,7 @@ class Daemon:
             self.dispatch.read_only[log] = f"it did not verify at record {corrupt.seq} ({corrupt.why})"
             return
         self.ledger.add_log(log)
+        recovery.log.room = self._room
         self._logs[log] = recovery.log
         self.dispatch.next_seq[log] = recovery.log.next_seq
         if recovery.torn is not None:
@@ -252,18 +279,85 @@ class Daemon:
             for session in list(self._sessions):
                 await session.outbox.wait_below(1)
 
-    def _resume(self) -> None:
-        """Tell every engine that the daemon is back: times of another boot are put right."""
-        for engine in self.world.engines.values():
-            row = self.world.rows.get(f"{engine.name}.resume")
-            if row is not None and engine.log not in self.dispatch.read_only:
-                self.dispatch.give_to(row, row.params())
+    def _resume(self, engines: Iterable[str]) -> None:
+        """Tell these engines that the daemon is back: times of another boot are put right. Those without room are told later."""
+        for name in engines:
+            row = self.world.rows.get(f"{name}.resume")
+            if row is not None and self.world.engines[name].log not in self.dispatch.read_only:
+                self.dispatch.give_to(row, row.params(), partial(self._resumed, name))
+
+    def _resumed(self, engine: str, answer: Answer) -> None:
+        if answer.error is not None and answer.error.code == "resource-exhausted":
+            self._to_resume[engine] = None
+
+    @contextmanager
+    def keep_segments(self) -> Iterator[None]:
+        """No segment is deleted meanwhile."""
+        self._upkeep.segments_kept += 1
+        try:
+            yield
+        finally:
+            self._upkeep.segments_kept -= 1
+
+    @contextmanager
+    def keep_snapshots(self) -> Iterator[None]:
+        """No snapshot is deleted meanwhile, and none is taken."""
+        self._upkeep.snapshots_kept += 1
+        try:
+            yield
+        finally:
+            self._upkeep.snapshots_kept -= 1
+
+    async def durable_ends(self) -> dict[str, End]:
+        """Where every log ends on disk, all at one instant between two groups. Their descriptors are borrowed."""
+        assert self.dispatch.writer is not None
+        ends: dict[str, End] = {}
+
+        def take() -> None:
+            if not ends:
+                ends.update({name: end_of(log) for name, log in self._logs.items()})
+
+        self._after_next_group.append(take)
+        try:
+            while not ends:
+                if self.dispatch.writer.resting and not self.dispatch.held:
+                    take()
+                else:
+                    await self.dispatch.writer.wait_advanced()
+        except BaseException:
+            for end in ends.values():
+                end.active.release()
+            raise
+        finally:
+            self._after_next_group.remove(take)
+        return ends
 
     def _after_group(self, logs: set[str]) -> None:
-        self.effects.refresh(logs)
+        for take in self._after_next_group:
+            take()
+        self.effects.refresh(self.world.logs if "gate_log" in logs and self._adopt_keys() else logs)
         for name in logs:
             if name not in self.dispatch.held and self._upkeep.due(self._logs[name]):
                 self._begin_upkeep(name)
+
+    def _after_look(self, log: str) -> None:
+        """The writer has looked whether there is room: say so when that has changed, and go on where it had to wait."""
+        full = self._logs[log].full
+        reason = full.reason if full is not None else ""
+        if reason == self._full.get(log, ""):
+            if log not in self.dispatch.held and self._upkeep.due(self._logs[log]):
+                self._begin_upkeep(log)
+            return
+        self._full[log] = reason
+        if full is not None:
+            journal().error("nothing more can be stored", engine=log, why=full.text)
+        else:
+            journal().info("there is room again; writes go on", engine=log)
+            waiting = [name for name in self._to_resume if self.world.engines[name].log == log]
+            for name in waiting:
+                del self._to_resume[name]
+            self._resume(waiting)
+        self._after_group({log})
 
     def _begin_upkeep(self, name: str) -> None:
         assert self.dispatch.writer is not None
@@ -308,6 +402,8 @@ class Daemon:
         if not peer.roles and peer.uid not in self.dispatch.user_names:
             self.dispatch.user_names[peer.uid] = await self.host.offload(self.host.user_name, peer.uid)
         session = Session(transport, peer, self._service)
+        if not self._sessions:
+            self.lag.stir()
         self._sessions[session] = None
         self._per_uid[peer.uid] = self._per_uid.get(peer.uid, 0) + 1
         try:
@@ -367,6 +463,28 @@ class Daemon:
     def settings(self) -> Settings:
         return self.dispatch.settings
 
+    def keys_set(self) -> list[str]:
+        """Configuration keys that were set over the socket."""
+        return sorted(self._set_keys)
+
+    def _adopt_settings(self) -> None:
+        """The file's settings, with the keys that were set over the socket on top."""
+        settings, self.left_out = overlaid(self._configuration.settings, self._set_keys)
+        for key, why in self.left_out.items():
+            journal().warning("a key that was set with config.set is not in force", key=key, why=why)
+        self.dispatch.settings = settings
+        self.on_settings(settings)
+
+    def _adopt_keys(self) -> bool:
+        """Take up configuration keys that were set, once they are durable; answer whether there were any."""
+        control = self.world.states.get("control")
+        if control is None or control.keys_seq == self._keys_seq or control.keys_seq > self.durable_seq("gate_log"):
+            return False
+        self._keys_seq, self._set_keys = control.keys_seq, control.overrides()
+        self._adopt_settings()
+        self._slow_steps.watch(self.settings.debug.step_ms_max)
+        return True
+
     async def reload(self) -> Changes:
         """Read the configuration again; apply what is live; judge open connections anew."""
         self.announce_reload(True)
@@ -374,7 +492,7 @@ class Daemon:
             changes = await self._configuration.reload()
         finally:
             self.announce_reload(False)
-        self.dispatch.settings = self._configuration.settings
+        self._adopt_settings()
         self.dispatch.rules = self._configuration.rules
         self._slow_steps.watch(self.settings.debug.step_ms_max)
         for session in self._sessions:
@@ -442,8 +560,8 @@ class Daemon:
         ]
         writer = self.dispatch.writer
         for log in self._logs:
-            if writer is not None and writer.full(log):
-                checks.append(Check(log, "failed", "the disk is full, so nothing can be written. Free some space"))
+            if writer is not None and (full := writer.full(log)) is not None:
+                checks.append(Check(log, "failed", full.text))
             elif log in self.dispatch.read_only and log not in self.damage:
                 checks.append(Check(log, "degraded", f"takes no writes: {self.dispatch.read_only[log]}"))
             elif log in self._upkeep.troubles:
@@ -454,6 +572,9 @@ class Daemon:
         for engine in self.world.engines.values():
             if engine.checks is not None:
                 checks += engine.checks(self.world.states[engine.name], ctx)
+        for key, why in self.left_out.items():
+            text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
+            checks.append(Check("settings", "degraded", text))
         late = self.lag.worst_ms()
         checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
         return checks

@@ -161,7 +161,8 @@ class Dispatch:
         who = f"uid {peer.uid} ({name})" if name else f"uid {peer.uid}"
         has = "has no role here" if not peer.roles else f"is {peer.role} here"
         if verdict.reason == "denied":
-            return Refused("permission-denied", f"{who} is denied {row.name} by access.deny", reason="denied")
+            advice = f"An admin takes {row.name} out of access.deny in /etc/irer/irerd.toml and runs: irerctl reload"
+            return Refused("permission-denied", f"{who} is denied {row.name} by access.deny. {advice}", reason="denied")
         role = {"read": "viewer", "write": "operator"}.get(row.needs.rpartition(":")[2], "admin")
         return Refused(
             "permission-denied",
@@ -243,6 +244,9 @@ class Dispatch:
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
         records, size = self._records(events, ctx, (digest, idem) if idem is not None else None)
+        if not self.writer.fits(log, size, own=actor is IRER):
+            text = f"{log} is still writing what came before. Nothing was done; try again shortly"
+            raise Refused("resource-exhausted", text, reason="log-queue", retry_ms=100)
         self._apply(engine, log, events, ctx, first_seq)
         self.next_seq[log] = first_seq + len(events)
         last_seq = first_seq + len(events) - 1
@@ -322,6 +326,17 @@ class Dispatch:
             if reply is not None:
                 reply(Answer(error=Refused("internal", "a bug in irer; nothing was written")))
 
+    def ask(self, method: str, params: Mapping[str, Any], idem: str, reply: Reply) -> None:
+        """What one engine asks of another: irer's own command, keyed, so that it is done once however often it is asked."""
+        row = self.world.rows[method]
+        try:
+            self.write(row, self.params(row, params), IRER, reply, idem)
+        except Refused as refused:
+            reply(Answer(error=refused))
+        except Exception as error:
+            self.on_internal_error(row.name, error)
+            reply(Answer(error=Refused("internal", "a bug in irer; nothing was written")))
+
     # --- idempotency ------------------------------------------------------------------------------------------------
 
     def _repeat(self, row: Row, actor: Actor, idem: str, digest: str, reply: Reply) -> bool:
@@ -387,8 +402,8 @@ class Dispatch:
             raise Refused("data-loss", f"{log} takes no writes: {self.read_only[log]}. See: irerctl doctor", reason="read-only")
         if self.writer.failed:
             raise Refused("unavailable", "a sync failed; irerd is stopping and will be started again", retry_ms=1000)
-        if self.writer.full(log):
-            raise Refused("resource-exhausted", "the disk is full. Free some space; reads still work", reason="disk-full")
+        if (full := self.writer.full(log)) is not None:
+            raise Refused("resource-exhausted", f"nothing was done: {full.text}", reason=full.reason)
         if actor is not IRER and self.writer.waiting(log) >= self.settings.limits.waiting:
             raise Refused(
                 "resource-exhausted",

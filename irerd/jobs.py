@@ -4,6 +4,7 @@ Imports no trio and holds no descriptor of the daemon. Says what went wrong by c
 input stays open as long as irerd lives: at its end this process exits, so no orphan outlives the daemon.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -37,36 +38,71 @@ def hash_tree(request: dict[str, Any]) -> dict[str, Any]:
         raise JobFailed("root-not-configured")
     count = {"files": 0, "bytes": 0}
     try:
-        digest = _hash_directory(Path(path), count)
+        digest = _hash_directory(os.fsencode(path), count)
     except FileNotFoundError:
         raise JobFailed("root-missing" if not os.path.isdir(path) else "changed-while-read") from None
     except NotADirectoryError:
-        raise JobFailed("root-not-a-directory") from None
+        raise JobFailed("root-not-a-directory" if not os.path.isdir(path) else "changed-while-read") from None
     except PermissionError:
         raise JobFailed("permission-denied") from None
+    except OSError as error:
+        known = {errno.ELOOP: "changed-while-read", errno.ENXIO: "changed-while-read", errno.ENAMETOOLONG: "path-too-long"}
+        if error.errno not in known:
+            raise
+        raise JobFailed(known[error.errno]) from None
     return {"root": request["params"]["root"], "sha256": digest.hex(), **count}
 
 
-def _hash_directory(path: Path, count: dict[str, int]) -> bytes:
-    digest = hashlib.sha256(b"irer/tree/1\0")
-    for entry in sorted(os.scandir(path), key=lambda entry: os.fsencode(entry.name)):
-        mode = entry.stat(follow_symlinks=False).st_mode
-        name = os.fsencode(entry.name)
+class _Directory:
+    """One that is being read: what is still to come of it, and the digest so far. Holds no descriptor, so depth costs none."""
+
+    def __init__(self, path: bytes, name: bytes = b"", flags: int = 0) -> None:
+        self.path = path
+        self.name = name
+        self.digest = hashlib.sha256(b"irer/tree/1\0")
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | flags)
+        try:
+            with os.scandir(opened) as entries:
+                found = [(os.fsencode(entry.name), entry.stat(follow_symlinks=False).st_mode) for entry in entries]
+        finally:
+            os.close(opened)
+        self.entries = iter(sorted(found))
+
+    def add(self, kind: bytes, name: bytes, inner: bytes) -> None:
+        self.digest.update(kind + len(name).to_bytes(4, "big") + name + inner)
+
+
+def _hash_directory(root: bytes, count: dict[str, int]) -> bytes:
+    """Goes down on a list of its own: a tree may be deeper than Python's stack."""
+    above: list[_Directory] = []
+    here = _Directory(root)
+    while True:
+        entry = next(here.entries, None)
+        if entry is None:
+            if not above:
+                return here.digest.digest()
+            done, here = here, above.pop()
+            here.add(b"d", done.name, done.digest.digest())
+            continue
+        name, mode = entry
+        inner = os.path.join(here.path, name)
         if stat.S_ISDIR(mode):
-            kind, inner = b"d", _hash_directory(Path(entry.path), count)
+            above.append(here)
+            here = _Directory(inner, name, os.O_NOFOLLOW)
         elif stat.S_ISREG(mode):
-            kind, inner = b"f", _hash_file(entry.path, count)
+            here.add(b"f", name, _hash_file(inner, count))
         elif stat.S_ISLNK(mode):
-            kind, inner = b"l", hashlib.sha256(os.fsencode(os.readlink(entry.path))).digest()
+            here.add(b"l", name, hashlib.sha256(os.readlink(inner)).digest())
         else:
-            kind, inner = b"o", bytes(32)  # a pipe or a device has no content of its own
-        digest.update(kind + len(name).to_bytes(4, "big") + name + inner)
-    return digest.digest()
+            here.add(b"o", name, bytes(32))  # a pipe or a device has no content of its own
 
 
-def _hash_file(path: str, count: dict[str, int]) -> bytes:
+def _hash_file(path: bytes, count: dict[str, int]) -> bytes:
+    """What was a file when it was looked at may be a pipe or a link by now: neither is waited for nor followed."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise JobFailed("changed-while-read")
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             count["bytes"] += len(chunk)
@@ -103,10 +139,27 @@ def hashchain(request: dict[str, Any]) -> dict[str, Any]:
     return {"ok": ok, "logs": logs, "records": records}
 
 
+def verify(request: dict[str, Any]) -> dict[str, Any]:
+    """All that the logs show of themselves, a row now and then, and at last the verdict: the work behind `audit.verify`."""
+    from state.ledger import BadLedger
+    from state.report import Asked, report_on
+
+    params = request["params"]
+    last: dict[str, Any] = {}
+    try:
+        for last in report_on(Path(request["state_dir"]), Asked(params.get("logs"), request["durable"], params["replay"])):
+            if "result" not in last:
+                print(json.dumps(last), flush=True)
+    except BadLedger:
+        raise JobFailed("ledger-damaged") from None
+    return last
+
+
 JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "hash_tree": hash_tree,
     "verify_log": verify_log,
     "hashchain": hashchain,
+    "verify": verify,
 }
 
 

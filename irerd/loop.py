@@ -1,6 +1,7 @@
 """Whether the event loop is on time, and which task was to blame when it was not."""
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 from trio.abc import Instrument
@@ -10,23 +11,42 @@ from irerd.host import Host
 from irerd.journal import journal
 
 SAMPLE_S = 0.1
-SAMPLES = 100
+IDLE_SAMPLE_S = 1.0
+"""While nobody is connected: a loop with nothing to do is woken for its own sake as seldom as that."""
+KEPT_S = 10.0
 
 
 class Lag:
     """How late the loop wakes: the longest of the last ten seconds."""
 
-    def __init__(self) -> None:
-        self._samples: deque[float] = deque(maxlen=SAMPLES)
+    def __init__(self, busy: Callable[[], bool] = lambda: True) -> None:
+        self._busy = busy
+        self._stirred = trio.Event()
+        self._samples: deque[tuple[float, float]] = deque()
+        """When, and how late."""
 
     async def run(self) -> None:
         while True:
-            before = trio.current_time()
-            await trio.sleep(SAMPLE_S)
-            self._samples.append(max(0.0, trio.current_time() - before - SAMPLE_S))
+            if self._busy():
+                due = trio.current_time() + SAMPLE_S
+                await trio.sleep_until(due)
+            else:
+                due = trio.current_time() + IDLE_SAMPLE_S
+                self._stirred = trio.Event()
+                with trio.move_on_at(due):
+                    await self._stirred.wait()
+                    continue
+            now = trio.current_time()
+            self._samples.append((now, max(0.0, now - due)))
+            while self._samples[0][0] <= now - KEPT_S:
+                self._samples.popleft()
+
+    def stir(self) -> None:
+        """Somebody came: the idle second ends here."""
+        self._stirred.set()
 
     def worst_ms(self) -> float:
-        return round(max(self._samples, default=0.0) * 1000, 3)
+        return round(max((late for _, late in self._samples), default=0.0) * 1000, 3)
 
 
 class SlowSteps(Instrument):

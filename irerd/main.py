@@ -16,11 +16,11 @@ from core.settings import Settings
 from core.world import UnknownEvent
 from irerd import __version__, listen
 from irerd.config import DEFAULT_PATH, Changes, ConfigError, Loaded, diff, effective, load, reloaded, resolve_members
-from irerd.daemon import Daemon
+from irerd.daemon import LAG_DEGRADED_MS, Daemon
 from irerd.host import RealHost
 from irerd.journal import configure, innermost, journal, where
 from irerd.listen import Listener, SocketTaken
-from irerd.notify import Notifier, from_environment, listen_fds, watchdog_interval
+from irerd.notify import Notifier, from_environment, listen_fds, watch_over, watchdog_interval
 from irerd.writer import WriteFailed
 from state.ledger import BadLedger, Locked, NewerFormat
 from state.log import Full, SyncFailed
@@ -143,6 +143,7 @@ class Process:
         self.host = RealHost(self.state_dir, child_environment())
         self.daemon = Daemon(self.host, configuration, self.state_dir, ENGINES)
         self.daemon.announce_reload = self._announce_reload
+        self.daemon.on_settings = lambda settings: configure(settings.logging.level)
         self.began_us = self.host.mono_us()
 
     async def run(self) -> None:
@@ -154,6 +155,7 @@ class Process:
                     nursery.start_soon(self._accept, listener, callers)
                     nursery.start_soon(self._signals, signals, nursery)
                     nursery.start_soon(self._tell_systemd)
+                    nursery.start_soon(watch_over, self.notifier, self.watchdog_s, self._on_time)
                     await self.daemon.run(self._ready)
                     callers.cancel()
                     nursery.cancel_scope.cancel()
@@ -169,7 +171,7 @@ class Process:
         except SocketTaken as taken:
             raise Stop(EXIT_TAKEN, str(taken)) from None
         except OSError as error:
-            text = f"cannot listen at {self.socket_path} ({error.strerror}). Give another --socket"
+            text = f"cannot listen at {self.socket_path} ({error.strerror or str(error)}). Give another --socket"
             raise Stop(EXIT_CANNOT_CREATE, text) from None
 
     async def _accept(self, listener: Listener, callers: trio.CancelScope) -> None:
@@ -225,19 +227,19 @@ class Process:
             journal().warning(text, engine=log)
 
     async def _tell_systemd(self) -> None:
-        """Status at most once a second; a sign of life only while the loop is on time."""
+        """Status at most once a second, where anybody reads it."""
         said = ""
-        pause_s = min(STATUS_S, self.watchdog_s or STATUS_S)
-        while True:
-            await trio.sleep(pause_s)
+        while self.notifier.connected:
+            await trio.sleep(STATUS_S)
             if self.daemon.state == "recovering":
                 self.notifier.extend(10_000_000)
             text = self._status()
             if text != said:
                 self.notifier.status(text)
                 said = text
-            if self.watchdog_s is not None and self.daemon.lag.worst_ms() < 1000:
-                self.notifier.watchdog()
+
+    def _on_time(self) -> bool:
+        return self.daemon.lag.worst_ms() < LAG_DEGRADED_MS
 
     def _status(self) -> str:
         troubles = [f"{check.name} {check.reason}" for check in self.daemon.checks() if check.health != "ok"]
@@ -311,6 +313,8 @@ def main(argv: Collection[str] | None = None) -> None:
             _complain(problem)
         sys.exit(EXIT_CONFIG)
     if options.check_config:
+        for warning in configuration.warnings:
+            _complain(warning)
         print(effective(configuration.loaded), end="")
         sys.exit(0)
     configure(configuration.settings.logging.level)

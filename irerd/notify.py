@@ -5,19 +5,18 @@ dropped, for no supervisor may stop the daemon. The variables are taken out of t
 no child process ever speaks in our name.
 """
 
-import array
 import os
-import select
 import socket
 import stat
 import time
 from collections.abc import Callable, Collection, MutableMapping
 from contextlib import suppress
 
+import trio
+
 LISTEN_FDS_START = 3
 LISTEN_FDS_MAX = 64
 SEND_TIMEOUT_S = 1.0
-BARRIER_TIMEOUT_S = 5.0
 
 
 class Notifier:
@@ -57,30 +56,13 @@ class Notifier:
         lines = (f"{key}={str(value).translate(_ONE_LINE)}" for key, value in fields.items())
         return self._deliver("\n".join(lines).encode(), timeout_s)
 
-    def barrier(self, timeout_s: float = BARRIER_TIMEOUT_S) -> bool:
-        """True once everything sent before has been read. Blocks: for a thread, or when the loop has ended."""
-        if self._address is None:
-            return False
-        watched, given = os.pipe2(os.O_CLOEXEC)
-        try:
-            try:
-                sent = self._deliver(b"BARRIER=1", timeout_s, given)
-            finally:
-                os.close(given)
-            poll = select.poll()
-            poll.register(watched, 0)  # nothing is ever written: the end of file, when the manager closes its copy, is the answer
-            return sent and bool(poll.poll(timeout_s * 1000))
-        finally:
-            os.close(watched)
-
-    def _deliver(self, payload: bytes, timeout_s: float, fd: int | None = None) -> bool:
+    def _deliver(self, payload: bytes, timeout_s: float) -> bool:
         if self._address is None:
             return False
         to = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.settimeout(timeout_s)
-            sender.sendmsg([payload], rights, 0, to)
+            sender.sendto(payload, to)
             return True
         return False
 
@@ -100,6 +82,14 @@ def watchdog_interval(environ: MutableMapping[str, str] = os.environ) -> float |
     if pid and pid != str(os.getpid()):
         return None
     return int(usec) / 3_000_000 if usec.isascii() and usec.isdecimal() and int(usec) > 0 else None
+
+
+async def watch_over(notifier: Notifier, interval_s: float | None, on_time: Callable[[], bool]) -> None:
+    """A sign of life at once and then each interval, as long as there is one to give."""
+    while interval_s is not None:
+        if on_time():
+            notifier.watchdog()
+        await trio.sleep(interval_s)
 
 
 def listen_fds(

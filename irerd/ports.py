@@ -8,13 +8,17 @@ import msgspec
 import trio
 
 from core import system
-from core.engine import Actor, Check, Health, Nothing, Refused
+from core.control.checks import ActionChecked, Decided, DecidedPage, Query
+from core.engine import Actor, Check, Health, Nothing, Refused, Result
 from core.keys import AGE_US_MAX
-from core.times import time_text
+from core.times import time_text, time_us
 from irerd import __version__
 from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
 from irerd.session import Stream
+from state.backup import Backup, key_check, log_of
+from state.ledger import Ledger
+from state.segment import Corrupt
 
 if TYPE_CHECKING:
     from irerd.daemon import Daemon
@@ -22,6 +26,11 @@ if TYPE_CHECKING:
 MARK_S = 10.0
 """A quiet stream gets a bookmark this often."""
 CHUNK_RECORDS = 256
+QUERY_RECORDS_MAX = 100_000
+"""Records of `gate_log` that one answer looks through; the next one goes on where it ended."""
+QUERY_LIMIT_DEFAULT = 1_000
+CLOCK_STEP_US_MAX = 86_400_000_000
+"""Wall time may step back; a record that is older than asked for by more than this ends a search in time."""
 
 
 class Ports:
@@ -41,7 +50,10 @@ class Ports:
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
             "system.reload": self.reload,
             "system.watch": self.watch,
+            "system.backup": self.backup,
             "audit.hashchain": self.hashchain,
+            "log.query": self.query,
+            "audit.verify": self.verify,
         }
         rows = [row for row in daemon.world.rows.values() if row.run is None]
         empty = [row.name for row in rows if row.name not in (self.tasks if row.kind == "task" else self.reads)]
@@ -130,7 +142,9 @@ class Ports:
                 reason="bad-configuration",
                 data={"problems": error.problems},
             ) from None
-        return system.Reloaded(changes["applied"], len(changes["unchanged"]), changes["needs_restart"])
+        return system.Reloaded(
+            changes["applied"], len(changes["unchanged"]), changes["needs_restart"], self._daemon.keys_set(), self._daemon.left_out
+        )
 
     async def watch(self, params: system.Watch, actor: Actor, stream: Stream) -> None:
         """Read from the logs whenever the connection has room; what is not yet durable is not yet there."""
@@ -202,15 +216,100 @@ class Ports:
                 stream.item(seen, daemon.cursors.text(elsewhere | position))
         return found
 
+    async def backup(self, params: system.Backup, actor: Actor, stream: Stream) -> system.Manifest:
+        """Every log as it is on disk at one instant; what is decided meanwhile is in the next backup."""
+        daemon = self._daemon
+        if daemon.damage:
+            names = ", ".join(sorted(daemon.damage))
+            text = f"{names} did not verify, and a backup would carry the damage on. See: irerctl audit hashchain"
+            raise Refused("data-loss", text, reason="read-only")
+        assert daemon.ledger is not None
+        with daemon.keep_segments():
+            with daemon.keep_snapshots():
+                taken_at = time_text(daemon.host.now_us())
+                ends = await daemon.durable_ends()
+                copy = Backup(daemon.host.files, ends, keys=params.keys)
+                try:
+                    await daemon.host.offload(copy.open)
+                except BaseException:
+                    await daemon.host.offload(copy.close)
+                    raise
+            try:
+                await self._send(copy, stream)
+            finally:
+                await daemon.host.offload(copy.close)
+        return _manifest(copy, daemon.ledger, taken_at, params.keys)
+
+    async def _send(self, copy: Backup, stream: Stream) -> None:
+        pieces, total = copy.pieces(), copy.total
+        while True:
+            await stream.wait_room()
+            try:
+                piece = await self._daemon.host.offload(next, pieces, None)
+            except (Corrupt, OSError) as error:
+                text = f"a file of the state is not what it was, so there is no backup ({error}). See: irerctl audit hashchain"
+                raise Refused("data-loss", text) from None
+            if piece is None:
+                return
+            stream.item(system.BackupPiece(piece.name, piece.offset, piece.data, total))
+
+    async def query(self, params: Query, actor: Actor, stream: Stream) -> DecidedPage:
+        """Recorded judgements, from the newest that is on disk backwards, a chunk at a time and off the loop."""
+        daemon = self._daemon
+        if GATE_LOG in daemon.damage:
+            raise Refused("data-loss", f"{GATE_LOG} did not verify. See: irerctl audit hashchain", reason="read-only")
+        asked = _Asked(params, daemon.durable_seq(GATE_LOG))
+        limit = params.limit or QUERY_LIMIT_DEFAULT
+        found: list[Decided] = []
+        last, looked, oldest = asked.last, 0, daemon.log(GATE_LOG).first_seq
+        while last >= oldest and len(found) < limit and looked < QUERY_RECORDS_MAX and not asked.passed:
+            first = max(oldest, last - CHUNK_RECORDS + 1)
+            fitting = await daemon.host.offload(self._decided, asked, first, last)
+            found += fitting
+            looked += last - first + 1
+            last = first - 1
+        if len(found) > limit:
+            found = found[:limit]
+            last = found[-1].seq - 1
+        return DecidedPage(found, str(last + 1) if last >= oldest and not (asked.passed and len(found) < limit) else None)
+
+    def _decided(self, asked: "_Asked", first: int, last: int) -> list[Decided]:
+        """Those of one chunk, the newest first. Runs away from the loop."""
+        dispatch = self._daemon.dispatch
+        found = []
+        for record in reversed(dispatch.stored(GATE_LOG, first, last)):
+            if record.time_us < asked.since_us - CLOCK_STEP_US_MAX:
+                asked.passed = True
+                break
+            if record.event_type == ActionChecked.event_type and record.time_us >= asked.since_us:
+                event = dispatch.world.event(record.event_type, record.payload)
+                assert isinstance(event, ActionChecked)
+                if asked.fits(event):
+                    found.append(_decided_row(event, record.time_us, record.actor, record.seq))
+        return found
+
     async def hashchain(self, params: system.HashChain, actor: Actor, stream: Stream) -> system.ChainReport:
         """Walk the chains in a child process, up to what is durable now, so that no caller waits for it."""
+        logs = self._logs_asked(params.log)
+        return msgspec.convert(await self._child("hashchain", {"logs": logs}, system.ChainProgress, stream), system.ChainReport)
+
+    async def verify(self, params: system.Verify, actor: Actor, stream: Stream) -> system.Verdict:
+        """The same, with everything else that the files show, and with what they do not."""
+        asked = {"logs": self._logs_asked(params.log), "replay": params.replay}
+        return msgspec.convert(await self._child("verify", asked, system.LogVerdict, stream), system.Verdict)
+
+    def _logs_asked(self, log: str | None) -> list[str]:
+        known = sorted(self._daemon.world.logs)
+        if log is not None and log not in known:
+            raise Refused("not-found", f"no log {log}. There are: {', '.join(known)}", data={"nearest": known})
+        return [log] if log is not None else known
+
+    async def _child(self, name: str, params: dict[str, Any], item: type[Result], stream: Stream) -> Any:
+        """What a child process found in the logs; its rows go to the caller as they come."""
         daemon = self._daemon
-        known = sorted(daemon.world.logs)
-        if params.log is not None and params.log not in known:
-            raise Refused("not-found", f"no log {params.log}. There are: {', '.join(known)}", data={"nearest": known})
         request = {
-            "name": "hashchain",
-            "params": {"logs": [params.log] if params.log else known},
+            "name": name,
+            "params": params,
             "memory_bytes": daemon.settings.jobs.memory_bytes,
             "state_dir": str(daemon.state_dir),
             "durable": daemon.durable(),  # of sound logs: a damaged one is walked to its end, so that the damage shows
@@ -224,18 +323,33 @@ class Ports:
                 last = json.loads(line)
                 if "log" in last:
                     await stream.wait_room()
-                    stream.item(msgspec.convert(last, system.ChainProgress))
+                    stream.item(msgspec.convert(last, item))
 
         try:
             end = await daemon.host.run_child("irerd.jobs", json.dumps(request).encode(), show)
         except OSError:
-            raise Refused("unavailable", "no process could be started to walk the chains. Try again", reason="no-process") from None
+            raise Refused("unavailable", "no process could be started to read the logs. Try again", reason="no-process") from None
         if end.code != 0:
-            raise Refused("unavailable", "the process that walks the chains ended early. Try again", reason="crashed")
+            raise Refused("unavailable", "the process that reads the logs ended early. Try again", reason="crashed")
+        if last.get("code") == "memory":
+            text = "reading the logs took more memory than jobs.memory_bytes allows. An admin raises it, then try again"
+            raise Refused("resource-exhausted", text, reason="memory")
         result = last.get("result")
         if result is None:
-            raise Refused("internal", "the process that walks the chains gave no result. Try again", reason="bad-output")
-        return msgspec.convert(result, system.ChainReport)
+            raise Refused("internal", "the process that reads the logs gave no result. Try again", reason="bad-output")
+        return result
+
+
+def _manifest(copy: Backup, ledger: Ledger, taken_at: str, with_keys: bool) -> system.Manifest:
+    files = [(log_of(name), system.BackedFile(*file)) for name, file in copy.sent.items()]
+    logs = {
+        name: system.BackedLog(
+            end.position.seq, end.position.tip, end.edge.root().hex(), [file for log, file in files if log == name]
+        )
+        for name, end in copy.ends.items()
+    }
+    others = [file for log, file in files if log is None]
+    return system.Manifest(ledger.id, __version__, taken_at, with_keys, key_check(ledger.key), logs, others)
 
 
 class _Lines:
@@ -249,7 +363,53 @@ class _Lines:
         return lines
 
 
+class _Asked:
+    """What a query of judgements is after, and where it begins."""
+
+    def __init__(self, params: Query, newest: int) -> None:
+        self._params = params
+        self.last = newest
+        self.since_us = 0
+        self.passed = False
+        """Whether the search has come to what is too old to be followed by anything that fits."""
+        if params.after is not None:
+            if not (params.after.isascii() and params.after.isdecimal() and len(params.after) <= 16):
+                text = f"after: {params.after[:40]!r} is no `next` of an earlier answer. Leave it out to begin with the newest"
+                raise Refused("invalid-argument", text, fields=[("after", "not a `next` of an earlier answer")])
+            self.last = min(newest, int(params.after) - 1)
+        if params.since is not None:
+            try:
+                self.since_us = time_us(params.since)
+            except ValueError:
+                text = f"since: {params.since} is no time that exists. Write it like 2026-01-31T12:00:00Z"
+                raise Refused("invalid-argument", text, fields=[("since", "no time that exists")]) from None
+
+    def fits(self, event: ActionChecked) -> bool:
+        params = self._params
+        return (
+            (params.engine_id is None or params.engine_id == event.engine_id)
+            and (params.platform is None or params.platform == event.platform)
+            and (params.status is None or params.status == event.status)
+        )
+
+
+def _decided_row(event: ActionChecked, time_us: int, actor: str, seq: int) -> Decided:
+    return Decided(
+        request_id=event.request_id,
+        engine_id=event.engine_id,
+        platform=event.platform,
+        action_type=event.action_type,
+        status=event.status,
+        timestamp=time_text(time_us),
+        reason=event.reason,
+        rule=event.rule,
+        actor=actor,
+        seq=seq,
+    )
+
+
 _PONG = system.Pong()
+GATE_LOG = "gate_log"
 _ORDER = ("ok", "degraded", "failed")
 
 

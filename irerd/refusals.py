@@ -9,7 +9,7 @@ from collections.abc import Callable
 import trio
 
 from core.engine import Refused
-from core.gates import Refuse, RefuseMany
+from core.gate.refusals import Refuse, RefuseMany
 from irerd.dispatch import Answer, Dispatch, Reply
 
 SINGLE_MAX = 10
@@ -21,6 +21,8 @@ class _Window:
 
     def __init__(self) -> None:
         self.count = 0
+        self.many = 0
+        """Those without a record of their own."""
         self.first = ""
         self.last = ""
         self.waiting: list[Callable[[], None]] = []
@@ -30,6 +32,7 @@ class Refusals:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self._windows: dict[str, _Window] = {}
+        self._opened = trio.Event()
         self.total = 0
 
     def refuse(self, caller: str, method: str, refused: Refused, reply: Reply) -> None:
@@ -44,29 +47,59 @@ class Refusals:
     def count_instead(self, caller: str, method: str, tell: Callable[[], None]) -> bool:
         """Whether this refusal is one too many for a record of its own; then `tell` is called once it has been counted."""
         self.total += 1
-        window = self._windows.setdefault(caller, _Window())
+        window = self._window(caller)
         window.count += 1
         if window.count <= SINGLE_MAX:
             return False
-        window.first = window.first or method
-        window.last = method
+        self._add(window, method)
         window.waiting.append(tell)
         return True
 
+    def count(self, caller: str, method: str) -> None:
+        """One that nobody waits for: its caller has so many under way already that this one was told to come later."""
+        self.total += 1
+        self._add(self._window(caller), method)
+
+    def _window(self, caller: str) -> _Window:
+        if not self._windows:
+            self._opened.set()
+        return self._windows.setdefault(caller, _Window())
+
+    def _add(self, window: _Window, method: str) -> None:
+        window.many += 1
+        window.first = window.first or method
+        window.last = method
+
     def _record(self, command: Refuse | RefuseMany, tell: Callable[[], None]) -> None:
-        self._dispatch.give(command, lambda answer: tell())
+        def answered(answer: Answer) -> None:
+            if answer.error is not None and answer.error.code == "resource-exhausted":
+                self._keep(command)
+            tell()
+
+        self._dispatch.give(command, answered)
+
+    def _keep(self, command: Refuse | RefuseMany) -> None:
+        """The log has no room for it: told without its record, it is counted, and given again with the next window."""
+        if isinstance(command, Refuse):
+            command = RefuseMany(command.caller, 1, command.method, command.method)
+        window = self._window(command.caller)
+        window.many += command.count
+        window.first = window.first or command.first
+        window.last = command.last
 
     async def run(self) -> None:
-        """Close the windows once a second."""
+        """Close the windows a second after the first of them was opened."""
         while True:
+            await self._opened.wait()
             await trio.sleep(WINDOW_S)
             self.close_windows()
 
     def close_windows(self) -> None:
         windows, self._windows = self._windows, {}
+        self._opened = trio.Event()
         for caller, window in windows.items():
-            if window.waiting:
-                self._record(RefuseMany(caller, len(window.waiting), window.first, window.last), _all(window.waiting))
+            if window.many:
+                self._record(RefuseMany(caller, window.many, window.first, window.last), _all(window.waiting))
 
 
 def _all(calls: list[Callable[[], None]]) -> Callable[[], None]:

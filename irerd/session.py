@@ -101,7 +101,7 @@ class Stream:
         await self._outbox.wait_below(STREAM_PAUSE_BYTES)
 
     def item(self, result: Any, cursor: str | None = None) -> None:
-        self._outbox.put(calls.item(self._id, self._count, msgspec.to_builtins(result), cur=cursor))
+        self._outbox.put(calls.item(self._id, self._count, msgspec.to_builtins(result, builtin_types=(bytes,)), cur=cursor))
         self._count += 1
         self._outbox.flush_soon()
 
@@ -329,14 +329,20 @@ class Session:
         if self._leaving or state == "draining":
             raise Refused("unavailable", "irerd is stopping; it takes nothing new", reason="draining", retry_ms=500)
         limits = self._service.dispatch.settings.limits
-        if len(self._in_flight) - self._streams >= limits.calls and row.kind != "read":
-            text = f"{limits.calls} calls are in flight on this connection"
-            raise Refused("resource-exhausted", text, reason="calls", retry_ms=50)
+        if row.kind != "read" and (crowded := self._crowded()) is not None:
+            raise crowded
         if row.streams and self._streams >= limits.streams:
             raise Refused("resource-exhausted", f"{limits.streams} streams are open on this connection", reason="streams")
         if call.dry and row.kind != "write":
             text = f"{row.name} writes nothing, so there is nothing to try dry"
             raise Refused("invalid-argument", text, fields=[("dry", "not a write")])
+
+    def _crowded(self) -> Refused | None:
+        """What one call too many is told. Reads are answered at once, so any number of them may come."""
+        calls_max = self._service.dispatch.settings.limits.calls
+        if len(self._in_flight) - self._streams < calls_max:
+            return None
+        return Refused("resource-exhausted", f"{calls_max} calls are in flight on this connection", reason="calls", retry_ms=50)
 
     def _fail(self, call: Call, row: Row, refused: Refused) -> None:
         """Answer with an error; a refusal of access is on record first."""
@@ -346,6 +352,11 @@ class Session:
         if self._service.state() == "recovering":
             error = Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
             self._answer(call.id, row, Answer(error=error))
+            return
+        crowded = None if call.id in self._in_flight else self._crowded()
+        if crowded is not None:  # any number of refused reads may come, and each would wait for the end of its second
+            self._service.refusals.count(self.actor.name, row.name)
+            self._answer(call.id, row, Answer(error=crowded))
             return
         self._in_flight[call.id] = None
         self._service.refusals.refuse(self.actor.name, row.name, refused, lambda answer: self._answer(call.id, row, answer))

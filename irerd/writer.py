@@ -1,7 +1,8 @@
 """The one task that writes logs: takes everything waiting, seals it, appends, syncs, and only then lets replies out.
 
 A group is one round over all logs; the next group is written only after every sync of this one has returned. A caller may be
-cancelled, a group never. A failed sync ends the daemon: it is never retried.
+cancelled, a group never. A failed sync ends the daemon: it is never retried. Nothing is queued for which no room is claimed, so
+a full disk is met before a command is decided and never by a write.
 """
 
 from collections import deque
@@ -11,14 +12,14 @@ from typing import NamedTuple
 import trio
 
 from irerd.host import Host
-from state.log import Full, Log, SyncFailed
+from state.log import PADDING_BYTES_MAX, Full, Log, SyncFailed
+from state.room import Fullness
 from state.seal import BATCH_BYTES_MAX, RECORDS_MAX, Pending
 
 HEAD_IDLE_S = 0.2
 HEAD_AGE_US_MAX = 5_000_000
 FULL_RETRY_S = 1.0
-RESERVE_LOW_BYTES = 1_310_720
-"""Less room than this past the end, and more is reserved before the next group."""
+"""How often a full disk is looked at again. Nothing looks at one that is not full."""
 
 
 class Receipt(NamedTuple):
@@ -41,6 +42,11 @@ class _Waiting(NamedTuple):
     needs: Mapping[str, int]
     release: Release
 
+    @property
+    def room(self) -> int:
+        """The most it can take on disk, as a batch of its own."""
+        return self.size + PADDING_BYTES_MAX
+
 
 class _Pause(NamedTuple):
     """Work on a log for which its queue must be empty, and what to do once it is done."""
@@ -57,9 +63,24 @@ class _LogQueue:
         self.waiting: deque[_Waiting] = deque()
         self.watchers: deque[tuple[int, Callable[[], None]]] = deque()
         self.durable_seq = log.next_seq - 1
-        self.head_batch = log.head_batch
-        self.full = False
+        self.bytes = 0
+        """The most that all that waits can take on disk."""
         self.pause: _Pause | None = None
+
+    @property
+    def free(self) -> int:
+        """Room that is claimed and neither irer's own nor spoken for."""
+        return self.log.reserved_bytes - self.log.room.own_bytes - self.bytes
+
+    @property
+    def low(self) -> bool:
+        """Whether more room is claimed before the next group: the largest command still fits."""
+        return self.free < self.log.room.ahead_bytes * 5 // 8
+
+    def take(self) -> _Waiting:
+        command = self.waiting.popleft()
+        self.bytes -= command.room
+        return command
 
 
 class Writer:
@@ -67,11 +88,16 @@ class Writer:
         self._host = host
         self._queues = {name: _LogQueue(log) for name, log in logs.items()}
         self._after_group = after_group
+        self.after_look: Callable[[str], None] = lambda log: None
+        """Called after each look at a full log, and when one has become full or has room again."""
         self._group: dict[str, list[_Waiting]] = {}
         self._work = trio.Event()
         self._advanced = trio.Event()
         self._stopping = False
         self._head_written_us = host.mono_us()
+        self._head_pause_s = HEAD_IDLE_S
+        self._looked_us = host.mono_us()
+        self._prepared = False
         self.groups = 0
         self.sync_us_max = 0
         self.failed = False
@@ -81,9 +107,19 @@ class Writer:
     def waiting(self, log: str) -> int:
         return len(self._queues[log].waiting)
 
-    def full(self, log: str) -> bool:
-        """Whether the disk has no room for another batch of this log."""
-        return self._queues[log].full
+    def full(self, log: str) -> Fullness | None:
+        """Why this log takes no commands, if it does not."""
+        return self._queues[log].log.full
+
+    def fits(self, log: str, size: int, *, own: bool = False) -> bool:
+        """Whether a command of at most `size` bytes may be queued: room for it is claimed. irer's own may draw on half of its part."""
+        queue = self._queues[log]
+        return size + PADDING_BYTES_MAX <= queue.free + (queue.log.room.own_bytes // 2 if own else 0)
+
+    @property
+    def resting(self) -> bool:
+        """Whether no group is on its way to the disk."""
+        return not self._group
 
     def durable_seq(self, log: str) -> int:
         return self._queues[log].durable_seq
@@ -101,7 +137,9 @@ class Writer:
 
     def submit(self, log: str, records: Sequence[Pending], size: int, needs: Mapping[str, int], release: Release) -> None:
         """Queue one command's records, of at most `size` bytes. `needs` are records of other logs that must be durable first."""
-        self._queues[log].waiting.append(_Waiting(records, size, needs, release))
+        queue, command = self._queues[log], _Waiting(records, size, needs, release)
+        queue.waiting.append(command)
+        queue.bytes += command.room
         self._work.set()
 
     def when_durable(self, log: str, seq: int, release: Callable[[], None]) -> None:
@@ -133,9 +171,22 @@ class Writer:
 
     # --- the task ---------------------------------------------------------------------------------------------------
 
+    async def prepare(self) -> None:
+        """Claim room, so that it is known what is full before anything is decided. `run` does it too."""
+        if not self._prepared:
+            self._prepared = True
+            for queue in self._queues.values():
+                await self._reserve(queue)
+
     async def run(self) -> None:
-        for queue in self._queues.values():
-            await self._reserve(queue)
+        try:
+            await self.prepare()
+            await self._run()
+        except (SyncFailed, OSError) as failure:  # of a head or a claim of room: nobody waits for it, and what follows is unknown
+            self._fail({})
+            raise WriteFailed(type(failure).__name__) from failure
+
+    async def _run(self) -> None:
         while True:
             await self._serve_pauses()
             group = self._group = self._take()
@@ -159,7 +210,7 @@ class Writer:
                 raise WriteFailed(type(failure).__name__) from failure
             queue.durable_seq = queue.log.next_seq - 1
             pause.then()
-            if queue.log.reserved_bytes < RESERVE_LOW_BYTES:
+            if queue.log.full is None and queue.low:
                 await self._reserve(queue)
             self._release_watchers(queue)
             self._tell_advanced()
@@ -169,17 +220,33 @@ class Writer:
         advanced.set()
 
     async def _idle(self) -> None:
-        """Wait for work; when it stays quiet, write the heads; when the disk is full, see whether it still is."""
+        """Wait for work; when it stays quiet, write the heads; when a log is full, see whether it still is."""
         self._work = trio.Event()
         if self._take_peek() or self._stopping or any(queue.pause for queue in self._queues.values()):
             return
-        pause = FULL_RETRY_S if any(queue.full for queue in self._queues.values()) else None
-        with trio.move_on_after(HEAD_IDLE_S if self._heads_behind() else pause or float("inf")) as quiet:
+        with trio.move_on_after(self._patience_s()) as quiet:
             await self._work.wait()
         if quiet.cancelled_caught:
-            await self._write_heads()
+            if self._heads_behind():
+                await self._write_heads()
+            await self._look_at_full()
+
+    def _patience_s(self) -> float:
+        """How long there is nothing to do without work: for ever, while heads and room are in order."""
+        head_s = self._head_pause_s if self._heads_behind() else float("inf")
+        look_s = max(0.0, self._look_due_us() - self._host.mono_us()) / 1e6 if self._any_full() else float("inf")
+        return min(head_s, look_s)
+
+    def _any_full(self) -> bool:
+        return any(queue.log.full is not None for queue in self._queues.values())
+
+    def _look_due_us(self) -> int:
+        return self._looked_us + round(FULL_RETRY_S * 1e6)
+
+    async def _look_at_full(self) -> None:
+        if self._any_full() and self._host.mono_us() >= self._look_due_us():
             for queue in self._queues.values():
-                if queue.full:
+                if queue.log.full is not None:
                     await self._reserve(queue)
 
     def _take_peek(self) -> bool:
@@ -202,7 +269,7 @@ class Writer:
                     break
                 if not self._met(command):
                     break
-                taken.append(queue.waiting.popleft())
+                taken.append(queue.take())
             if taken:
                 group[name] = taken
         return group
@@ -249,26 +316,31 @@ class Writer:
         """Room ahead of the next batch, and heads that are not older than five seconds."""
         for name in touched:
             queue = self._queues[name]
-            if queue.log.reserved_bytes < RESERVE_LOW_BYTES:
+            if queue.log.full is None and queue.low:
                 await self._reserve(queue)
+        await self._look_at_full()
         if self._host.mono_us() - self._head_written_us > HEAD_AGE_US_MAX:
             await self._write_heads()
 
     async def _reserve(self, queue: _LogQueue) -> None:
+        before = queue.log.full
         try:
-            await self._host.offload(queue.log.reserve)
+            await self._host.offload(queue.log.reserve, queue.bytes)
         except Full:
-            queue.full = True
-        else:
-            queue.full = False
+            self._looked_us = self._host.mono_us()
+        if before is not None or queue.log.full is not None:
+            self.after_look(queue.log.name)
 
     def _heads_behind(self) -> bool:
         return any(queue.log.head_batch < queue.log.next_batch - 1 for queue in self._queues.values())
 
     async def _write_heads(self) -> None:
+        """One that finds no room is tried again later: the older head stays true."""
+        written = True
         for queue in self._queues.values():
             if queue.log.head_batch < queue.log.next_batch - 1:
-                await self._host.offload(queue.log.write_head)
+                written = await self._host.offload(queue.log.write_head) and written
+        self._head_pause_s = HEAD_IDLE_S if written else FULL_RETRY_S
         self._head_written_us = self._host.mono_us()
 
     def _fail(self, group: Mapping[str, list[_Waiting]]) -> None:
@@ -279,4 +351,4 @@ class Writer:
                 command.release(None)
         for queue in self._queues.values():
             while queue.waiting:
-                queue.waiting.popleft().release(None)
+                queue.take().release(None)

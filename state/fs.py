@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -179,6 +180,26 @@ class RealFiles:
             return False
         return True
 
+    def owner(self, path: str) -> tuple[int, int]:
+        """Uid and gid."""
+        found = os.stat(path, dir_fd=self._root, follow_symlinks=False)
+        return found.st_uid, found.st_gid
+
+    def give(self, path: str, owner: tuple[int, int]) -> None:
+        """Make it somebody else's."""
+        os.chown(path, *owner, dir_fd=self._root, follow_symlinks=False)
+
+    def discard(self, path: str) -> None:
+        """Delete a directory and all that is in it."""
+        for name in self.list(path):
+            each = f"{path}/{name}"
+            found = self.stat_path(each)
+            if found is not None and stat.S_ISDIR(found.mode):
+                self.discard(each)
+            else:
+                self.unlink(each)
+        os.rmdir(path, dir_fd=self._root)
+
     def shut(self) -> None:
         """Let go of the root directory."""
         os.close(self._root)
@@ -230,7 +251,7 @@ def make_directory(files: Files, path: str) -> None:
     """Make one directory, durably, unless it is there. Its name may date from a run that died before syncing it."""
     if files.stat_path(path) is None:
         files.mkdir(path)
-    files.fsync_dir(directory_of(path))
+    sync_directory(files, directory_of(path))
 
 
 def small_write(files: Files, path: str, data: bytes, mode: int = 0o600) -> None:
@@ -243,4 +264,12 @@ def small_write(files: Files, path: str, data: bytes, mode: int = 0o600) -> None
     finally:
         files.close(fd)
     files.rename(temporary, path)
-    files.fsync_dir(directory_of(path))
+    sync_directory(files, directory_of(path))
+
+
+def sync_directory(files: Files, path: str) -> None:
+    """A sync that fails is never a mere lack of room, whatever it says: what the directory holds is then unknown."""
+    try:
+        files.fsync_dir(path)
+    except OSError as error:
+        raise (OSError(errno.EIO, os.strerror(errno.EIO), path) if error.errno in NO_SPACE else error) from error

@@ -60,6 +60,15 @@ class LedgerFile(msgspec.Struct, forbid_unknown_fields=True):
     written_by: str
     keys: list[str] = []
     """The keys that were made beside `keys/ledger`."""
+    former: dict[str, list[str]] = {}
+    """Origins that a log had before it was forked: a repair must know its own, even where the record of the fork is lost."""
+
+    def rename(self, log: str, origin: str, ledger_id: str) -> None:
+        """The log goes on under another origin. What callers remember of the old ledger is refused from now on."""
+        before = self.logs.get(log)
+        if before is not None and before != origin:
+            self.former[log] = [*self.former.get(log, []), before]
+        self.id, self.logs[log] = ledger_id, origin
 
 
 class Ledger:
@@ -97,7 +106,7 @@ class Ledger:
             raise ValueError(f"{name!r} is no name of a log")
         if name not in self._file.logs:
             self._file.logs[name] = self.origin(name)
-            _store(self._files, self._file)
+            store(self._files, self._file)
 
     def digest(self, method: str, params: bytes) -> str:
         """Says whether two keyed requests are the same, without storing what they said. `params` is canonical JSON."""
@@ -111,7 +120,7 @@ class Ledger:
 
 def open_ledger(files: Files, new_id: Callable[[], str], *, base: str = BASE, written_by: str = "irer") -> Ledger:
     """Take the state directory, or make it one. Raises Locked, NewerFormat, BadKey or BadLedger."""
-    lock_fd = _lock(files)
+    lock_fd = hold(files)
     try:
         file = read_ledger(files)
         if file is None:
@@ -122,7 +131,7 @@ def open_ledger(files: Files, new_id: Callable[[], str], *, base: str = BASE, wr
         file.keys = sorted({*file.keys, *others})
         file.boots += 1
         file.written_by = written_by
-        _store(files, file)
+        store(files, file)
         return Ledger(files, lock_fd, file, key, others, base)
     except BaseException:
         files.close(lock_fd)
@@ -149,7 +158,8 @@ def read_ledger(files: Files) -> LedgerFile | None:
         raise BadLedger(f"{LEDGER} is damaged: {error}. Restore it from a backup") from None
 
 
-def _lock(files: Files) -> int:
+def hold(files: Files) -> int:
+    """Take the state directory until this descriptor is closed. Raises Locked."""
     fd = files.open(LOCK, os.O_RDWR | os.O_CREAT)
     try:
         if not files.lock(fd):
@@ -173,6 +183,14 @@ def _begin(files: Files, new_id: Callable[[], str]) -> LedgerFile:
     return LedgerFile(0, FORMAT, sha256(f"irer/ledger/id\0{new_id()}".encode()).hexdigest()[:16], {}, "")
 
 
+def make_keys(files: Files, file: LedgerFile, new_id: Callable[[], str]) -> None:
+    """All keys anew, for a state directory whose own are lost: what was written under them can no longer be compared."""
+    make_directory(files, KEYS)
+    for name in ("ledger", *OTHER_KEYS):
+        small_write(files, f"{KEYS}/{name}", _new_key(name, new_id))
+    file.keys = sorted(OTHER_KEYS)
+
+
 def _new_key(name: str, new_id: Callable[[], str]) -> bytes:
     return sha256((f"irer/{name}/key\0" + "\0".join(new_id() for _ in range(4))).encode()).digest()
 
@@ -193,5 +211,5 @@ def _read_key(files: Files, path: str) -> bytes:
     return key
 
 
-def _store(files: Files, file: LedgerFile) -> None:
+def store(files: Files, file: LedgerFile) -> None:
     small_write(files, LEDGER, encode(msgspec.structs.asdict(file)) + b"\n")

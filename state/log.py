@@ -15,20 +15,23 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from core.canonical import CanonicalError, decode, encode
-from state.fs import NO_SPACE, Files, NoSpace, make_directory, read_all, small_write, write_all
+from state.fs import NO_SPACE, Files, make_directory, read_all, small_write, write_all
 from state.fs import read_at as read_at
 from state.retention import PRUNE, prunable, prunes_of
+from state.room import FULL, HOPE_BYTES, ROOM, Fullness, claim, no_room, no_segment
 from state.rotation import LIMITS, Limits, RotationFailed, finish, turn
 from state.scan import START, Index, Position
 from state.seal import (
     ALIGN,
     BATCH_BYTES_MAX,
+    LINE_BYTES_MAX,
     RECORD_BYTES_MAX,
     RECORDS_MAX,
     BadLine,
     Pending,
     TooLarge,
     measure,
+    parse,
     seal,
     sealed_line,
     unsealed,
@@ -36,11 +39,13 @@ from state.seal import (
 from state.segment import GENESIS, IRER, SEGMENT, Closed, active_path, closed_path, continuation, genesis, next_path
 from state.tree import Edge, leaf_hash
 
-RESERVE_BYTES = 2_097_152
-"""Room kept past the end, so that a full disk shows before a command is decided."""
 PRUNED_MAX = 128
 """Segments of one pruning: their records are one batch."""
+PADDING_BYTES_MAX = ALIGN + 16
+"""What the end of a batch may add to its records."""
 _SURELY_FITS_BYTES = RECORD_BYTES_MAX - 2_048
+_TOLD_BYTES_MAX = 1_024
+"""Of a `log.full`."""
 
 
 class Digest(Protocol):
@@ -162,6 +167,9 @@ class Log:
         self.name = name
         self.origin = origin
         self.limits = limits
+        self.room = ROOM
+        self.full: Fullness | None = None
+        """Why it takes no more commands; None while it does."""
         self.end, self.next_seq, self.next_batch, self.tip = end.offset, end.seq, end.batch, end.tip
         """`end` is an offset in the active segment."""
         self.edge = tail.edge
@@ -179,10 +187,16 @@ class Log:
         self._began_us = tail.began_us
         self._written = end.offset
         self._reserved_end = end.offset
+        self._held = True
+        """Whether the room past the end is claimed; else it is only hoped for, as this file system can do no better."""
+        self.full_to_tell = False
+        """Whether it is full, that is not on record yet, and can be."""
+        self._full_told = False
         self._sealed: deque[tuple[Position, Edge]] = deque()
         self._failed: str | None = None
         self._rotate_again_at: int | None = None
         """Set by a failed rotation: the end at which to try once more."""
+        self._rotation_refused = ""
 
     @property
     def segment(self) -> int:
@@ -291,14 +305,18 @@ class Log:
         line, tip = seal(opening, (self.next_batch, 0, 1), self.tip, self.next_seq, 0)
         with self._final("rotation"):
             self._check_end()
+            held = len(line) + self.room.own_bytes + self.room.ahead_bytes if self.reserved_bytes else len(line)
             try:
-                fd = turn(self._files, self.name, line, closed_path(self.name, closed.first_seq))
-            except RotationFailed:
+                fd = turn(self._files, self.name, line, closed_path(self.name, closed.first_seq), held)
+            except RotationFailed as failed:
                 self._rotate_again_at = self.end + self.limits.bytes // 16
+                self._rotation_refused = failed.why
                 fd = -1
         if fd < 0:
-            raise RotationFailed(f"{self.name}: no new segment could be begun; the old one goes on")
+            text = f"{self.name}: no new segment could be begun ({self._rotation_refused}); the old one goes on"
+            raise RotationFailed(text, self._rotation_refused)
         self._begin(fd, line, tip, closed)
+        self._reserved_end = held
 
     def _begin(self, fd: int, line: bytes, tip: str, closed: Closed) -> None:
         """All that the new segment changes in memory, then what may wait: the head, and the old file made read-only."""
@@ -332,28 +350,67 @@ class Log:
         self.head_batch = head.batch
         return True
 
+    # --- room -------------------------------------------------------------------------------------------------------
+
     @property
     def reserved_bytes(self) -> int:
         """Room that is surely there past the end."""
         return max(0, self._reserved_end - self.end)
 
-    def reserve(self) -> None:
-        """Claim room past the end; raises Full when there is none, or when rotation has failed for too long."""
-        if self._overgrown():
-            raise Full(f"{self.name}: no new segment could be begun, and the old one is twice as large as it should be")
-        target = self.end + RESERVE_BYTES
+    def reserve(self, waiting: int = 0) -> None:
+        """Claim room past the end, for `waiting` bytes and then some. Raises Full when there is none, or when rotation has failed
+        for too long: then this log is `full`, and no longer so only once there is much room again.
+        """
         with self._final("reservation"):
-            claimed = self._claim(target)
-        if not claimed:
-            raise Full(f"{self.name}: the disk has no room for another batch")
-        self._reserved_end = target
+            free = self._files.free()
+            if self._overgrown():
+                full: Fullness | None = no_segment(self._rotation_refused, free)
+            else:
+                full = None if self._claim_ahead(waiting, free) else no_room(self.room, free)
+        if full is None:
+            self.full, self.full_to_tell, self._full_told = None, False, False
+            return
+        if self.full is None or self.full.reason != full.reason:
+            self.full = full
+        self.full_to_tell = not self._full_told and self.holds(_TOLD_BYTES_MAX)
+        raise Full(f"{self.name}: {full.text}")
 
-    def _claim(self, target: int) -> bool:
-        try:
-            claimed = self._files.reserve(self._fd, self._written, target - self._written)
-        except NoSpace:
-            return False
-        return claimed or self._files.free() >= RESERVE_BYTES
+    def _claim_ahead(self, waiting: int, free: int) -> bool:
+        own = self.room.own_bytes
+        if self.full is None or free >= self.room.back_bytes:
+            for more in dict.fromkeys((waiting, 0)):
+                if self._claim(own + self.room.ahead_bytes + more):
+                    return True
+        if self.reserved_bytes < own:
+            self._claim(own)
+        return False
+
+    def _claim(self, length: int) -> bool:
+        target = self.end + length
+        if target > self._reserved_end:
+            claimed = claim(self._files, self._fd, self._written, target)
+            if claimed == "none":
+                return False
+            self._held = claimed == "held"
+            self._reserved_end = target
+        return True
+
+    def holds(self, size: int) -> bool:
+        """Whether a batch of so many bytes will find room on a full disk."""
+        size += PADDING_BYTES_MAX
+        return size <= self.reserved_bytes and (self._held or self._files.free() >= size + HOPE_BYTES)
+
+    def tell_full(self, stamp: Stamper) -> None:
+        """Put it on record, once while it lasts: a start on a disk that is still full does not say it again. Between groups."""
+        assert self.full is not None
+        if not self._ends_full():
+            time_us, mono_us, boot_id = stamp()
+            self.commit(self.seal([Pending(FULL, self.full.payload(), IRER, boot_id, mono_us, time_us)]).data)
+        self._full_told, self.full_to_tell = True, False
+
+    def _ends_full(self) -> bool:
+        tail = self.read(max(0, self.end - LINE_BYTES_MAX), LINE_BYTES_MAX)
+        return parse(tail[tail.rfind(b"\n", 0, -1) + 1 :]).event_type == FULL
 
     # --- retention --------------------------------------------------------------------------------------------------
 
@@ -381,11 +438,17 @@ class Log:
                 self._files.fsync_dir(".")  # one by one, so that no older one can be left behind a younger that is gone
 
     def prune(self, segments: Sequence[Closed], stamp: Stamper) -> None:
-        """All three steps at once: one batch and its sync, then the deletion. Between groups; `next_seq` rises."""
+        """All three steps at once: one batch and its sync, then the deletion. Between groups; `next_seq` rises.
+
+        Raises Full where not even the room that is held for it suffices: nothing was changed.
+        """
         segments = segments[:PRUNED_MAX]
         if not segments:
             return
-        sealed = self.seal(self.prune_records(segments, stamp))
+        records = self.prune_records(segments, stamp)
+        if self.full is not None and not self.holds(sum(map(measure, records))):
+            raise Full(f"{self.name}: no room is left to record what would go")
+        sealed = self.seal(records)
         self.commit(sealed.data)
         self.drop(segments, sealed.receipts[-1].seq)
 

@@ -13,22 +13,11 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from core.canonical import encode
+from state.fork import repair_path
 from state.fs import Files, make_directory, read_at, write_all
 from state.judge import Judge, head_of
 from state.ledger import read_ledger
-from state.log import (
-    Digest,
-    Head,
-    Log,
-    Stamper,
-    Tail,
-    create,
-    durable,
-    first_head,
-    head_directory,
-    head_path,
-    open_active,
-)
+from state.log import Digest, Full, Head, Log, Stamper, Tail, create, durable, head_directory, head_path, open_active
 from state.reading import records_between as records_between
 from state.retention import PRUNE, Prune, explains, read_prunes, recorded
 from state.rotation import LIMITS, READ_ONLY, Limits
@@ -85,6 +74,9 @@ def recover(
 
     Raises Corrupt after the sound batches, NewerFormat, Full, SyncFailed.
     """
+    if files.stat_path(repair_path(name)) is not None:
+        on_start(None)
+        raise Corrupt(name, 0, 0, "a repair of it was begun and is not finished: run irerctl audit repair again")
     if files.stat_path(active_path(name)) is None and not closed_firsts(files, name):
         return Recovery(_new(files, name, origin, stamp, on_batch, on_start, limits), None)
     with durable(name):
@@ -275,8 +267,8 @@ class _Start:
         _make_read_only(files, name, closed)
         self._finish_pruning(log)
         _record_cuts(files, log, self._seen.cuts, stamp, self._on_batch)
-        if log.head_batch < 0:
-            first_head(log)
+        if log.head_batch < 0 and not log.write_head():
+            raise Full(f"{name}: the disk has no room for its head")
         return Recovery(log, torn)
 
     def _finish_pruning(self, log: Log) -> None:

@@ -3,7 +3,7 @@
 Reads no clock, no file and no setting: the same records lead to the same bytes, wherever and however often they are replayed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -15,8 +15,10 @@ from core import shape
 from core.keys import Keys, Remembered
 from core.world import BadDump, World, differences
 from state.seal import Record
-from state.snapshot import Header
+from state.snapshot import BadSnapshot, Header
 from state.tree import Edge, edge_from
+
+PROGRESS_RECORDS = 20_000
 
 _mono_us = attrgetter("mono_us")
 
@@ -71,7 +73,7 @@ def load(world: World, keys: Keys, header: Header, raw: bytes) -> Edge:
     Raises BadDump, and then they know nothing.
     """
     body = unpack(raw)
-    edge = _edge(body, header)
+    edge = edge_of(body, header)
     try:
         world.load(header.log, body.world)
         keys.load(header.log, body.keys)
@@ -82,7 +84,8 @@ def load(world: World, keys: Keys, header: Header, raw: bytes) -> Edge:
     return edge
 
 
-def _edge(body: Body, header: Header) -> Edge:
+def edge_of(body: Body, header: Header) -> Edge:
+    """The right edge in a body, if it leads to the root in the header; raises BadDump."""
     try:
         edge = edge_from(body.edge)
     except ValueError as error:
@@ -111,34 +114,55 @@ class Replayed(NamedTuple):
         return all(each.result in ("equal", "other version") for each in self.snapshots)
 
 
-def replay_equals(
-    world: World, keys: Keys, log: str, batches: Iterable[Sequence[Record]], snapshots: Iterable[tuple[Header, bytes]]
-) -> Replayed:
+Kept = Iterable[tuple[Header, bytes | Callable[[], bytes]]]
+"""Snapshots with their bodies, or with what reads each when its turn comes: then one at a time is held."""
+
+
+def replay_equals(world: World, keys: Keys, log: str, batches: Iterable[Sequence[Record]], snapshots: Kept) -> Replayed:
     """Replay a whole log into a new world, and compare what each snapshot holds, byte by byte, on the way."""
+    steps = replaying(world, keys, log, batches, snapshots)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Replayed = end.value
+            return found
+
+
+def replaying(
+    world: World, keys: Keys, log: str, batches: Iterable[Sequence[Record]], snapshots: Kept
+) -> Generator[int, None, Replayed]:
+    """The same, a step at a time: yields now and then how many records were replayed. Raises UnknownEvent."""
     due = {header.seq: (header, body) for header, body in snapshots}
     shape_now = schema(world, log)
-    records = 0
+    records = shown = 0
     compared: list[Compared] = []
     for batch in batches:
         replay(world, keys, log, batch)
         records += len(batch)
         if (found := due.pop(batch[-1].seq, None)) is not None:
-            compared.append(_compare(world, keys, log, batch[-1], *found, shape_now))
+            header, body = found
+            compared.append(_compare(world, keys, log, batch[-1], header, body, shape_now))
+        if records - shown >= PROGRESS_RECORDS:
+            shown = records
+            yield records
     compared += [Compared(seq, "not reached", "no batch of the log ends there") for seq in sorted(due)]
     return Replayed(records, compared)
 
 
-def _compare(world: World, keys: Keys, log: str, last: Record, header: Header, raw: bytes, shape_now: str) -> Compared:
+def _compare(
+    world: World, keys: Keys, log: str, last: Record, header: Header, raw: bytes | Callable[[], bytes], shape_now: str
+) -> Compared:
     if header.tip != last.event_hash:
         return Compared(header.seq, "different", f"record {header.seq} of the log is another one")
     if header.schema != shape_now:
         return Compared(header.seq, "other version", "another version made it")
     try:
-        body = unpack(raw)
-        _edge(body, header)
+        body = unpack(raw() if callable(raw) else raw)
+        edge_of(body, header)
         now = world.dump(log)
         differing = [] if body.world == now else differences(body.world, now) or ["the engines"]
-    except (BadDump, msgspec.MsgspecError) as error:
+    except (BadDump, BadSnapshot, msgspec.MsgspecError) as error:
         return Compared(header.seq, "different", f"cannot be read: {error}")
     if body.keys != keys.dump(log):
         differing.append("the idempotency keys")

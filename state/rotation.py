@@ -9,7 +9,8 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
-from state.fs import NO_SPACE, Files, write_all
+from state.fs import NO_SPACE, Files, NoSpace, write_all
+from state.room import claim
 from state.segment import active_path, next_path
 
 READ_ONLY = 0o400
@@ -22,13 +23,16 @@ _NOTHING_DONE = NO_SPACE | {
     errno.ENOMEM,
     errno.EOPNOTSUPP,
     errno.EPERM,
-    errno.EROFS,
 }
-"""What a file system answers that has refused, and changed nothing."""
+"""What a file system answers that has refused, and changed nothing. One that has become read-only is a failed write."""
 
 
 class RotationFailed(Exception):
-    """No new segment could be begun. The old one goes on, and it may be tried again."""
+    """No new segment could be begun. The old one goes on, and it may be tried again. `why` is what the system said."""
+
+    def __init__(self, text: str, why: str = "") -> None:
+        super().__init__(text)
+        self.why = why
 
 
 class Limits(NamedTuple):
@@ -42,12 +46,13 @@ class Limits(NamedTuple):
 LIMITS = Limits(bytes=16 << 20, records=100_000, age_us=24 * 3_600_000_000)
 
 
-def turn(files: Files, name: str, opening: bytes, closed: str) -> int:
+def turn(files: Files, name: str, opening: bytes, closed: str, held: int) -> int:
     """Give the active segment its closed name and put a new one in its place. The new one's descriptor, durable and named.
 
-    Raises RotationFailed; any OSError is final.
+    It has room for `held` bytes before the old one gives its own up: so a log that holds room always does. Raises RotationFailed;
+    any OSError is final.
     """
-    fd = _new_file(files, next_path(name), opening)
+    fd = _new_file(files, next_path(name), opening, held)
     try:
         _refusable(files, name, closed, fd)
         files.fsync_dir(".")
@@ -57,24 +62,33 @@ def turn(files: Files, name: str, opening: bytes, closed: str) -> int:
     return fd
 
 
-def _new_file(files: Files, path: str, data: bytes) -> int:
+def _new_file(files: Files, path: str, data: bytes, held: int) -> int:
     """Durable under its temporary name. Until then nothing else was touched."""
     try:
         if files.stat_path(path) is not None:
             files.unlink(path)
         fd = files.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
     except OSError as error:
-        raise RotationFailed(path) from error
+        raise _refused(path, error) from error
     try:
+        if held > len(data) and claim(files, fd, 0, held) == "none":
+            raise NoSpace(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_all(files, fd, data)
         files.fsync(fd)
     except BaseException as error:
         files.close(fd)
         if isinstance(error, OSError) and error.errno in _NOTHING_DONE:
             _forget(files, path)
-            raise RotationFailed(path) from error
+            raise _refused(path, error) from error
         raise
     return fd
+
+
+def _refused(path: str, error: OSError) -> Exception:
+    """A refusal, unless the disk is broken."""
+    if error.errno in _NOTHING_DONE:
+        return RotationFailed(path, os.strerror(error.errno or 0))
+    return error
 
 
 def _refusable(files: Files, name: str, closed: str, fd: int) -> None:
@@ -85,7 +99,7 @@ def _refusable(files: Files, name: str, closed: str, fd: int) -> None:
         if error.errno not in _NOTHING_DONE:
             raise
         _forget(files, next_path(name))
-        raise RotationFailed(closed) from error
+        raise _refused(closed, error) from error
     files.fsync_dir(".")
     try:
         files.rename(next_path(name), active_path(name))
@@ -94,7 +108,7 @@ def _refusable(files: Files, name: str, closed: str, fd: int) -> None:
             raise
         _forget(files, closed)
         _forget(files, next_path(name))
-        raise RotationFailed(closed) from error
+        raise _refused(closed, error) from error
 
 
 def _link(files: Files, active: str, closed: str) -> None:

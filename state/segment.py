@@ -9,15 +9,17 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from contextlib import suppress
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from core.canonical import CanonicalError, decode, encode
 from state.fs import Files, read_at
 from state.ledger import NewerFormat
 from state.scan import BLOCK_BYTES, START, Position
-from state.seal import ALIGN, LINE_BYTES_MAX, BadLine, Record, parse
+from state.seal import ALIGN, INTEGER_MAX, LINE_BYTES_MAX, BadLine, Record, parse
 
 FORMAT = "irer-log/1"
 IRER = "irer"
@@ -233,8 +235,9 @@ class Fork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     new_origin: str
     old_origin: str
-    sealed_root: str | None
-    sealed_size: int | None
+    sealed_root: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    sealed_size: Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+    """Records that both histories share, and the root of the tree over them."""
 
 
 def fork_of(name: str, record: Record) -> Fork:
@@ -263,16 +266,17 @@ def _names(origin: str, name: str) -> bool:
 
 
 def _leads_to(files: Files, name: str, segment: Segment, origin: str) -> bool:
-    """Whether the forks in this file lead to that origin. A quick look, and only where the two differ: the walk judges each."""
+    """Whether forks in this file may lead to that origin. A quick look, and only where the two differ: the walk judges each, and
+    of a torn tail none."""
     now = segment.opening.origin
     if now == origin:
         return True
-    try:
+    with suppress(BadLine):
         for record in quick_look(files, segment.path, segment.size, FORK):
             now = origin_after(name, now, record)
-    except BadLine:
-        return False
-    return now == origin
+            if now == origin:
+                return True
+    return False
 
 
 def quick_look(files: Files, path: str, size: int, event_type: str) -> Iterator[Record]:

@@ -8,7 +8,7 @@ import errno
 import os
 import pickle
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from core.canonical import CanonicalError, decode
 from state.chain import Walk
 from state.fs import Files, read_at
+from state.judge import misplaced_opening
 from state.scan import Bad, Position, Scan
 from state.seal import Record
 from state.tree import subtrees
@@ -34,6 +35,16 @@ class Task(NamedTuple):
     deep: bool
     records_max: int | None
     """Beside a live daemon: how many of its records are durable. None: all there are."""
+    marks: tuple[int, ...] = ()
+    """Records at which a deep walk is to say how the log stands there."""
+
+
+class Mark(NamedTuple):
+    """How a log stands behind one record."""
+
+    event_hash: str
+    roots: list[bytes]
+    """Of the subtrees that stand for the records of its segment up to there."""
 
 
 class Walked(NamedTuple):
@@ -49,6 +60,10 @@ class Walked(NamedTuple):
     roots: list[bytes]
     """After a deep walk, of the subtrees that stand for its records."""
     bad: Bad | None
+    told: tuple[Record, ...] = ()
+    """After a deep walk, the sound records about the log itself, but for the first."""
+    marks: Mapping[int, Mark] = {}
+    """For each record asked for at which a batch ends."""
 
 
 Progress = Generator[int, None, Walked]
@@ -88,6 +103,8 @@ def _deep(files: Files, fd: int, task: Task) -> Progress:
 
     scan = Scan(read, files.stat(fd).size, task.start, hashing=True)
     leaves: list[bytes] = []
+    told: list[Record] = []
+    marks: dict[int, Mark] = {}
     good = task.start
     shown = 0
     bad: Bad | None = None
@@ -97,22 +114,28 @@ def _deep(files: Files, fd: int, task: Task) -> Progress:
             break
         leaves += scan.leaves
         good = scan.end
+        told += [record for record in batch if record.offset and record.event_type.startswith("log.")]
+        if batch[-1].seq in task.marks:
+            marks[batch[-1].seq] = Mark(batch[-1].event_hash, subtrees(task.start.seq, leaves))
         if task.records_max is not None and len(leaves) >= task.records_max:
             break
         if good.offset - shown >= PROGRESS_BYTES:
             shown = good.offset
             yield len(leaves)
     bad = bad or scan.bad
-    return Walked(len(leaves), good.offset, good.tip, good.batch, digest.hexdigest(), subtrees(task.start.seq, leaves), bad)
+    roots = subtrees(task.start.seq, leaves)
+    return Walked(len(leaves), good.offset, good.tip, good.batch, digest.hexdigest(), roots, bad, tuple(told), marks)
 
 
 def _form(batch: Sequence[Record]) -> Bad | None:
-    """The first payload that is not the one form of its value."""
+    """The first payload that is not the one form of its value, or record that stands where only a file may begin."""
     for record in batch:
+        if why := misplaced_opening(record):
+            return Bad(record.offset, record.seq, why, "form")
         try:
             decode(record.payload)
         except CanonicalError as error:
-            return Bad(record.offset, record.seq, f"the payload is not canonical: {error}")
+            return Bad(record.offset, record.seq, f"the payload is not canonical: {error}", "form")
     return None
 
 

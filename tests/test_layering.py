@@ -24,7 +24,7 @@ LIBRARIES = {
     "irerd": {"msgspec", "trio", "prometheus_client"},
     "irerctl": {"msgspec", "click", "rich"},
 }
-MORE_LIBRARIES = {"irerctl/client.py": {"cbor2"}, "irerctl/aio.py": {"trio"}}
+MORE_LIBRARIES = {"core/gate/tokens.py": {"jwt"}, "irerctl/client.py": {"cbor2"}, "irerctl/aio.py": {"trio"}}
 
 OUTSIDE = {
     "asyncio", "fcntl", "ftplib", "glob", "grp", "http.client", "http.server", "mmap", "multiprocessing", "os", "pathlib", "pwd",
@@ -53,7 +53,7 @@ SEAMS = {
     "irerd/journal.py": {"os", "time"},
     "irerd/listen.py": {"pathlib", "os", "fcntl", "socket"},
     "irerd/main.py": {"pathlib", "os", "signal"},
-    "irerd/notify.py": {"os", "select", "socket", "time"},
+    "irerd/notify.py": {"os", "socket", "time"},
 }
 OS_NAMES = {
     "state": ("O_", "SEEK_", "strerror", "getpid"),

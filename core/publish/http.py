@@ -14,6 +14,7 @@ from core.wire.calls import DEADLINE_MS_MAX
 from core.wire.errors import CODES
 
 _TEXT = {"type": "string"}
+_NOTHING = {"type": "object", "maxProperties": 0}
 _STATUS_TEXT = {499: "Client Closed Request"}
 
 
@@ -25,7 +26,7 @@ def openapi(catalogue: Catalogue) -> dict[str, Any]:
         "info": {
             "title": "irer",
             "version": str(document["proto"]),
-            "summary": "Every method of irer over HTTP, as `irerctl hub` serves it",
+            "summary": "Every method of irer over HTTP, for a gateway; this version comes without one (`irerctl hub`)",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "tags": [{"name": namespace} for namespace in namespaces],
@@ -76,7 +77,12 @@ def _headers(method: Mapping[str, Any]) -> Iterator[str]:
 
 def _answer(method: Mapping[str, Any]) -> dict[str, Any]:
     if not method["streams"]:
-        return {"description": "The result", "content": {"application/json": {"schema": _placed(method["result"], asks=False)}}}
+        result = _placed(method["result"], asks=False)
+        if method["kind"] == "write":
+            said, schema = "The result; an empty object when there was nothing to do", {"anyOf": [result, _NOTHING]}
+        else:
+            said, schema = "The result", result
+        return {"description": said, "content": {"application/json": {"schema": schema}}}
     made: dict[str, Any] = {
         "description": "A stream: each event's data is one item, its id the cursor to go on from",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},

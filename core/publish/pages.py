@@ -89,6 +89,8 @@ def _method(method: Mapping[str, Any]) -> Iterator[str]:
         yield from _table("Each item", method["item"])
     if method["result"] is not None:
         yield from _table("Result at the end" if method["streams"] else "Result", method["result"])
+    if method["kind"] == "write":
+        yield "Or `{}`, without a receipt, when there was nothing to do.\n"
     yield from _examples(method)
 
 

@@ -5,9 +5,9 @@ It never waits and never starts anything: what should now be done is in `wanted`
 
 from collections.abc import Iterator, Mapping
 
+from core.agenda import Agenda
 from core.engine import Apply, Context, Effect, Engine, Event, Job, JobEnded, Nothing, Timer, internal, read, write
 from core.resource import commands, events, reads, snapshot
-from core.resource.agenda import Agenda
 from core.resource.pools import APPLY, Pools
 from core.resource.queue import Task
 from core.resource.scaling import planned

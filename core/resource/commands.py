@@ -11,10 +11,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from core import jobs
+from core.agenda import Agenda
 from core.canonical import CanonicalError, encode
 from core.engine import NOTHING, Command, Context, Decision, Event, JobEnded, Nothing, Refused
 from core.fields import Name, Seconds
-from core.resource.agenda import Agenda
 from core.resource.events import (
     Dependencies,
     DependentsReleased,

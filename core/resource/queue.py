@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from core.resource.agenda import Agenda, Draft
+from core.agenda import Agenda, Draft
 from core.resource.events import JobRequest, PoolName
 
 LEVELS = 4

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from core.engine import Check, Command, Context, Health, Nothing, Refused, Result
 from core.fields import Code, Count, Cursor, Label, Limit, Name, Object, Time
+from core.paging import Room
 from core.resource.events import JobRequest, PoolName, Priority
 from core.resource.pools import PRIORITIES, WAITING_MAX, Pool, Pools
 from core.resource.queue import Task, TaskState
@@ -200,15 +201,19 @@ class PoolsHealth(Result):
 def tasks(pools: Pools, params: ListTasks, ctx: Context) -> TaskPage:
     limit = params.limit or LIMIT_DEFAULT
     found: list[TaskRow] = []
+    room = Room()
     looked_at = 0
     last = 0
     for task in _candidates(pools, params):
         if len(found) == limit or looked_at == LOOKED_AT_MAX:
             return TaskPage(found, str(last))
+        if (params.state is None or task.state == params.state) and (params.pool is None or task.pool == params.pool):
+            row = _row(pools, task, ctx)
+            if not room.take(row):
+                return TaskPage(found, str(last))
+            found.append(row)
         looked_at += 1
         last = task.order
-        if (params.state is None or task.state == params.state) and (params.pool is None or task.pool == params.pool):
-            found.append(_row(pools, task, ctx))
     return TaskPage(found)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from core.agenda import Agenda, AgendaDump, Steady, dump_agenda, load_agenda
 from core.canonical import decode, encode
+from core.clock import ClockDump, dump_clock, load_clock
 from core.fields import Frozen
-from core.resource.agenda import Agenda, Steady
 from core.resource.pools import POOLS, Pool, Pools
 from core.resource.queue import LEVELS, Level, Line, Queue, Task
 
@@ -24,11 +25,6 @@ Place = tuple[int, int]
 
 class Dump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     pass
-
-
-class AgendaDump(Dump):
-    count: int
-    entries: list[tuple[int, int, str]]
 
 
 class LevelDump(Dump):
@@ -62,13 +58,6 @@ class PoolDump(Dump):
     queue: QueueDump
 
 
-class ClockDump(Dump):
-    boot: str
-    offset: int
-    last: int
-    wall_us: int
-
-
 class PoolsDump(Dump):
     clock: ClockDump
     pools: dict[str, PoolDump]
@@ -85,16 +74,15 @@ class PoolsDump(Dump):
 
 
 def dump(pools: Pools) -> PoolsDump:
-    clock = pools.clock
     return PoolsDump(
-        clock=ClockDump(clock.boot, clock.offset, clock.last, clock.wall_us),
+        clock=dump_clock(pools.clock),
         pools={name: _dump_pool(pool) for name, pool in pools.pools.items()},
         tasks=[_as_replayed(task) if task.job or task.result else task for task in pools.tasks.values()],
         jobs=[task.task_id for task in pools.effects.values()],
         finished=list(pools.finished),
-        ends=_dump_agenda(pools.ends),
-        deadlines=_dump_agenda(pools.deadlines),
-        retries=_dump_agenda(pools.retries),
+        ends=dump_agenda(pools.ends),
+        deadlines=dump_agenda(pools.deadlines),
+        retries=dump_agenda(pools.retries),
         dependents=[(name, list(waiting)) for name, waiting in sorted(pools.dependents.items())],
         unsettled=list(pools.unsettled),
     )
@@ -105,13 +93,7 @@ def load(dumped: PoolsDump) -> Pools:
     if dumped.pools.keys() != set(POOLS):
         raise ValueError("other pools")
     pools = Pools()
-    clock = dumped.clock
-    pools.clock.boot, pools.clock.offset, pools.clock.last, pools.clock.wall_us = (
-        clock.boot,
-        clock.offset,
-        clock.last,
-        clock.wall_us,
-    )
+    pools.clock = load_clock(dumped.clock)
     pools.tasks = {task.task_id: task for task in dumped.tasks}
     pools.arrivals = dumped.tasks
     for name, pool in pools.pools.items():
@@ -119,9 +101,9 @@ def load(dumped: PoolsDump) -> Pools:
     _count(pools)
     pools.effects = {task.effect: task for task in map(pools.tasks.__getitem__, dumped.jobs)}
     pools.finished = deque(dumped.finished)
-    pools.ends = _load_agenda(dumped.ends)
-    pools.deadlines = _load_agenda(dumped.deadlines)
-    pools.retries = _load_agenda(dumped.retries)
+    pools.ends = load_agenda(dumped.ends)
+    pools.deadlines = load_agenda(dumped.deadlines)
+    pools.retries = load_agenda(dumped.retries)
     pools.dependents = {name: OrderedDict.fromkeys(waiting) for name, waiting in dumped.dependents}
     pools.unsettled = OrderedDict.fromkeys(dumped.unsettled)
     return pools
@@ -148,7 +130,7 @@ def _dump_pool(pool: Pool) -> PoolDump:
         parked_at=pool.parked_at,
         queue=QueueDump(
             lines=[_dump_line(queue, line) for _, line in sorted(queue.lines.items())],
-            levels=[LevelDump(level.clock, _dump_agenda(level.turns), _dump_agenda(level.unpaid)) for level in queue.levels],
+            levels=[LevelDump(level.clock, dump_agenda(level.turns), dump_agenda(level.unpaid)) for level in queue.levels],
             aging_count=queue.aging.count,
         ),
     )
@@ -179,7 +161,7 @@ def _load_pool(pool: Pool, dumped: PoolDump, tasks: dict[str, Task]) -> None:
 
 def _load_level(dumped: LevelDump) -> Level:
     level = Level()
-    level.clock, level.turns, level.unpaid = dumped.clock, _load_agenda(dumped.turns), _load_agenda(dumped.unpaid)
+    level.clock, level.turns, level.unpaid = dumped.clock, load_agenda(dumped.turns), load_agenda(dumped.unpaid)
     return level
 
 
@@ -187,14 +169,6 @@ def _load_steady(steps: Steps) -> Steady:
     steady = Steady()
     steady.steps = steps
     return steady
-
-
-def _dump_agenda(agenda: Agenda[str]) -> AgendaDump:
-    return AgendaDump(agenda.count, agenda.in_order_put())
-
-
-def _load_agenda(dumped: AgendaDump) -> Agenda[str]:
-    return Agenda.of(dumped.entries, dumped.count)
 
 
 _ALIKE = (str, int, bool, NoneType)

@@ -339,9 +339,13 @@ class Segment:
         return self.next.seq - self.header.seq if self.header and self.end else 0
 
     @property
+    def forks(self) -> list[Record]:
+        return [record for record in self.told if record.event_type == "log.fork"]
+
+    @property
     def origin(self) -> str:
         """The log's identity at the end of this file: only log.fork changes it."""
-        origins = [record.payload.get("new_origin") for record in self.told if record.event_type == "log.fork"]
+        origins = [record.payload.get("new_origin") for record in self.forks]
         return str([self.header.payload["origin"] if self.header else "", *origins][-1])
 
 
@@ -435,6 +439,7 @@ class Log:
     size: int = 0
     root: str | None = None
     first_bad: dict[str, Any] | None = None
+    forks: list[dict[str, Any]] = field(default_factory=list)
     not_verified: list[dict[str, Any]] = field(default_factory=list)
 
     def fail(self, bad: Bad, seq: int | None = None, offset: int | None = None, file: str | None = None) -> None:
@@ -462,6 +467,32 @@ def check_segment(log: Log, segment: Segment, active: bool, watermark: int) -> N
         log.note(why, segment.next.seq)
     else:
         log.fail(segment.bad, segment.next.seq, segment.bad_offset, segment.name)
+
+
+FORK_MEMBERS: dict[str, Callable[[Any], bool]] = {
+    "new_origin": is_text("(?s:.*)"),
+    "old_origin": is_text("(?s:.*)"),
+    "sealed_root": is_text("[0-9a-f]{64}"),
+    "sealed_size": is_count,
+}
+
+
+def check_forks(log: Log, segment: Segment) -> None:
+    """Each log.fork leads on from the origin in force, which is the header's until the first of them."""
+    if segment.header is None:
+        return
+    origin = segment.header.payload["origin"]
+    for record in segment.forks:
+        fork = record.payload
+        if set(fork) != set(FORK_MEMBERS) or not all(holds(fork[name]) for name, holds in FORK_MEMBERS.items()):
+            log.fail(Bad("chain", "log.fork does not say from which origin to which"), record.seq, None, segment.name)
+        elif fork["old_origin"] != origin or not fork["new_origin"].endswith(f"/{segment.header.payload['log']}"):
+            why = f"log.fork from {fork['old_origin']} to {fork['new_origin']}, and the origin is {origin}"
+            log.fail(Bad("chain", why), record.seq, None, segment.name)
+        else:
+            log.forks.append({"seq": record.seq, "old_origin": origin, "new_origin": fork["new_origin"]})
+            log.note(f"a fork: before it the log was {origin}", record.seq, record.seq)
+            origin = fork["new_origin"]
 
 
 def check_link(log: Log, before: Segment, segment: Segment) -> None:
@@ -547,7 +578,8 @@ def read_head(name: str, path: Path) -> dict[str, Any] | None:
 def check_head(log: Log, segments: list[Segment], head: dict[str, Any]) -> None:
     """The head must name the end of a batch of this log; `segment` is the first `seq` of the file that batch is in."""
     last = segments[-1].next.seq - 1
-    if segments[0].header and head["seq"] < segments[0].header.seq:
+    first = segments[0].header
+    if first and head["seq"] < first.seq and head["segment"] <= head["seq"] and head["batch"] < first.batch:
         log.note("the head: the record it names was pruned")
         return
     for segment in segments:
@@ -580,6 +612,7 @@ def read_segments(log: Log, files: list[tuple[Path, bool]], watermark: int, by_h
             continue
         segment = read_segment(path.name, path.read_bytes(), segments[-1].next if segments else None)
         check_segment(log, segment, active, watermark)
+        check_forks(log, segment)
         segment.data = b""
         header = segment.header
         if header is not None:
@@ -598,7 +631,7 @@ def read_segments(log: Log, files: list[tuple[Path, bool]], watermark: int, by_h
     return segments
 
 
-def check_log(name: str, paths: list[Path], directory: Path | None, origin: str | None = None) -> Log:
+def check_log(name: str, paths: list[Path], directory: Path | None, ledger: dict[str, str] | None = None) -> Log:
     """A log with all its files in a state directory, or some segments given by hand (no directory: then no head either)."""
     log = Log(name)
     head: dict[str, Any] | None = None
@@ -618,8 +651,12 @@ def check_log(name: str, paths: list[Path], directory: Path | None, origin: str 
     if log.verdict == "corrupt":
         return log
     check_tree(log, segments, check_beginning(log, segments, directory is not None))
-    if origin not in (None, segments[-1].origin):
-        log.fail(Bad("chain", f"ledger.json names another origin, {origin}"), None, None, "ledger.json")
+    if ledger is not None:
+        origin, began = ledger.get(name), segments[-1].next.batch > 1 or log.verdict == "torn"
+        if origin not in (None, segments[-1].origin):
+            log.fail(Bad("chain", f"ledger.json names another origin, {origin}"), None, None, "ledger.json")
+        if origin is None and began:
+            log.fail(Bad("chain", "it holds records, and ledger.json does not name it"), None, None, "ledger.json")
     if head:
         check_head(log, segments, head)
     elif directory is None:
@@ -631,8 +668,6 @@ def check_log(name: str, paths: list[Path], directory: Path | None, origin: str 
     last = segments[-1].next.seq - 1
     why = "not sealed, not cosigned: a rewrite of the whole log by whoever could write it would not show"
     log.note(f"{log.records:,} records {why}", last - log.records + 1, last)
-    for record in (record for segment in segments for record in segment.told if record.event_type == "log.fork"):
-        log.note("a fork: what came before has another origin", record.seq, record.seq)
     return log
 
 
@@ -661,7 +696,7 @@ def check_directory(directory: Path) -> tuple[list[Log], list[str]]:
     if ledger is None:
         others.append("which logs there should be: no ledger.json that tells")
     names = files.keys() | (ledger or {}).keys() | {path.parent.name for path in directory.glob("log.d/*/head")}
-    return [check_log(name, files.get(name, []), directory, (ledger or {}).get(name)) for name in sorted(names)], others
+    return [check_log(name, files.get(name, []), directory, ledger) for name in sorted(names)], others
 
 
 def check(arguments: list[Path]) -> dict[str, Any]:

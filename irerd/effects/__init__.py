@@ -6,9 +6,10 @@ job starts only once the event that caused it is on disk.
 
 from collections.abc import Iterable
 
+import msgspec
 import trio
 
-from core.engine import Engine, Job, JobEnded, Timer
+from core.engine import Ask, Asked, Command, Engine, Job, Timer
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects.children import Children
 from irerd.host import Host
@@ -20,6 +21,8 @@ STUCK_RETRY_US = 1_000_000
 SLEEP_S_MAX = 60.0
 """Trio's clock stops while the machine sleeps, timers do not: look again at least this often."""
 REPORT_RETRY_S = 0.2
+ASK_RETRY_S = 1.0
+FULL_RETRY_S = 1.0
 
 
 class Effects:
@@ -29,7 +32,10 @@ class Effects:
         self._children = children
         self._engines = [engine for engine in dispatch.world.engines.values() if engine.wanted is not None and engine.log]
         self._timers: dict[str, dict[str, Timer]] = {}
-        self._jobs: dict[str, dict[str, Job]] = {}
+        self._jobs: dict[str, dict[str, Job | Ask]] = {}
+        """What runs for a while and whose end comes back as a command."""
+        logs = {engine.name: engine.log for engine in dispatch.world.engines.values()}
+        self._follows = {engine.name: {engine.log, *(logs[name] for name in engine.follows)} for engine in self._engines}
         self._fired: dict[tuple[str, str], tuple[int, int, int]] = {}
         """(engine, timer) -> the due time it was fired for, how long the log was then, and when that was."""
         self._running: dict[str, trio.CancelScope] = {}
@@ -44,7 +50,7 @@ class Effects:
         """Ask the engines of these logs again what they want."""
         logs = set(logs)
         for engine in self._engines:
-            if engine.log in logs:
+            if not self._follows[engine.name].isdisjoint(logs):
                 self._ask(engine)
         self._changed.set()
 
@@ -54,7 +60,7 @@ class Effects:
             self._timers[engine.name], self._jobs[engine.name] = {}, {}
             return
         timers: dict[str, Timer] = {}
-        jobs: dict[str, Job] = {}
+        jobs: dict[str, Job | Ask] = {}
         try:
             for effect in engine.wanted(self._dispatch.world.states[engine.name], self._dispatch.context_of_irer()):
                 if isinstance(effect, Timer):
@@ -86,6 +92,8 @@ class Effects:
         fired = 0
         earliest: int | None = None
         for engine in self._engines:
+            if self._no_room(engine):
+                continue  # they are served once there is room again, which asks the engine anew
             for timer in list(self._timers.get(engine.name, {}).values()):
                 due_us = self._due(engine, timer)
                 if due_us > self._host.mono_us():
@@ -106,6 +114,10 @@ class Effects:
         if served is None or served[0] != timer.due_us or served[1] != self._dispatch.next_seq.get(engine.log, 0):
             return timer.due_us
         return max(timer.due_us, served[2] + STUCK_RETRY_US)
+
+    def _no_room(self, engine: Engine) -> bool:
+        writer, log = self._dispatch.writer, engine.log
+        return log is not None and writer is not None and log not in self._dispatch.read_only and writer.full(log) is not None
 
     def _fire(self, engine: Engine, timer: Timer) -> None:
         assert engine.log is not None
@@ -137,22 +149,43 @@ class Effects:
         log, seq, _ = effect.rsplit(":", 2)
         return self._dispatch.writer is not None and self._dispatch.writer.durable_seq(log) >= int(seq)
 
-    async def _run_job(self, engine: Engine, job: Job) -> None:
+    async def _run_job(self, engine: Engine, job: Job | Ask) -> None:
         try:
             with self._running[job.id]:
-                ended = await self._children.run(job)
-                await self._report(engine, ended)
+                if isinstance(job, Ask):
+                    await self._report(engine, "asked", await self._answer(job))
+                else:
+                    await self._report(engine, "job_ended", await self._children.run(job))
         finally:
             del self._running[job.id]
             self._changed.set()
 
-    async def _report(self, engine: Engine, ended: JobEnded) -> None:
+    async def _answer(self, ask: Ask) -> Asked:
+        """What another engine says to this. One that has no room just now is asked again."""
+        while True:
+            answers: list[Answer] = []
+            answered = trio.Event()
+
+            def reply(answer: Answer, answers: list[Answer] = answers, answered: trio.Event = answered) -> None:
+                answers.append(answer)
+                answered.set()
+
+            self._dispatch.ask(ask.method, ask.params, ask.id, reply)
+            await answered.wait()
+            error = answers[0].error
+            if error is None:
+                return Asked(ask.id, True, "ok", "", msgspec.to_builtins(answers[0].result))
+            if error.code not in ("resource-exhausted", "unavailable"):
+                return Asked(ask.id, False, error.code, error.detail)
+            await trio.sleep(ASK_RETRY_S)
+
+    async def _report(self, engine: Engine, verb: str, ended: Command) -> None:
         """Give the outcome to the engine until it takes it: a full queue only delays it."""
-        row = self._dispatch.world.rows[f"{engine.name}.job_ended"]
+        row = self._dispatch.world.rows[f"{engine.name}.{verb}"]
         while True:
             outcome: list[Answer] = []
             self._dispatch.give_to(row, ended, outcome.append)
             if not outcome or outcome[0].error is None or outcome[0].error.code != "resource-exhausted":
                 self._ask(engine)
                 return
-            await trio.sleep(REPORT_RETRY_S)
+            await trio.sleep(FULL_RETRY_S if self._no_room(engine) else REPORT_RETRY_S)

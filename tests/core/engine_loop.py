@@ -11,7 +11,22 @@ from typing import Any
 import msgspec
 
 from core.canonical import event_payload
-from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Job, JobEnded, Row, Stamp, Timer
+from core.engine import (
+    IRER,
+    Actor,
+    Ask,
+    Asked,
+    Command,
+    Context,
+    Decision,
+    Engine,
+    Event,
+    Job,
+    JobEnded,
+    Row,
+    Stamp,
+    Timer,
+)
 from core.engines import ENGINES
 from core.secrets import Secrets
 from core.settings import Settings
@@ -30,11 +45,25 @@ def succeeds(job: Job) -> tuple[float, JobEnded]:
     return 1.0, JobEnded(job.id, True, "ok", "", {})
 
 
+def agrees(ask: Ask) -> Asked:
+    return Asked(ask.id, True, "ok", "", {})
+
+
 class EngineLoop:
-    def __init__(self, engine: Engine, settings: Settings | None = None, *, seed: int = 0, outcome: Outcome = succeeds) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings | None = None,
+        *,
+        seed: int = 0,
+        outcome: Outcome = succeeds,
+        answer: Callable[[Ask], Asked] = agrees,
+    ) -> None:
         self.engine = engine
         self.settings = settings or Settings()
         self.outcome = outcome
+        self.answer = answer
+        """What other engines say when this one asks them for something."""
         self.random = random.Random(seed)
         self.records: list[tuple[str, bytes, Stamp]] = []
         self.log = engine.log or ""
@@ -44,6 +73,8 @@ class EngineLoop:
         self.jobs: dict[str, tuple[int, JobEnded]] = {}
         self.ids = 0
         self.drawn = 0
+        self.elsewhere = {each.name: each.state() for each in ENGINES if each.state is not None and each.log != engine.log}
+        """States of engines with other logs, as this one sees them: new, unless a test puts others there."""
         shares = [each for each in ENGINES if each.log == engine.log and each.log is not None]
         self.engines = shares if engine in shares else [engine]
         self.secrets = Secrets(b"p" * 32, b"t" * 32, self._draw)
@@ -78,7 +109,7 @@ class EngineLoop:
             self.settings,
             self._new_id,
             self.random,
-            self.world.states.get,
+            self._peek,
             self.secrets,
         )
 
@@ -107,19 +138,30 @@ class EngineLoop:
 
     # --- what the daemon does ----------------------------------------------------------------------------------------
 
+    def _peek(self, name: str) -> Any:
+        return self.world.states[name] if name in self.world.states else self.elsewhere[name]
+
     def wanted(self) -> tuple[list[Timer], list[Job]]:
         effects = list(self.engine.wanted(self.state, self.context(IRER))) if self.engine.wanted else []
         assert len({effect.id for effect in effects}) == len(effects), "two effects have one id"
         return [each for each in effects if isinstance(each, Timer)], [each for each in effects if isinstance(each, Job)]
+
+    def asks(self) -> list[Ask]:
+        """What it wants of other engines."""
+        effects = self.engine.wanted(self.state, self.context(IRER)) if self.engine.wanted else []
+        return [each for each in effects if isinstance(each, Ask)]
 
     def settle(self) -> None:
         """Do all that is due at this instant."""
         for _ in range(ROUNDS_MAX):
             due = [timer for timer in self._fit_jobs() if timer.due_us <= self.mono_us]
             ended = [outcome for at, outcome in self.jobs.values() if at <= self.mono_us]
-            if not due and not ended:
+            asks = self.asks()
+            if not due and not ended and not asks:
                 return
             before = len(self.records)
+            for ask in asks:
+                self.ask("asked", self.answer(ask), IRER)
             for outcome in ended:
                 del self.jobs[outcome.effect]
                 self.ask("job_ended", outcome, IRER)

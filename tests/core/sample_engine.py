@@ -1,4 +1,5 @@
-"""A small engine that has one of each: what the catalogue and its documents are tested with, besides the real engines."""
+"""Two small engines: a shop that has one of each kind of row, for the catalogue and its documents, and a sum that can be broken on
+purpose, for what carries commands out."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -196,3 +197,59 @@ def rows() -> list[Row]:
 def shop(more: Sequence[Row] = (), *, without: str = "") -> Catalogue:
     kept = [row for row in rows() if row.name != without]
     return Catalogue([Engine("shop", log="shop_log", state=dict, rows=[*kept, *more])])
+
+
+# --- a sum ------------------------------------------------------------------------------------------------------------------
+
+BREAKS_DECIDE = 13
+BREAKS_APPLY = 666
+
+
+class Add(Command):
+    """Add to the sum.
+
+    amount: how much
+    ones: so many times one comes first
+    """
+
+    amount: Count
+    ones: Count = 0
+
+
+class Added(Event, type="sum.added"):
+    """It was added.
+
+    amount: how much
+    """
+
+    amount: Count
+
+
+class Sum:
+    def __init__(self) -> None:
+        self.total = 0
+        self.applied = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sum) and other.total == self.total
+
+
+def decide_add(state: Sum, command: Add, ctx: Context) -> Decision:
+    if command.amount == BREAKS_DECIDE:
+        raise ZeroDivisionError("a bug in deciding, with words of a caller in it")
+    return Decision(*[Added(1)] * command.ones, Added(command.amount))
+
+
+def apply_added(state: Sum, event: Added, stamp: Stamp) -> None:
+    state.total += event.amount
+    if event.amount == BREAKS_APPLY:
+        raise KeyError("a bug in applying")
+    state.applied += 1
+
+
+def summing(name: str = "sum", log: str = "sum_log") -> Engine:
+    rows = [
+        write("add", Add, decide_add, apply={Added: apply_added}, help="h", example={"amount": 1}),
+        internal("more", Add, decide_add, apply={Added: apply_added}),
+    ]
+    return Engine(name, log=log, state=Sum, rows=rows)

@@ -73,6 +73,15 @@ def test_a_denial_by_group_wins_over_a_role_by_uid() -> None:
     assert judge(rules, found, pools).allowed
 
 
+@pytest.mark.parametrize("uid", [0, 99], ids=["root", "own uid"])
+def test_a_denial_wins_over_root_and_the_daemons_own_uid_too(uid: int) -> None:
+    rules = Rules(denied_to_uid={uid: frozenset({"resource.scale"})})
+    found = recognise(rules, uid, uid, (), own_uid=99)
+    by_name = {row.name: row for row in ROWS}
+    assert judge(rules, found, by_name["resource.scale"]) == (False, "denied")
+    assert found.role == "admin" and judge(rules, found, by_name["system.reload"]).allowed
+
+
 def test_a_row_with_a_permission_nobody_knows_is_refused_even_to_admins() -> None:
     row = Row("x.y", "read", Nothing, None, "", {}, needs="x:fly")
     assert judge(Rules(), peer("admin"), row) == (False, "unknown-permission")

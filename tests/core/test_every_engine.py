@@ -255,6 +255,22 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("refuse", {"caller": "uid:3", "method": "resource.scale", "code": "permission-denied", "reason": "no-role"}),
         ("refuse_many", {"caller": "uid:2", "count": 7, "first": "resource.scale", "last": "resource.cancel_task"}),
         ("refuse", {"caller": "uid:1", "method": "resource.scale", "code": "permission-denied", "reason": "no-role"}),
+        ("issue_token", {"domain": "wealth", "subject": "user_001", "scopes": ["read", "act"]}),
+        ("issue_token", {"domain": "info", "subject": "user_002", "ttl_s": 20, "offline": True}),
+        ("set_policy", {"domain": "wealth", "single_use": True, "rate_max": 9}),
+        *[("check", {"domain": "myth", "token": "e30.e30.AAAA"})] * 6,
+        30.0,
+        ("check", {"domain": "info", "token": "no token"}),
+        ("issue_token", {"domain": "myth", "subject": "user_003"}),
+        ("revoke_token", {"jti": "id-1"}),
+        ("rotate_key", {"kind": "offline", "grace_s": 60}),
+    ],
+    "nav": [
+        ("navigate", {"domain": "wealth", "token": "e30.e30.AAAA", "subject": "user_001"}),
+        *[("report_route", {"route": "wealth/primary", "ok": ok}) for ok in (True, False, False, False, True)],
+        ("set_route", {"route": "info/offline", "enabled": False}),
+        ("report_route", {"route": "info/failover", "ok": False}),
+        40.0,
     ],
 }
 """A fixed history of each engine: commands, and seconds that pass."""

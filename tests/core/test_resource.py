@@ -12,9 +12,12 @@ from core.resource import ENGINE
 from core.resource.commands import EVENTS_MAX, EndTasks
 from core.resource.events import PoolScaled, TaskCancelled, TaskDone, TaskExpired, TaskParked, TaskStarted, TaskSubmitted
 from core.resource.pools import FINISHED_KEPT, RELEASED_AT_ONCE, START_UNITS, Pools
+from core.resource.queue import Task
 from core.resource.reads import ListTasks
 from core.settings import Jobs, Pool, Settings
 from core.settings import Pools as PoolSettings
+from core.wire.calls import done
+from core.wire.frames import FRAME_MAX
 from tests.core.engine_loop import ANN, EngineLoop
 
 BOB = Actor("uid:1002", "operator", 1002)
@@ -439,6 +442,21 @@ def test_a_page_passes_over_a_bounded_number_of_tasks(loop: EngineLoop, monkeypa
     second = loop.look("tasks", {"state": "running", "after": first.next})
     third = loop.look("tasks", {"state": "running", "after": second.next})
     assert (first.tasks, second.tasks, [row.task_id for row in third.tasks], third.next) == ([], [], ["t0"], None)
+
+
+def test_the_last_ten_thousand_can_be_listed_though_they_fit_no_one_answer(loop: EngineLoop) -> None:
+    pools, names, after, pages = loop.state, [], None, 0
+    for order in range(FINISHED_KEPT):
+        task = Task(f"task-{order}", order, "uid:1000", 2, "compute", 1, loop.wall_us, attempt=1, state="done")
+        pools.tasks[task.task_id] = task
+        pools.arrivals.append(task)
+    while pages == 0 or after is not None:
+        page = loop.look("tasks", {"limit": FINISHED_KEPT, **({"after": after} if after else {})})
+        assert len(done(1, msgspec.to_builtins(page), cur="c" * 4_096)) <= FRAME_MAX
+        names += [row.task_id for row in page.tasks]
+        after, pages = page.next, pages + 1
+    assert names == [f"task-{order}" for order in range(FINISHED_KEPT - 1, -1, -1)]
+    assert pages > 1
 
 
 def test_a_task_row_tells_its_story() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.resource.agenda import STALE_MAX, Agenda, Draft, Steady
+from core.agenda import STALE_MAX, Agenda, Draft, Steady
 
 KEYS = st.sampled_from("abcdefgh")
 MOVES = st.lists(st.tuples(KEYS, st.none() | st.integers(-3, 6)), max_size=60)

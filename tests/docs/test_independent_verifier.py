@@ -10,10 +10,14 @@ import base64
 import hashlib
 import importlib.util
 import json
+import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
+import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,6 +35,8 @@ GOLDEN_ROOT = "d1yDO+kOUSH1EtIJs8fhW8bo5RV4PUqVhhXj9oUXe0A="
 GOLDEN_ROOT_OF_FOUR = "PVMDkMiuAmlgS/Q1CvzKewUiTP04V0qBMK09lHZStKE="
 DIGEST = "5f1d0c0e9b6a4f7785a3d2c1b0e9f877"
 BATCH_OF_LOGS = 200
+COUNTS = tomllib.loads((ROOT / "tests/campaign.toml").read_text())["T18"]
+RESULTS = ROOT / "benchmarks" / "campaign.json"
 
 
 def load_program() -> ModuleType:
@@ -736,6 +742,8 @@ class Case:
     what: str
     forged: int | None
     pruned: int  # records
+    origin: str | None  # what ledger.json says; None: it does not name the log
+    origin_is_sound: bool
 
 
 def sector(draw: random.Random, data: bytes, fill: Callable[[], bytes]) -> bytes:
@@ -786,6 +794,12 @@ def random_head(draw: random.Random, log: str, closed: list[Made], active: Made)
             ("head of another tip", head_of(log, made, end, tip=f'"{draw.getrandbits(256):064x}"'), end.batch),
             ("head of another offset", head_of(log, made, end, offset=str(end.offset + 512)), end.batch),
             ("head ahead", head_of(log, made, End(end.batch + 9, end.offset + 4096, end.seq + 9, end.tip)), end.batch + 9),
+            ("head of another batch", head_of(log, made, end, batch=str(max(0, end.batch - 1))), end.batch),
+            *[
+                ("head of another segment", head_of(log, made, end, segment=str(other.first_seq)), end.batch)
+                for other in (*closed, active)
+                if other is not made
+            ],
         ]
     )
 
@@ -794,7 +808,9 @@ def random_files(draw: random.Random, log: str, closed: list[Made], found: dict[
     """Changes files as wholes: one lost, renamed, exchanged, rotten or added."""
     name = draw.choice(sorted(found.keys() - {f"{log}.jsonl"}))
     number = closed[-1].ends[-1].seq + 1
-    kind = draw.randrange(7) if found[f"{log}.jsonl"] else 0  # of nothing there is no twin
+    kind = draw.randrange(8) if found[f"{log}.jsonl"] else 0  # of nothing there is no twin
+    if kind == 7:
+        return f"{log}.jsonl lost {len(found.pop(f'{log}.jsonl'))} bytes"
     if kind == 0:
         return f"{name} lost {len(found.pop(name))} bytes"
     if kind == 1:
@@ -814,17 +830,64 @@ def random_files(draw: random.Random, log: str, closed: list[Made], found: dict[
     return f"closed: {what}"
 
 
-def random_header(draw: random.Random, log: str, closed: list[Made]) -> tuple[str, list[Members]]:
+def fork(old: str, new: str, /, **changes: str) -> list[Members]:
+    stated = {"new_origin": quoted(new), "old_origin": quoted(old), "sealed_root": f'"{"0" * 64}"', "sealed_size": "1"} | changes
+    return [{"actor": '"irer"', "event_type": '"log.fork"', "payload": spell(stated).decode()}]
+
+
+class Origins:
+    """The origin in force while a log is made, and whether each log.fork and each header keeps to it."""
+
+    def __init__(self, draw: random.Random, log: str) -> None:
+        self.draw = draw
+        self.log = log
+        self.now = f"irer.invalid/00000000000000a1/{log}"
+        self.what = ""
+
+    def other(self) -> str:
+        return f"irer.invalid/{self.draw.getrandbits(64):016x}/{self.log}"
+
+    def batches(self) -> list[list[Members]]:
+        """Seldom one fork, seldom a wrong one."""
+        if self.draw.random() > 0.12:
+            return []
+        new, what = self.other(), self.draw.choice([*["forked"] * 5, "from another", "to another log", "a member less", "a number"])
+        made = fork(self.now, new)
+        if what == "from another":
+            made = fork(self.other(), new)
+        elif what == "to another log":
+            made = fork(self.now, f"{new}_too")
+        elif what == "a member less":
+            made[0]["payload"] = spell({"new_origin": quoted(new), "old_origin": quoted(self.now)}).decode()
+        elif what == "a number":
+            made = fork(self.now, new, old_origin="1")
+        self.wrong(f"a fork {what}") if what != "forked" else None
+        self.now = new
+        return [made]
+
+    def header(self) -> dict[str, str]:
+        """What the next header says."""
+        if self.draw.random() < 0.03:
+            self.wrong("a header of another origin")
+            return {"origin": quoted(self.other())}
+        return {"origin": quoted(self.now)}
+
+    def wrong(self, what: str) -> None:
+        self.what = self.what or what
+
+
+def random_header(draw: random.Random, log: str, closed: list[Made], origins: Origins) -> tuple[str, list[Members]]:
     if not closed:
         return "", genesis(log)
     records = leaves_of(*closed)
-    header = segment(log, closed[-1], records)
+    header = segment(log, closed[-1], records, **origins.header())
     if draw.random() < 0.9:
         return "", header
     previous = json.loads(header[0]["payload"])["previous"]
     fact = draw.choice(sorted(previous))
     previous[fact] = previous[fact] + 1 if isinstance(previous[fact], int) else previous[fact][::-1]
-    return f"another {fact}", segment(log, closed[-1], records, previous=json.dumps(previous, separators=(",", ":")))
+    stated = json.dumps(previous, separators=(",", ":"))
+    return f"another {fact}", segment(log, closed[-1], records, previous=stated, origin=quoted(origins.now))
 
 
 def subtree_roots(records: list[bytes]) -> list[str]:
@@ -853,12 +916,14 @@ def random_prune(draw: random.Random, made: Made) -> tuple[str, list[Members]]:
 
 def random_case(draw: random.Random, log: str) -> Case:
     closed: list[Made] = []
+    origins = Origins(draw, log)
     for _ in range(draw.choice([0, 0, 0, 1, 2])):
-        header = segment(log, closed[-1], leaves_of(*closed)) if closed else genesis(log)
-        closed.append(make([header, *[random_batch(draw) for _ in range(draw.randrange(3))]], closed[-1] if closed else None))
+        header = segment(log, closed[-1], leaves_of(*closed), **origins.header()) if closed else genesis(log)
+        batches = [random_batch(draw) for _ in range(draw.randrange(3))]
+        closed.append(make([header, *batches, *origins.batches()], closed[-1] if closed else None))
     before = closed[-1] if closed else None
-    wrong, header = random_header(draw, log, closed)
-    batches = [header, *[random_batch(draw) for _ in range(draw.randrange(6))]]
+    wrong, header = random_header(draw, log, closed, origins)
+    batches = [header, *[random_batch(draw) for _ in range(draw.randrange(6))], *origins.batches()]
     pruned = 0
     if closed and not wrong and draw.random() < 0.2:
         wrong, prune = random_prune(draw, closed[0])
@@ -866,24 +931,27 @@ def random_case(draw: random.Random, log: str) -> Case:
         pruned = closed[0].ends[-1].seq + 1
     active, what, forged = make(batches, before), wrong or "as written", None
     if not wrong and len(batches) > 1 and draw.random() < 0.25:
-        what, twist = draw.choice([item for item in FORGERIES.items() if item[0] not in DISPUTED])
+        what, twist = draw.choice(list(FORGERIES.items()))
         number = draw.randrange(1, len(batches))
         active = make(batches, before, {(number, draw.randrange(len(batches[number]))): twist})
         forged = active.ends[number].batch
     data = active.data
-    if forged is None and not pruned and draw.random() < 0.6:
-        what, data = damaged(draw, data)
+    if forged is None and draw.random() < (0.3 if pruned else 0.6):
+        harm, data = damaged(draw, data)
+        what = f"{what}, {harm}" if pruned else harm
     found = {f"{log}.{made.first_seq:016d}.jsonl": made.data for made in closed} | {f"{log}.jsonl": data}
     if pruned:
         del found[f"{log}.{0:016d}.jsonl"]
     elif closed and draw.random() < 0.4:
         what = f"{what}, {random_files(draw, log, closed, found)}"
-    about_head, head, watermark = random_head(draw, log, [] if pruned else closed, active)
-    return Case(log, closed, active, found, head, not about_head, watermark, f"{what} {about_head}".strip(), forged, pruned)
-
-
-# Only the verifier of the page insists that log.genesis stands first in a file and nowhere else.
-DISPUTED = {"a genesis in the middle"}
+    about_head, head, watermark = random_head(draw, log, closed, active)
+    origin: str | None = origins.now
+    if draw.random() < 0.04:
+        origin = draw.choice([None, origins.other()])
+        origins.wrong("another origin in ledger.json" if origin else "not in ledger.json")
+    what = f"{what} {about_head} {origins.what}".strip()
+    sound = not about_head
+    return Case(log, closed, active, found, head, sound, watermark, what, forged, pruned, origin, not origins.what)
 
 
 def names_of_logs() -> Iterator[str]:
@@ -903,8 +971,9 @@ def daemon_says(directory: Path) -> dict[str, dict[str, Any]]:
 
 def judge(case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     say = (case.what, ours, theirs)
-    # Of a log with a wrong head, or a file wrong as a whole, each counts the records it got to.
-    if theirs["ok"] or (case.head_is_sound and not case.closed):
+    # Of a log with a wrong head or origin, or a file wrong as a whole, each counts the records it got to.
+    plain = case.head_is_sound and case.origin == f"irer.invalid/00000000000000a1/{case.log}" and not case.closed
+    if theirs["ok"] or (plain and case.origin_is_sound):
         assert ours["records"] == theirs["records"], say
     # No crash leaves a sealed line of wrong form: where it was never acknowledged, one calls it torn and the other corrupt.
     if case.forged is None or case.forged <= case.watermark:
@@ -926,10 +995,15 @@ def judge(case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 
 def agree_on(directory: Path, seed: int) -> None:
+    """Half of the directories have a ledger.json, which names nearly all of their logs."""
     draw = random.Random(seed)
     cases = [random_case(draw, log) for log in names_of_logs()]
     for case in cases:
         write_log(directory, case.log, case.found, case.head)
+    if seed % 2:
+        logs = {case.log: case.origin for case in cases if case.origin is not None}
+        facts = {"boots": 1, "format": 1, "id": "00000000000000a1", "logs": logs, "written_by": "irer"}
+        (directory / "ledger.json").write_text(json.dumps(facts, separators=(",", ":"), sort_keys=True) + "\n")
     theirs = daemon_says(directory)
     ours = {row["log"]: row for row in verify.check([directory])["logs"]}
     assert len(cases) == BATCH_OF_LOGS and theirs.keys() == ours.keys() == {case.log for case in cases}
@@ -938,10 +1012,38 @@ def agree_on(directory: Path, seed: int) -> None:
 
 
 def test_two_verifiers_agree_on_random_logs(tmp_path):
-    agree_on(tmp_path, seed=1)
+    for seed in range(1, 1 + COUNTS["per_commit"] // BATCH_OF_LOGS):
+        place = tmp_path / str(seed)
+        place.mkdir()
+        agree_on(place, seed)
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("seed", range(2, 52))
-def test_two_verifiers_agree_on_ten_thousand_random_logs(seed, tmp_path):
-    agree_on(tmp_path, seed)
+def test_two_verifiers_agree_on_ten_thousand_random_logs(tmp_path):
+    """Goes on where the last run stopped, for MINUTES if that is set, else until the count is reached, or as many again."""
+    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    row = next((row for row in results if row["id"] == "T18"), None)
+    if row is None:
+        row = {"id": "T18", "count": 0, "failures": 0, "seconds": 0.0, "commit": "", "command": "make campaign"}
+        results.append(row)
+    first = 1 + (COUNTS["per_commit"] + row["count"]) // BATCH_OF_LOGS
+    wanted = (max(COUNTS["campaign"] - row["count"], 0) or COUNTS["campaign"]) // BATCH_OF_LOGS
+    minutes = os.environ.get("MINUTES")
+    began = time.monotonic()
+    failures: list[str] = []
+    for seed in range(first, first + wanted):
+        if minutes is not None and time.monotonic() - began > 60 * float(minutes):
+            break
+        place = tmp_path / str(seed)
+        place.mkdir()
+        row["count"] += BATCH_OF_LOGS
+        try:
+            agree_on(place, seed)
+        except AssertionError as error:
+            failures.append(f"seed {seed}: {error}")
+        shutil.rmtree(place)
+    row["failures"] += len(failures)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
+    row |= {"seconds": round(row["seconds"] + time.monotonic() - began, 1), "commit": commit.stdout.strip()}
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    assert not failures, "\n".join(failures[:3])

@@ -111,6 +111,45 @@ def test_a_flood_of_refusals_is_counted_and_not_recorded_one_by_one(daemon: Irer
     assert sum(record.get("count", 1) for record in recorded) == 40
 
 
+FLOOD = """
+import json, os, sys
+uid, path, count = json.loads(sys.stdin.read())
+from tests.e2e.raw import Raw
+from core.wire.calls import Err
+os.setgroups([]); os.setgid(uid); os.setuid(uid)
+raw = Raw(path)
+ids = []
+for _ in range(count):
+    id, data = raw.connection.call("resource.pools", {})
+    ids.append(id)
+    raw.send(data)
+raw.send(raw.connection.cancel(ids[0]))
+ends = {}
+while len(ends) < count:
+    message = raw.next()
+    assert isinstance(message, Err), message
+    ends[message.id] = message.e["code"]
+print(json.dumps([ends[id] for id in ids]))
+"""
+
+
+def test_a_flood_at_once_is_counted_to_the_last_and_only_as_many_wait_as_may_be_in_flight(daemon: Irerd) -> None:
+    before = refusals(daemon)
+    request = json.dumps([STRANGER, str(daemon.socket), 500])
+    done = subprocess.run(
+        [sys.executable, "-c", FLOOD], input=request, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
+    )
+    assert done.returncode == 0, done.stderr
+    codes = json.loads(done.stdout)
+    assert codes[:64] == ["permission-denied"] * 64, "those wait for their record"
+    assert set(codes[64:]) == {"permission-denied", "resource-exhausted"} or set(codes[64:]) == {"resource-exhausted"}
+    with daemon.client() as client:
+        client.call("system.status")
+    recorded = refusals(daemon)[len(before) :]
+    assert sum(record.get("count", 1) for record in recorded) == 500
+    assert len(recorded) < 40
+
+
 @pytest.mark.parametrize(
     ("uid", "gid", "groups", "role"),
     [(VIEWER, 1, (), "viewer"), (9_999, GROUP, (), "operator"), (9_999, 1, (5, GROUP), "operator"), (SENSOR, 1, (), "sensor")],

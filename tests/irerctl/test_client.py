@@ -212,6 +212,7 @@ def test_an_answer_that_does_not_come_is_given_up_a_second_after_the_deadline(
         with pytest.raises(Error) as late:
             irer.call("test.deaf", deadline_ms=20)
         assert (late.value.code, late.value.effect) == ("deadline-exceeded", "unknown")
+        assert f"""system.op_status '{{"idem": "{late.value.data["idem"]}"}}'""" in (late.value.help or "")
         assert late.value.data == {"idem": server.seen[0].idem}
         assert irer.call("system.ping", {"x": 1}).result == {"x": 1}
     assert server.greeted == 1

@@ -11,7 +11,7 @@ import pytest
 
 from core.engine import Refused
 from core.wire.errors import CODES
-from irerctl import VERSION, commands
+from irerctl import VERSION, commands, render
 from irerctl.main import entries
 from irerd import __version__
 from tests.irerctl.conftest import Run, Serve
@@ -164,6 +164,8 @@ def test_a_field_named_in_the_sentence_is_not_named_again(run: Run, serve: Serve
         (("engine", "scale", "compute", "many"), "'many' is not a valid integer"),
         (("call", "system.ping", "{"), "the parameters are not JSON"),
         (("call", "system.ping", "[1]"), "the parameters are a JSON object"),
+        (("call", "system.ping", '{"a": 1, "b": [{"size": 1, "size": 2}]}'), 'the parameters give "size" twice'),
+        (("call", "system.ping", "[" * 100_000), "the parameters are nested too deeply"),
         (("--timeout", "0", "status"), "0 is outside"),
         (("-o", "xml", "status"), "'xml' is not one of"),
     ],
@@ -184,6 +186,49 @@ def test_usage_errors_are_json_where_json_was_asked_for(run: Run) -> None:
 def test_text_of_others_cannot_drive_the_terminal(run: Run, serve: Serve) -> None:
     serve({"system.status": Refused("not-found", "a\x1b[2Jb\nc\x9bd", help="\x07")})
     assert run("status").stderr == "irerctl: a\\x1b[2Jb c\\x9bd. \\x07\n"
+
+
+FULL = "irerctl: standard output cannot be written (no space left on device). "
+CLOSED = "irerctl: standard output cannot be written (it is closed). Nothing was done. Try: irerctl COMMAND >/dev/null\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["--help", "status", "-o json status", "call system.status"])
+def test_output_that_cannot_be_written_is_one_line_and_an_exit_status(
+    serve: Serve, socket_path: Path, arguments: str, unbuffered: str
+) -> None:
+    peer = serve({"system.status": STATUS})
+    environment = {**os.environ, "IRER_SOCKET": str(socket_path), "PYTHONUNBUFFERED": unbuffered}
+
+    def shell(where: str) -> "subprocess.CompletedProcess[str]":
+        line = f"exec {sys.executable} -m irerctl.main {arguments} {where}"
+        return subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, env=environment, check=False)
+
+    full = shell(">/dev/full")
+    asked = len(peer.calls)
+    closed = shell(">&-")
+    assert (full.returncode, closed.returncode) == (74, 74)
+    assert len(peer.calls) == asked, "what nobody can read is not asked for"
+    if "json" in arguments:
+        assert [json.loads(ran.stderr)["reason"] for ran in (full, closed)] == ["output", "output"]
+    else:
+        assert full.stderr.startswith(FULL) and full.stderr.count("\n") == 1 and closed.stderr == CLOSED
+    assert shell(">/dev/full 2>&1").returncode == 74
+
+
+def test_a_fault_of_ours_is_not_taken_for_lost_output() -> None:
+    try:
+        os.stat("/nowhere/at/all")
+    except OSError as failure:
+        assert render.lost_output(failure) is None
+
+
+def test_a_path_too_long_for_a_socket_is_told_as_that(run: Run, place: Path) -> None:
+    path = f"{place}/{'x' * 120}"
+    for command in (("status",), ("doctor",)):
+        told = run("--socket", path, *command)
+        assert "a socket's path has at most 107 bytes" in told.output and "--socket PATH" in told.output
+        assert "None" not in told.output and "af_unix" not in told.output.lower()
 
 
 def test_a_closed_pipe_is_no_crash(serve: Serve, socket_path: Path) -> None:

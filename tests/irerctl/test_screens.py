@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.gates import Breaches
+from core.gate.reads import Breaches
 from core.resource.reads import PoolsHealth, PoolsStatus, PoolTable, TaskPage
 from core.system import Status
 from irerctl.screens import resource, system

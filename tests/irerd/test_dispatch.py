@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import trio
 
+from core import resource
 from core.access import Rules
 from core.catalogue import Catalogue
-from core.engine import Actor, Command, Context, Decision, Engine, Event, Refused, Stamp, internal, write
-from core.fields import Count
+from core.engine import Actor, Event, Refused
+from core.fields import Code, Name, patterns
 from core.keys import Keys
 from core.settings import Settings
 from core.world import World
@@ -17,55 +18,10 @@ from irerd.dispatch import Answer, Dispatch
 from irerd.writer import Writer
 from state.ledger import open_ledger
 from state.recover import recover
+from tests.core.sample_engine import Add, Sum, summing
 from tests.sim.disk import SimFiles
 
-
-class Add(Command):
-    """Add.
-
-    amount: how much
-    """
-
-    amount: Count
-
-
-class Added(Event, type="sum.added"):
-    """Added.
-
-    amount: how much
-    """
-
-    amount: Count
-
-
-class Sum:
-    def __init__(self) -> None:
-        self.total = 0
-        self.applied = 0
-
-
-def decide_add(state: Sum, command: Add, ctx: Context) -> Decision:
-    if command.amount == 13:
-        raise ZeroDivisionError("a bug in deciding, with words of a caller in it")
-    return Decision(Added(1), Added(command.amount))
-
-
-def apply_added(state: Sum, event: Added, stamp: Stamp) -> None:
-    state.total += event.amount
-    if event.amount == 666:
-        raise KeyError("a bug in applying")
-    state.applied += 1
-
-
-SUM = Engine(
-    "sum",
-    log="sum_log",
-    state=Sum,
-    rows=[
-        write("add", Add, decide_add, apply={Added: apply_added}, help="h", example={"amount": 1}),
-        internal("more", Add, decide_add, apply={Added: apply_added}),
-    ],
-)
+SUM = summing()
 CALLER = Actor("uid:1", "operator", 1)
 
 
@@ -112,7 +68,7 @@ class Bench:
     def add(self, amount: int) -> Answer | None:
         """The answer, if it has come."""
         told: list[Answer] = []
-        self.dispatch.write(self.world.rows["sum.add"], Add(amount), CALLER, told.append)
+        self.dispatch.write(self.world.rows["sum.add"], Add(amount, ones=1), CALLER, told.append)
         return told[0] if told else None
 
 
@@ -153,7 +109,7 @@ async def test_at_the_third_fault_within_an_hour_the_engine_only_reads(bench: Be
 
 async def test_a_bug_in_deciding_something_of_irers_own_is_told_and_stops_nothing(bench: Bench) -> None:
     told: list[Answer] = []
-    bench.dispatch.give_to(bench.world.rows["sum.more"], Add(13), told.append)
+    bench.dispatch.give_to(bench.world.rows["sum.more"], Add(13, ones=1), told.append)
     assert told[0].error is not None and told[0].error.code == "internal"
     assert "words of a caller" not in told[0].error.detail
     bench.add(1)
@@ -165,7 +121,7 @@ async def test_while_a_log_is_held_writes_wait_and_then_go_on_in_order(bench: Be
     bench.dispatch.hold("sum_log")
     told: list[int] = []
     for amount in (3, 4):
-        row, params = bench.world.rows["sum.add"], Add(amount)
+        row, params = bench.world.rows["sum.add"], Add(amount, ones=1)
         bench.dispatch.write(row, params, CALLER, lambda answer, amount=amount: told.append(amount))  # type: ignore[misc]
     await trio.testing.wait_all_tasks_blocked()
     assert told == [] and bench.state.total == 0
@@ -178,14 +134,14 @@ async def test_a_key_used_again_while_the_first_is_on_its_way_is_one_command(ben
     told: list[Answer] = []
     row = bench.world.rows["sum.add"]
     for _ in range(2):
-        bench.dispatch.write(row, Add(5), CALLER, told.append, "the-same-key")
+        bench.dispatch.write(row, Add(5, ones=1), CALLER, told.append, "the-same-key")
     with pytest.raises(Refused) as refused:
-        bench.dispatch.write(row, Add(6), CALLER, told.append, "the-same-key")
+        bench.dispatch.write(row, Add(6, ones=1), CALLER, told.append, "the-same-key")
     assert refused.value.reason == "key-reused"
     await trio.testing.wait_all_tasks_blocked()
     assert [answer.replayed for answer in told] == [False, True] and told[0].receipt == told[1].receipt
     assert bench.state.total == 6
-    bench.dispatch.write(row, Add(5), CALLER, told.append, "the-same-key")
+    bench.dispatch.write(row, Add(5, ones=1), CALLER, told.append, "the-same-key")
     assert told[2].replayed and told[2].receipt == told[0].receipt and bench.state.total == 6
 
 
@@ -204,3 +160,18 @@ class Huge(Event, type="sum.huge"):
     """
 
     text: str
+
+
+def test_a_wrong_parameter_is_refused_in_words_with_the_page_to_read() -> None:
+    bench = Bench()
+    row = World([resource.ENGINE]).rows["resource.submit_task"]
+    for given, path, problem in (
+        ({"task_id": "no spaces, please"}, "task_id", patterns(Name)),
+        ({"job": {"name": "UPPER"}}, "job.name", patterns(Code)),
+        ({"depends_on": ["a", "b\n"]}, "depends_on[1]", patterns(Name)),
+    ):
+        with pytest.raises(Refused) as refused:
+            bench.dispatch.params(row, given)
+        [words] = problem.values()
+        assert refused.value.detail == f"resource.submit_task: {path}: must be {words}. See: irerctl api show resource.submit_task"
+        assert list(refused.value.fields) == [(path, f"must be {words}")]

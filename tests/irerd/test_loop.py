@@ -61,7 +61,57 @@ async def test_lag_is_the_longest_lateness_of_the_last_ten_seconds(
         mock_clock.jump(loop.SAMPLE_S + late_s)
         await trio.testing.wait_all_tasks_blocked()
     assert lag.worst_ms() == pytest.approx(250)
-    for _ in range(loop.SAMPLES):
+    for _ in range(round(loop.KEPT_S / loop.SAMPLE_S)):
         mock_clock.jump(loop.SAMPLE_S)
         await trio.testing.wait_all_tasks_blocked()
     assert lag.worst_ms() == pytest.approx(0, abs=0.01)
+
+
+async def test_an_idle_loop_is_looked_at_once_a_second_and_at_once_again_when_somebody_comes(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    busy = False
+    looked: list[float] = []
+
+    def somebody() -> bool:
+        looked.append(trio.current_time())
+        return busy
+
+    lag = Lag(somebody)
+    began = trio.current_time()
+    nursery.start_soon(lag.run)
+    await trio.sleep(9.5)
+    assert len(looked) == 10, "once a second while nobody is there"
+    busy = True
+    lag.stir()
+    await trio.sleep(1.05)
+    assert [round(at - began, 2) for at in looked[10:]] == [round(9.5 + step / 10, 2) for step in range(11)]
+    busy = False
+    await trio.sleep(3.0)
+    assert len(looked) == 10 + 11 + 3
+
+
+async def test_a_late_loop_is_seen_while_it_is_idle_and_forgotten_after_ten_seconds(
+    mock_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    lag = Lag(lambda: False)
+    nursery.start_soon(lag.run)
+    await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(loop.IDLE_SAMPLE_S + 0.25)
+    await trio.testing.wait_all_tasks_blocked()
+    assert lag.worst_ms() == pytest.approx(250)
+    for _ in range(round(loop.KEPT_S)):
+        mock_clock.jump(loop.IDLE_SAMPLE_S)
+        await trio.testing.wait_all_tasks_blocked()
+    assert lag.worst_ms() == pytest.approx(0, abs=0.01)
+
+
+async def test_callers_who_come_and_go_all_the_time_do_not_keep_it_from_looking(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    lag = Lag(lambda: True)
+    nursery.start_soon(lag.run)
+    for _ in range(50):
+        lag.stir()
+        await trio.sleep(0.01)
+    assert len(lag._samples) >= 4

@@ -1,19 +1,18 @@
 """Rules of the manners with systemd: real datagrams, real descriptors, real inherited sockets."""
 
-import array
 import json
 import os
 import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
+import trio
 
-from irerd.notify import SEND_TIMEOUT_S, Notifier, from_environment, listen_fds, watchdog_interval
+from irerd.notify import SEND_TIMEOUT_S, Notifier, from_environment, listen_fds, watch_over, watchdog_interval
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -79,7 +78,7 @@ def test_a_line_break_in_a_status_cannot_begin_another_field(manager):
 def test_nobody_to_tell_is_no_failure(address):
     notifier = Notifier(address)
     assert not notifier.ready()
-    assert not notifier.barrier(0.0)
+    assert not notifier.watchdog()
 
 
 def test_a_supervisor_that_does_not_read_cannot_hold_the_daemon(manager):
@@ -96,30 +95,24 @@ def test_a_supervisor_that_does_not_read_cannot_hold_the_daemon(manager):
     assert notifier.watchdog(), "room again, so heard again"
 
 
-def test_the_barrier_waits_until_all_before_it_was_read(manager):
+async def test_a_sign_of_life_is_given_each_interval_and_only_while_there_is_one(manager, nursery, autojump_clock):
     end, address = manager
-    notifier = Notifier(address)
-    notifier.status("before")
-    outcome: list[bool] = []
-    waiting = threading.Thread(target=lambda: outcome.append(notifier.barrier(5.0)))
-    waiting.start()
-    assert end.recv(100) == b"STATUS=before"
-    payload, rights, _, _ = end.recvmsg(100, socket.CMSG_SPACE(16))
-    assert payload == b"BARRIER=1"
-    ((_, kind, data),) = rights
-    assert kind == socket.SCM_RIGHTS
-    (fd,) = array.array("i", data[:4])
-    assert waiting.is_alive() and not outcome, "the manager still holds its end"
-    os.close(fd)
-    waiting.join(5)
-    assert outcome == [True]
+    alive = True
+    nursery.start_soon(watch_over, Notifier(address), 10.0, lambda: alive)
+    await trio.sleep(25)
+    assert received(end) == [b"WATCHDOG=1"] * 3, "at once, after 10 s, after 20 s"
+    alive = False
+    await trio.sleep(20)
+    assert received(end) == []
+    alive = True
+    await trio.sleep(10)
+    assert received(end) == [b"WATCHDOG=1"]
 
 
-def test_a_barrier_nobody_answers_ends_and_leaks_no_descriptor(manager):
-    _, address = manager
-    before = os.listdir("/proc/self/fd")
-    assert not Notifier(address).barrier(0.01)
-    assert os.listdir("/proc/self/fd") == before
+async def test_nobody_is_owed_a_sign_of_life_without_a_watchdog(manager, autojump_clock):
+    end, address = manager
+    await watch_over(Notifier(address), None, lambda: True)
+    assert received(end) == []
 
 
 def test_reading_the_environment_empties_it():

@@ -56,6 +56,8 @@ class Keyed:
     receipt: dict[str, Any] | None = None
     absent_after: int | None = None
     """How often it had been sent when `op_status` said that there is no such thing."""
+    found_full: int = 0
+    """How often it was answered that the disk is full."""
 
 
 class Book:
@@ -97,6 +99,8 @@ class Book:
             return f"nobody asked for it with key {record.idem[1]}: {record.payload}"
         if all(each.absent_after == each.sends for each in found):
             return f"N5: op_status had said that key {record.idem[1]} was never used"
+        if all(each.found_full == each.sends for each in found):
+            return f"key {record.idem[1]} was refused for want of room as often as it was sent"
         return None
 
 
@@ -615,6 +619,8 @@ class Caller:
 
     def _hear_error(self, line: Line, asked: Asked, message: Err) -> None:
         universe, code = self.universe, message.e["code"]
+        if message.e.get("reason") == "disk-full":
+            self._hear_full(line, asked)
         if code == "internal" and message.e.get("reason") not in ("crashed", "bad-output"):
             universe.blame(f"{line.name}: {asked.method} {asked.params} met a bug: {message.e}")
         elif code in REFUSALS:
@@ -627,11 +633,22 @@ class Caller:
         elif asked.keyed is not None and code not in PASSING and not (universe.may_fail and code == "data-loss"):
             self._hear_refused_key(line, asked.keyed, message)
 
+    def _hear_full(self, line: Line, asked: Asked) -> None:
+        """Only while the disk is full, or soon after; and what was refused so has no effect."""
+        universe, keyed = self.universe, asked.keyed
+        universe.found_full += 1
+        if not universe.full and not universe.may_fail:
+            universe.blame(f"{line.name}: {asked.method} finds the disk full, and it is not")
+        if keyed is not None:
+            keyed.found_full += 1
+            if keyed.found_full == keyed.sends and (self.actor, keyed.key) in universe.oracle.keys:
+                universe.blame(f"{line.name}: key {keyed.key} found the disk full whenever it was sent, and is on record")
+
     def _hear_refusal(self, line: Line, asked: Asked) -> None:
-        """It is on record already. A refusal that cannot be stored is still one, so this holds while the disk does."""
+        """It is on record already. A refusal that cannot be stored is still one, so this holds while the disk has room."""
         self.universe.refusals_told[self.actor] += 1
         told, recorded = self.universe.refusals_told[self.actor], self.universe.oracle.refused[self.actor]
-        if told > recorded:
+        if self.universe.unrecorded(self.actor) > 0 and not self.universe.full:
             self.universe.blame(f"{line.name}: {asked.method} was refused ({told} told) before it was on record ({recorded})")
 
     def _hear_refused_key(self, line: Line, keyed: Keyed, message: Err) -> None:

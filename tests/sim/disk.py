@@ -266,7 +266,9 @@ class SimFiles:
     def rename(self, source: str, target: str) -> None:
         here, old = self._parent(source)
         there, new = self._parent(target)
-        node = self._node(source)
+        node = here.cache.get(old)
+        if node is None:
+            raise _error(errno.ENOENT, source)
         if here is there:
             here.change({old: None, new: node})
         else:

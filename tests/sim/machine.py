@@ -92,7 +92,7 @@ class Faults:
     slow: float = 0.0
     """How often a call away from the loop takes long."""
     failed: bool = field(default=False, init=False)
-    """Whether a call has failed by now: the daemon may then stop, or serve less."""
+    """Whether a call has failed by now: the daemon may then stop, or serve less. A full disk is no such failure."""
 
 
 def as_it_is(files: Files) -> Files:
@@ -152,7 +152,8 @@ class Watched:
             result = call(*arguments)
         except OSError as error:
             self._trace.operation(f"disk: {name} {path} fails: {errno.errorcode.get(error.errno or 0)}")
-            self._faults.failed = self._faults.failed or error.errno not in (errno.ENOENT, errno.EEXIST)
+            full = error.errno == errno.ENOSPC and self._disk.capacity is not None
+            self._faults.failed = self._faults.failed or not (full or error.errno in (errno.ENOENT, errno.EEXIST))
             raise
         self._trace.note(f"disk {name} {path}", data)
         self._tell(name, path, arguments, data if name != "write" else data[: cast(int, result)])
@@ -396,6 +397,8 @@ class SimHost:
         rows = list(verify_files(self._machine.disk, logs, asked["durable"]))
         ends = [row for row in rows if row["done"]]
         if asked["name"] == "verify_log":
+            if not ends:
+                return b'{"ok": false, "code": "no-such-log"}\n'
             if not ends[0]["ok"]:
                 return b'{"ok": false, "code": "chain-broken"}\n'
             result = {"log": ends[0]["log"], "records": ends[0]["records"]}

@@ -218,6 +218,8 @@ class Oracle:
         self.snapshots: dict[str, bytes] = {}
         """Those that were found to be what the log adds up to, by path."""
         self.turns = self.prunes = self.snapshots_taken = 0
+        self.fulls: Counter[str] = Counter()
+        """How often each log said that it was full."""
 
     def _log(self, path: str) -> Expected | None:
         """The log whose records this file holds, or will."""
@@ -354,7 +356,11 @@ class Oracle:
     def _judge(self, log: Expected, record: Rec) -> None:
         stamp = Stamp(log.name, record.seq, record.time_us, record.mono_us, record.boot_id, record.actor)
         self.world.replay(record.event_type, record.raw, stamp)
-        if record.event_type == "gate.refused":
+        if record.event_type == "log.full":
+            self.fulls[log.name] += 1
+            if log.records[-2].event_type == "log.full":
+                self._blame(f"{log.name} says at {record.seq - 1} that it is full, and again at {record.seq}")
+        elif record.event_type == "gate.refused":
             self.refused[record.payload["caller"]] += 1
         elif record.event_type == "gate.refused_many":
             self.refused[record.payload["caller"]] += record.payload["count"]

@@ -31,6 +31,7 @@ from irerd.journal import Journal
 from irerd.listen import Credentials
 from irerd.writer import WriteFailed
 from state.log import Full, SyncFailed
+from state.room import Room
 from state.rotation import Limits as SegmentLimits
 from tests.sim.callers import ADMIN, NOBODY, OPERATOR, OTHER_OPERATOR, SENSOR, VIEWER, Book, Caller, Line
 from tests.sim.disk import CHANGES, LOOKS
@@ -49,6 +50,8 @@ STILL_TIMERS_MAX = 40
 NAMES = ("link", "rename", "unlink", "fsync_dir")
 """What closes a segment, deletes one or keeps a snapshot: rarer than other changes, so it is counted apart."""
 CLEAN_STOP_S = 2 * STOP_S
+BACK_S = 4.0
+"""Virtual time after which everything goes on once a full disk has room again, the slowest look at it included."""
 
 
 class Violation(AssertionError):
@@ -71,6 +74,12 @@ class Outcome:
     """How often a segment was closed."""
     prunes: int
     snapshots: int
+    fulls: int
+    """How often a log put on record that it was full."""
+    found_full: int
+    """How many calls were answered so."""
+    returns: int
+    """How often writes went on once there was room again."""
     last: list[str]
 
 
@@ -187,6 +196,8 @@ class Ending:
     faults: Faults
     impatient: bool = False
     """A crash at some moment from the start on, so in recovery too."""
+    fills: bool = False
+    """Whether the disk fills up now and then, and gets room again."""
 
 
 class Universe:
@@ -224,11 +235,22 @@ class Universe:
         """Of each connection the calls that were sent before a clean stop."""
         self._faults = Faults()
         self._virtual_s = 0.0
+        self._filling = Random(f"the disk of {seed}")
+        self._room = Room(16_384, self._filling.choice((49_152, 65_536)), self._filling.choice((65_536, 262_144)))
+        self.full = False
+        """Whether the disk may be found full: it is, or it was a moment ago."""
+        self.found_full = self._returns = 0
+        self._lost: Counter[str] = Counter()
+        """Refusals, by caller, that were told on a full disk by a process that ended before there was room."""
 
     @property
     def may_fail(self) -> bool:
         """Whether a call to the disk has failed in this life: then the daemon may refuse, and stop."""
         return self._damaged or self._faults.failed
+
+    def unrecorded(self, actor: str) -> int:
+        """Refusals that were told and could still be on record, and are not."""
+        return self.refusals_told[actor] - self.oracle.refused[actor] - self._lost[actor]
 
     # --- what callers use -------------------------------------------------------------------------------------------------
 
@@ -320,6 +342,9 @@ class Universe:
             self.oracle.turns,
             self.oracle.prunes,
             self.oracle.snapshots_taken,
+            self.oracle.fulls.total(),
+            self.found_full,
+            self._returns,
             self.trace.last(),
         )
 
@@ -330,10 +355,12 @@ class Universe:
             until = self._budget * life // (lives + 1) + random.randint(0, 20)
             kind = random.choice(("crash", "crash", "power", "power", "power", "stop", "stop"))
             quiet = kind == "stop" and self._spoiled.faults is None and random.random() < 0.7
-            yield Ending(kind, until, Faults(slow=random.choice((0.0, 0.1))) if quiet else self._drawn_faults())
+            faults = Faults(slow=random.choice((0.0, 0.1))) if quiet else self._drawn_faults()
+            plain = faults.nth is None and faults.kill_at_change is None and faults.stall_at_offload is None
+            yield Ending(kind, until, faults, fills=plain and self._filling.random() < 0.5)
             while random.random() < 0.3:  # and once more while it recovers, or soon after
                 yield Ending(random.choice(("crash", "power")), until, self._early_faults(), impatient=True)
-        yield Ending("none", self._budget, Faults())
+        yield Ending("none", self._budget, Faults(), fills=self._filling.random() < 0.3)
 
     def _drawn_faults(self) -> Faults:
         random = self.random
@@ -386,7 +413,7 @@ class Universe:
         self.trace.operation(f"life {self.life} begins, boot {self._machine.boot_id}; it is to end by {ending}")
         host = self._host = SimHost(self._machine, faults, self.oracle, self._spoiled)
         host.flaky = ending.kind != "none"
-        daemon = self._daemon = Daemon(host, self._configuration, Path("/var/lib/irer"), ENGINES, self._segments())
+        daemon = self._daemon = Daemon(host, self._configuration, Path("/var/lib/irer"), ENGINES, self._segments(), self._room)
         self._ends = {}
         async with trio.open_nursery() as nursery:
             self._serving = nursery
@@ -400,6 +427,7 @@ class Universe:
             self._alive.set()
             nursery.start_soon(self._be, host, daemon, faults)
             nursery.start_soon(self._end, host, daemon, ending)
+            nursery.start_soon(self._fill, daemon, ending.fills)
         self._alive = trio.Event()
         self._serving = self._daemon = None
         self.oracle.process_ended()
@@ -409,6 +437,10 @@ class Universe:
         self._after_life(ending)
 
     def _after_life(self, ending: Ending) -> None:
+        for actor in self.refusals_told:
+            self._lost[actor] += max(0, self.unrecorded(actor)) if self.full else 0
+        if self._filling.random() < 0.5 or not self._ready.is_set():
+            self._machine.disk.capacity = None
         if ending.kind == "power":
             self._machine.disk = self._machine.disk.crash(Random(self.random.getrandbits(64)))
             self._machine.reboot()
@@ -441,6 +473,8 @@ class Universe:
         if host.dead:
             return
         self.trace.operation(f"the daemon stops: {[repr(leaf) for leaf in leaves]}")
+        if self._machine.disk.capacity is not None and not self._ready.is_set() and all(map(_wants_room, leaves)):
+            return  # a start needs a little room
         if not (faults.failed and all(isinstance(leaf, WriteFailed | SyncFailed | Full | OSError) for leaf in leaves)):
             self.blame(f"the daemon ended by {[repr(leaf) for leaf in leaves]}; a call to the disk had failed: {faults.failed}")
 
@@ -479,6 +513,9 @@ class Universe:
             if ending.faults.stall_at_offload is not None and random.random() < 0.02:
                 break
         if ending.kind == "none":
+            await self._ready.wait()
+            while self._machine.disk.capacity is not None or self.full:  # noqa: ASYNC110 - `_fill` makes room
+                await trio.sleep(0.25)
             await self._settle(daemon)
         if ending.kind in ("none", "stop") and ending.faults.stall_at_offload is None:
             await self._stop(host, daemon)
@@ -491,6 +528,51 @@ class Universe:
         while True:
             self._check_replay(daemon)
             yield
+
+    # --- a full disk ------------------------------------------------------------------------------------------------------
+
+    async def _fill(self, daemon: Daemon, fills: bool) -> None:
+        """Somebody fills the disk, perhaps before this start, and later makes room."""
+        random, disk = self._filling, self._machine.disk
+        self.full = began_full = disk.capacity is not None
+        await self._ready.wait()
+        while fills or disk.capacity is not None:
+            if disk.capacity is None:
+                await self._wait_operations(random.randint(5, 60))
+                if self.operations >= self._budget:
+                    return
+                disk.capacity = disk._used() + random.choice((0, 1_000, 20_000, 100_000))
+                self.full = True
+                self.trace.operation(f"the disk is full but for {disk.free()} bytes")
+            said, found = self.oracle.fulls["engine_state"], self.found_full
+            await self._wait_operations(random.randint(20, 150))
+            await self._make_room(daemon)
+            if self.found_full > found and self.oracle.fulls["engine_state"] == said and not began_full:
+                self.blame("calls were told that the disk is full, and no log says so")
+            began_full = False
+
+    async def _wait_operations(self, count: int) -> None:
+        until = self.operations + count
+        while self.operations < min(until, self._budget):
+            self._moved = trio.Event()
+            with trio.move_on_after(1.0):
+                await self._moved.wait()
+
+    async def _make_room(self, daemon: Daemon) -> None:
+        """Writes go on by themselves, and what could not be put on record while it was full is by then."""
+        was = [log for log in daemon._logs if (writer := daemon.dispatch.writer) is not None and writer.full(log)]
+        self._machine.disk.capacity = None
+        self.trace.operation(f"the disk has room again; full were {was}")
+        await trio.sleep(BACK_S * (3 if self._faults.slow else 1))
+        self._returns += bool(was)
+        writer = daemon.dispatch.writer
+        if self.may_fail or self._stopping or writer is None:
+            return
+        if still := [log for log in daemon._logs if writer.full(log)]:
+            self.blame(f"the disk has had room for a while, and {still} take nothing")
+        self.full = False
+        if missing := [actor for actor in self.refusals_told if self.unrecorded(actor) > 0]:
+            self.blame(f"refusals of {missing} were told on a full disk, and are not on record now that it has room")
 
     def _check_replay(self, daemon: Daemon) -> None:
         """N6, whenever nothing waits to be written: the live state is what the records add up to."""
@@ -571,6 +653,10 @@ class Universe:
                 if missed:
                     return f"{caller.line.name}: a stream has not shown {len(missed)} records yet"
         return ""
+
+
+def _wants_room(leaf: BaseException) -> bool:
+    return isinstance(leaf, Full) or (isinstance(leaf, OSError) and leaf.errno == errno.ENOSPC)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from core.canonical import decode, encode
 from state.fs import RealFiles
 from state.judge import head_of
-from state.log import RESERVE_BYTES, ForeignWriter, Full, SyncFailed, create
+from state.log import ForeignWriter, Full, SyncFailed, create
+from state.recover import records_between
+from state.room import ROOM
+from state.rotation import RotationFailed
 from state.scan import Scan
 from state.seal import BATCH_BYTES_MAX, Pending, Record, TooLarge, measure
 from tests.sim.disk import CHANGES, NthFails, SimFiles
@@ -170,31 +173,131 @@ def test_a_foreign_writer_shows_before_anything_is_written(change):
         append(log, [pending(3)])
 
 
+CLAIMED = ROOM.own_bytes + ROOM.ahead_bytes
+
+
 def test_room_is_claimed_before_it_is_needed():
-    files = SimFiles(capacity=3 * RESERVE_BYTES)
+    files = SimFiles(capacity=2 * CLAIMED)
     log = new_log(files)
     assert log.reserved_bytes == 0
     log.reserve()
-    assert log.reserved_bytes == RESERVE_BYTES
+    assert log.reserved_bytes == CLAIMED
     assert len(files.content(ACTIVE)) == 512, "claiming room changed the size"
     append(log, [pending(1, 3000)])
-    assert log.reserved_bytes == RESERVE_BYTES - (log.end - 512)
+    assert log.reserved_bytes == CLAIMED - (log.end - 512)
     files.capacity = files._used()
     with pytest.raises(Full):
         log.reserve()
     append(log, [pending(2)])  # what was claimed is still there
     files.capacity = None
     log.reserve()
-    assert log.reserved_bytes == RESERVE_BYTES
+    assert log.reserved_bytes == CLAIMED
+
+
+def test_more_is_claimed_for_what_waits_where_there_is_so_much():
+    files = SimFiles(capacity=2 * CLAIMED)
+    log = new_log(files)
+    log.reserve(10_000)
+    assert log.reserved_bytes == CLAIMED + 10_000
+    log.reserve(CLAIMED)
+    assert log.full is None and log.reserved_bytes == CLAIMED + 10_000, "the usual room is there, so nothing is refused"
 
 
 def test_where_room_cannot_be_claimed_free_space_must_do():
-    files = SimFiles(capacity=4 * RESERVE_BYTES, reserves=False)
+    files = SimFiles(capacity=2 * CLAIMED, reserves=False)
     log = new_log(files)
     log.reserve()
-    files.capacity = files._used() + RESERVE_BYTES - 1
+    append(log, [pending(1, 3000)])
+    files.capacity = files._used() + CLAIMED - 1
     with pytest.raises(Full):
         log.reserve()
+    assert log.full_to_tell
+    files.capacity = files._used() + 20_000  # and now others have taken it
+    with pytest.raises(Full):
+        log.reserve()
+    assert not log.full_to_tell and not log.holds(1), "to write now would be to hope"
+
+
+def filled_up(files):
+    """A log that held room when the disk became full."""
+    log = new_log(files)
+    log.reserve()
+    files.capacity = files._used() + 2_000
+    append(log, [pending(1, 3_000)])
+    with pytest.raises(Full):
+        log.reserve()
+    return log
+
+
+def told(log):
+    records = records_between(log, 0, log.next_seq)
+    return [(record.event_type, decode(record.payload)) for record in records if record.event_type == "log.full"]
+
+
+def test_a_full_log_keeps_its_own_part_says_so_once_and_takes_more_only_with_much_room():
+    files = SimFiles()
+    log = filled_up(files)
+    assert log.full.reason == "disk-full" and "64 MiB" in log.full.text
+    assert log.reserved_bytes >= ROOM.own_bytes and log.full_to_tell
+    log.tell_full(stamp)
+    for free in (0, CLAIMED + 10_000, ROOM.back_bytes - 1):
+        files.capacity = files._used() + free
+        with pytest.raises(Full):
+            log.reserve()
+        assert not log.full_to_tell, "it would be said twice"
+    assert told(log) == [("log.full", {"free_bytes": 2_000, "reason": "disk-full"})]
+    files.capacity = files._used() + ROOM.back_bytes
+    log.reserve()
+    assert log.full is None and log.reserved_bytes == CLAIMED
+    append(log, [pending(2)])
+    files.capacity = files._used()
+    log.room = log.room._replace(ahead_bytes=2 * CLAIMED)
+    with pytest.raises(Full):
+        log.reserve()
+    log.tell_full(stamp)
+    assert len(told(log)) == 2, "another time is said anew"
+
+
+def test_a_start_on_a_disk_that_is_still_full_does_not_say_it_again():
+    files = SimFiles()
+    log = filled_up(files)
+    log.tell_full(stamp)
+    end = log.end
+    log = recovered(files.kill())[0].log
+    log.room = log.room._replace(ahead_bytes=16 * CLAIMED)
+    with pytest.raises(Full):
+        log.reserve()
+    assert log.full_to_tell
+    log.tell_full(stamp)
+    assert log.end == end and not log.full_to_tell
+
+
+def test_a_log_that_never_held_room_on_a_full_disk_writes_nothing_until_there_is_some():
+    files = SimFiles()
+    log = new_log(files)
+    files.capacity = files._used() + 100
+    with pytest.raises(Full):
+        log.reserve()
+    assert not log.full_to_tell and log.reserved_bytes == 0
+    files.capacity = files._used() + ROOM.own_bytes
+    with pytest.raises(Full):
+        log.reserve()
+    assert log.full_to_tell and log.reserved_bytes == ROOM.own_bytes
+    log.tell_full(stamp)
+    assert len(told(log)) == 1
+
+
+def test_a_new_segment_holds_room_before_the_old_one_lets_go_of_its_own():
+    files = SimFiles(capacity=3 * CLAIMED)
+    log = new_log(files)
+    log.reserve()
+    log.rotate(stamp)
+    assert log.reserved_bytes == CLAIMED
+    files.capacity = files._used() + CLAIMED
+    with pytest.raises(RotationFailed, match="No space left"):
+        log.rotate(stamp)
+    assert log.reserved_bytes == CLAIMED and files.list(".").count("engine_state.next") == 0
+    append(log, [pending(1)])
 
 
 def test_a_failed_reservation_of_another_kind_is_final():

@@ -9,8 +9,9 @@ import pytest
 
 from core.canonical import decode
 from state.fs import RealFiles
-from state.log import RESERVE_BYTES, ForeignWriter, Full, SyncFailed
+from state.log import ForeignWriter, Full, SyncFailed
 from state.recover import records_between, recover
+from state.room import ROOM
 from state.rotation import RotationFailed
 from state.segment import Corrupt, closed_path
 from state.tree import Edge, leaf_hash
@@ -303,7 +304,7 @@ def test_on_a_real_disk(tmp_path):
     log.rotate(stamp)
     closed = os.stat(tmp_path / FIRST)
     assert stat.S_IMODE(closed.st_mode) == 0o400
-    assert closed.st_blocks * 512 < RESERVE_BYTES, "the room claimed past the end was not given back"
+    assert closed.st_blocks * 512 < ROOM.own_bytes, "the room claimed past the end was not given back"
     assert (tmp_path / FIRST).read_bytes() == whole
     assert stat.S_IMODE(os.stat(tmp_path / ACTIVE).st_mode) == 0o600
     log.reserve()

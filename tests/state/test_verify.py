@@ -1,11 +1,14 @@
 """The verifier reads as a stranger, names the first bad record, and never writes."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from state.segment import Corrupt
+from core.canonical import encode
+from state.recover import recover
+from state.segment import Corrupt, closed_path, genesis, survey
 from state.tree import Edge
 from state.verify import BROKEN, OK, USAGE, main, verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
@@ -15,6 +18,7 @@ from tests.state.logs import (
     GOLDEN_ENDS,
     HEAD,
     NAME,
+    ORIGIN,
     append,
     filled,
     golden_disk,
@@ -244,3 +248,207 @@ def test_a_segment_that_names_another_tree_is_damage():
     assert "another tree" in last(files)["first_bad"]["why"]
     with pytest.raises(Corrupt, match="another tree"):
         recovered(files.kill())
+
+
+# --- what a start refuses, the verifier refuses -----------------------------------------------------------------------------------
+
+
+def refused(files, why, *, deep_only=False):
+    """By the verifier and by a start, for the same reason."""
+    for deep in (True,) if deep_only else (True, False):
+        row = last(files, logs=[NAME], deep=deep)
+        assert not row["ok"] and why in row["first_bad"]["why"], (deep, row)
+    with pytest.raises(Corrupt, match=why):
+        recovered(files.kill())
+
+
+def test_what_a_torn_tail_says_was_pruned_is_missing():
+    """Nothing is deleted before the record of it is durable; in a batch that is not whole it never was."""
+    files = SimFiles()
+    told = filled(files, 3)
+    log = small_log(files)
+    log.write_head()
+    gone = log.view.closed[0]
+    before = files.content(ACTIVE)
+    sealed = log.seal([*log.prune_records([gone], stamp), pending(1)])
+    files.unlink(closed_path(NAME, gone.first_seq))
+    files.plant(ACTIVE, before + sealed.data)
+    for deep in (True, False):
+        assert last(files, deep=deep)["pruned"]["last_seq"] == gone.last_seq
+    first_line = sealed.data.index(b"\n") + 1
+    for cut in (first_line, first_line + 100, len(sealed.data) - 1):
+        files.plant(ACTIVE, before + sealed.data[:cut])
+        for deep in (True, False):
+            assert f"{closed_path(NAME, 0)} is missing" in last(files, deep=deep)["first_bad"]["why"]
+        with pytest.raises(Corrupt, match=f"{closed_path(NAME, 0)} is missing"):
+            start_after(files.kill(), told[-1])
+
+
+def start_after(files, position):
+    """A start from a snapshot of which only the place in the log matters."""
+    edge = Edge().extend([bytes(32)] * (position[0] + 1))
+    return recover(files, NAME, ORIGIN, stamp, lambda batch: None, after=[position], on_start=lambda seq: edge if seq else None)
+
+
+def test_a_head_names_a_record_of_the_segment_it_names():
+    files = SimFiles()
+    told = filled(files, 3)
+    whole = files.content(HEAD)
+    opening, closed = survey(files, NAME).segments[-1].opening, survey(files, NAME).segments[0]
+    seq = closed.closed.last_seq
+    batch = survey(files, NAME).segments[1].opening.start.batch - 1
+    files.plant(HEAD, head_line(batch, seq, told[seq][1], closed.size))
+    assert last(files)["ok"] and recovered(files.kill())[1], "an old head is a true one"
+    for segment, offset in ((opening.start.seq, closed.size), (opening.start.seq, 512), (seq + 1, closed.size), (1, closed.size)):
+        files.plant(HEAD, head_line(batch, seq, told[seq][1], offset, segment=segment))
+        refused(files, "the head")
+    files.plant(HEAD, head_line(batch, seq, "0" * 64, closed.size))
+    refused(files, "not the one the head names")
+    files.plant(HEAD, whole)
+    assert last(files)["ok"]
+
+
+def test_the_tip_in_the_head_is_checked_where_a_start_does_not_walk():
+    """A start from a snapshot looks at older segments from outside; the head may still be of one of them."""
+    files = SimFiles()
+    told = filled(files, 3)
+    closed = survey(files, NAME).segments[0]
+    seq, batch = closed.closed.last_seq, survey(files, NAME).segments[1].opening.start.batch - 1
+    for tip, held in ((told[seq][1], True), ("0" * 64, False)):
+        disk = files.kill()
+        disk.plant(HEAD, head_line(batch, seq, tip, closed.size))
+        with nullcontext() if held else pytest.raises(Corrupt, match="not the one the head names"):
+            start_after(disk, told[-1])
+
+
+@pytest.mark.parametrize("with_head", [True, False])
+def test_a_log_whose_active_file_is_lost_is_missed_without_a_ledger_too(with_head):
+    files = SimFiles()
+    filled(files, 2)
+    files.unlink(ACTIVE)
+    if not with_head:
+        files.unlink(HEAD)
+    (row,) = rows(files)
+    assert row["log"] == NAME and f"{ACTIVE} is missing" in row["first_bad"]["why"]
+    files.unlink(closed_path(NAME, 0))
+    assert [row["ok"] for row in rows(files)] == ([False] if with_head else [])
+    assert list(verify_files(files, ["nothing"])) == []
+
+
+@pytest.mark.parametrize("kind", ["log.genesis", "log.segment"])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_file_begins_once(kind, closed):
+    files = SimFiles()
+    log = small_log(files)
+    append(log, [pending(1)])
+    append(log, [pending(2)._replace(event_type=kind, payload=genesis(NAME, ORIGIN))])
+    append(log, [pending(3)])
+    if closed:
+        log.rotate(stamp)
+    log.write_head()
+    log.close()
+    refused(files, "begins anew inside a file", deep_only=True)
+
+
+def test_a_log_with_records_that_the_ledger_never_heard_of_is_damage():
+    files = SimFiles()
+    ledger(files).add_log("gate_log")
+    filled(files, 2)
+    for deep in (True, False):
+        assert "never heard of it" in last(files, logs=[NAME], deep=deep)["first_bad"]["why"]
+    with pytest.raises(Corrupt, match="never heard of it"):
+        recovered(files.kill())
+
+
+# --- the origin in force ----------------------------------------------------------------------------------------------------------
+
+OTHER = f"irer.invalid/00000000000000b2/{NAME}"
+
+
+def forked(old=ORIGIN, new=OTHER, **more):
+    said = {"new_origin": new, "old_origin": old, "sealed_root": "0" * 64, "sealed_size": 1} | more
+    return pending(0)._replace(event_type="log.fork", actor="irer", payload=encode(said))
+
+
+def named(files, origin):
+    """A ledger.json that gives the log this origin."""
+    facts = {"boots": 1, "format": 1, "id": "00000000000000a1", "keys": [], "logs": {NAME: origin}, "written_by": "irer"}
+    files.plant("ledger.json", encode(facts) + b"\n")
+    return files
+
+
+def with_records(*records, header=None, after=True):
+    """One segment that ends with these, a batch each, and another one of the origin `header`."""
+    files = SimFiles()
+    log = small_log(files)
+    append(log, [pending(1)])
+    for record in records:
+        append(log, [record])
+    if header is not None:
+        log.origin = header
+        log.rotate(stamp)
+        append(log, [pending(2)])
+    log.write_head()
+    log.close()
+    return files
+
+
+def test_a_fork_gives_the_log_another_origin_from_there_on():
+    for header, origin in ((OTHER, OTHER), (None, OTHER)):
+        files = named(with_records(forked(), header=header), origin)
+        row = last(files)
+        assert row["ok"] and row["forks"] == [{"seq": 2, "old_origin": ORIGIN, "new_origin": OTHER}]
+        assert last(files, deep=False)["ok"]
+        assert recover(files.kill(), NAME, origin, stamp, lambda batch: None).log.origin == origin
+    third = f"irer.invalid/00000000000000c3/{NAME}"
+    files = named(with_records(forked(), forked(OTHER, third), header=third), third)
+    assert [fork["new_origin"] for fork in last(files)["forks"]] == [OTHER, third]
+
+
+FORKS = {
+    "a header of another origin": (lambda: with_records(header=OTHER), OTHER, "no log.fork leads to it"),
+    "a fork that the next header does not follow": (
+        lambda: with_records(forked(), header=ORIGIN),
+        ORIGIN,
+        "no log.fork leads to it",
+    ),
+    "a fork from another origin": (lambda: with_records(forked(OTHER, ORIGIN)), ORIGIN, "and the origin is"),
+    "a fork to another log": (lambda: with_records(forked(new=f"{OTHER}_too")), ORIGIN, "no origin of"),
+    "a fork that says too little": (lambda: with_records(forked(sealed_size=None)), ORIGIN, "does not say from which"),
+    "a fork that ledger.json does not know": (lambda: with_records(forked()), ORIGIN, "ledger.json names"),
+    "another ledger": (lambda: with_records(), OTHER, "belongs to another ledger"),
+    "another ledger, behind a fork": (lambda: with_records(forked()), f"{OTHER[:-13]}/x/{NAME}", "belongs to another ledger"),
+}
+
+
+@pytest.mark.parametrize("name", FORKS)
+def test_no_log_changes_its_origin_without_saying_so(name):
+    make, origin, why = FORKS[name]
+    files = named(make(), origin)
+    row = last(files)
+    assert not row["ok"] and why in row["first_bad"]["why"], row
+    with pytest.raises(Corrupt, match=why):
+        recover(files.kill(), NAME, origin, stamp, lambda batch: None)
+
+
+def test_a_log_of_another_ledger_hands_nothing_out():
+    files = with_records(header=ORIGIN)
+    seen = []
+    with pytest.raises(Corrupt, match="belongs to another ledger"):
+        recover(named(files, OTHER), NAME, OTHER, stamp, seen.extend)
+    assert seen == []
+
+
+def test_a_fork_in_a_torn_tail_is_none():
+    files = with_records(forked())
+    files.plant(ACTIVE, files.content(ACTIVE)[:-1])
+    files.plant(HEAD, head_line(1, 1, records_of(files)[1], 1024))
+    row = last(named(files, ORIGIN))
+    assert row["ok"] and row["torn_bytes"] == 1023 and "forks" not in row
+    assert "another ledger" in last(named(files, OTHER))["first_bad"]["why"]
+    with pytest.raises(Corrupt, match="another ledger"):
+        recover(files.kill(), NAME, OTHER, stamp, lambda batch: None)
+
+
+def records_of(files):
+    return [line[-67:-3].decode() for line in files.content(ACTIVE).splitlines(keepends=True)]

@@ -1,12 +1,16 @@
-"""Three small ordered things the resource engine stands on: an agenda, a draft of one, and a steady value.
+"""Three small ordered things engines stand on: an agenda, a draft of one, and a steady value.
 
-They know nothing of tasks or pools. Looking never changes them: `decide` and `wanted` may look as often as they like.
+They know nothing of what they hold. Looking never changes them: `decide` and `wanted` may look as often as they like.
 """
 
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from core.fields import Frozen
 
 Key = TypeVar("Key", bound=Hashable)
 Entry = tuple[int, int, Key]
@@ -102,6 +106,21 @@ class Agenda(Generic[Key]):
         if len(heap) > 2 * len(self.entries) + STALE_MAX:
             self.heap = list(self.entries.values())
             heapify(self.heap)
+
+
+class AgendaDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """An agenda of names in a snapshot."""
+
+    count: int
+    entries: list[tuple[int, int, str]]
+
+
+def dump_agenda(agenda: Agenda[str]) -> AgendaDump:
+    return AgendaDump(agenda.count, agenda.in_order_put())
+
+
+def load_agenda(dumped: AgendaDump) -> Agenda[str]:
+    return Agenda.of(dumped.entries, dumped.count)
 
 
 class Draft(Agenda[Key]):

@@ -1,0 +1,155 @@
+"""Keys and values: what is accepted, how a value becomes bytes, and how it stands in a CouchDB document.
+
+An object is the document itself, any other value stands under `irer:value`; a time to live is the member `irer:expires_at`. The
+way there and back loses nothing, whoever wrote the document.
+"""
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.canonical import CanonicalError, decode, encode
+from core.engine import Large, Refused
+from core.times import time_text
+
+KEY_BYTES_MAX = 512
+VALUE_BYTES_MAX = 1_048_576
+INLINE_BYTES_MAX = 16_384
+"""Of a value's canonical JSON; a larger one is a blob."""
+VALUE = "irer:value"
+EXPIRES = "irer:expires_at"
+
+_BEFORE, _AFTER = b'{"value":', b"}"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Body(NamedTuple):
+    """A value on its way into the log."""
+
+    sha256: str
+    """Of its canonical JSON."""
+    size: int
+    value: Any
+    """What the record holds; None for a blob."""
+    blob: str
+    """The SHA-256 once more, if it is a blob."""
+
+
+def canonical(value: Any) -> bytes:
+    """The one form of a value, as it can stand in a record. Raises Refused, saying where and why."""
+    try:
+        raw = encode({"value": value})[len(_BEFORE) : -len(_AFTER)]
+    except CanonicalError as error:
+        where = error.path.removeprefix(".") or "value"
+        raise _bad(where, f"{error.why}. A value is JSON: texts, numbers, true, false, null, lists and objects") from None
+    except RecursionError:
+        raise _bad("value", "nested too deep") from None
+    if len(raw) > VALUE_BYTES_MAX:
+        text = f"{len(raw):,} bytes as JSON; a value has at most {VALUE_BYTES_MAX:,}. Keep parts of it under keys of their own"
+        raise _bad("value", text)
+    return raw
+
+
+def body_of(value: Any) -> Body:
+    """Raises Refused. A large value comes here as the blob that it was stored as."""
+    if isinstance(value, Large):
+        _checked_members(value.value)
+        return Body(value.sha256, value.size, None, value.sha256)
+    raw = canonical(value)
+    if len(raw) > INLINE_BYTES_MAX:
+        raise _bad("value", f"{len(raw):,} bytes as JSON are not stored in a record")
+    _checked_members(value)
+    return Body(sha256(raw).hexdigest(), len(raw), value, "")
+
+
+def _checked_members(value: Any) -> None:
+    if isinstance(value, dict):
+        for name in value:
+            if name.startswith("_"):
+                raise _bad(f"value.{name}", "a member that begins with _ is CouchDB's own. Give it another name")
+
+
+def _bad(path: str, text: str) -> Refused:
+    return Refused("invalid-argument", f"{path}: {text}", fields=[(path, text)])
+
+
+def check_key(key: str) -> None:
+    """What its type cannot say: the bytes count, not the characters."""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise _bad("key", "a key is text that can be written as UTF-8") from None
+    if size > KEY_BYTES_MAX:
+        raise _bad("key", f"{size} bytes as UTF-8; a key has at most {KEY_BYTES_MAX}")
+
+
+# --- in and out of records ------------------------------------------------------------------------------------------------
+
+
+class _Stored(msgspec.Struct):
+    key: str
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    blob: str = ""
+    rev: str = ""
+
+
+_stored = msgspec.json.Decoder(_Stored)
+
+
+def stored(payload: bytes) -> tuple[str, bytes | None]:
+    """The key of a record of this log, and its value as canonical JSON; None where that is a blob or there is none."""
+    try:
+        found = _stored.decode(payload)
+    except msgspec.MsgspecError:
+        return "", None  # a record of several keys, or of none
+    return found.key, None if found.blob else bytes(found.value)
+
+
+def loaded(raw: bytes) -> Any:
+    """The value in canonical bytes of ours."""
+    return decode(raw)
+
+
+# --- CouchDB ----------------------------------------------------------------------------------------------------------------
+
+
+def expires_us_of(text: Any) -> int | None:
+    """The time in `irer:expires_at`, if it is one as irer writes it."""
+    if not isinstance(text, str) or len(text) != len("2026-01-01T00:00:00.000000Z"):
+        return None
+    try:
+        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    us = (moment - _EPOCH) // timedelta(microseconds=1)
+    return us if us > 0 and time_text(us) == text else None
+
+
+def members(value: Any, expires_us: int) -> dict[str, Any]:
+    """The document, without the members that begin with `_`."""
+    body = {VALUE: value} if _wrapped(value, bool(expires_us)) else dict(value)
+    if expires_us:
+        body[EXPIRES] = time_text(expires_us)
+    return body
+
+
+def value_of(body: dict[str, Any]) -> tuple[Any, int]:
+    """The value and its time of expiry (0: none) in a document's members, `_` ones left out. Undoes `members`, and `members` it."""
+    expires_us = expires_us_of(body.get(EXPIRES)) or 0
+    rest = {name: value for name, value in body.items() if name != EXPIRES} if expires_us else dict(body)
+    return (rest[VALUE], expires_us) if _is_wrapper(rest, bool(expires_us)) else (rest, expires_us)
+
+
+def _is_wrapper(body: dict[str, Any], timed: bool) -> bool:
+    return len(body) == 1 and VALUE in body and _wrapped(body[VALUE], timed)
+
+
+def _wrapped(value: Any, timed: bool) -> bool:
+    """Whether a value cannot be the document itself: no object, or one that would be taken for a wrapper or a time to live."""
+    if not isinstance(value, dict):
+        return True
+    if EXPIRES in value and (timed or expires_us_of(value[EXPIRES]) is not None):
+        return True
+    return _is_wrapper(value, timed)

@@ -1,0 +1,285 @@
+"""What the cache knows: of each key its revisions and where its values stand, never the values themselves.
+
+There may be a million keys, so a key that was only ever edited in one place takes a few hundred bytes; one with conflicts takes
+what it needs. Of each record at most one document changes, so the number of a record orders the changes too.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from core.cache.order import Ends, Line, Names
+from core.fields import Frozen
+from core.revisions import Branch, Tree, merge, pack, unpack
+
+COST_BYTES = 512
+"""What a key takes on the disk beside its value, counted towards `cache.bytes_max`."""
+DELETED = 1
+QUEUED = 2
+"""Holds what the far end has not confirmed."""
+FAR = 4
+"""The far end has heard of this key, or may have."""
+
+
+class Body(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Where the value of one leaf stands."""
+
+    at: int
+    """The record."""
+    size: int
+    expires_us: int = 0
+    blob: str = ""
+
+
+class Branches(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The revisions of a document that has more than one leaf, or foreign ids; the value of each live leaf."""
+
+    tree: tuple[tuple[bool, int, tuple[str, ...]], ...]
+    bodies: dict[str, Body]
+
+
+class Document(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One key. All but `branches` is about the winner."""
+
+    ids: bytes
+    """Its compact path; empty where `branches` says it."""
+    generation: int
+    at: int
+    size: int
+    expires_us: int
+    changed: int
+    """The record that changed it last."""
+    flags: int
+    blob: str = ""
+    branches: Branches | None = None
+
+    @property
+    def live(self) -> bool:
+        return not self.flags & DELETED
+
+    @property
+    def queued(self) -> bool:
+        return bool(self.flags & QUEUED)
+
+    @property
+    def rev(self) -> str:
+        if self.branches is not None:
+            _, generation, ids = self.branches.tree[0]
+            return f"{generation}-{ids[0]}"
+        return f"{self.generation}-{self.ids[:16].hex()}"
+
+    @property
+    def tree(self) -> Tree:
+        if self.branches is not None:
+            return tuple(Branch(*branch) for branch in self.branches.tree)
+        return (unpack(not self.live, self.generation, self.ids),)
+
+    @property
+    def bodies(self) -> Mapping[str, Body]:
+        """The value of each live leaf, by revision."""
+        if self.branches is not None:
+            return self.branches.bodies
+        return {self.rev: Body(self.at, self.size, self.expires_us, self.blob)} if self.live else {}
+
+    @property
+    def conflicts(self) -> list[str]:
+        """Live leaves other than the winner."""
+        if self.branches is None:
+            return []
+        return [f"{generation}-{ids[0]}" for deleted, generation, ids in self.branches.tree[1:] if not deleted]
+
+    @property
+    def held(self) -> int:
+        """Bytes counted towards `cache.bytes_max`."""
+        if self.branches is None:
+            return COST_BYTES + self.size
+        return sum(COST_BYTES + body.size for body in self.branches.bodies.values()) or COST_BYTES
+
+
+def document(tree: Tree, bodies: Mapping[str, Body], changed: int, flags: int) -> Document:
+    """In its smallest form. `bodies` may hold more than the live leaves."""
+    first = tree[0]
+    flags = flags & ~DELETED | (DELETED if first.deleted else 0)
+    body = _NONE if first.deleted else bodies[first.text]
+    ids = pack(tree)
+    branches = None
+    if ids is None:
+        live = {branch.text: bodies[branch.text] for branch in tree if not branch.deleted}
+        branches = Branches(tuple(tuple(branch) for branch in tree), live)
+    at = changed if body.at == changed else body.at  # one number, not two that are equal
+    return Document(ids or b"", first.generation, at, body.size, body.expires_us, changed, flags, body.blob, branches)
+
+
+_NONE = Body(0, 0)
+
+
+class Checkpoint(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """How far the work with one far end has come. Recorded after its effect is confirmed."""
+
+    cursor: str
+    """The far end's own word for how far we have read it."""
+    last_key: str
+    """The last key that came from it: a far end that was restored does not know it any more."""
+    pushed_seq: int
+    """Up to this record of our log it has all our changes."""
+    time_us: int
+
+
+class Cache:
+    def __init__(self) -> None:
+        self.docs: dict[str, Document] = {}
+        self.online = True
+        self.checkpoints: dict[str, Checkpoint] = {}
+        self._work_out(())
+
+    def _work_out(self, names: Iterator[str] | tuple[str, ...]) -> None:
+        """All that the documents add up to."""
+        self.names = Names(names)
+        self.conflicted = Names()
+        self.changes = Line(self._stands)
+        self.queue = Line(self._waits)
+        self.ends = Ends(self._ends)
+        self.live = 0
+        self.bytes = 0
+        self.conflicted_count = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cache) and (self.docs, self.online, self.checkpoints) == (
+            other.docs,
+            other.online,
+            other.checkpoints,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Cache":
+        copied = Cache()
+        copied.restore(dict(self.docs), self.online, dict(self.checkpoints))  # what they hold never changes
+        return copied
+
+    # --- what is alive in the orders ----------------------------------------------------------------------------------
+
+    def _stands(self, key: str, number: int) -> bool:
+        doc = self.docs.get(key)
+        return doc is not None and doc.changed == number
+
+    def _waits(self, key: str, number: int) -> bool:
+        doc = self.docs.get(key)
+        return doc is not None and doc.changed == number and doc.queued
+
+    def _ends(self, key: str, when: int) -> bool:
+        doc = self.docs.get(key)
+        return doc is not None and doc.expires_us == when
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, new: Document) -> None:
+        """What is known of a key from now on, changed by a later record than anything before."""
+        old = self.docs.get(key)
+        self.docs[key] = new
+        self._count(key, old, new)
+        self.changes.put(new.changed, key)
+        if new.queued:
+            self.queue.put(new.changed, key)
+        if old is not None:
+            self.changes.left()
+            if old.queued:
+                self.queue.left()
+
+    def forget(self, key: str) -> None:
+        old = self.docs.pop(key)
+        self._count(key, old, None)
+        self.changes.left()
+        if old.queued:
+            self.queue.left()
+
+    def mark(self, key: str, flags: int) -> None:
+        """Other flags of the same revisions."""
+        old = self.docs[key]
+        new = self.docs[key] = msgspec.structs.replace(old, flags=flags)
+        if old.queued and not new.queued:
+            self.queue.left()
+
+    def _count(self, key: str, old: Document | None, new: Document | None) -> None:
+        was, now = old is not None and old.live, new is not None and new.live
+        if was != now:
+            (self.names.add if now else self.names.drop)(key)
+            self.live += 1 if now else -1
+        self.bytes += (new.held if new is not None else 0) - (old.held if old is not None else 0)
+        ended, ends = old.expires_us if old is not None else 0, new.expires_us if new is not None else 0
+        if ended != ends:
+            if ends:
+                self.ends.put(ends, key)
+            if ended:
+                self.ends.left()
+        was, now = old is not None and bool(old.conflicts), new is not None and bool(new.conflicts)
+        if was != now:
+            (self.conflicted.add if now else self.conflicted.drop)(key)
+            self.conflicted_count += 1 if now else -1
+
+    def restore(self, docs: dict[str, Document], online: bool, checkpoints: dict[str, Checkpoint]) -> None:
+        """Become what a snapshot says."""
+        self.docs, self.online, self.checkpoints = docs, online, checkpoints
+        self._work_out(tuple(sorted(key for key, doc in docs.items() if doc.live)))
+        self.live = sum(map(len, self.names.blocks))
+        for changed, key in sorted((doc.changed, key) for key, doc in docs.items()):
+            doc = docs[key]
+            self.changes.put(changed, key)
+            if doc.queued:
+                self.queue.put(changed, key)
+            if doc.expires_us:
+                self.ends.put(doc.expires_us, key)
+            if doc.conflicts:
+                self.conflicted.add(key)
+                self.conflicted_count += 1
+            self.bytes += doc.held
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def blobs(self) -> Iterator[str]:
+        """Every blob that a live leaf names."""
+        for doc in self.docs.values():
+            if doc.branches is not None:
+                yield from (body.blob for body in doc.branches.bodies.values() if body.blob)
+            elif doc.blob:
+                yield doc.blob
+
+    def oldest(self) -> int | None:
+        """The oldest record that a value is read from; None where there is none."""
+        plain = (doc.at for doc in self.docs.values() if doc.branches is None and doc.live)
+        others = (body.at for doc in self.docs.values() if doc.branches is not None for body in doc.branches.bodies.values())
+        return min((at for each in (plain, others) for at in each), default=None)
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------------
+
+
+class CacheDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """All there is to know. The documents are those of the cache itself: a dump is encoded before anything else happens."""
+
+    docs: dict[str, Document]
+    online: bool
+    checkpoints: dict[str, Checkpoint]
+
+
+def dump(cache: Cache) -> CacheDump:
+    return CacheDump(cache.docs, cache.online, cache.checkpoints)
+
+
+def load(dumped: CacheDump) -> Cache:
+    docs = dumped.docs
+    for key, doc in docs.items():
+        if doc.at == doc.changed:  # one number, not two that are equal
+            docs[key] = msgspec.structs.replace(doc, at=doc.changed)
+    cache = Cache()
+    cache.restore(docs, dumped.online, dumped.checkpoints)
+    return cache
+
+
+def grown(old: Document | None, branch: Branch, body: Body | None, changed: int, flags: int) -> Document:
+    """A document once this path was merged; `body` is that of its leaf, None where that is deleted."""
+    bodies = dict(old.bodies) if old is not None else {}
+    if body is not None:
+        bodies[branch.text] = body
+    return document(merge(old.tree if old is not None else (), (branch,)), bodies, changed, flags)
