@@ -7,7 +7,7 @@ reads a clock, draws randomness or touches a file: what the outside decided arri
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, dataclass_transform
+from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
 
 import msgspec
 
@@ -117,6 +117,55 @@ class Actor(msgspec.Struct, metaclass=Frozen, frozen=True):
 IRER = Actor("irer", "irer")
 
 
+RECORD_VALUE_BYTES_MAX = 16_384
+"""Of a value's canonical JSON in a record; a larger one is a blob, which the record names."""
+
+
+class Large(NamedTuple):
+    """In place of a parameter too large for a record: it is on disk by now, named by the SHA-256 of its canonical JSON."""
+
+    sha256: str
+    value: Any
+    raw: bytes
+
+
+class Place(NamedTuple):
+    """Where a value stands that is not kept in a state: in a record of the engine's own log, or in a blob that it names."""
+
+    name: str
+    """What it is the current value of, so that one is remembered of each."""
+    seq: int
+    blob: str = ""
+
+
+class Fetch:
+    """What a read answers whose values are to be read first; `then` makes the answer of their canonical JSON, in this order."""
+
+    __slots__ = ("places", "then")
+
+    def __init__(self, places: Sequence[Place], then: Callable[[Sequence[bytes]], Any]) -> None:
+        self.places = tuple(places)
+        self.then = then
+
+
+class Seen(NamedTuple):
+    """What a view counts of the values that were asked for. It is not logged, and begins anew with the daemon."""
+
+    hits: int = 0
+    misses: int = 0
+    from_memory: int = 0
+    from_disk: int = 0
+    memory_bytes: int = 0
+    """What the values in memory take now."""
+
+
+NOTHING_SEEN = Seen()
+
+
+def _nothing_seen(engine: str) -> Seen:
+    return NOTHING_SEEN
+
+
 class Context(msgspec.Struct, metaclass=Frozen, frozen=True):
     """What the outside decided for one command or read. `now_us` is wall time, `mono_us` the clock that never steps back."""
 
@@ -130,6 +179,8 @@ class Context(msgspec.Struct, metaclass=Frozen, frozen=True):
     peek: Callable[[str], Any]
     """Another engine's state, by engine name. What was seen must be durable before this command is."""
     secrets: Secrets
+    seen: Callable[[str], Seen] = _nothing_seen
+    """Of an engine, what was asked of its stored values. A view: only reads look at it."""
 
 
 class Decision:
@@ -244,6 +295,8 @@ class Row:
     cli: str = ""
     """How `irerctl` spells it, without the program: `engine scale POOL SIZE`."""
     needs: str = ""
+    large: str = ""
+    """The parameter, any JSON value, that may be too large for a record: it is then stored first, and `Large` stands for it."""
     deadline_ms: int | None = 30_000
     shown_once: bool = False
     since: str = "0.1"
@@ -307,8 +360,16 @@ class Engine:
         load: Callable[[Any], Any] | None = None,
         dump_version: int = 1,
         follows: Sequence[str] = (),
+        stored: Callable[[bytes], tuple[str, bytes | None]] | None = None,
+        blobs: Callable[[Any], Iterable[str]] | None = None,
+        oldest: Callable[[Any], int | None] | None = None,
+        canonical: Callable[[Any], bytes] | None = None,
     ) -> None:
-        """`wanted` is asked again after each event of this engine's log, and of the logs of the engines it `follows`.
+        """`stored` gives of a record's payload what its value is called and its canonical JSON, as a `Place` finds it; `blobs` all
+        blobs that the state names, and `oldest` the oldest record that a read may still need: it is not let go. `canonical` makes
+        the bytes of a parameter that may be `large`, or refuses it.
+
+        `wanted` is asked again after each event of this engine's log, and of the logs of the engines it `follows`.
 
         `dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
         worked out from the rest is not dumped. `dump_version` rises when the same log leads to other values than before.
@@ -325,6 +386,10 @@ class Engine:
         self.dumped: Any = _returns(dump)
         self.dump_version = dump_version
         self.follows = tuple(follows)
+        self.stored = stored
+        self.blobs = blobs
+        self.oldest = oldest
+        self.canonical = canonical
         self.rows = [self._complete(row) for row in rows]
         self.applies: dict[type[Event], Apply] = {}
         for row in self.rows:

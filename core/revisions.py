@@ -135,11 +135,11 @@ def missing(tree: Tree, revs: Iterable[str]) -> Missing:
 
 
 def trimmed(tree: Tree, branch: Branch) -> Branch:
-    """The new part of a path, down to the newest revision that the tree knows already: merging it leads to the same tree."""
-    for place, id in enumerate(branch.ids[:-1]):
-        if place and known(tree, (branch.generation - place, id)):
-            return branch._replace(ids=branch.ids[: place + 1])
-    return branch
+    """The new part of a path, down to the first revision from which the tree knows the rest: merging it leads to the same tree."""
+    kept = len(branch.ids)
+    while kept > 1 and known(tree, (branch.generation - kept + 1, branch.ids[kept - 1])):
+        kept -= 1
+    return branch._replace(ids=branch.ids[: kept + 1])
 
 
 # --- the compact form of one path -----------------------------------------------------------------------------------------

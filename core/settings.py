@@ -135,6 +135,17 @@ class Circuit(Section):
     fulfilment_s: Seconds = 1.0
 
 
+class CacheSettings(Section):
+    """What the cache may take up.
+
+    memory_bytes: values kept in memory, those used last; the others are read from disk when they are asked for
+    bytes_max: bytes of values and their keys; more is refused until some are deleted, and nothing is dropped
+    """
+
+    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 67_108_864
+    bytes_max: Annotated[int, Meta(ge=65_536, le=1 << 50)] = 4_294_967_296
+
+
 class Jobs(Section):
     """Named jobs that tasks may run, each in a child process.
 
@@ -218,6 +229,7 @@ class Settings(Section):
     circuit: the profit circuit
     jobs: named jobs
     control: bounds on engines
+    cache: what the cache may take up
     limits: bounds on callers
     log: how much history is kept
     logging: what is said on stderr
@@ -232,11 +244,12 @@ class Settings(Section):
     circuit: Circuit = Circuit()
     jobs: Jobs = Jobs()
     control: Control = Control()
+    cache: CacheSettings = CacheSettings()
     limits: Limits = Limits()
     log: Log = Log()
     logging: Logging = Logging()
     debug: Debug = Debug()
 
 
-LIVE = frozenset({"access", "pools", "retry", "entities", "circuit", "jobs", "control", "limits", "log", "logging", "debug"})
+LIVE = frozenset({"access", "pools", "retry", "entities", "circuit", "jobs", "control", "cache", "limits", "log", "logging", "debug"})
 """Sections whose keys `irerctl reload` applies at once."""

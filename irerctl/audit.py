@@ -133,15 +133,20 @@ def _verifier(state_dir: Path, asked: list[str]) -> Iterator[dict[str, Any]]:
     ) as child:
         assert child.stdout is not None and child.stderr is not None
         seen = False
-        for line in child.stdout:
-            seen = True
-            row = json.loads(line)
-            if row.get("code") == "no-such-log":
-                known = row["known"]
-                raise Failure("not-found", f"no log {row['log']} in {state_dir}", f"There are: {', '.join(known)}", nearest=known)
-            yield row
-        complaint = child.stderr.read().strip()
-        if child.wait() not in (0, 1) or not seen:
+        try:
+            for line in child.stdout:
+                seen = True
+                row = json.loads(line)
+                if row.get("code") == "no-such-log":
+                    known = row["known"]
+                    text = f"no log {row['log']} in {state_dir}"
+                    raise Failure("not-found", text, f"There are: {', '.join(known)}", nearest=known)
+                yield row
+            complaint = child.stderr.read().strip()
+            status = child.wait()
+        finally:
+            child.kill()  # whoever stops listening, by Ctrl-C or else, stops the work too
+        if status not in (0, 1) or not seen:
             raise Failure("failed-precondition", complaint.splitlines()[-1] if complaint else f"{state_dir} could not be read")
 
 

@@ -4,6 +4,7 @@ It only looks: it must never take a lock, write a file or change a setting, for 
 """
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -29,6 +30,7 @@ FREE_BYTES_FAIL = 64 << 20
 CLOCK_AHEAD_S_MAX = 5.0
 TOOL_TIMEOUT_S = 5.0
 CBOR2_MIN = (6, 1)
+MAY_READ_KEYS = frozenset({"viewer", "operator", "admin"})
 
 ANOTHER_DIRECTORY = "Try: irerctl doctor --state-dir DIR"
 AS_ROOT = "Try: sudo irerctl doctor"
@@ -182,6 +184,7 @@ def check_daemon(patient: Patient) -> Iterator[Finding]:
             info = client.call("system.info").result
             patient.status = client.call("system.status").result
             role = client.welcome["peer"]["role"]
+            keys = _keys_set(client) if role in MAY_READ_KEYS else {}
     except Exception as failure:
         body = body_of(failure)
         if body is None:
@@ -195,6 +198,26 @@ def check_daemon(patient: Patient) -> Iterator[Finding]:
     else:
         yield Finding("versions", "warn", f"{text}: their methods differ", SAME_VERSION)
     yield from _check_health(patient.status)
+    yield from _check_keys(keys)
+
+
+def _keys_set(client: Any) -> Mapping[str, Any]:
+    """Configuration keys that win over the file; none of a daemon that knows no such thing."""
+    try:
+        return dict(client.call("config.get").result.get("set") or {})
+    except Exception as failure:
+        if body_of(failure) is None:
+            raise
+        return {}
+
+
+def _check_keys(keys: Mapping[str, Any]) -> Iterator[Finding]:
+    """Which configuration keys are not what the file says."""
+    for key, found in sorted(keys.items()):
+        value = json.dumps(found.get("value"))
+        text = f"{key} = {value} was set by {render.word(found.get('by'))} and wins over the file"
+        unset = json.dumps({"key": key, "value": None})
+        yield Finding("settings", "ok", text, f"Back to the file: irerctl call config.set '{unset}'")
 
 
 def _check_health(status: Mapping[str, Any]) -> Iterator[Finding]:

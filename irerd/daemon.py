@@ -41,7 +41,7 @@ from irerd.upkeep import Upkeep
 from irerd.writer import Writer
 from state.backup import End, end_of
 from state.ledger import Ledger, open_ledger
-from state.log import Log
+from state.log import Log, SyncFailed, durable
 from state.recover import Corrupt, recover
 from state.replay import load, replay, schema, unpack
 from state.room import ROOM, Room
@@ -167,6 +167,7 @@ class Daemon:
                     while any(writer.behind(log, self.dispatch.next_seq[log] - 1) for log in self._logs):
                         await writer.wait_advanced()
                     upkeep.start_soon(self._work)
+                    upkeep.start_soon(self.dispatch.values.run, lambda: not self.damage, self.dispatch.settled)
                     self.effects.refresh(self.world.logs)
                     self.state = "ready"
                     on_ready()
@@ -199,7 +200,8 @@ class Daemon:
 
     async def _recover(self) -> None:
         opened = partial(open_ledger, self.host.files, self.host.new_id, written_by=f"irer {__version__}")
-        self.ledger = await self.host.offload(opened)
+        with _beginning("ledger.json"):
+            self.ledger = await self.host.offload(opened)
         self.dispatch.ledger = self.ledger
         self.dispatch.secrets = Secrets(self.ledger.pepper, self.ledger.token, self.host.draw)
         self.cursors = Cursors(self.ledger.id)
@@ -228,7 +230,8 @@ class Daemon:
             self.dispatch.damaged.add(log)
             self.dispatch.read_only[log] = f"it did not verify at record {corrupt.seq} ({corrupt.why})"
             return
-        self.ledger.add_log(log)
+        with _beginning("ledger.json"):
+            self.ledger.add_log(log)
         recovery.log.room = self._room
         self._logs[log] = recovery.log
         self.dispatch.next_seq[log] = recovery.log.next_seq
@@ -342,7 +345,8 @@ class Daemon:
 
     def _after_look(self, log: str) -> None:
         """The writer has looked whether there is room: say so when that has changed, and go on where it had to wait."""
-        full = self._logs[log].full
+        assert self.dispatch.writer is not None
+        full = self.dispatch.writer.full(log)
         reason = full.reason if full is not None else ""
         if reason == self._full.get(log, ""):
             if log not in self.dispatch.held and self._upkeep.due(self._logs[log]):
@@ -584,6 +588,18 @@ class Daemon:
         error = innermost(error)
         journal().error("a bug in irer", place=place, type=type(error).__name__, at=where(error), instance=instance)
         return instance
+
+
+@contextmanager
+def _beginning(what: str) -> Iterator[None]:
+    """A start may meet a directory that is not for it to write to. Whatever else fails is a failed write."""
+    try:
+        with durable(what):
+            yield
+    except SyncFailed as failed:
+        if isinstance(failed.__cause__, PermissionError | FileNotFoundError | NotADirectoryError):
+            raise failed.__cause__ from None
+        raise
 
 
 _SUMMARIES = {"gate": "gate.breaches"}

@@ -9,17 +9,19 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
+import trio
 
 from core.access import Peer, Rules, Verdict, judge
 from core.canonical import CanonicalError, event_payload
 from core.catalogue import Catalogue
-from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Refused, Row, Stamp
+from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Large, Refused, Row, Stamp
 from core.keys import Keys, Remembered
 from core.secrets import Secrets
 from core.settings import Settings
 from core.wire.errors import problem
 from core.world import World
 from irerd.host import Host
+from irerd.values import Values
 from irerd.writer import Receipt, Writer
 from state.ledger import Ledger
 from state.recover import Corrupt, Pruned, records_between
@@ -28,6 +30,8 @@ from state.seal import BATCH_BYTES_MAX, Pending, Record, TooLarge, measure
 REBUILDS_MAX = 3
 """Rebuilds of one engine within an hour; then it serves reads only."""
 HOUR_US = 3_600_000_000
+FETCHES_MAX = 3
+"""How often a value is looked for whose record was let go meanwhile: it stands elsewhere by then."""
 
 
 class Answer(NamedTuple):
@@ -82,6 +86,7 @@ class Dispatch:
         self.settings = settings
         self.rules = rules
         self.writer: Writer | None = None
+        self.values = Values(host, world, lambda: self.settings.cache.memory_bytes)
         self.ports: Mapping[str, Callable[..., Any]] = {}
         self.read_only: dict[str, str] = {}
         """Logs that take no writes, with the reason."""
@@ -120,6 +125,7 @@ class Dispatch:
             random=self.host.random,
             peek=self._peek,
             secrets=self.secrets,
+            seen=self.values.seen,
         )
 
     def _moment_us(self) -> int:
@@ -179,15 +185,22 @@ class Dispatch:
         except msgspec.ValidationError as error:
             raise bad_params(error, row) from None
 
-    def read(self, row: Row, params: Command, actor: Actor, reply: Reply) -> None:
-        """Answer from the state; the answer goes out once all it saw is on disk."""
+    def read(self, row: Row, params: Command, actor: Actor, reply: Reply) -> bool:
+        """Answer from the state; the answer goes out once all it saw is on disk. False where it is first to be read from there:
+        then nothing was answered, and `read_cold` does it.
+        """
         engine = self.world.engine_of[row.name]
         logs: tuple[str, ...]
         if engine.log is None:
             result = self.ports[row.name](params, actor)
             logs = tuple(self.world.logs) if row.name == "system.status" else ()
         else:
-            result = self.world.read(row, params, self.context(actor))
+            result = self._looked(engine, row, params, actor)
+            if isinstance(result, Fetch):
+                found = self.values.look(engine, result.places)
+                if found is None:
+                    return False
+                result = result.then(found)
             logs = (engine.log,)
         answer = Answer(result, position=self._position(logs) if logs else None)
         assert self.writer is not None or not logs
@@ -195,7 +208,7 @@ class Dispatch:
         behind = [(log, seq) for log, seq in needed.items() if self.writer and self.writer.behind(log, seq)]
         if not behind:
             reply(answer)
-            return
+            return True
         assert self.writer is not None
         left = len(behind)
 
@@ -207,6 +220,60 @@ class Dispatch:
 
         for log, seq in behind:
             self.writer.when_durable(log, seq, durable)
+        return True
+
+    def _looked(self, engine: Engine, row: Row, params: Command, actor: Actor) -> Any:
+        """What a read of an engine answers, counted where it is about stored values."""
+        try:
+            result = self.world.read(row, params, self.context(actor))
+        except Refused as refused:
+            if engine.stored is not None and refused.code == "not-found":
+                self.values.count(engine.name, misses=1)
+            raise
+        if isinstance(result, Fetch):
+            self.values.count(engine.name, hits=1)
+        return result
+
+    async def read_cold(self, row: Row, params: Command, actor: Actor) -> Answer:
+        """The answer of a read whose values are on disk. What it saw is durable before they are read."""
+        engine = self.world.engine_of[row.name]
+        log = engine.log
+        assert log is not None and self.writer is not None
+        if log in self.damaged:
+            raise Refused("data-loss", f"{log} did not verify. See: irerctl audit hashchain", reason="read-only")
+        for _ in range(FETCHES_MAX):
+            needed = self._permitted_by(actor) | {log: self.next_seq[log] - 1}
+            position = self._position((log,))
+            fetch = self.world.read(row, params, self.context(actor))
+            assert isinstance(fetch, Fetch)
+            for name, seq in needed.items():
+                await self._durable(name, seq)
+            try:
+                return Answer(await self.values.read(engine, self.writer.log(log), fetch), position=position)
+            except Pruned:
+                continue
+        raise Refused("unavailable", f"{log} is being tidied. Try again shortly", reason="pruned", retry_ms=100)
+
+    async def _durable(self, log: str, seq: int) -> None:
+        assert self.writer is not None
+        done = trio.Event()
+        self.writer.when_durable(log, seq, done.set)
+        await done.wait()
+
+    async def settled(self) -> None:
+        """Until all that is decided now is durable."""
+        for log, seq in self.next_seq.items():
+            if self.writer is not None and self.writer.behind(log, seq - 1):
+                await self._durable(log, seq - 1)
+
+    def may_be_large(self, row: Row, params: Command) -> bool:
+        """Whether a parameter may be too large for a record: then it is `stored` first. Raises Refused."""
+        return bool(row.large) and self.values.may_be_large(self.world.engine_of[row.name], getattr(params, row.large))
+
+    async def stored_first(self, row: Row, params: Command, keep: bool) -> Command:
+        """The parameters with what stands for a large one, once that is on disk; `keep` is False where it is only tried."""
+        value = await self.values.store(self.world.engine_of[row.name], getattr(params, row.large), keep)
+        return msgspec.structs.replace(params, **{row.large: value})
 
     def _position(self, seen: tuple[str, ...]) -> dict[str, int]:
         """Up to the newest record of the logs that were looked at, and of the others only up to what is durable."""
@@ -226,7 +293,7 @@ class Dispatch:
         digest = ""
         if idem is not None:
             assert self.ledger is not None
-            digest = self.ledger.digest(row.name, event_payload(params))
+            digest = self.ledger.digest(row.name, event_payload(_as_asked(row, params)))
             if self._repeat(row, actor, idem, digest, reply):
                 return
         self._writable(log, actor)
@@ -250,6 +317,9 @@ class Dispatch:
         self._apply(engine, log, events, ctx, first_seq)
         self.next_seq[log] = first_seq + len(events)
         last_seq = first_seq + len(events) - 1
+        self.values.note(engine, first_seq, records)
+        if row.large and isinstance(large := getattr(params, row.large), Large):
+            self.values.note_large(engine, first_seq, records[0], large.raw)
         position = self._position((log,))
         if idem is not None:
             self._in_flight[actor.name, idem] = _InFlight(digest, log, first_seq, [])
@@ -475,6 +545,12 @@ class Dispatch:
                 )
             )
         return Answer(_answer(row, decision), receipt)
+
+
+def _as_asked(row: Row, params: Command) -> Command:
+    """The parameters as the digest of a keyed request covers them: of a large one, its hash."""
+    large = getattr(params, row.large) if row.large else None
+    return msgspec.structs.replace(params, **{row.large: {"sha256": large.sha256}}) if isinstance(large, Large) else params
 
 
 def _answer(row: Row, decision: Decision) -> Any:

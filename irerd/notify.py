@@ -17,6 +17,8 @@ import trio
 LISTEN_FDS_START = 3
 LISTEN_FDS_MAX = 64
 SEND_TIMEOUT_S = 1.0
+LATE_LOOK_S = 1.0
+"""One late moment may not cost two signs of life: with the third the daemon would be killed."""
 
 
 class Notifier:
@@ -85,11 +87,12 @@ def watchdog_interval(environ: MutableMapping[str, str] = os.environ) -> float |
 
 
 async def watch_over(notifier: Notifier, interval_s: float | None, on_time: Callable[[], bool]) -> None:
-    """A sign of life at once and then each interval, as long as there is one to give."""
+    """A sign of life at once and then each interval; where there is none to give, as soon as there is one again."""
     while interval_s is not None:
-        if on_time():
+        alive = on_time()
+        if alive:
             notifier.watchdog()
-        await trio.sleep(interval_s)
+        await trio.sleep(interval_s if alive else min(interval_s, LATE_LOOK_S))
 
 
 def listen_fds(

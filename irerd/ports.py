@@ -8,8 +8,9 @@ import msgspec
 import trio
 
 from core import system
+from core.canonical import decode, encode
 from core.control.checks import ActionChecked, Decided, DecidedPage, Query
-from core.engine import Actor, Check, Health, Nothing, Refused, Result
+from core.engine import Actor, Check, Event, Health, Nothing, Refused, Result
 from core.keys import AGE_US_MAX
 from core.times import time_text, time_us
 from irerd import __version__
@@ -18,6 +19,7 @@ from irerd.cursors import parse_cursor
 from irerd.session import Stream
 from state.backup import Backup, key_check, log_of
 from state.ledger import Ledger
+from state.seal import Record
 from state.segment import Corrupt
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Ports:
             "log.query": self.query,
             "audit.verify": self.verify,
         }
+        kinds = [kind for engine in daemon.world.engines.values() for kind in engine.applies]
+        self._documents = {kind.event_type: found for kind in kinds if (found := _documents_in(kind))}
         rows = [row for row in daemon.world.rows.values() if row.run is None]
         empty = [row.name for row in rows if row.name not in (self.tasks if row.kind == "task" else self.reads)]
         if empty:
@@ -159,6 +163,18 @@ class Ports:
                     await stream.wait_room()
                     stream.mark(daemon.cursors.text(elsewhere | position))
 
+    def _shown(self, record: Record) -> dict[str, Any]:
+        """What a record says, but of a document only its length and a keyed digest: whoever may read it gets it from its engine."""
+        documents = self._documents.get(record.event_type)
+        if not documents:
+            return dict(msgspec.json.decode(record.payload))
+        data: dict[str, Any] = decode(record.payload)
+        for name in documents & data.keys():
+            assert self._daemon.ledger is not None
+            raw = encode(data[name])
+            data[name] = {"bytes": len(raw), "digest": self._daemon.ledger.digest("document", raw)}
+        return data
+
     def _start(self, params: system.Watch) -> tuple[dict[str, int], dict[str, int]]:
         """Where to begin in each log that is followed; and the places in others, which the cursor only carries along."""
         daemon = self._daemon
@@ -210,9 +226,8 @@ class Ports:
                 if params.type is not None and record.event_type != params.type:
                     continue
                 await stream.wait_room()
-                seen = system.Seen(
-                    record.event_type, log, record.seq, time_text(record.time_us), record.actor, msgspec.json.decode(record.payload)
-                )
+                data = self._shown(record)
+                seen = system.Seen(record.event_type, log, record.seq, time_text(record.time_us), record.actor, data)
                 stream.item(seen, daemon.cursors.text(elsewhere | position))
         return found
 
@@ -350,6 +365,17 @@ def _manifest(copy: Backup, ledger: Ledger, taken_at: str, with_keys: bool) -> s
     }
     others = [file for log, file in files if log is None]
     return system.Manifest(ledger.id, __version__, taken_at, with_keys, key_check(ledger.key), logs, others)
+
+
+def _documents_in(kind: type[Event]) -> frozenset[str]:
+    """The fields of an event that hold documents (core/fields.py)."""
+    info = msgspec.inspect.type_info(kind)
+    fields = info.fields if isinstance(info, msgspec.inspect.StructType) else ()
+    return frozenset(
+        field.encode_name
+        for field in fields
+        if isinstance(field.type, msgspec.inspect.Metadata) and (field.type.extra or {}).get("privacy") == "document"
+    )
 
 
 class _Lines:

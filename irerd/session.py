@@ -6,6 +6,7 @@ read its replies. The end of the stream cancels every call of the connection; wh
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -111,6 +112,7 @@ class Stream:
 
 
 TaskPort = Callable[[Command, Actor, Stream], Awaitable[Any]]
+Work = Callable[[], Awaitable[Answer | None]]
 
 
 @dataclass
@@ -391,12 +393,20 @@ class Session:
             scope = trio.CancelScope()
             self._in_flight[call.id] = scope
             self._streams += row.streams
-            nursery.start_soon(self._run_task, call, row, params, actor, scope)
+            stream = Stream(call.id, self.outbox)
+
+            async def work() -> Answer:
+                return Answer(await self._service.tasks[row.name](params, actor, stream))
+
+            nursery.start_soon(self._run_task, call, row, work, scope)
             return
         self._in_flight[call.id] = None
         try:
             if row.kind == "read":
-                dispatch.read(row, params, actor, reply)
+                if not dispatch.read(row, params, actor, reply):
+                    self._finish_later(call, row, partial(dispatch.read_cold, row, params, actor), nursery)
+            elif dispatch.may_be_large(row, params):
+                self._finish_later(call, row, partial(self._write_large, call, row, params, actor, reply), nursery)
             elif call.dry:
                 self._answer(call.id, row, Answer(dispatch.dry(row, params, actor)))
             else:
@@ -406,20 +416,39 @@ class Session:
         except Exception as error:
             raise self._bug(row, error) from None
 
+    def _finish_later(self, call: Call, row: Row, work: Work, nursery: trio.Nursery) -> None:
+        """What needs the disk is finished by a task; of those there may not be more than of other calls."""
+        if len(self._in_flight) - self._streams > self._service.dispatch.settings.limits.calls:
+            del self._in_flight[call.id]
+            crowded = self._crowded()
+            assert crowded is not None
+            raise crowded
+        scope = self._in_flight[call.id] = trio.CancelScope()
+        nursery.start_soon(self._run_task, call, row, work, scope)
+
+    async def _write_large(self, call: Call, row: Row, params: Command, actor: Actor, reply: Callable[[Answer], None]) -> Answer | None:
+        """A write one of whose parameters is stored first. Until that is done nothing is decided, and it can be cancelled."""
+        dispatch = self._service.dispatch
+        params = await dispatch.stored_first(row, params, keep=not call.dry)
+        if call.dry:
+            return Answer(dispatch.dry(row, params, actor))
+        self._in_flight[call.id] = None
+        dispatch.write(row, params, actor, reply, call.idem)
+        return None
+
     def _bug(self, row: Row, error: Exception) -> Refused:
         """What a caller hears of a fault of ours: the id it can be found by, and never its text."""
         instance = self._service.dispatch.on_internal_error(row.name, error)
         return Refused("internal", "a bug in irer; nothing was written. The journal has the details", data={"instance": instance})
 
-    async def _run_task(self, call: Call, row: Row, params: Command, actor: Actor, scope: trio.CancelScope) -> None:
-        """Serve one call that may wait. Cancel and deadline end it at any point."""
-        stream = Stream(call.id, self.outbox)
+    async def _run_task(self, call: Call, row: Row, work: Work, scope: trio.CancelScope) -> None:
+        """Serve one call that may wait. Cancel and deadline end it at any point. Where it answers None, the answer comes by itself."""
         deadline_ms = call.dl if call.dl is not None and row.deadline_ms is not None else row.deadline_ms
         late = trio.CancelScope(deadline=trio.current_time() + deadline_ms / 1000 if deadline_ms is not None else float("inf"))
-        answer = Answer()
+        answer: Answer | None = Answer()
         with scope, late:
             try:
-                answer = Answer(await self._service.tasks[row.name](params, actor, stream))
+                answer = await work()
             except Refused as refused:
                 answer = Answer(error=refused)
             except Exception as error:
@@ -432,6 +461,8 @@ class Session:
         elif scope.cancelled_caught:
             answer = Answer(error=Refused("cancelled", "cancelled by the caller"))
         self._streams -= row.streams
+        if answer is None:
+            return
         if answer.error is not None:
             self._fail(call, row, answer.error)
         else:

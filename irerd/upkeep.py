@@ -85,6 +85,8 @@ class Upkeep:
         if log.rotation_due(self._host.now_us()):
             self._rotate(log)
         self._prune(log)
+        if log.full is not None:
+            self._prune_tried[log.name] = self._prunable_at_best(log)
 
     def take_snapshot(self, log: Log) -> None:
         """Keep what the records add up to, unless a newest snapshot says the same."""
@@ -127,9 +129,8 @@ class Upkeep:
     def _prune(self, log: Log) -> None:
         """Let go of the oldest segments, as far as the configuration says and the oldest snapshot allows."""
         settings = self._settings()
-        if not settings.retain_bytes and not settings.retain_days:
+        if self.segments_kept or (not settings.retain_bytes and not settings.retain_days):
             return
-        self._prune_tried[log.name] = self._prunable_at_best(log)
         kept = snapshot.listed(self._host.files, log.name).headers
         if not kept:
             return
@@ -139,7 +140,11 @@ class Upkeep:
             self._trouble(log.name, f"old segments stay, because the snapshot at {kept[-1].seq} is not whole ({bad.why})")
             return
         answered_from = self._keys.first_seq(log.name)  # a key that is remembered is answered from its records
-        segments = self._chosen(log, min(kept[-1].seq + 1, log.next_seq if answered_from is None else answered_from))
+        below = min(kept[-1].seq + 1, log.next_seq if answered_from is None else answered_from)
+        for engine in self._world.logs[log.name]:  # a value that a read may still need stays
+            if engine.oldest is not None and (oldest := engine.oldest(self._world.states[engine.name])) is not None:
+                below = min(below, oldest)
+        segments = self._chosen(log, below)
         if not segments:
             return
         try:

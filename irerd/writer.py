@@ -65,6 +65,8 @@ class _LogQueue:
         self.durable_seq = log.next_seq - 1
         self.bytes = 0
         """The most that all that waits can take on disk."""
+        self.full = log.full
+        """Taken over from the log between two steps of the loop, so that nobody is ahead of `after_look`."""
         self.pause: _Pause | None = None
 
     @property
@@ -109,7 +111,7 @@ class Writer:
 
     def full(self, log: str) -> Fullness | None:
         """Why this log takes no commands, if it does not."""
-        return self._queues[log].log.full
+        return self._queues[log].full
 
     def fits(self, log: str, size: int, *, own: bool = False) -> bool:
         """Whether a command of at most `size` bytes may be queued: room for it is claimed. irer's own may draw on half of its part."""
@@ -184,7 +186,7 @@ class Writer:
             await self._run()
         except (SyncFailed, OSError) as failure:  # of a head or a claim of room: nobody waits for it, and what follows is unknown
             self._fail({})
-            raise WriteFailed(type(failure).__name__) from failure
+            raise WriteFailed(_said(failure)) from failure
 
     async def _run(self) -> None:
         while True:
@@ -207,10 +209,10 @@ class Writer:
                 await self._host.offload(pause.work, queue.log)
             except Exception as failure:
                 self._fail({})
-                raise WriteFailed(type(failure).__name__) from failure
+                raise WriteFailed(_said(failure)) from failure
             queue.durable_seq = queue.log.next_seq - 1
             pause.then()
-            if queue.log.full is None and queue.low:
+            if queue.full is None and queue.low:
                 await self._reserve(queue)
             self._release_watchers(queue)
             self._tell_advanced()
@@ -238,7 +240,7 @@ class Writer:
         return min(head_s, look_s)
 
     def _any_full(self) -> bool:
-        return any(queue.log.full is not None for queue in self._queues.values())
+        return any(queue.full is not None for queue in self._queues.values())
 
     def _look_due_us(self) -> int:
         return self._looked_us + round(FULL_RETRY_S * 1e6)
@@ -246,7 +248,7 @@ class Writer:
     async def _look_at_full(self) -> None:
         if self._any_full() and self._host.mono_us() >= self._look_due_us():
             for queue in self._queues.values():
-                if queue.log.full is not None:
+                if queue.full is not None:
                     await self._reserve(queue)
 
     def _take_peek(self) -> bool:
@@ -290,7 +292,7 @@ class Writer:
                         nursery.start_soon(self._host.offload, self._queues[name].log.commit, batch.data)
         except* (SyncFailed, OSError) as failures:
             self._fail(group)
-            raise WriteFailed(", ".join(type(error).__name__ for error in failures.exceptions)) from failures
+            raise WriteFailed(", ".join(map(_said, failures.exceptions))) from failures
         self.groups += 1
         self.sync_us_max = max(self.sync_us_max, self._host.mono_us() - began)
         self._group = {}
@@ -316,19 +318,20 @@ class Writer:
         """Room ahead of the next batch, and heads that are not older than five seconds."""
         for name in touched:
             queue = self._queues[name]
-            if queue.log.full is None and queue.low:
+            if queue.full is None and queue.low:
                 await self._reserve(queue)
         await self._look_at_full()
         if self._host.mono_us() - self._head_written_us > HEAD_AGE_US_MAX:
             await self._write_heads()
 
     async def _reserve(self, queue: _LogQueue) -> None:
-        before = queue.log.full
+        before = queue.full
         try:
             await self._host.offload(queue.log.reserve, queue.bytes)
         except Full:
             self._looked_us = self._host.mono_us()
-        if before is not None or queue.log.full is not None:
+        queue.full = queue.log.full
+        if before is not None or queue.full is not None:
             self.after_look(queue.log.name)
 
     def _heads_behind(self) -> bool:
@@ -352,3 +355,8 @@ class Writer:
         for queue in self._queues.values():
             while queue.waiting:
                 queue.take().release(None)
+
+
+def _said(error: BaseException) -> str:
+    """What may be shown of it: the log, the step and the system's words, never a value."""
+    return str(error) if isinstance(error, SyncFailed) else type(error).__name__

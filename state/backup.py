@@ -33,6 +33,7 @@ _SHAPES = re.compile(
     r"|blobs/([0-9a-f]{2})/\3[0-9a-f]{62}|keys/[a-z][a-z0-9_]{0,63}"
 )
 """Every name that a backup may have; no other is ever written. None leads out of the directory."""
+_PART = re.compile("[0-9a-f]{2}")
 
 
 def known(name: str) -> bool:
@@ -83,6 +84,8 @@ class _Source(NamedTuple):
     read: Callable[[int, int], bytes]
     check: Callable[[str, bytes], str | None]
     """Of its SHA-256 and its last bytes, why they are not what they were."""
+    may_go: bool = False
+    """Whether it may be deleted before it is read; then nothing needs it."""
 
 
 def _anything(digest: str, last: bytes) -> None:
@@ -99,6 +102,7 @@ class Backup:
         self._sources: list[_Source] = []
         self._held: dict[str, int] = {}
         """Descriptors of files that may be deleted meanwhile."""
+        self._open: tuple[str, int] | None = None
         self._closed = False
         self.sent: dict[str, File] = {}
 
@@ -112,7 +116,7 @@ class Backup:
         for name, end in sorted(self.ends.items()):
             self._add_log(name, end)
         for path in self._blobs():
-            self._add(path)
+            self._add_blob(path)
         for each in self._files.list(KEYS) if self._keys else ():
             if known(f"{KEYS}/{each}"):
                 self._add(f"{KEYS}/{each}")
@@ -120,8 +124,22 @@ class Backup:
     def _blobs(self) -> Iterator[str]:
         if self._files.stat_path(BLOBS) is None:
             return
-        for part in self._files.list(BLOBS):
+        for part in [part for part in self._files.list(BLOBS) if _PART.fullmatch(part)]:
             yield from (path for each in self._files.list(f"{BLOBS}/{part}") if known(path := f"{BLOBS}/{part}/{each}"))
+
+    def _add_blob(self, path: str) -> None:
+        """Too many to hold them all. One that a record names stays; and those of all records up to the end are here by now."""
+        if (stat := self._files.stat_path(path)) is not None:
+            name = path.rpartition("/")[2]
+            self._sources.append(
+                _Source(
+                    path,
+                    stat.size,
+                    lambda offset, size: self._read_closed(path, offset, size),
+                    lambda digest, _: None if digest == name else f"{path} is not what its name says",
+                    may_go=True,
+                )
+            )
 
     def _add_log(self, name: str, end: End) -> None:
         for closed in end.closed:
@@ -162,10 +180,15 @@ class Backup:
         self._sources.append(_Source(name, len(data), lambda offset, size: data[offset : offset + size], _anything))
 
     def _read_closed(self, path: str, offset: int, size: int) -> bytes:
-        fd = self._files.open(path, os.O_RDONLY)
-        try:
-            return read_at(self._files, fd, offset, size)
-        finally:
+        """One such file is open at a time: there may be thousands."""
+        if self._open is None or self._open[0] != path:
+            self._let_go()
+            self._open = (path, self._files.open(path, os.O_RDONLY))
+        return read_at(self._files, self._open[1], offset, size)
+
+    def _let_go(self) -> None:
+        if self._open is not None:
+            fd, self._open = self._open[1], None
             self._files.close(fd)
 
     def pieces(self) -> Iterator[Piece]:
@@ -177,7 +200,12 @@ class Backup:
         digest, data = sha256(), b""
         for offset in range(0, source.size, PIECE_BYTES):
             count = min(PIECE_BYTES, source.size - offset)
-            data = source.read(offset, count)
+            try:
+                data = source.read(offset, count)
+            except FileNotFoundError:
+                if source.may_go and not offset:
+                    return
+                raise
             if len(data) != count:
                 raise _changed(source.name, "is shorter than it was")
             digest.update(data)
@@ -187,6 +215,7 @@ class Backup:
         self.sent[source.name] = File(source.name, source.size, digest.hexdigest())
 
     def close(self) -> None:
+        self._let_go()
         while self._held:
             self._files.close(self._held.popitem()[1])
         if not self._closed:

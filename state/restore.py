@@ -285,11 +285,11 @@ def _bring_keys(files: Files, ledger: LedgerFile, manifest: Manifest, place: Pla
         make_keys(files, ledger, draw)
         return "new"
     if manifest.with_keys:
-        _fit(files, "", ledger, manifest, "the backup")
+        _fit(files, f"{KEYS}/", ledger, manifest, "the backup")
         return "the backup"
     if wanted.keys is not None:
-        _fit(wanted.keys, "./", ledger, manifest, "that directory")
-        _copy_keys(wanted.keys, "./", files)
+        _fit(wanted.keys, "", ledger, manifest, "that directory")
+        _copy_keys(wanted.keys, "", files)
         return "the directory that was given"
     for beside in [place.name, *reversed(_siblings(place, "before-restore-[0-9]+"))]:
         if place.parent.stat_path(f"{beside}/{KEY}") is not None:
@@ -304,7 +304,7 @@ def _bring_keys(files: Files, ledger: LedgerFile, manifest: Manifest, place: Pla
 
 
 def _fit(files: Files, prefix: str, ledger: LedgerFile, manifest: Manifest, where: str) -> None:
-    if not _fits(files, prefix or f"{KEYS}/", ledger, manifest):
+    if not _fits(files, prefix, ledger, manifest):
         raise Refusal(f"the keys in {where} are not those of this backup. Nothing was changed. Give the right ones: --keys DIR")
 
 
@@ -321,7 +321,7 @@ def _key(files: Files, path: str) -> bytes | None:
 
 def _copy_keys(source: Files, prefix: str, files: Files) -> None:
     make_directory(files, KEYS)
-    for name in source.list(prefix.rstrip("/")):
+    for name in source.list(prefix.rstrip("/") or "."):
         if known(f"{KEYS}/{name}") and (raw := read_all(source, f"{prefix}{name}")) is not None:
             small_write(files, f"{KEYS}/{name}", raw)
 

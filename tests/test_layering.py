@@ -44,6 +44,8 @@ SEAMS = {
     "state/log.py": {"os", "threading"},
     # Verification walks on several cores, in processes of its own, beside no event loop.
     "state/walks.py": {"os", "signal"},
+    # What repair and restore need of the machine when they run by themselves, beside no daemon.
+    "state/alone.py": {"os", "pathlib", "time"},
     # A path may be handed on; the host is where it leads anywhere.
     "irerd": {"pathlib"},
     "irerd/config.py": {"pathlib", "pwd", "grp"},
@@ -59,6 +61,8 @@ OS_NAMES = {
     "state": ("O_", "SEEK_", "strerror", "getpid"),
     "state/verify.py": ("O_", "sched_getaffinity"),
     "state/walks.py": ("O_", "fork", "pipe", "fdopen", "close", "kill", "waitpid", "_exit"),
+    "state/alone.py": ("urandom", "getuid", "geteuid", "setgroups", "setgid", "setuid"),
+    "state/restore.py": ("O_", "path"),
     "irerd/daemon.py": ("getpid", "getuid"),
 }
 """What of `os` may be used where the module itself must reach nothing."""

@@ -267,7 +267,9 @@ def decide_resolve(cache: Cache, command: Resolve, ctx: Context) -> Decision:
     doc = found(cache, command.key, ctx)
     leaves = [doc.rev, *doc.conflicts]
     if command.rev not in leaves:
-        text = f"{command.key}: {command.rev} is none of its current revisions ({', '.join(leaves[:4])}). See: irerctl cache conflicts"
+        text = (
+            f"{command.key}: {command.rev} is none of its current revisions ({', '.join(leaves[:4])}). See: irerctl cache conflicts"
+        )
         raise Refused("aborted", text, reason="rev", data={"revs": leaves[:100]})
     others = [rev for rev in leaves if rev != command.rev][:ENDED_AT_ONCE_MAX]
     if not others:

@@ -4,6 +4,7 @@ An object is the document itself, any other value stands under `irer:value`; a t
 way there and back loses nothing, whoever wrote the document.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -11,16 +12,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.canonical import CanonicalError, decode, encode
-from core.engine import Large, Refused
+from core.engine import RECORD_VALUE_BYTES_MAX, Large, Refused
 from core.times import time_text
 
 KEY_BYTES_MAX = 512
 VALUE_BYTES_MAX = 1_048_576
-INLINE_BYTES_MAX = 16_384
-"""Of a value's canonical JSON; a larger one is a blob."""
 VALUE = "irer:value"
 EXPIRES = "irer:expires_at"
 
+_MANY_DIGITS = re.compile(rb"[0-9]{16}")
 _BEFORE, _AFTER = b'{"value":', b"}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -56,9 +56,9 @@ def body_of(value: Any) -> Body:
     """Raises Refused. A large value comes here as the blob that it was stored as."""
     if isinstance(value, Large):
         _checked_members(value.value)
-        return Body(value.sha256, value.size, None, value.sha256)
+        return Body(value.sha256, len(value.raw), None, value.sha256)
     raw = canonical(value)
-    if len(raw) > INLINE_BYTES_MAX:
+    if len(raw) > RECORD_VALUE_BYTES_MAX:
         raise _bad("value", f"{len(raw):,} bytes as JSON are not stored in a record")
     _checked_members(value)
     return Body(sha256(raw).hexdigest(), len(raw), value, "")
@@ -109,7 +109,9 @@ def stored(payload: bytes) -> tuple[str, bytes | None]:
 
 def loaded(raw: bytes) -> Any:
     """The value in canonical bytes of ours."""
-    return decode(raw)
+    if _MANY_DIGITS.search(raw) is None:
+        return msgspec.json.decode(raw)
+    return decode(raw)  # an integer beyond the safe ones can only be a float
 
 
 # --- CouchDB ----------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ There may be a million keys, so a key that was only ever edited in one place tak
 what it needs. Of each record at most one document changes, so the number of a record orders the changes too.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -106,7 +107,7 @@ def document(tree: Tree, bodies: Mapping[str, Body], changed: int, flags: int) -
     branches = None
     if ids is None:
         live = {branch.text: bodies[branch.text] for branch in tree if not branch.deleted}
-        branches = Branches(tuple(tuple(branch) for branch in tree), live)
+        branches = Branches(tuple((leaf.deleted, leaf.generation, leaf.ids) for leaf in tree), live)
     at = changed if body.at == changed else body.at  # one number, not two that are equal
     return Document(ids or b"", first.generation, at, body.size, body.expires_us, changed, flags, body.blob, branches)
 
@@ -143,6 +144,8 @@ class Cache:
         self.live = 0
         self.bytes = 0
         self.conflicted_count = 0
+        self.named: Counter[str] = Counter()
+        """Blobs, by how many live leaves name them."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cache) and (self.docs, self.online, self.checkpoints) == (
@@ -202,6 +205,7 @@ class Cache:
             self.queue.left()
 
     def _count(self, key: str, old: Document | None, new: Document | None) -> None:
+        self._name_blobs(old, new)
         was, now = old is not None and old.live, new is not None and new.live
         if was != now:
             (self.names.add if now else self.names.drop)(key)
@@ -218,32 +222,39 @@ class Cache:
             (self.conflicted.add if now else self.conflicted.drop)(key)
             self.conflicted_count += 1 if now else -1
 
+    def _name_blobs(self, old: Document | None, new: Document | None) -> None:
+        for doc, count in ((new, 1), (old, -1)):
+            if doc is not None and (doc.blob or doc.branches is not None):
+                for body in doc.bodies.values():
+                    if body.blob:
+                        self.named[body.blob] += count
+                        if not self.named[body.blob]:
+                            del self.named[body.blob]
+
     def restore(self, docs: dict[str, Document], online: bool, checkpoints: dict[str, Checkpoint]) -> None:
         """Become what a snapshot says."""
         self.docs, self.online, self.checkpoints = docs, online, checkpoints
         self._work_out(tuple(sorted(key for key, doc in docs.items() if doc.live)))
         self.live = sum(map(len, self.names.blocks))
-        for changed, key in sorted((doc.changed, key) for key, doc in docs.items()):
-            doc = docs[key]
-            self.changes.put(changed, key)
-            if doc.queued:
-                self.queue.put(changed, key)
+        self.bytes = sum(doc.held for doc in docs.values())
+        order = sorted(docs, key=lambda key: docs[key].changed)
+        self.changes.fill([docs[key].changed for key in order], order)
+        waiting = [key for key in order if docs[key].flags & QUEUED]
+        self.queue.fill([docs[key].changed for key in waiting], waiting)
+        for key, doc in docs.items():
             if doc.expires_us:
                 self.ends.put(doc.expires_us, key)
-            if doc.conflicts:
-                self.conflicted.add(key)
-                self.conflicted_count += 1
-            self.bytes += doc.held
+            if doc.blob or doc.branches is not None:
+                self._name_blobs(None, doc)
+                if doc.conflicts:
+                    self.conflicted.add(key)
+                    self.conflicted_count += 1
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def blobs(self) -> Iterator[str]:
+    def blobs(self) -> list[str]:
         """Every blob that a live leaf names."""
-        for doc in self.docs.values():
-            if doc.branches is not None:
-                yield from (body.blob for body in doc.branches.bodies.values() if body.blob)
-            elif doc.blob:
-                yield doc.blob
+        return list(self.named)
 
     def oldest(self) -> int | None:
         """The oldest record that a value is read from; None where there is none."""

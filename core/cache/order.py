@@ -70,6 +70,10 @@ class Line:
     def __len__(self) -> int:
         return len(self.keys) - self.dead
 
+    def fill(self, numbers: list[int], keys: list[str]) -> None:
+        """An empty line becomes this one."""
+        self.numbers, self.keys, self.dead = array("q", numbers), keys, 0
+
     def put(self, number: int, key: str) -> None:
         self.numbers.append(number)
         self.keys.append(key)

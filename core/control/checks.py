@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from core.control.model import Control, Scopes
+from core.control.model import Control, ScopeText, recorded
 from core.control.policy import ERROR, Ruling, judge
 from core.engine import Command, Context, Decision, Event, Result, Stamp
 from core.fields import Code, Count, Cursor, Label, Name, Time
@@ -36,7 +36,7 @@ class ActionChecked(Event, type="action.checked"):
     status: allowed, denied, or error when judging failed, which denies
     reason: stable word for why
     rule: the rule that decided
-    required_scopes: what the platform asks for, when allowed
+    scopes: what the platform asks for, when allowed; separated by spaces, as OAuth writes them
     """
 
     request_id: Name
@@ -46,7 +46,7 @@ class ActionChecked(Event, type="action.checked"):
     status: Outcome
     reason: Code
     rule: Label
-    required_scopes: Scopes = []
+    scopes: ScopeText = ""
 
 
 class Judgement(Result, omit_defaults=False):
@@ -80,13 +80,13 @@ def decide_check(control: Control, command: Check, ctx: Context) -> Decision:
     return Decision(
         ActionChecked(
             ctx.new_id(),
-            command.engine_id,
-            command.platform,
-            command.action_type,
+            recorded(command.engine_id),
+            recorded(command.platform),
+            recorded(command.action_type),
             status,
             ruling.reason,
             ruling.rule,
-            list(ruling.scopes),
+            " ".join(ruling.scopes),
         )
     )
 
@@ -102,7 +102,7 @@ def apply_checked(control: Control, event: ActionChecked, stamp: Stamp) -> None:
 
 def judgement(events: list[ActionChecked]) -> Judgement:
     [event] = events
-    return Judgement(event.status == "allowed", list(event.required_scopes), event.reason, event.rule, event.request_id)
+    return Judgement(event.status == "allowed", event.scopes.split(), event.reason, event.rule, event.request_id)
 
 
 class Query(Command):

@@ -19,6 +19,7 @@ PLATFORMS_OF_ENGINE_MAX = 256
 ACTIONS_MAX = 512
 SCOPES_MAX = 32
 GRACE_S_MAX = 2_592_000.0
+KEY_PREFIX = "irk_"
 
 EngineId = Annotated[
     str,
@@ -49,6 +50,8 @@ FlagName = Annotated[
 Actions = Annotated[list[Word], Meta(max_length=ACTIONS_MAX)]
 Capabilities = Annotated[dict[Word, Actions], Meta(max_length=PLATFORMS_OF_ENGINE_MAX)]
 Scopes = Annotated[list[Scope], Meta(max_length=SCOPES_MAX)]
+ScopeText = Annotated[str, Meta(max_length=SCOPES_MAX * 201), privacy("public")]
+"""Scopes separated by spaces, which none of them holds. One text is stored in a fifth of the time of a list."""
 ActionScopes = Annotated[dict[Word, Scopes], Meta(max_length=ACTIONS_MAX)]
 
 Standing = Literal["active", "suspended", "revoked"]
@@ -145,6 +148,11 @@ class Control:
     def overrides(self) -> dict[str, Any]:
         """Configuration keys that win over the file."""
         return {name: key.value for name, key in self.keys.items() if key.is_set}
+
+
+def recorded(name: str) -> str:
+    """A name as it may be written down: a key that somebody put where a name belongs may not."""
+    return "a-key" if name.startswith(KEY_PREFIX) else name
 
 
 def count(permissions: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from msgspec import Meta
 from core.control.model import (
     ENGINES_MAX,
     GRACE_S_MAX,
+    KEY_PREFIX,
     RULES_MAX,
     Capabilities,
     Control,
@@ -21,6 +22,7 @@ from core.control.model import (
     Standing,
     count,
     permissions,
+    recorded,
     tidy,
     written,
 )
@@ -29,7 +31,6 @@ from core.fields import Code, Count, Cursor, Hash, Limit, Name, Secret, Time
 from core.secrets import same, text
 from core.times import time_text
 
-KEY_PREFIX = "irk_"
 LIMIT_DEFAULT = 1_000
 NEAREST_AMONG_MAX = 1_000
 NO_MAC = "0" * 64
@@ -333,6 +334,9 @@ def _drawn(ctx: Context) -> str:
 
 
 def decide_register(control: Control, command: Register, ctx: Context) -> Decision:
+    if command.engine_id.startswith(KEY_PREFIX):
+        text = f"engine_id begins with {KEY_PREFIX}, as keys do, and a key is never written down. Choose another name"
+        raise Refused("invalid-argument", text, fields=[("engine_id", f"begins with {KEY_PREFIX}")])
     if command.engine_id in control.engines:
         said = f"{command.engine_id} is registered, and a name is never given twice. Choose another, or give this engine a new key"
         raise Refused("already-exists", f"{said}: engines.rotate_key", reason="registered")
@@ -363,7 +367,7 @@ def decide_validate(control: Control, command: Validate, ctx: Context) -> Decisi
         cause = "old-key"
     else:
         return Decision(EngineValidated(command.engine_id, engine.key if is_current or old is None else old.key))
-    return Decision(ProofRefused(command.engine_id, cause), turned_down=True)
+    return Decision(ProofRefused(recorded(command.engine_id), cause), turned_down=True)
 
 
 def proof(events: Sequence[EngineValidated | ProofRefused]) -> Proof:

@@ -41,6 +41,7 @@ ENGINE = Engine(
             cli="nav go DOMAIN",
         ),
         read("routes", Nothing, reads.routes, help="Domains, their routes, and which one is taken now", example={}, cli="nav"),
+        read("status", Nothing, reads.status, help="The ways and who took them, in one line", example={}),
         write(
             "report_route",
             commands.ReportRoute,

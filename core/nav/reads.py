@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from core.engine import Check, Context, Nothing, Result
-from core.engine import Health as Health_
+from core.engine import Health as Worst
 from core.fields import INT_MAX, Count, Time
 from core.gate.events import DOMAINS, Domain
 from core.nav.events import Cooldown, Health, RouteName, Times
@@ -16,6 +16,7 @@ class RouteRow(Result):
 
     route: its name
     health: up, down, or half-open: one probe at a time
+    is_next: whether the next one with a good token for this domain is given it
     enabled: whether it is used at all
     failures: failures in a row, while it is up
     successes: probes that carried, while it is half-open
@@ -32,6 +33,7 @@ class RouteRow(Result):
 
     route: RouteName
     health: Health
+    is_next: bool
     enabled: bool
     failures: Count
     successes: Count
@@ -46,32 +48,51 @@ class RouteRow(Result):
     retry_at: Time | None = None
 
 
-class DomainRow(Result):
-    """One domain.
-
-    domain: which
-    now: the way that the next one with a good token is given; absent when only the offline route is left
-    turned_away: how many got no way
-    routes: its ways, in the order in which they are tried
-    """
-
-    domain: Domain
-    turned_away: Count
-    routes: list[RouteRow]
-    now: RouteName | None = None
-
-
 class RouteTable(Result):
-    """The ways into every domain.
+    """The ways into every domain, in the order in which they are tried.
 
-    domains: one row each
+    routes: one row each
     """
 
-    domains: list[DomainRow]
+    routes: list[RouteRow]
+
+
+class NavStatus(Result):
+    """The mesh in one line.
+
+    routes: how many ways there are
+    up: those that carry
+    half_open: those being tried again
+    down: those that do not carry
+    taken: ways that were given
+    turned_away: how many got none
+    health: the worst of the domains
+    """
+
+    routes: Count
+    up: Count
+    half_open: Count
+    down: Count
+    taken: Count
+    turned_away: Count
+    health: Worst
 
 
 def routes(routes: Routes, params: Nothing, ctx: Context) -> RouteTable:
-    return RouteTable([_domain(routes, domain, ctx) for domain in DOMAINS])
+    return RouteTable([row for domain in DOMAINS for row in _rows(routes, domain, ctx)])
+
+
+def status(routes: Routes, params: Nothing, ctx: Context) -> NavStatus:
+    healths = [route.health for route in routes.routes.values()]
+    return NavStatus(
+        routes=len(healths),
+        up=healths.count("up"),
+        half_open=healths.count("half-open"),
+        down=healths.count("down"),
+        taken=min(sum(route.taken for route in routes.routes.values()), INT_MAX),
+        turned_away=min(sum(routes.turned_away.values()), INT_MAX),
+        health=max((check.health for check in checks(routes, ctx)), key=("ok", "degraded", "failed").index),
+    )
 
 
 def checks(routes: Routes, ctx: Context) -> Iterator[Check]:
@@ -79,7 +100,7 @@ def checks(routes: Routes, ctx: Context) -> Iterator[Check]:
         yield Check(f"nav {domain}", *_health(routes, domain))
 
 
-def _health(routes: Routes, domain: Domain) -> tuple[Health_, str]:
+def _health(routes: Routes, domain: Domain) -> tuple[Worst, str]:
     primary, failover = (routes.routes[route_name(domain, kind)] for kind in IN_ORDER)
     carries = [route for route in (primary, failover) if route.enabled and route.health == "up"]
     if primary in carries:
@@ -92,18 +113,20 @@ def _health(routes: Routes, domain: Domain) -> tuple[Health_, str]:
     return "failed", f"{primary.name} and {failover.name} do not carry; only {domain}/offline is left. See: irerctl nav"
 
 
-def _domain(routes: Routes, domain: Domain, ctx: Context) -> DomainRow:
+def _rows(routes: Routes, domain: Domain, ctx: Context) -> Iterator[RouteRow]:
     now = routes.choose(domain, ctx, offline=False)
-    rows = [_row(routes, routes.routes[route_name(domain, kind)], ctx) for kind in (*IN_ORDER, "offline")]
-    return DomainRow(domain, min(routes.turned_away[domain], INT_MAX), rows, now.name if now else None)
+    for kind in (*IN_ORDER, "offline"):
+        route = routes.routes[route_name(domain, kind)]
+        yield _row(routes, route, ctx, is_next=route is now)
 
 
-def _row(routes: Routes, route: Route, ctx: Context) -> RouteRow:
+def _row(routes: Routes, route: Route, ctx: Context, *, is_next: bool) -> RouteRow:
     now_us = routes.now_us(ctx)
     left_us = max(0, route.retry_us - now_us)
     return RouteRow(
         route=route.name,
         health=route.health,
+        is_next=is_next,
         enabled=route.enabled,
         failures=route.failures,
         successes=route.successes,

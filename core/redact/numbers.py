@@ -21,7 +21,7 @@ _ISSUER = re.compile(
     )\Z""",
     re.VERBOSE,
 )
-_ISSUER_RARE = re.compile(r"(?:5[06-8]|6[0-9]|0604|220[0-4]|9792|8[12])[0-9]{8,17}\Z")
+_ISSUER_RARE = re.compile(r"(?:35|5[06-8]|6[0-9]|0604|220[0-4]|9792|8[12])[0-9]{8,17}\Z")
 """Maestro, Mir, RuPay, Troy and other national schemes: short prefixes, so the words around must say card."""
 
 

@@ -20,9 +20,12 @@ def personal(text: str, context: str = "") -> Iterator[Find]:
     """Everything personal in one view of a text."""
     if "@" in text:
         yield from _emails(text)
-    yield from _numbers(text, context)
+    lower = f"{context} {text}".lower() if context else text.lower()
+    yield from _numbers(text, context, lower)
     yield from _ibans(text)
     yield from _addresses_v6(text)
+    if any(word in lower for word in _LETTER_HINTS):
+        yield from _lettered(text)
 
 
 # --- e-mail ---------------------------------------------------------------------------------------------------------
@@ -87,14 +90,33 @@ _NANP = re.compile(
 )
 _EXTENSION = re.compile(r" ?(?:x|ext\.?|extension) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
 
-_ANY_CONTEXT = re.compile(
-    r"card|\bcc\b|\bpan\b|visa|amex|master|maestro|credit|debit|diners|discover|\bjcb\b|union|kart|tarjeta|carte|carta|cart[aã]o|atm\b"
-    r"|phone|\btel|mobil|cell|fax|call|reach|contact|text|dial|ring|answer|messag|regist|desk|office|sms|whatsapp|msisdn|number|handy"
-    r"|hotline|helpline|m[óo]vil|celular|pager|gsm|viber|signal"
-    r"|ssn|social|\bip|addr|host|peer|client|remote|server|nation|insur|nino|nhs|\bdni|\bnie|\bnif|fiscal|\bcpf|pesel|\bsin\b|aadha?ar"
-    r"|\bbsn|steuer|\btax|\btin\b|\bitin|\bnir|s[ée]curit|身份|resident|passport|identi",
-    re.IGNORECASE,
-)
+_CARD_HINTS = (
+    "card", "cc", "pan", "visa", "amex", "american ex", "master", "maestro", "credit", "debit", "diners", "discover", "jcb", "union",
+    "mir", "rupay", "kart", "tarjeta", "carte", "carta", "kort", "atm",
+)  # fmt: skip
+_PHONE_HINTS = (
+    "phone", "tel", "mob", "cell", "fax", "call", "reach", "contact", "text", "dial", "ring", "answer", "messag", "regist", "desk",
+    "office", "sms", "whatsapp", "msisdn", "number", "handy", "line", "vil", "celular", "pager", "gsm", "viber", "fone", "ph",
+    "kontakt", "hospital", "reception", "direct",
+)  # fmt: skip
+_OTHER_HINTS = (
+    "ssn", "social", "nhs", "health service", "dni", "nif", "identi", "nir", "curit", "cpf", "tax", "pesel", "bsn", "burger", "citizen",
+    "steuer", "sin", "insur", "aadh", "uid number", "itin", "身份", "resident",
+)  # fmt: skip
+_LETTER_HINTS = ("insurance", "nino", "ni num", "codice", "fiscal", "nie", "extranj")
+
+
+class _Hints:
+    """Which words may be near, asked once for a whole text: where none is, no number without gaps is looked at closer."""
+
+    __slots__ = ("card", "other", "phone")
+
+    def __init__(self, lower: str) -> None:
+        self.card = any(word in lower for word in _CARD_HINTS)
+        self.phone = any(word in lower for word in _PHONE_HINTS)
+        self.other = any(word in lower for word in _OTHER_HINTS)
+
+
 _CARD_WORDS = re.compile(
     r"(?:\b|_)(?:cards?|cc|ccn|pan|visa|amex|american express|master ?card|maestro|credit|debit|diners|discover|jcb|union ?pay|mir|rupay"
     r"|(?:kredit|geb)?karten?(?:nummer)?|tarjeta|carte|carta|cart[aã]o|kort|atm)(?:\b|_)|card ?n|cardnumber|creditcard",
@@ -127,20 +149,21 @@ _VERSION_WORDS = re.compile(
 _SSN_WORDS = re.compile(r"\bssns?\b|social security|\bsocial\b", re.IGNORECASE)
 
 
-def _numbers(text: str, context: str) -> Iterator[Find]:
-    around = None
+def _numbers(text: str, context: str, lower: str) -> Iterator[Find]:
+    hints = None
     for match in _RUN.finditer(text):
         start, end = match.span()
         if end - start < 7:
             continue
         run = match.group()
-        if around is None:
-            around = _ANY_CONTEXT.search(context) is not None or _ANY_CONTEXT.search(text) is not None
+        if hints is None:
+            hints = _Hints(lower)
+        plus = text[start - 1 : start] == "+"
         if run.isdigit():
-            if around or text[start - 1 : start] == "+":
-                yield from _plain(text, start, end, context)
-        elif around or not (_FLOAT.match(run) and text[start - 1 : start] != "+"):
-            yield from _grouped(text, start, end, context, around)
+            if plus or hints.phone or hints.card or hints.other:
+                yield from _plain(text, start, end, context, hints)
+        elif plus or _FLOAT.match(run) is None:
+            yield from _grouped(text, start, end, context, hints)
 
 
 def _word(context: str, text: str, start: int, chars: int = BEFORE_CHARS) -> str:
@@ -148,23 +171,25 @@ def _word(context: str, text: str, start: int, chars: int = BEFORE_CHARS) -> str
     return f"{context}: {before}" if context else before
 
 
-def _plain(text: str, start: int, end: int, context: str) -> Iterator[Find]:
+def _plain(text: str, start: int, end: int, context: str, hints: _Hints) -> Iterator[Find]:
     """A number without gaps says little by itself: names and words around it must speak too."""
     digits = text[start:end]
     count = end - start
+    national = _national(text, start, end, context) if hints.other else None
+    if national is not None:
+        yield national
+        return
     if _inside_token(text, start, end):
         return
-    if 12 <= count <= 19 and numbers.card(digits, rare=True) and _says(_CARD_WORDS, text, start, end, context):
+    if hints.card and 12 <= count <= 19 and numbers.card(digits, rare=True) and _says(_CARD_WORDS, text, start, end, context):
         yield Find(start, end, "card", digits)
-    elif count == 9 and numbers.social_security(digits) and _says(_SSN_WORDS, text, start, end, context):
+    elif hints.other and count == 9 and numbers.social_security(digits) and _says(_SSN_WORDS, text, start, end, context):
         yield Find(start, end, "ssn", digits)
-    elif (national := _national(text, start, end, context)) is not None:
-        yield national
-    elif (phone := _phone(text, start, end, context, weak=False)) is not None:
+    elif (phone := _phone(text, start, end, context, hints, weak=False)) is not None:
         yield phone
 
 
-def _grouped(text: str, start: int, end: int, context: str, around: bool) -> Iterator[Find]:
+def _grouped(text: str, start: int, end: int, context: str, hints: _Hints) -> Iterator[Find]:
     """A run of digits with gaps may hold several numbers side by side."""
     place = start
     while place < end:
@@ -172,7 +197,7 @@ def _grouped(text: str, start: int, end: int, context: str, around: bool) -> Ite
         if date is not None and not _IP4.match(text, place):
             place = date.end()
         else:
-            find = _at(text, place, end, context, around)
+            find = _at(text, place, end, context, hints)
             if find is not None:
                 yield find
                 place = max(find.end, place + 1)
@@ -185,10 +210,12 @@ def _grouped(text: str, start: int, end: int, context: str, around: bool) -> Ite
         place = following.start()
 
 
-def _at(text: str, start: int, end: int, context: str, around: bool) -> Find | None:
+def _at(text: str, start: int, end: int, context: str, hints: _Hints) -> Find | None:
     address = _IP4.match(text, start)
-    if address is not None and text[start - 1 : start] != "." and (found := _address_v4(text, start, address.end(), context)) is not None:
-        return found
+    if address is not None and text[start - 1 : start] != ".":
+        found = _address_v4(text, start, address.end(), context)
+        if found is not None:
+            return found
     if _inside_token(text, start, end):
         return None
     number = _CARD.match(text, start)
@@ -202,9 +229,11 @@ def _at(text: str, start: int, end: int, context: str, around: bool) -> Find | N
         digits = _only_digits(social.group())
         if numbers.social_security(digits) and (social[1] == "-" or _says(_SSN_WORDS, text, start, social.end(), context)):
             return Find(start, social.end(), "ssn", digits)
-    if around and (found := _odd_card(text, start, end, context) or _national(text, start, end, context)) is not None:
+    if hints.card and (found := _odd_card(text, start, end, context)) is not None:
         return found
-    return _phone(text, start, end, context, weak=True)
+    if hints.other and (found := _national(text, start, end, context)) is not None:
+        return found
+    return _phone(text, start, end, context, hints, weak=True)
 
 
 def _odd_card(text: str, start: int, end: int, context: str) -> Find | None:
@@ -240,7 +269,7 @@ PHONE_DIGITS_MIN = 6
 PHONE_DIGITS_MAX = 15
 
 
-def _phone(text: str, start: int, end: int, context: str, *, weak: bool) -> Find | None:
+def _phone(text: str, start: int, end: int, context: str, hints: _Hints, *, weak: bool) -> Find | None:
     before = text[max(0, start - 60) : start]
     plus = before.endswith(("+", "+("))
     digits = _only_digits(text[start:end])
@@ -249,9 +278,7 @@ def _phone(text: str, start: int, end: int, context: str, *, weak: bool) -> Find
     american = _NANP.match(text, start, end)
     if american is not None and _nanp_valid(american.group()) and not before.endswith((".", "-")):
         return _phone_find(text, start, american.end())
-    if not PHONE_DIGITS_MIN <= len(digits) <= PHONE_DIGITS_MAX:
-        return None
-    if weak and text.count(".", start, end) == 1 and _FLOAT.match(text[start:end]):
+    if not hints.phone or not PHONE_DIGITS_MIN <= len(digits) <= PHONE_DIGITS_MAX:
         return None
     if (
         _PHONE_STRONG.search(before.rstrip("+(").lstrip() or "")
@@ -409,6 +436,24 @@ def _national(text: str, start: int, end: int, context: str) -> Find | None:
             if check(value):
                 return Find(start, match.end(), "national-id", value)
     return None
+
+
+_LETTERED: list[tuple[re.Pattern[str], numbers.Check]] = [
+    (re.compile(rf"(?<![A-Za-z0-9_]){shape}(?![A-Za-z0-9_])", re.IGNORECASE), check)
+    for shape, check in (
+        (r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]", numbers.insurance_uk),
+        (r"[XYZ][ -]?[0-9]{7}[ -]?[A-Z]", numbers.identity_spain),
+        (r"[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]", numbers.fiscal_italy),
+    )
+]
+
+
+def _lettered(text: str) -> Iterator[Find]:
+    for shape, check in _LETTERED:
+        for match in shape.finditer(text):
+            value = match.group().translate(_GAPS).upper()
+            if check(value):
+                yield Find(match.start(), match.end(), "national-id", value)
 
 
 _GAPS = {ord(gap): None for gap in " -."}

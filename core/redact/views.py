@@ -6,6 +6,7 @@ itself. A view is only looked at, never stored.
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ MARKS = SECRET_MARK + PSEUDONYM_MARK
 LEVELS_MAX = 3
 """How often an escape may be escaped again, as `%2540` is, and still be seen through."""
 
-_STORED = re.compile(r"\[redacted:[a-z][a-z0-9-]{0,31}\]|pn_[0-9a-f]{32}(?![0-9A-Za-z_])")
+_STORED = re.compile(r"\[redacted:[a-z][a-z0-9-]{0,31}\]|pn_[0-9a-f]{32}")
 _ESCAPE = re.compile(
     r"""\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\["'\\/nrt]|%[0-9a-fA-F]{2}"""
     r"|&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|quot|amp|apos|lt|gt|commat|colon|equals);"
@@ -82,14 +83,14 @@ def _opened(view: View) -> View:
     return _replaced(view, _ESCAPE, _meaning)
 
 
-def _replaced(view: View, pattern: re.Pattern[str], meaning: "lru_cache[str] | object") -> View:
+def _replaced(view: View, pattern: re.Pattern[str], meaning: Callable[[str], str]) -> View:
     parts: list[str] = []
     places: list[int] = []
     last = 0
     old = view.places
     for match in pattern.finditer(view.text):
         start, end = match.span()
-        made = meaning(match.group())  # type: ignore[operator]
+        made = meaning(match.group())
         parts.append(view.text[last:start])
         places.extend(range(last, start) if old is None else old[last:start])
         if made:

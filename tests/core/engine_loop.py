@@ -21,6 +21,7 @@ from core.engine import (
     Decision,
     Engine,
     Event,
+    Fetch,
     Job,
     JobEnded,
     Row,
@@ -134,7 +135,17 @@ class EngineLoop:
 
     def look(self, verb: str, params: Mapping[str, Any] | None = None, actor: Actor = ANN) -> Any:
         row = self._row(verb)
-        return self.world.read(row, msgspec.convert(dict(params or {}), row.params, strict=True), self.context(actor))
+        return self.answered(self.world.read(row, msgspec.convert(dict(params or {}), row.params, strict=True), self.context(actor)))
+
+    def answered(self, result: Any) -> Any:
+        """The answer of a read, once the values it asks for were found in the log."""
+        if not isinstance(result, Fetch):
+            return result
+        assert self.engine.stored is not None
+        payloads = {stamp.seq: payload for _, payload, stamp in self.records}
+        found = [self.engine.stored(payloads[place.seq])[1] for place in result.places]
+        assert None not in found
+        return result.then([raw for raw in found if raw is not None])
 
     # --- what the daemon does ----------------------------------------------------------------------------------------
 

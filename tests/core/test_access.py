@@ -43,6 +43,13 @@ def test_every_role_and_mixture_of_roles_agrees_with_the_oracle(row: Row) -> Non
                     assert verdict.allowed == oracle(roles, row, custom, denied), (roles, custom, denied)
 
 
+def test_the_role_engine_has_exactly_its_seven_methods_and_all_of_them_exist() -> None:
+    allowed = {row.name for row in ROWS if judge(Rules(), peer("engine"), row).allowed}
+    assert allowed == ENGINE_METHODS == {
+        "system.ping", "system.info", "engines.validate", "actions.check", "platforms.list", "config.global", "log.engine_event",
+    }  # fmt: skip
+
+
 def test_nobody_is_anything_and_an_empty_policy_denies() -> None:
     stranger = recognise(Rules(), uid=1234, gid=1234, gids=(5, 6), own_uid=1)
     assert stranger.roles == frozenset()

@@ -129,7 +129,7 @@ def _ask(loop: EngineLoop, row: Row, command: Any, actor: Actor) -> None:
     before = copy.deepcopy(loop.states)
     try:
         if row.kind == "read":
-            result = loop.world.read(row, command, loop.context(actor))
+            result = loop.answered(loop.world.read(row, command, loop.context(actor)))
             assert row.result is None or msgspec.convert(msgspec.to_builtins(result), row.result) == result
         else:
             loop.world.decide(row, command, loop.context(actor))
@@ -272,12 +272,64 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("report_route", {"route": "info/failover", "ok": False}),
         40.0,
     ],
+    "control": [
+        ("engines.register", {"engine_id": "mailer", "capabilities": {"gmail": ["send_email", "read"], "slack": ["post"]}}),
+        ("engines.register", {"engine_id": "planner", "capabilities": {"calendar": ["create_event"]}}),
+        ("engines.register", {"engine_id": "old", "capabilities": {}}),
+        ("platforms.define", {"platform": "gmail", "actions": {"send_email": ["mail.send"], "read": []}}),
+        ("platforms.define", {"platform": "calendar", "actions": {"create_event": ["calendar.events", "calendar.read"]}}),
+        ("engines.set_permissions", {"engine_id": "mailer", "deny": {"gmail": ["read"]}, "if_rev": 1}),
+        ("engines.rotate_key", {"engine_id": "mailer", "grace_s": 60.0}),
+        ("engines.validate", {"engine_id": "mailer", "engine_key": "irk_wrong"}),
+        ("engines.suspend", {"engine_id": "planner"}),
+        ("engines.revoke", {"engine_id": "old"}),
+        ("platforms.set_status", {"platform": "calendar", "status": "maintenance"}),
+        ("config.set_flag", {"flag": "gmail.read", "enabled": False}),
+        ("config.set", {"key": "retry.base_s", "value": 2.5}),
+        ("config.set", {"key": "retry.attempts", "value": 7}),
+        ("config.set", {"key": "retry.attempts", "value": None}),
+        ("actions.check", {"engine_id": "mailer", "platform": "gmail", "action_type": "send_email"}),
+        ("actions.check", {"engine_id": "nobody", "platform": "gmail", "action_type": "send_email"}),
+    ],
+    "provenance": [
+        ("log.engine_event", {"event_type": "email.sent", "data": {"to": 1, "took_ms": 1.5}}),
+        ("log.engine_event", {"event_type": "email.sent", "data": {}, "request_id": "r-1"}),
+        5.0,
+        ("log.engine_event", {"event_type": "email.bounced", "data": {"parts": [1, {"a": None}]}}),
+    ],
+    "cache": [
+        ("set", {"key": "a", "value": {"b": 1.0, "a": [2.5, None]}}),
+        ("set", {"key": "a", "value": "text", "ttl_s": 3600.0}),
+        ("set", {"key": "b", "value": None, "ttl_s": 0.25}),
+        ("set", {"key": "c", "value": 1e300}),
+        ("delete", {"key": "c"}),
+        ("set", {"key": "d", "value": [1]}),
+        0.5,
+        (
+            "merge",
+            {
+                "documents": [
+                    {"key": "a", "generation": 2, "ids": ["f" * 32, "0" * 32], "value": 7, "expires_us": 1_767_225_700_000_000},
+                    {"key": "e", "generation": 3, "ids": ["x"], "deleted": True},
+                    {"key": "f", "generation": 1, "ids": ["b" * 32], "value": {"n": 1}, "expires_us": 1_767_225_602_000_000},
+                ]
+            },
+        ),
+        ("pushed", {"remote": "far", "documents": [{"key": "a", "revs": ["1-a"]}, {"key": "e", "revs": ["3-x"]}]}),
+        ("checkpoint", {"remote": "far", "cursor": "7-abc", "last_key": "e", "pushed_seq": 4}),
+        5.0,
+        ("set_online", {"online": False}),
+        ("resolve", {"key": "a", "rev": "2-ffffffffffffffffffffffffffffffff"}),
+    ],
 }
 """A fixed history of each engine: commands, and seconds that pass."""
 
 PINNED = {
     "resource": ("4783f74ca5f246bd", "9c3897b2f5f3a08f"),
-    "gate": ("2a0ed4a56f85d0f1", "6d2835332bc06b17"),
+    "gate": ("2d4ce0a4940a1e00", "bb1df357d73130a3"),
+    "nav": ("2d4ce0a4940a1e00", "c4e7caa299bf6834"),
+    "control": ("2d4ce0a4940a1e00", "43c23aa14adb66b2"),
+    "provenance": ("3509e46c8ca54fa2", "d94f79ef42879f10"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

@@ -26,7 +26,6 @@ from tests.core.engine_loop import ANN, EngineLoop
 
 REFUSED = {"allowed": False, "reason": "token-refused"}
 NO_WAY = {"ok": False, "error": "token-refused"}
-NAVIGATE = {"wealth": "wealth/primary", "info": "info/primary", "myth": "myth/primary"}
 EVE = Actor("uid:1003", "operator", 1003)
 
 
@@ -239,7 +238,11 @@ ATTACKS: dict[str, tuple[Callable[[Gates, str], list[str]], set[str]]] = {
     "aud a list": (_claims({"aud": ["wealth"]}, {"aud": ["wealth", "info"]}), {"claims"}),
     "aud a prefix": (_claims({"aud": "wea"}, {"aud": "wealthy"}, {"aud": ""}, {"aud": "wealth\u0000"}), {"claims"}),
     "aud another domain": (
-        lambda gates, token: [gates.issue("info"), gates.issue("myth"), forged(gates, gates.issue("info"), claims={"aud": "wealth"})],
+        lambda gates, token: [
+            gates.issue("info"),
+            gates.issue("myth"),
+            forged(gates, gates.issue("info"), claims={"aud": "wealth"}),
+        ],
         {"domain", "claims"},
     ),
     "another boot": (_rebooted, {"boot"}),
@@ -452,7 +455,7 @@ def test_rotating_a_key_ends_its_tokens_at_once_or_after_the_grace(gates: Gates)
     assert gates.check(second) == REFUSED and gates.check(third)["allowed"]
     gates.ask("gate.rotate_key", {"kind": "gate", "grace_s": 3_600})
     gates.ask("gate.rotate_key", {"kind": "gate", "grace_s": 3_600})
-    assert gates.check(third) == REFUSED, "a grace is for the key before, not for the one before that"
+    assert gates.check(third) == REFUSED and gates.cause() == "generation", "a grace is for the key before, no older one"
     assert {token.generation for token in gates.gates.tokens.values() if token.kind == "gate"} == set()
 
 
@@ -532,8 +535,8 @@ def test_refused_tokens_of_one_caller_are_an_anomaly_once_in_a_cooldown(gates: G
     told = gates.look("gate.breaches")
     assert [(row.kind, row.domain, row.who) for row in told.anomalies] == [("breach", "wealth", "uid:1003")] * 2
     wealth = told.domains[0]
-    assert (wealth.domain, wealth.refused, wealth.causes[0].cause) == ("wealth", 2 * BREACHES_MAX + 20, "form")
-    assert told.refused == wealth.refused + 2 and told.callers[0].caller == "uid:1003"
+    assert (wealth.domain, wealth.refused, wealth.causes[0].cause) == ("wealth", 2 * BREACHES_MAX + 21, "form")
+    assert told.refused == wealth.refused + 1 and told.callers[0].caller == "uid:1003"
 
 
 def test_more_checks_of_one_subject_than_the_gate_allows_are_an_anomaly_and_still_pass(gates: Gates) -> None:
@@ -620,7 +623,10 @@ class Oracle:
             and not (known.uses and self.single[domain])
             and subject in (None, known.subject)
             and (scope is None or scope in known.scopes)
-            and (not since or (len(since) == 1 and since[0][1] == gates.boot_id and gates.mono_us < since[0][0] + since[0][2] * 1_000_000))
+            and (
+                not since
+                or (len(since) == 1 and since[0][1] == gates.boot_id and gates.mono_us < since[0][0] + since[0][2] * 1_000_000)
+            )
         )
 
 
@@ -645,7 +651,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(steps=st.lists(STEPS, max_size=40))
 def test_the_gate_opens_for_whom_the_oracle_says_and_for_nobody_else(steps: list[tuple[Any, ...]]) -> None:
     gates, oracle, all_known = Gates(), Oracle(), list[Known]()
@@ -701,9 +707,8 @@ def test_the_gate_opens_for_whom_the_oracle_says_and_for_nobody_else(steps: list
 def test_a_digest_is_what_the_standard_says() -> None:
     """RFC 7515, appendix A.1: the forger of these tests signs as the standard does."""
     key = base64.urlsafe_b64decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow==")
-    message = (
-        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
-    )
+    header, claims = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9", "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6"
+    message = f"{header}.{claims}Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
     digest = hmac.new(key, message.encode(), hashlib.sha256).digest()
     assert b64(digest) == "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
     assert commands.TTL_S == 300

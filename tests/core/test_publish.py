@@ -391,6 +391,22 @@ def test_a_page_shows_bounds_defaults_and_nested_fields():
     assert "| `top.inside[]" not in page
 
 
+def test_a_write_says_that_it_may_have_had_nothing_to_do():
+    pages, api = publish.reference(Catalogue(ENGINES)), publish.openapi(Catalogue(ENGINES))
+    for name, row in Catalogue(ENGINES).rows.items():
+        page = pages[f"{name.partition('.')[0]}.md"]
+        section = page[page.index(f"## {name}\n") :].partition("\n## ")[0]
+        content = operation(api, name)["responses"]["200"]["content"]
+        empty = {"type": "object", "maxProperties": 0} in content.get("application/json", {}).get("schema", {}).get("anyOf", [])
+        assert ("Or `{}`, without a receipt, when there was nothing to do." in section) == empty == (row.kind == "write"), name
+
+
+def test_the_kinds_of_text_are_told_in_the_words_of_refusals():
+    contents = publish.reference(shop())["README.md"]
+    assert "| name | a name: letters, digits and . _ : @ / -, a letter or digit first, at most 64 characters |" in contents
+    assert "| label | text, 0 to 200 characters |" in contents
+
+
 def test_every_link_leads_somewhere():
     pages = publish.reference(Catalogue(ENGINES))
     anchors = {

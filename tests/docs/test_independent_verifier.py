@@ -227,6 +227,11 @@ def segment(log: str, before: Made, records: list[bytes], /, **changes: str) -> 
     return [{"actor": '"irer"', "event_type": '"log.segment"', "payload": next_payload(log, before, records, **changes)}]
 
 
+def fork(old: str, new: str, /, **changes: str) -> list[Members]:
+    stated = {"new_origin": quoted(new), "old_origin": quoted(old), "sealed_root": f'"{"0" * 64}"', "sealed_size": "1"} | changes
+    return [{"actor": '"irer"', "event_type": '"log.fork"', "payload": spell(stated).decode()}]
+
+
 def notes(count: int) -> list[Members]:
     return [{"payload": f'{{"note":"{index}"}}'} for index in range(count)]
 
@@ -696,6 +701,69 @@ def test_a_pruned_range_reads_hashes_only(tmp_path):
             assert [(item["from"], item["to"]) for item in notes] == [(0, last)]
 
 
+def forked_chain(origin: str, *forks: list[Members], header: str | None = None) -> tuple[dict[str, bytes], bytes]:
+    """Two files; forks at the end of the first, and the origin that the header of the second gives."""
+    first = make([genesis("cache"), notes(3), *forks])
+    active = make([segment("cache", first, leaves_of(first), origin=quoted(header or origin)), notes(2)], first)
+    files = {"cache.0000000000000000.jsonl": first.data, "cache.jsonl": active.data}
+    return files, head_of("cache", active, active.ends[-1])
+
+
+FIRST, OTHER, THIRD = (f"irer.invalid/{number:016x}/cache" for number in (0xA1, 0xB2, 0xC3))
+
+FORKED: dict[str, tuple[tuple[dict[str, bytes], bytes], str, str]] = {
+    "no fork": (forked_chain(FIRST), FIRST, "ok"),
+    "one": (forked_chain(OTHER, fork(FIRST, OTHER)), OTHER, "ok"),
+    "two": (forked_chain(THIRD, fork(FIRST, OTHER), fork(OTHER, THIRD)), THIRD, "ok"),
+    "another origin without one": (forked_chain(OTHER), OTHER, "corrupt"),
+    "one that the next header does not follow": (forked_chain(FIRST, fork(FIRST, OTHER)), FIRST, "corrupt"),
+    "from another origin": (forked_chain(OTHER, fork(THIRD, OTHER)), OTHER, "corrupt"),
+    "to another log": (forked_chain(f"{OTHER}_too", fork(FIRST, f"{OTHER}_too")), f"{OTHER}_too", "corrupt"),
+    "one with a member more": (forked_chain(OTHER, fork(FIRST, OTHER, zeta="1")), OTHER, "corrupt"),
+    "one of no size": (forked_chain(OTHER, fork(FIRST, OTHER, sealed_size="-1")), OTHER, "corrupt"),
+    "one that ledger.json does not know": (forked_chain(OTHER, fork(FIRST, OTHER)), FIRST, "corrupt"),
+}
+
+
+@pytest.mark.parametrize("name", FORKED)
+def test_the_origin_changes_only_by_a_fork_from_the_one_in_force(name, tmp_path):
+    (files, head), origin, verdict = FORKED[name]
+    (tmp_path / "ledger.json").write_text(json.dumps({"logs": {"cache": origin}}))
+    row = row_of(tmp_path, files, head)
+    assert row["verdict"] == verdict
+    if verdict == "ok":
+        assert [each["new_origin"] for each in row["forks"]] == {"no fork": [], "one": [OTHER], "two": [OTHER, THIRD]}[name]
+
+
+def test_a_log_that_ledger_json_does_not_name_is_corrupt_once_it_holds_records(tmp_path):
+    log = chain()
+    (tmp_path / "ledger.json").write_text('{"logs":{}}')
+    assert row_of(tmp_path, log.files(), log.head())["verdict"] == "corrupt"
+    bare = make([genesis("cache")])
+    assert row_of(tmp_path, {"cache.jsonl": bare.data}, head_of("cache", bare, bare.ends[0]))["verdict"] == "ok"
+
+
+def test_of_a_head_whose_record_was_pruned_the_place_must_be_possible(tmp_path):
+    unpruned = chain()
+    facts = {
+        "first_seq": 0,
+        "last_seq": unpruned.first.ends[-1].seq,
+        "roots": subtree_roots(leaves_of(unpruned.first)),
+        "sha256": hashlib.sha256(unpruned.first.data).hexdigest(),
+    }
+    log = chain([{"actor": '"irer"', "event_type": '"log.prune"', "payload": json.dumps(facts, separators=(",", ":"))}])
+    files = log.files()
+    del files["cache.0000000000000000.jsonl"]
+    end = log.first.ends[-1]
+    for changes, verdict in (
+        ({}, "ok"),
+        ({"segment": str(end.seq + 1)}, "corrupt"),
+        ({"seq": str(end.seq + 1)}, "corrupt"),
+        ({"batch": str(end.batch + 1)}, "corrupt"),
+    ):
+        assert row_of(tmp_path, files, head_of("cache", log.first, end, **changes))["verdict"] == verdict, changes
+
+
 # --- the program ------------------------------------------------------------------------------------------------------------------
 
 
@@ -828,11 +896,6 @@ def random_files(draw: random.Random, log: str, closed: list[Made], found: dict[
         return "the active file's twin, damaged"
     what, found[name] = damaged(draw, found[name])
     return f"closed: {what}"
-
-
-def fork(old: str, new: str, /, **changes: str) -> list[Members]:
-    stated = {"new_origin": quoted(new), "old_origin": quoted(old), "sealed_root": f'"{"0" * 64}"', "sealed_size": "1"} | changes
-    return [{"actor": '"irer"', "event_type": '"log.fork"', "payload": spell(stated).decode()}]
 
 
 class Origins:

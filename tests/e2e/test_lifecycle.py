@@ -229,7 +229,8 @@ def test_a_damaged_log_is_read_only_and_the_others_go_on(irerd: Irerd) -> None:
     assert isinstance(error, Err) and error.e["code"] == "data-loss"
     status = caller.ask("system.status")
     assert isinstance(status, Done) and status.r["health"] == "failed"
-    assert {log["log"]: log["integrity"] for log in status.r["logs"]} == {"engine_state": "failed", "gate_log": "ok"}
+    found = {log["log"]: log["integrity"] for log in status.r["logs"]}
+    assert found == {**dict.fromkeys(found, "ok"), "engine_state": "failed"} and "gate_log" in found
     pools = caller.ask("resource.pools")
     assert isinstance(pools, Done) and pools.r["integrity"] == "failed"
     refused = caller.ask("resource.pools", as_="nobody")

@@ -58,6 +58,88 @@ def test_progress_is_for_terminals_only(run: Run, serve: Serve, on_terminal: Any
     assert "engine_state  50 records" in on_terminal("audit", "hashchain")
 
 
+HOLDS: dict[str, Any] = {
+    "log": "gate_log",
+    "records": 3_117,
+    "done": True,
+    "ok": True,
+    "code": "chain-ok",
+    "segments": 1,
+    **dict.fromkeys(("chain", "form", "tree"), "ok"),
+    **dict.fromkeys(("sealed", "cosigned"), "none"),
+    "snapshots": [{"result": "ok", "seq": 10}, {"result": "ok", "seq": 20}, {"result": "bad", "seq": 30, "why": "cut"}],
+}
+FAILS: dict[str, Any] = {
+    **{key: value for key, value in HOLDS.items() if key != "snapshots"},
+    "log": "zeta_log",
+    "ok": False,
+    "code": "chain-broken",
+    "chain": "failed",
+    **dict.fromkeys(("form", "tree"), "unknown"),
+    "first_bad": {"seq": 12, "offset": 61_952, "why": "event_hash does not match", "file": "zeta_log.0000000000000000.jsonl"},
+}
+UNVOUCHED = [
+    {"log": "gate_log", "why": "3,117 records not sealed", "from": 0, "to": 3_116},
+    {"log": "zeta_log", "why": "what follows the first bad record", "from": 12},
+    {"log": "all", "why": "replay (not asked for)"},
+    {"log": "all", "why": "wall-clock times"},
+]
+
+
+def verdict(*logs: dict[str, Any], result: str = "limited") -> dict[str, Any]:
+    return {"logs": list(logs), "not_verified": UNVOUCHED, "result": result}
+
+
+def test_a_verification_is_a_table_then_what_was_not_verified_then_one_word(run: Run, serve: Serve) -> None:
+    peer = serve({"audit.verify": Stream([{**WALKING, "stage": "reading"}, HOLDS], result=verdict(HOLDS))})
+    ran = run("audit", "verify")
+    assert ran.exit_code == 0 and ran.stderr == ""
+    assert ran.stdout.splitlines() == [
+        "log       records  segments  chain  form  tree  sealed  cosigned  snapshots",
+        "gate_log    3,117         1  ok     ok    ok    none    none      2 ok, 1 bad",
+        "NOT VERIFIED",
+        "  gate_log  3,117 records not sealed (0..3116)",
+        "  zeta_log  what follows the first bad record (from 12)",
+        "  all       replay (not asked for); wall-clock times",
+        "result: limited",
+    ]
+    assert peer.calls[0].p == {}
+    run("audit", "verify", "--replay", "--log", "gate_log")
+    assert peer.calls[1].p == {"log": "gate_log", "replay": True}
+
+
+def test_a_failed_verification_exits_1_and_names_the_record_in_its_file(run: Run, serve: Serve) -> None:
+    failed = verdict(HOLDS, FAILS, result="failed")
+    serve({"audit.verify": Stream([HOLDS, FAILS], result=failed)})
+    ran = run("audit", "verify")
+    lines = ran.stdout.splitlines()
+    assert ran.exit_code == 1 and lines[-1] == "result: failed"
+    assert lines[1].split() == ["zeta_log", "3,117", "1", "failed", "unknown", "unknown", "none", "none", "unknown"]
+    place = "zeta_log in zeta_log.0000000000000000.jsonl: record 12 at byte 61,952"
+    assert f"FAILED  {place} does not hold: event_hash does not match" in lines
+    as_json = run("-o", "json", "audit", "verify")
+    assert as_json.exit_code == 1 and json.loads(as_json.stdout) == failed
+    as_lines = run("-o", "jsonl", "audit", "verify")
+    assert as_lines.exit_code == 1
+    assert list(map(json.loads, as_lines.stdout.splitlines())) == [HOLDS, FAILS, {"not_verified": UNVOUCHED, "result": "failed"}]
+
+
+def test_progress_of_a_verification_says_what_is_being_done(serve: Serve, on_terminal: Any) -> None:
+    steps = [{**WALKING, "stage": "reading", "total": 60}, {**WALKING, "stage": "replaying"}]
+    serve({"audit.verify": Stream([*steps, HOLDS], result=verdict(HOLDS))})
+    shown = on_terminal("audit", "verify")
+    assert "engine_state  50 of 60 records" in shown and "engine_state  50 replayed" in shown
+
+
+def test_a_log_that_nobody_knows_is_not_found_beside_those_that_there_are(run: Run, place: Path) -> None:
+    state = place / "state"
+    state.mkdir()
+    (state / "gate_log.jsonl").write_bytes(b"")
+    for command in ("hashchain", "verify"):
+        ran = run("audit", command, "--log", "nope", "--state-dir", str(state))
+        assert ran.exit_code == 66 and "no log nope" in ran.stderr and "There are: gate_log" in ran.stderr
+
+
 def test_one_log_is_asked_for_by_name(run: Run, serve: Serve) -> None:
     peer = serve({"audit.hashchain": Stream([WHOLE], result=report(True))})
     assert run("audit", "hashchain", "--log", "gate_log").exit_code == 0

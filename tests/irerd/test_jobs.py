@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from irerd import jobs
-from irerd.jobs import JobFailed, hash_tree
+from irerd.jobs import JobFailed, hash_tree, verify_log
+from tests.state.logs import GOLDEN
 
 DEEP = 1_500
 """More than Python's stack holds, and few enough letters for a path."""
@@ -93,4 +94,17 @@ def test_a_root_that_is_no_directory_is_named_so(tmp_path: Path, name: str, code
     (tmp_path / "file").write_bytes(b"1")
     with pytest.raises(JobFailed) as failed:
         digest_of(f"{tmp_path}/{name}")
+    assert failed.value.code == code
+
+
+@pytest.mark.parametrize(("log", "code"), [("nope", "no-such-log"), ("engine_state", None), ("gate_log", "chain-broken")])
+def test_a_log_that_nobody_knows_is_told_apart_from_a_broken_one(tmp_path: Path, log: str, code: str | None) -> None:
+    (tmp_path / "engine_state.jsonl").write_bytes(GOLDEN)
+    (tmp_path / "gate_log.jsonl").write_bytes(GOLDEN)
+    request = {"params": {"log": log}, "state_dir": str(tmp_path), "durable": {"engine_state": 7}}
+    if code is None:
+        assert verify_log(request) == {"log": log, "records": 8}
+        return
+    with pytest.raises(JobFailed) as failed:
+        verify_log(request)
     assert failed.value.code == code

@@ -105,8 +105,10 @@ async def test_a_sign_of_life_is_given_each_interval_and_only_while_there_is_one
     await trio.sleep(20)
     assert received(end) == []
     alive = True
-    await trio.sleep(10)
-    assert received(end) == [b"WATCHDOG=1"]
+    await trio.sleep(1.5)
+    assert received(end) == [b"WATCHDOG=1"], "at once, and not only when the next interval is over"
+    await trio.sleep(7)
+    assert received(end) == []
 
 
 async def test_nobody_is_owed_a_sign_of_life_without_a_watchdog(manager, autojump_clock):

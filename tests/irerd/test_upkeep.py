@@ -3,6 +3,8 @@ refuses only delays."""
 
 from typing import Any
 
+import pytest
+
 from core.engine import Command, Context, Decision, Engine, Event, Stamp, write
 from core.fields import Count
 from core.keys import Keys
@@ -10,7 +12,9 @@ from core.settings import Log as LogSettings
 from core.world import World
 from irerd.upkeep import Upkeep
 from state import snapshot
-from state.recover import recover
+from state.log import Full
+from state.recover import records_between, recover
+from state.room import Room
 from state.rotation import Limits
 from state.seal import Pending
 from tests.sim.disk import SimFiles
@@ -145,3 +149,53 @@ def test_a_snapshot_that_would_say_the_same_is_not_taken_twice() -> None:
     before = bench.files.tree()
     bench.upkeep.take_snapshot(bench.log)
     assert bench.files.tree() == before
+
+
+def full(bench: Bench) -> None:
+    """The disk has no room beside what is claimed already."""
+    bench.log.room = Room(own_bytes=16_384, ahead_bytes=8_192, back_bytes=65_536)
+    bench.log.reserve()
+    bench.files.capacity = bench.files._used()
+    sealed = bench.log.seal([Pending("sum.added", b'{"amount":1}', "uid:1", "b0071d00", 1, stamp()[0])])
+    bench.log.commit(sealed.data)
+    with pytest.raises(Full):
+        bench.log.reserve()
+
+
+def test_a_full_log_says_so_once_and_then_wants_nothing() -> None:
+    bench = Bench()
+    bench.add(5)
+    full(bench)
+    assert bench.upkeep.due(bench.log)
+    bench.upkeep.serve(bench.log)
+    assert [record.event_type for record in records_between(bench.log, 7, 99)] == ["log.full"]
+    with pytest.raises(Full):
+        bench.log.reserve()
+    assert not bench.upkeep.due(bench.log)
+
+
+def test_a_full_log_lets_go_of_old_segments_though_it_does_not_grow() -> None:
+    """Once the configuration says so: whoever runs out of room may change it while irerd runs."""
+    bench = Bench()
+    bench.add(120)
+    full(bench)
+    bench.upkeep.serve(bench.log)
+    assert bench.log.first_seq == 0 and not bench.upkeep.due(bench.log)
+    bench.settings = LogSettings(snapshot_records=10, retain_bytes=1)
+    assert bench.upkeep.due(bench.log)
+    bench.upkeep.serve(bench.log)
+    assert 0 < bench.log.first_seq <= bench.snapshots()[-1] + 1
+    bench.upkeep.serve(bench.log)
+    assert not bench.upkeep.due(bench.log), "what a snapshot still needs is not asked for at every look"
+
+
+def test_what_may_go_stays_where_not_even_its_record_has_room() -> None:
+    bench = Bench(LogSettings(snapshot_records=10, retain_bytes=0))
+    bench.add(120)
+    full(bench)
+    bench.upkeep.serve(bench.log)
+    bench.log._reserved_end = bench.log.end + 600
+    bench.settings = LogSettings(snapshot_records=10, retain_bytes=1)
+    before = bench.files.tree()
+    bench.upkeep.serve(bench.log)
+    assert bench.files.tree() == before and "no room is left" in bench.upkeep.troubles["sum_log"]

@@ -1,18 +1,21 @@
 """The writer's promises, with every sync held in the test's hand: nothing leaves early, groups never overlap, failure is final."""
 
 import errno
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from random import Random
+from typing import Any, Literal
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from irerd.writer import HEAD_IDLE_S, Receipt, WriteFailed, Writer
-from state.log import Log
-from state.recover import recover
-from state.seal import RECORDS_MAX, Pending, measure
-from tests.sim.disk import SimFiles
+from state.log import Log, SyncFailed
+from state.recover import records_between, recover
+from state.room import ROOM
+from state.seal import BATCH_BYTES_MAX, RECORDS_MAX, Pending, measure
+from tests.sim.disk import CALLS, NthFails, SimFiles
 
 
 class Held:
@@ -68,6 +71,7 @@ class Bench:
         self.groups: list[set[str]] = []
         self.writer = Writer(self.host, self.logs, self.groups.append)  # type: ignore[arg-type]
         self.told: list[tuple[str, Receipt | None]] = []
+        self.accepted: list[str] = []
 
     def submit(self, log: str, name: str, count: int = 1, needs: dict[str, int] | None = None) -> None:
         records = [pending(name)] * count
@@ -193,14 +197,207 @@ async def test_stopping_writes_what_waits_and_then_the_heads(bench: Bench) -> No
     assert bench.names() == ["a", "b"]
 
 
+def fill(bench: Bench, free: int = 0) -> None:
+    bench.files.capacity = bench.files._used() + free
+
+
 async def test_a_full_disk_is_noticed_before_anything_is_decided_and_so_is_its_end(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     bench = Bench()
-    bench.files.capacity = sum(len(data) for data in bench.files.tree().values()) + 4096
+    fill(bench, 4096)
+    await bench.writer.prepare()
+    assert bench.writer.full("one") is not None
     nursery.start_soon(bench.writer.run)
-    await wait_all_tasks_blocked()
-    assert bench.writer.full("one")
+    fill(bench, ROOM.back_bytes - 1)
+    await trio.sleep(3)
+    assert bench.writer.full("one") is not None, "too little room to begin anew"
     bench.files.capacity = None
     await trio.sleep(3)
-    assert not bench.writer.full("one")
+    assert bench.writer.full("one") is None
+
+
+async def test_nothing_is_queued_that_has_no_room_on_disk_and_irers_own_part_is_kept(bench: Bench) -> None:
+    size = measure(pending("x" * 50_000))
+    queued = 0
+    while bench.writer.fits("one", size):
+        bench.submit("one", "x" * 50_000)
+        queued += size
+    assert BATCH_BYTES_MAX < queued <= ROOM.ahead_bytes
+    log = bench.logs["one"]
+    left = log.reserved_bytes - queued
+    assert left >= ROOM.own_bytes and bench.writer.fits("one", size, own=True)
+    while bench.writer.fits("one", size, own=True):
+        bench.submit("one", "x" * 50_000)
+    fill(bench)
+    bench.host.let_all_go()
+    await wait_all_tasks_blocked()
+    assert not bench.writer.failed and not bench.writer.waiting("one"), "all that was taken found its room"
+    assert bench.writer.full("one") is not None and log.full_to_tell, "and some is left to say that it is full"
+
+
+async def test_once_written_there_is_room_for_as_much_again(bench: Bench) -> None:
+    size = measure(pending("x" * 50_000))
+    for _ in range(3):
+        while bench.writer.fits("one", size):
+            bench.submit("one", "x" * 50_000)
+        bench.host.let_all_go()
+        await wait_all_tasks_blocked()
+        assert bench.writer.fits("one", BATCH_BYTES_MAX), "the largest command there may be"
+
+
+async def test_nobody_is_ahead_of_who_is_told_that_there_is_room(
+    bench: Bench, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """The look is a call away from the loop: until its end is noticed the log stays full for all."""
+    bench.host.holding = False
+    fill(bench)
+    bench.logs["one"].room = ROOM._replace(ahead_bytes=8 << 20)
+    bench.submit("one", "a")
+    await wait_all_tasks_blocked()
+    assert bench.writer.full("one") is not None
+    seen: list[bool] = []
+    bench.writer.after_look = lambda log: seen.append(bench.writer.full(log) is None)
+    bench.files.capacity = None
+    whole = bench.logs["one"].reserve
+
+    def reserve(waiting: int = 0) -> None:
+        whole(waiting)
+        assert seen == [] and bench.writer.full("one") is not None
+
+    bench.logs["one"].reserve = reserve  # type: ignore[method-assign]
+    await trio.sleep(2)
+    assert seen == [True]
+
+
+async def test_a_full_log_is_looked_at_while_another_is_never_quiet(
+    bench: Bench, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    bench.host.holding = False
+    bench.logs["one"].room = ROOM._replace(ahead_bytes=8 << 20)
+    fill(bench)
+    bench.submit("one", "a")
+    await wait_all_tasks_blocked()
+    assert bench.writer.full("one") is not None and bench.writer.full("two") is None
+    bench.files.capacity = None
+    for _ in range(25):
+        bench.submit("two", "b")
+        await trio.sleep(0.1)
+    assert bench.writer.full("one") is None
+
+
+async def test_only_a_full_disk_is_looked_at_and_heads_without_room_are_not_tried_in_a_hurry(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    calls: list[str] = []
+    whole = bench.host.offload
+
+    async def offload(function: Callable[..., Any], *args: object) -> Any:
+        calls.append(function.__name__)
+        return await whole(function, *args)
+
+    bench.host.offload = offload  # type: ignore[method-assign]
+    bench.host.holding = False
+    bench.submit("one", "a")
+    await trio.sleep(1)
+    calls.clear()
+    await trio.sleep(3600)
+    assert calls == [], "an idle writer looks at nothing"
+    bench.logs["one"].room = ROOM._replace(ahead_bytes=8 << 20)
+    fill(bench)
+    bench.submit("one", "b")
+    await trio.sleep(60)
+    assert 50 <= calls.count("reserve") <= 62 and 50 <= calls.count("write_head") <= 62
+    bench.files.capacity = None
+    await trio.sleep(3)
+    calls.clear()
+    await trio.sleep(3600)
+    assert calls == []
+
+
+@pytest.mark.parametrize("call", ["write_head", "reserve"])
+async def test_whatever_fails_for_good_is_told_to_all_who_wait(call: str) -> None:
+    """Not only a group's own sync: nothing is written after it, so nothing that waits will be."""
+    bench = Bench()
+    with pytest.raises(ExceptionGroup) as raised:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.writer.run)
+            await wait_all_tasks_blocked()
+            log = bench.logs["one"]
+
+            def fails(*args: object) -> None:
+                bench.submit("two", "b")
+                raise SyncFailed("one: a call failed: Input/output error")
+
+            setattr(log, call, fails)
+            log.room = ROOM._replace(ahead_bytes=8 << 20)
+            bench.submit("one", "a")
+    assert raised.group_contains(WriteFailed, match="one: a call failed: Input/output error")
+    assert [(name, receipt is None) for name, receipt in bench.told] == [("a", False), ("b", True)] and bench.writer.failed
+
+
+FAULTS: list[tuple[OSError | Literal["short"], bool]] = [
+    ("short", False),
+    ("short", True),
+    *((OSError(code, "no"), always) for code in (errno.ENOSPC, errno.EIO, errno.EROFS) for always in (False, True)),
+]
+
+
+async def test_every_call_of_a_group_over_two_logs_fails_in_turn(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Writer and logs from the first claim of room to the heads at the end: who was told a receipt finds it after a power cut."""
+    said: Counter[str] = Counter()
+    for error, always in FAULTS:
+        nth = 0
+        while True:
+            nth += 1
+            bench = Bench()
+            only = ("write",) if error == "short" else CALLS
+            failing = NthFails(bench.files, nth, error, only, always=always)
+            for log in bench.logs.values():
+                log._files = failing
+            failed = await a_day(bench)
+            said[failed or "survived"] += 1
+            assert bench.writer.failed == bool(failed) and (error != "short" or not failed)
+            if failed:
+                assert len(bench.told) == len(bench.accepted), "all that was taken is answered"
+            else:
+                assert [receipt for _, receipt in bench.told if receipt is None] == []
+            holds(bench, Random(said.total()))
+            if failing.count < nth:
+                break
+    with capsys.disabled():
+        print(f"\n  a writer's day: {said.total():,} failures, " + ", ".join(f"{count:,} {word}" for word, count in said.items()))
+
+
+async def a_day(bench: Bench) -> str:
+    """A group over two logs, one behind it, and a stop. What has no room is not taken, as dispatch does it."""
+
+    async def ask() -> None:
+        for round in range(3):
+            for name in ("one", "two"):
+                if bench.writer.full(name) is None and not bench.writer.failed and bench.writer.fits(name, 1_000):
+                    bench.accepted.append(f"{name}{round}")
+                    bench.submit(name, f"{name}{round}", needs={"two": 1} if (name, round) == ("one", 1) else None)
+            await wait_all_tasks_blocked()
+        bench.writer.stop()
+
+    failed = ""
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(bench.writer.run)
+    except* WriteFailed:
+        failed = "final"
+    return failed
+
+
+def holds(bench: Bench, random: Random) -> None:
+    for left in (bench.files.kill(), bench.files.crash(random)):
+        for name in bench.logs:
+            log = new_log(left, name)
+            hashes = {record.seq: record.event_hash for record in records_between(log, 0, log.next_seq)}
+            for _, receipt in bench.told:
+                if receipt is not None and receipt.log == name:
+                    assert hashes.get(receipt.seq) == receipt.event_hash, "acknowledged, and gone"

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from core.engine import Refused
+from core.engines import ENGINES
 from core.times import time_text
 from core.wire.calls import Bye, ClientConnection, Done, Err, Item, Mark, ProtocolError, Welcome
+from core.world import World
 from irerd.cursors import parse_cursor
 from tests.sim.oracle import KINDS, Rec
 from tests.sim.wires import CallerEnd
@@ -141,10 +143,10 @@ class Following:
     def wants(self, log: str, record: Rec) -> bool:
         if self.type is not None and record.event_type != self.type:
             return False
-        return self.engine is None or (not record.event_type.startswith("log.") and _ENGINE_OF[log] == self.engine)
+        return self.engine is None or _WORLD.engine_of_event(record.event_type) == self.engine
 
 
-_ENGINE_OF = {"engine_state": "resource", "gate_log": "gate"}
+_WORLD = World(ENGINES)
 
 
 @dataclass
@@ -637,7 +639,7 @@ class Caller:
         """Only while the disk is full, or soon after; and what was refused so has no effect."""
         universe, keyed = self.universe, asked.keyed
         universe.found_full += 1
-        if not universe.full and not universe.may_fail:
+        if not universe.full and not universe.may_fail and asked.at > universe.roomy_since:
             universe.blame(f"{line.name}: {asked.method} finds the disk full, and it is not")
         if keyed is not None:
             keyed.found_full += 1
@@ -646,7 +648,7 @@ class Caller:
 
     def _hear_refusal(self, line: Line, asked: Asked) -> None:
         """It is on record already. A refusal that cannot be stored is still one, so this holds while the disk has room."""
-        self.universe.refusals_told[self.actor] += 1
+        self.universe.told(self.actor, line.life)
         told, recorded = self.universe.refusals_told[self.actor], self.universe.oracle.refused[self.actor]
         if self.universe.unrecorded(self.actor) > 0 and not self.universe.full:
             self.universe.blame(f"{line.name}: {asked.method} was refused ({told} told) before it was on record ({recorded})")
@@ -667,7 +669,7 @@ class Caller:
             following.position = following.cursor = None  # as a program lists again, and then watches
             self._nursery.start_soon(self._follow_up, line)
             return
-        if code in PASSING or (message.e.get("reason") == "read-failed" and self.universe.may_fail):
+        if code in PASSING or (message.e.get("reason") in ("read-failed", "read-only") and self.universe.may_fail):
             return
         self.universe.blame(f"{line.name}: a stream {asked.params} ended: {message.e}")
 
@@ -767,6 +769,8 @@ class Caller:
         return parse_cursor(cursor, self.universe.ledger_id)
 
     def _check_cursor(self, line: Line, asked: Asked, cursor: str) -> bool:
+        if self.universe.may_fail and cursor.endswith("."):
+            return False  # no log is sound, so it has no place to go on from
         try:
             places = self._places(cursor)
         except Refused as refused:

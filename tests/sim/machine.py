@@ -107,6 +107,8 @@ class Spoiled:
     medium: Callable[[Files], Files] = as_it_is
     faults: Callable[[Random], Faults] | None = None
     """What fails in each life instead of what chance would have."""
+    fills: float = 0.6
+    """How often a life in which no call fails is one on a disk that fills up."""
 
 
 UNSPOILED = Spoiled()

@@ -206,9 +206,9 @@ class Oracle:
         self._blame = blame
         self._submitted = submitted
         """Says whether somebody asked for a record that is now durable."""
-        self.logs = {name: Expected(name) for name in ("engine_state", "gate_log")}
         self.world = World(ENGINES)
         """All that is durable, applied."""
+        self.logs = {name: Expected(name) for name in self.world.logs}
         self.memory = Keys()
         """All keys in what is durable."""
         self.watching = False

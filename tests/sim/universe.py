@@ -236,12 +236,16 @@ class Universe:
         self._faults = Faults()
         self._virtual_s = 0.0
         self._filling = Random(f"the disk of {seed}")
-        self._room = Room(16_384, self._filling.choice((49_152, 65_536)), self._filling.choice((65_536, 262_144)))
+        self._room = Room(8_192, self._filling.choice((16_384, 32_768)), self._filling.choice((65_536, 262_144)))
         self.full = False
         """Whether the disk may be found full: it is, or it was a moment ago."""
+        self.roomy_since = 0.0
+        """What was asked after this found room, if the disk is not full again; answers may come long after."""
         self.found_full = self._returns = 0
         self._lost: Counter[str] = Counter()
         """Refusals, by caller, that were told on a full disk by a process that ended before there was room."""
+        self._ended_full: set[int] = set()
+        """The lives of such processes."""
 
     @property
     def may_fail(self) -> bool:
@@ -251,6 +255,12 @@ class Universe:
     def unrecorded(self, actor: str) -> int:
         """Refusals that were told and could still be on record, and are not."""
         return self.refusals_told[actor] - self.oracle.refused[actor] - self._lost[actor]
+
+    def told(self, actor: str, life: int) -> None:
+        """A refusal is heard, perhaps long after it was told by a process that ended on a full disk."""
+        self.refusals_told[actor] += 1
+        if life in self._ended_full:
+            self._lost[actor] += max(0, self.unrecorded(actor))
 
     # --- what callers use -------------------------------------------------------------------------------------------------
 
@@ -357,10 +367,10 @@ class Universe:
             quiet = kind == "stop" and self._spoiled.faults is None and random.random() < 0.7
             faults = Faults(slow=random.choice((0.0, 0.1))) if quiet else self._drawn_faults()
             plain = faults.nth is None and faults.kill_at_change is None and faults.stall_at_offload is None
-            yield Ending(kind, until, faults, fills=plain and self._filling.random() < 0.5)
+            yield Ending(kind, until, faults, fills=plain and self._filling.random() < self._spoiled.fills)
             while random.random() < 0.3:  # and once more while it recovers, or soon after
                 yield Ending(random.choice(("crash", "power")), until, self._early_faults(), impatient=True)
-        yield Ending("none", self._budget, Faults(), fills=self._filling.random() < 0.3)
+        yield Ending("none", self._budget, Faults(), fills=self._filling.random() < self._spoiled.fills / 2)
 
     def _drawn_faults(self) -> Faults:
         random = self.random
@@ -437,8 +447,10 @@ class Universe:
         self._after_life(ending)
 
     def _after_life(self, ending: Ending) -> None:
-        for actor in self.refusals_told:
-            self._lost[actor] += max(0, self.unrecorded(actor)) if self.full else 0
+        if self.full:
+            self._ended_full.add(self.life)
+            for actor in self.refusals_told:
+                self._lost[actor] += max(0, self.unrecorded(actor))
         if self._filling.random() < 0.5 or not self._ready.is_set():
             self._machine.disk.capacity = None
         if ending.kind == "power":
@@ -534,6 +546,8 @@ class Universe:
     async def _fill(self, daemon: Daemon, fills: bool) -> None:
         """Somebody fills the disk, perhaps before this start, and later makes room."""
         random, disk = self._filling, self._machine.disk
+        if disk.capacity is None and self.full:
+            self.roomy_since = trio.current_time()
         self.full = began_full = disk.capacity is not None
         await self._ready.wait()
         while fills or disk.capacity is not None:
@@ -541,11 +555,11 @@ class Universe:
                 await self._wait_operations(random.randint(5, 60))
                 if self.operations >= self._budget:
                     return
-                disk.capacity = disk._used() + random.choice((0, 1_000, 20_000, 100_000))
+                disk.capacity = disk._used() + random.choice((0, 1_000, 10_000, 50_000))
                 self.full = True
                 self.trace.operation(f"the disk is full but for {disk.free()} bytes")
             said, found = self.oracle.fulls["engine_state"], self.found_full
-            await self._wait_operations(random.randint(20, 150))
+            await self._wait_operations(random.randint(30, 150))
             await self._make_room(daemon)
             if self.found_full > found and self.oracle.fulls["engine_state"] == said and not began_full:
                 self.blame("calls were told that the disk is full, and no log says so")
@@ -571,6 +585,7 @@ class Universe:
         if still := [log for log in daemon._logs if writer.full(log)]:
             self.blame(f"the disk has had room for a while, and {still} take nothing")
         self.full = False
+        self.roomy_since = trio.current_time()
         if missing := [actor for actor in self.refusals_told if self.unrecorded(actor) > 0]:
             self.blame(f"refusals of {missing} were told on a full disk, and are not on record now that it has room")
 

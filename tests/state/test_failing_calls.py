@@ -7,6 +7,7 @@ power cut. No batch is acknowledged after a failed sync of its log, and no faile
 import errno
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from random import Random
 from typing import Literal
 
@@ -17,6 +18,7 @@ from state import snapshot
 from state.fs import Files, NoSpace
 from state.log import Full, Log, SyncFailed
 from state.recover import Corrupt, records_between
+from state.room import Room
 from state.rotation import RotationFailed
 from state.verify import verify_files
 from tests.sim.disk import CALLS, NthFails, SimFiles
@@ -52,7 +54,7 @@ def on_log(step: Callable[[Files, Story, Log], None]) -> Callable[[Files, Story]
         try:
             step(files, story, log)
         except SyncFailed:
-            if step is not take_snapshot:  # there the log is not what failed
+            if step not in (take_snapshot, shut_down):  # there the log is not what failed
                 final(files, story, log)
             raise
 
@@ -107,6 +109,40 @@ def prune(files: Files, story: Story, log: Log) -> None:
     story.append(log, 250)
 
 
+SMALL_ROOM = Room(own_bytes=16_384, ahead_bytes=4_096, back_bytes=20_000)
+
+
+def be_full_and_back(files: Files, story: Story, log: Log) -> None:
+    """The disk fills up: it is said once, old segments go, and with room again the log takes more and turns."""
+    disk: SimFiles = files._files
+    log.room = SMALL_ROOM
+    log.reserve()
+    disk.capacity = disk._used()
+    story.append(log, 300)
+    with pytest.raises(Full):
+        log.reserve()
+    if log.full_to_tell:
+        log.tell_full(stamp)
+    story.snapshot(log)
+    for one in log.prunable(log.durable.seq, 0, retain_bytes=0):
+        log.prune([one], stamp)
+    log.write_head()
+    disk.capacity = None
+    log.reserve()
+    assert log.full is None
+    log.rotate(stamp)
+    story.append(log, 301)
+
+
+def shut_down(files: Files, story: Story, log: Log) -> None:
+    story.append(log, 310)
+    log.write_head()
+    end, root = log.durable, log.durable_edge.root().hex()
+    with suppress(Full):
+        snapshot.write(files, NAME, seq=end.seq - 1, tip=end.tip, root=root, schema="s", body=encode({"a": 1}))
+    log.close()
+
+
 def take_snapshot(files: Files, story: Story, log: Log) -> None:
     story.append(log, 260)
     end, root = log.durable, log.durable_edge.root().hex()
@@ -147,6 +183,8 @@ SCENARIOS: dict[str, tuple[Callable[[Story], SimFiles], Callable[[Files, Story],
     "rotate in spite": (made, on_log(rotate_in_spite)),
     "prune": (made, on_log(prune)),
     "take a snapshot": (made, on_log(take_snapshot)),
+    "be full and back": (made, on_log(be_full_and_back)),
+    "shut down": (made, on_log(shut_down)),
     "read back": (made, on_log(read_back)),
     "verify": (made, verify),
     "open the ledger": (empty, open_the_ledger),
@@ -195,6 +233,7 @@ def test_every_call_fails_in_turn(scenario, capsys):
     for fault in FAULTS:
         for outcome, disk, story in lives(begin, run, fault):
             said[outcome] += 1
+            disk.capacity = None
             assert outcome != "Corrupt" or "EIO" in fault[0] or scenario == "verify", f"{fault[0]} was taken for damage"
             assert fault[1] != "short" or outcome == "survived"
             for left in (disk.crash(Random(said.total())), disk.kill()):
@@ -231,3 +270,27 @@ def test_a_short_read_goes_on():
 
     log, records = story.open(Short())  # type: ignore[arg-type]
     assert len(records) == log.next_seq
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync", "fsync", "fsync_dir", "link", "rename"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
+def test_what_a_broken_disk_says_is_never_taken_for_a_full_one(call, code):
+    """In whatever is being done: an append, a head, a turn, a pruning, a word about a full disk, or a snapshot."""
+    met: Counter[str] = Counter()
+    for step in (append_some, write_heads, rotate, prune, be_full_and_back, shut_down):
+        story = Story()
+        failing = NthFails(made(story), 1, OSError(code, "no"), [call])
+        try:
+            on_log(step)(failing, story)
+        except SyncFailed:
+            met["final"] += 1
+        assert failing.count <= 1, "tried again"
+        met["met"] += failing.count > 0
+    assert met["final"] == met["met"] > 0
+
+
+def test_no_room_for_a_directory_to_become_durable_is_final_too():
+    for step in (write_heads, take_snapshot):
+        story = Story()
+        with pytest.raises(SyncFailed):
+            on_log(step)(NthFails(made(story), 1, NoSpace(errno.ENOSPC, "no"), ["fsync_dir"]), story)

@@ -13,6 +13,7 @@ import pytest
 
 from state import snapshot
 from state.alone import Refusal
+from state.fork import repair_path
 from state.fs import Files
 from state.ledger import Ledger, hold, open_ledger, read_ledger
 from state.log import Log, head_path
@@ -381,6 +382,20 @@ def test_a_log_that_lost_the_file_with_its_fork_is_still_known_as_its_own(made: 
     whole_again(disk, made, kept)
 
 
+def test_what_was_once_cut_off_a_file_that_is_gone_is_not_told_of_the_new_one(made: Made) -> None:
+    disk = copy(made)
+    disk.plant(ACTIVE, disk.content(ACTIVE) + b'{"actor":"uid:1')
+    log, ledger, _ = start(disk)
+    log.close()
+    ledger.close()
+    disk = disk.kill()
+    [cut] = disk.list("quarantine")
+    kept = rot(2, 0)(disk, made)
+    row = run(disk)
+    assert f"quarantine/{cut}" in row["moved"] and disk.content(f"{row['kept_as']}/{cut}") == b'{"actor":"uid:1'
+    whole_again(disk, made, kept)
+
+
 def test_a_daemon_that_runs_is_not_disturbed(made: Made) -> None:
     from state.ledger import Locked
 
@@ -427,6 +442,7 @@ def test_a_crash_at_any_step_leaves_a_log_that_the_next_repair_finishes(made: Ma
         except Corrupt:
             pass
         else:
+            assert repair_path(NAME) not in disk.tree(), "no start takes a log whose repair has begun"
             assert [event_hash for _, event_hash, _ in seen][:kept] == made.hashes[:kept], "a start takes a repaired log or none"
         row = run(disk)
         assert row["kept"]["records"] == kept or row["ok"]

@@ -15,12 +15,12 @@ from state import snapshot
 from state.log import Log
 from state.replay import pack, replay, schema, unpack
 from state.report import Asked, reports
-from state.seal import Pending, Record, sealed_line
+from state.seal import Pending, Record, seal, sealed_line
 from state.snapshot import Header, path_of, read
 from state.tree import Edge, edge_from
 from state.verify import BROKEN, OK, USAGE, main
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
-from tests.state.logs import ACTIVE, HEAD, NAME, append, filled, pending, small_log, stamp
+from tests.state.logs import ACTIVE, HEAD, NAME, append, filled, head_line, pending, small_log, stamp
 from tests.state.logs import records_between as between
 from tests.state.test_replay import history
 
@@ -249,13 +249,21 @@ def _bit(files: SimFiles) -> None:
     files.plant(ACTIVE, bytes(data))
 
 
+def _unaligned(files: SimFiles, log: Log) -> None:
+    """Sealed as if it stood one byte further on, and named by the head."""
+    line, tip = seal(pending(2), (log.next_batch, 0, 1), log.tip, log.next_seq, log.end + 1)
+    files.plant(ACTIVE, files.content(ACTIVE) + line)
+    files.plant(HEAD, head_line(log.next_batch, log.next_seq, tip, log.end + len(line)))
+
+
 DAMAGE: dict[str, tuple[Callable[[SimFiles, Log], None], str]] = {
     "a flipped bit": (lambda files, log: _bit(files), "chain"),
     "a lost file": (lambda files, log: files.unlink(ACTIVE), "chain"),
     "a payload that is not canonical": (
-        lambda files, log: append(log, [pending(2)._replace(payload=b'{"n": 1}')]) and None,
+        lambda files, log: (append(log, [pending(2)._replace(payload=b'{"n": 1}')]), log.write_head()) and None,
         "form",
     ),
+    "a batch that is not aligned": (lambda files, log: _unaligned(files, log), "form"),
     "another tree": (lambda files, log: (_other_tree(log), log.rotate(stamp)) and None, "tree"),
 }
 
@@ -266,8 +274,8 @@ def test_a_log_that_does_not_hold_is_failed_in_its_column_and_unknown_in_the_oth
     files = SimFiles()
     log = small_log(files)
     append(log, [pending(1, 200)])
-    harm(files, log)
     log.write_head()
+    harm(files, log)
     verdict = said(files, replay=True)
     (row,) = verdict["logs"]
     assert verdict["result"] == "failed" and not row["ok"] and row["first_bad"]["why"]
@@ -282,6 +290,13 @@ def test_records_of_another_version_are_not_replayed_and_that_is_said() -> None:
     filled(files, 2)
     verdict = said(files, replay=True)
     assert verdict["result"] == "limited" and "which this version does not know" in whys(verdict)
+
+
+def test_large_values_are_not_read_back_and_that_is_said() -> None:
+    kept = Kept()
+    assert "blobs" not in whys(said(kept.files), "all")
+    kept.files.plant("blobs/00/00", b"")
+    assert "in blobs: not read back" in whys(said(kept.files), "all")
 
 
 def test_progress_is_told_in_both_stages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -321,6 +321,28 @@ def test_the_tip_in_the_head_is_checked_where_a_start_does_not_walk():
             start_after(disk, told[-1])
 
 
+def test_of_a_head_whose_record_was_pruned_the_place_must_be_possible():
+    """Nothing of it is left to compare; but it was in that segment, and before every record that is kept."""
+    files = SimFiles()
+    told = filled(files, 3)
+    log = small_log(files)
+    log.prune(log.view.closed[:2], stamp)
+    first = survey(files, NAME).segments[0].opening.start
+    middle = survey(files, NAME).before.first_seq
+    log.close()
+    for batch, seq, segment, held in (
+        (first.batch - 1, first.seq - 1, middle, True),
+        (1, 1, 0, True),
+        (1, 1, middle, False),
+        (1, first.seq, 0, False),
+        (first.batch, first.seq - 1, middle, False),
+    ):
+        files.plant(HEAD, head_line(batch, seq, "0" * 64, 512, segment=segment))
+        assert last(files)["ok"] == held, (batch, seq, segment)
+        with nullcontext() if held else pytest.raises(Corrupt, match="the head"):
+            start_after(files.kill(), told[-1])
+
+
 @pytest.mark.parametrize("with_head", [True, False])
 def test_a_log_whose_active_file_is_lost_is_missed_without_a_ledger_too(with_head):
     files = SimFiles()

@@ -1,0 +1,134 @@
+"""What a replicator needs of the cache, as pure functions: what has changed, what is missing, and documents both ways.
+
+It knows no network. Sizes are bounded, so that a batch is what one request and one command can hold.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.cache.commands import Incoming
+from core.cache.events import Key
+from core.cache.form import canonical, check_key, members, value_of
+from core.cache.model import Cache
+from core.cache.reads import place_of
+from core.engine import RECORD_VALUE_BYTES_MAX, Place, Refused
+from core.revisions import REVS_LIMIT, Missing, missing, parse_rev
+
+
+class Change(NamedTuple):
+    """A document as its last change left it."""
+
+    seq: int
+    """Record of the log; each change has its own."""
+    key: str
+    revs: list[str]
+    """All leaves, the winner first."""
+
+
+class Leaf(NamedTuple):
+    """One leaf as it is sent: `place` says where its value stands, None for a deletion."""
+
+    key: str
+    rev: str
+    generation: int
+    ids: tuple[str, ...]
+    place: Place | None
+    size: int
+    expires_us: int
+
+
+def changes_since(cache: Cache, seq: int, limit: int) -> list[Change]:
+    """At most `limit` documents that changed after record `seq`, the oldest change first."""
+    return _changes(cache, cache.changes.after(seq), limit)
+
+
+def waiting(cache: Cache, seq: int, limit: int) -> list[Change]:
+    """The same, of what the far end has not confirmed."""
+    return _changes(cache, cache.queue.after(seq), limit)
+
+
+def _changes(cache: Cache, entries: Iterable[tuple[int, str]], limit: int) -> list[Change]:
+    found: list[Change] = []
+    for seq, key in entries:
+        if len(found) == limit:
+            break
+        found.append(Change(seq, key, [leaf.text for leaf in cache.docs[key].tree]))
+    return found
+
+
+def leaf_bodies(cache: Cache, key: str, revs: Iterable[str] | None = None) -> list[Leaf]:
+    """The leaves of a document, or those of them that are asked for."""
+    doc = cache.docs.get(key)
+    if doc is None:
+        return []
+    wanted = None if revs is None else set(revs)
+    bodies = doc.bodies
+    leaves: list[Leaf] = []
+    for leaf in doc.tree:
+        if wanted is not None and leaf.text not in wanted:
+            continue
+        body = bodies.get(leaf.text)
+        place = place_of(key, leaf.text, doc, body) if body is not None else None
+        size, expires_us = (body.size, body.expires_us) if body is not None else (0, 0)
+        leaves.append(Leaf(key, leaf.text, leaf.generation, leaf.ids, place, size, expires_us))
+    return leaves
+
+
+def revs_diff(cache: Cache, asked: Mapping[str, Iterable[str]]) -> dict[str, Missing]:
+    """Of documents and revisions those that are not here: the answer to `_revs_diff`. Raises Refused for what is no revision."""
+    found: dict[str, Missing] = {}
+    for key, revs in asked.items():
+        doc = cache.docs.get(key)
+        try:
+            absent = missing(doc.tree if doc is not None else (), revs)
+        except ValueError as error:
+            raise Refused("invalid-argument", f"{key}: {error}", reason="revisions") from None
+        if absent.missing:
+            found[key] = absent
+    return found
+
+
+def outgoing(leaf: Leaf, value: Any) -> dict[str, Any]:
+    """The document to send with `new_edits=false`; `value` is what stands at its place."""
+    body = {} if leaf.place is None else members(value, leaf.expires_us)
+    body |= {"_id": leaf.key, "_rev": leaf.rev, "_revisions": {"start": leaf.generation, "ids": list(leaf.ids)}}
+    if leaf.place is None:
+        body["_deleted"] = True
+    return body
+
+
+class Arrived(NamedTuple):
+    """A document of the far end, to be merged. `large` is its value's canonical JSON where that is to be stored as a blob first;
+    `Large` then takes the place of `incoming.value`."""
+
+    incoming: Incoming
+    large: bytes | None
+
+
+def incoming(document: Mapping[str, Any]) -> Arrived:
+    """Raises Refused, saying which document cannot be taken in and why: it is left out, and the others go on."""
+    key = document.get("_id")
+    name = str(key)[:80] if isinstance(key, str) else "a document without _id"
+    if document.get("_attachments"):
+        text = f"{name}: it has attachments, which the cache does not hold. Remove them there, or keep it out of this database"
+        raise Refused("unimplemented", text, reason="attachments")
+    try:
+        generation, id = parse_rev(str(document.get("_rev")))
+        revisions = document.get("_revisions") or {"start": generation, "ids": [id]}
+        if revisions["start"] != generation or revisions["ids"][0] != id:
+            raise ValueError("_rev and _revisions do not agree")
+        key = msgspec.convert(key, Key, strict=True)
+        check_key(key)
+        body = {name: value for name, value in document.items() if not name.startswith("_")}
+        deleted = document.get("_deleted") is True
+        value, expires_us = (None, 0) if deleted else value_of(body)
+        raw = canonical(value)
+        ids = list(revisions["ids"])[:REVS_LIMIT]
+        made = msgspec.convert(
+            {"key": key, "generation": generation, "ids": ids, "deleted": deleted, "expires_us": expires_us}, Incoming, strict=True
+        )
+    except (ValueError, LookupError, TypeError, msgspec.ValidationError) as error:
+        raise Refused("invalid-argument", f"{name}: it is no document that can be merged ({error})", reason="document") from None
+    return Arrived(msgspec.structs.replace(made, value=value), raw if len(raw) > RECORD_VALUE_BYTES_MAX else None)

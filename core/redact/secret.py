@@ -1,0 +1,356 @@
+"""Secrets in free text: keys of known shape, tokens, private keys, and whatever stands behind a name that announces a secret.
+
+A keyword decides cheaply whether a pattern is worth running. Every pattern is bounded and begins where a word begins, so that no
+input makes it slow.
+"""
+
+import base64
+import binascii
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from core.redact.found import Find
+from core.redact.names import announced
+from core.redact.views import MARKS, SECRET_MARK
+
+VALUE_CHARS_MAX = 1024
+
+
+def secrets(text: str) -> Iterator[Find]:
+    """Everything secret in one view of a text."""
+    lower = text.lower()
+    if "-----begin" in lower:
+        yield from _private_keys(text)
+    yield from secret_shapes(text)
+    if "://" in text:
+        yield from _logins(text)
+    if any(word in lower for word in _SCHEME_HINTS):
+        yield from _headers(text)
+    if any(word in lower for word in _NAME_HINTS):
+        yield from _named(text, lower)
+    yield from _encoded(text)
+
+
+def secret_shapes(text: str) -> Iterator[Find]:
+    """Keys and tokens that are known by how they look."""
+    for literal, pattern, kind in _SHAPES:
+        if literal in text:
+            for match in pattern.finditer(text):
+                yield Find(match.start(), match.end(), kind, None)
+    if "eyJ" in text:
+        yield from _web_tokens(text)
+
+
+# --- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def _key(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})")
+
+
+_SHAPES: list[tuple[str, re.Pattern[str], str]] = [
+    (literal, _key(pattern), kind)
+    for literal, pattern, kind in (
+        ("irk_", r"irk_[A-Za-z0-9_-]{20,64}", "engine-key"),
+        *((prefix, prefix + r"[A-Z0-9]{16}(?![A-Za-z0-9])", "cloud-key") for prefix in ("AKIA", "ASIA", "ABIA", "ACCA")),
+        ("AIza", r"AIza[0-9A-Za-z_-]{35}", "cloud-key"),
+        ("GOCSPX-", r"GOCSPX-[0-9A-Za-z_-]{20,40}", "cloud-key"),
+        ("ya29.", r"ya29\.[0-9A-Za-z_-]{20,512}", "cloud-key"),
+        ("Q~", r"[0-9A-Za-z_~.-]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,34}", "cloud-key"),
+        ("AccountKey=", r"(?<=AccountKey=)[0-9A-Za-z+/]{40,100}={0,2}", "cloud-key"),
+        ("LTAI", r"LTAI[0-9A-Za-z]{12,24}(?![0-9A-Za-z])", "cloud-key"),
+        ("do", r"do[opr]_v1_[0-9a-f]{64}", "cloud-key"),
+        ("dapi", r"dapi[0-9a-f]{32}(?:-[0-9])?", "cloud-key"),
+        ("gh", r"gh[pousr]_[0-9A-Za-z]{30,255}", "api-key"),
+        ("github_pat_", r"github_pat_[0-9A-Za-z_]{22,255}", "api-key"),
+        ("gl", r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|sa|c)[-_][0-9A-Za-z_=-]{20,255}", "api-key"),
+        ("xox", r"xox[abeoprs]-[0-9A-Za-z-]{10,250}", "api-key"),
+        ("xapp-", r"xapp-[0-9A-Za-z-]{10,250}", "api-key"),
+        ("hooks.slack", r"(?<=hooks\.slack\.com)/(?:services|workflows)/[0-9A-Za-z/_-]{20,120}", "api-key"),
+        ("k_", r"[srp]k_(?:live|test|prod)_[0-9A-Za-z]{10,200}", "api-key"),
+        ("whsec_", r"whsec_[0-9A-Za-z+/=]{20,100}", "api-key"),
+        ("sk-", r"sk-(?:[a-z]{2,10}[0-9]{0,2}-){0,2}[0-9A-Za-z_-]{20,255}", "api-key"),
+        ("hf_", r"hf_[0-9A-Za-z]{30,60}", "api-key"),
+        ("npm_", r"npm_[0-9A-Za-z]{36}", "api-key"),
+        ("pypi-", r"pypi-[0-9A-Za-z_-]{50,512}", "api-key"),
+        ("SG.", r"SG\.[0-9A-Za-z_-]{16,64}\.[0-9A-Za-z_-]{16,64}", "api-key"),
+        ("SK", r"SK[0-9a-f]{32}(?![0-9A-Za-z])", "api-key"),
+        ("key-", r"key-[0-9a-f]{32}(?![0-9A-Za-z])", "api-key"),
+        ("shp", r"shp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32}", "api-key"),
+        (":AA", r"[0-9]{8,10}:AA[0-9A-Za-z_-]{32,34}(?![0-9A-Za-z_-])", "api-key"),
+        ("hv", r"hv[sbr]\.[0-9A-Za-z_-]{24,300}", "api-key"),
+        ("lin_api_", r"lin_api_[0-9A-Za-z]{32,64}", "api-key"),
+        ("NRAK-", r"NRAK-[0-9A-Z]{27}", "api-key"),
+        ("sq0", r"sq0(?:atp|csp)-[0-9A-Za-z_-]{22,43}", "api-key"),
+        ("PMAK-", r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}", "api-key"),
+        ("figd_", r"figd_[0-9A-Za-z_-]{36,60}", "api-key"),
+        ("ntn_", r"ntn_[0-9A-Za-z]{40,60}", "api-key"),
+        ("sbp_", r"sbp_[0-9a-f]{40}", "api-key"),
+        ("pscale_", r"pscale_(?:tkn|pw|oauth)_[0-9A-Za-z_.=-]{32,64}", "api-key"),
+        ("dckr_pat_", r"dckr_pat_[0-9A-Za-z_-]{20,60}", "api-key"),
+        ("ATATT3", r"ATATT3[0-9A-Za-z_=-]{50,300}", "api-key"),
+        ("sntrys_", r"sntrys_[0-9A-Za-z_+/=-]{40,300}", "api-key"),
+        ("rubygems_", r"rubygems_[0-9a-f]{48}", "api-key"),
+        ("AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{50,60}", "private-key"),
+    )
+]
+
+_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
+_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
+_PEM_BODY = re.compile(r"[A-Za-z0-9+/=\s:,\\.-]*")
+
+
+def _private_keys(text: str) -> Iterator[Find]:
+    """A block cut off before its end still holds most of a key: then as far as it looks like one."""
+    done = 0
+    for begin in _BEGIN.finditer(text):
+        if begin.start() < done:
+            continue
+        end = _END.search(text, begin.end())
+        if end is not None:
+            done = end.end()
+        else:
+            body = _PEM_BODY.match(text, begin.end())
+            done = len(text.rstrip()) if body is None or body.end() == len(text) else body.end()
+        yield Find(begin.start(), done, "private-key", None)
+        if end is None and done >= len(text.rstrip()):
+            return
+
+
+_WEB_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9_-])(eyJ[A-Za-z0-9_-]{5,4096}+)\.[A-Za-z0-9_-]{0,16384}+(?:\.[A-Za-z0-9_-]{0,16384}+){1,3}+"
+)
+
+
+def _web_tokens(text: str) -> Iterator[Find]:
+    """JSON Web Tokens, signed or encrypted: the first part must be a header."""
+    for match in _WEB_TOKEN.finditer(text):
+        head = _decoded(match[1])
+        if head is not None and head.startswith(b"{") and any(name in head for name in (b'"alg"', b'"typ"', b'"enc"', b'"kid"')):
+            yield Find(match.start(), match.end(), "jwt", None)
+
+
+_LOGIN = re.compile(r"://(?P<user>[^\s/?#:@\"'<>]{0,128}+)(?::(?P<password>[^\s/?#\"'<>]{1,256}))?@")
+
+
+def _logins(text: str) -> Iterator[Find]:
+    """Passwords and tokens in front of the host of a URL."""
+    for match in _LOGIN.finditer(text):
+        if match["password"] is not None:
+            if match["password"] != SECRET_MARK:
+                yield Find(match.start("password"), match.end("password"), "password", None)
+        elif len(match["user"]) >= 16 and looks_secret(match["user"]):
+            yield Find(match.start("user"), match.end("user"), "token", None)
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+_SCHEME_HINTS = ("bearer", "basic", "token ", "digest ", "negotiate", "apikey ")
+_SCHEME = re.compile(
+    r"(?<![A-Za-z0-9])(?P<scheme>bearer|basic|token|digest|negotiate|apikey)[ \t]{1,4}[\"']?(?P<value>[A-Za-z0-9._~+/=-]{8,4096}+)",
+    re.IGNORECASE,
+)
+
+
+def _headers(text: str) -> Iterator[Find]:
+    for match in _SCHEME.finditer(text):
+        value, scheme = match["value"], match["scheme"].lower()
+        if scheme == "basic":
+            raw = _decoded(value)
+            if raw is not None and b":" in raw and _printable(raw):
+                yield Find(match.start("value"), match.end("value"), "basic-auth", None)
+        elif scheme == "bearer" and (any(c.isdigit() for c in value) or len(value) >= 20 or "_" in value):
+            yield Find(match.start("value"), match.end("value"), "bearer", None)
+        elif looks_secret(value):
+            yield Find(match.start("value"), match.end("value"), "token", None)
+
+
+# --- names and their values -----------------------------------------------------------------------------------------
+
+_NAME_HINTS = (
+    "pass", "pwd", "secret", "key", "token", "auth", "cred", "cookie", "session", "sid", "private", "mnemonic", "cvv", "cvc",
+    "otp", "seed", "connection", "identified by", "signature", "contrase", "pword", "recovery", "pin", "salt", "nonce", "sig=",
+    "jwt", "license",
+)  # fmt: skip
+_ASSIGNED = re.compile(
+    r"""(?P<name>[A-Za-z][\w.-]{1,63}(?:[ ](?:key|token|phrase|code|secret|password|string))?)
+    (?:
+      (?P<quote>["'])?\s{0,4}(?:=>|:=|==|=|:|>)\s{0,4}      # name = value, "name": value, <name>value
+    | (?P<pair>["'])\s{0,4},\s{0,4}                                  # ("name", "value")
+    | [ ]{1,2}(?=["'(])                                    # name 'value'
+    | [ ]{1,2}(?:is|was|were)[ ]{1,2}(?:now[ ]|:[ ]?)?      # name is value
+    )""",
+    re.VERBOSE,
+)
+_FLAG = re.compile(r"(?<![A-Za-z0-9_-])--?(?P<name>[A-Za-z][A-Za-z0-9-]{1,40})[ ]{1,2}(?=[^\s-])")
+_IDENTIFIED = re.compile(r"identified by (?=['\"])", re.IGNORECASE)
+_QUOTED = re.compile(r""""((?:[^"\\\n]|\\.){0,1024}+)"?|'((?:[^'\\\n]|\\.){0,1024}+)'?""")
+_BARE = re.compile(r"""(?:[^\s"'`&<>,;]|[,;](?!\s|["']?[\w.-]{1,40}["']?\s?[=:]|\Z)){1,1024}+""")
+_LINE = re.compile(r"[^\n\r\"'<>]{1,1024}")
+_SCHEME_FIRST = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]{1,4}", re.IGNORECASE)
+
+_STATES = frozenset(
+    """none null nil true false yes no ok empty missing required invalid expired wrong incorrect valid unset set changed unknown
+    undefined optional str string int bytes bool redacted hidden masked denied refused rejected accepted failed ok revoked rotated
+    not is was must has cannot should will may and or for in of to the a an on at by from with too object text public pseudonym open
+    document never always enabled disabled absent present checked unavailable forgotten reset incorrect. secret password token key
+    str, optional[str] secret.""".split()
+)
+
+
+def _named(text: str, lower: str) -> Iterator[Find]:
+    for place in sorted(_name_starts(text, lower)):
+        match = _ASSIGNED.match(text, place)
+        if match is None or (match["pair"] is not None and text[max(0, place - 2) : place - 1] not in ("(", "[", ",", " ")):
+            continue
+        name = match["name"]
+        said = announced(name)
+        if said is None and " " in name:
+            said = announced(name.rpartition(" ")[2])
+        if said is None:
+            continue
+        between = text[match.end("name") : match.end()]
+        prose = between.endswith(" ") and not any(sign in between for sign in "=:>,")
+        yield from _value(text, match.end(), said.kind, strong=said.strong, prose=prose)
+    for match in _FLAG.finditer(text):
+        said = announced(match["name"])
+        if said is not None:
+            yield from _value(text, match.end(), said.kind, strong=said.strong, prose=False)
+    for match in _IDENTIFIED.finditer(text):
+        yield from _value(text, match.end(), "password", strong=True, prose=False)
+
+
+_NAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
+_NAME_HEAD = "0123456789_.-"
+NAME_CHARS_MAX = 64
+
+
+def _name_starts(text: str, lower: str) -> set[int]:
+    """Where a name begins that holds a hint, or the word before it does: `api key` is one name."""
+    starts: set[int] = set()
+    if len(lower) != len(text):
+        lower = text
+    for hint in _NAME_HINTS:
+        place = lower.find(hint)
+        while place >= 0:
+            start = _left(text, place)
+            starts.add(start)
+            if start and text[start - 1] == " ":
+                starts.add(_left(text, start - 1))
+            place = lower.find(hint, place + len(hint))
+    return starts
+
+
+def _left(text: str, place: int) -> int:
+    before = text[max(0, place - NAME_CHARS_MAX) : place]
+    name = before[len(before.rstrip(_NAME_CHARS)) :]
+    return place - len(name.lstrip(_NAME_HEAD))
+
+
+def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> Iterator[Find]:
+    while text[start : start + 1] in ("(", "[", "{") or text[start : start + 2] in ('b"', "b'", 'u"', "u'", 'r"', "r'"):
+        start += 1
+    quoted = _QUOTED.match(text, start)
+    if quoted is not None:
+        place = 1 if quoted.group(1) is not None else 2
+        first, last = quoted.span(place)
+        scheme = _SCHEME_FIRST.match(text, first, last)
+        first = scheme.end() if scheme is not None else first
+        value = text[first:last]
+        if value and _worth(value, strong) and not (prose and value.lower() in _STATES):
+            yield Find(first, last, kind, None)
+        return
+    scheme = _SCHEME_FIRST.match(text, start)
+    first = scheme.end() if scheme is not None else start
+    bare = (_LINE if kind in ("authorization", "cookie") and strong else _BARE).match(text, first)
+    if bare is None:
+        return
+    value = bare.group().rstrip(")]}.,;:")
+    if not value or not _worth(value, strong) or value.lower() in _STATES or (prose and not _unlike_prose(value)):
+        return
+    yield Find(first, first + len(value), kind, None)
+
+
+def _worth(value: str, strong: bool) -> bool:
+    if value.strip(MARKS + " ") == "" and SECRET_MARK in value:
+        return False
+    if set(value) <= set("*.xX•-_ ") or value in ("[secret]", "[secret", "<secret>", "..."):
+        return False
+    return strong or looks_secret(value)
+
+
+def _unlike_prose(value: str) -> bool:
+    """`the password is hunter2`, but not `the password is wrong`."""
+    return len(value) >= 6 and not value.isalpha() and not re.fullmatch(r"[a-z]+(?:-[a-z]+)*", value)
+
+
+# --- how a secret looks ---------------------------------------------------------------------------------------------
+
+_DIGEST = re.compile(
+    r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|(?:sha[0-9]{1,3}[:=-]|md5:|0x)?(?:[0-9a-f]{1,16}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{48}"
+    r"|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})",
+    re.IGNORECASE,
+)
+_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_LABEL = re.compile(r"\A(?:[A-Za-z]{1,24}[-_.:/]){1,4}")
+_ALPHABET = re.compile(r"[A-Za-z0-9+/_=.~!@#$%^&*-]{16,1024}")
+ENTROPY_BITS_MIN = 3.2
+
+
+def looks_secret(value: str) -> bool:
+    """Drawn rather than written; asked only beside a name that announces a secret. UUIDs, digests and trace ids are not."""
+    if _ALPHABET.fullmatch(value) is None or _DIGEST.fullmatch(_LABEL.sub("", value)) or _TRACE.fullmatch(value):
+        return False
+    classes = sum(any(test(character) for character in value) for test in (str.islower, str.isupper, str.isdigit))
+    if classes < 2 or value.isdigit() or _NUMBERED.fullmatch(value):
+        return False
+    return entropy(value) >= ENTROPY_BITS_MIN
+
+
+_NUMBERED = re.compile(r"(?:[A-Za-z]{1,24}[-_.:/@]?){1,4}[0-9]{1,20}(?:[-_.:/][0-9]{1,12}){0,4}|[0-9T:.Z+-]{1,40}")
+"""`worker-17`, `cpu.total.3`, a time: made by counting."""
+
+
+def entropy(value: str) -> float:
+    """Bits a character, as its own letters say."""
+    return -sum(count / len(value) * math.log2(count / len(value)) for count in Counter(value).values())
+
+
+# --- base64 ---------------------------------------------------------------------------------------------------------
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-](?<![A-Za-z0-9+/_-][A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{15,16384}+={0,2}")
+_HEX = re.compile(r"[0-9a-f]*\Z")
+_PAIR = re.compile(rb"[^\s:]{1,64}:\S{4,256}")
+
+
+def _encoded(text: str) -> Iterator[Find]:
+    """Base64 that decodes to a login or to text which holds a secret."""
+    for match in _BASE64.finditer(text):
+        raw = match.group()
+        if _HEX.match(raw) or raw[:4].isdigit():
+            continue
+        head = _decoded(raw[:16])
+        if head is None or not _printable(head):
+            continue
+        inside = _decoded(raw)
+        if inside is None or not _printable(inside):
+            continue
+        if _PAIR.fullmatch(inside) and b"://" not in inside:
+            yield Find(match.start(), match.end(), "basic-auth", None)
+        elif len(inside) <= 4096 and next(secrets(inside.decode()), None) is not None:
+            yield Find(match.start(), match.end(), "secret", None)
+
+
+def _decoded(value: str) -> bytes | None:
+    value = value.rstrip("=").translate({45: 43, 95: 47})
+    try:
+        return base64.b64decode(value + "=" * (-len(value) % 4))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _printable(raw: bytes) -> bool:
+    return raw.isascii() and raw.translate(None, b"\r\n\t").decode().isprintable()
+
