@@ -45,7 +45,13 @@ class Count:
         recall = self.covered / self.marked if self.marked else 0.0
         precision = self.right / self.found if self.found else 0.0
         f1 = 2 * recall * precision / (recall + precision) if recall + precision else 0.0
-        return {"marked": self.marked, "found": self.found, "recall": round(recall, 4), "precision": round(precision, 4), "f1": round(f1, 4)}
+        return {
+            "marked": self.marked,
+            "found": self.found,
+            "recall": round(recall, 4),
+            "precision": round(precision, 4),
+            "f1": round(f1, 4),
+        }
 
 
 def measure_texts(path: Path) -> tuple[dict[str, Count], int]:
@@ -84,7 +90,13 @@ def measure_lines(count: int) -> dict[str, Any]:
     started = time.process_time()
     false = [line for line in lines if redactor.text(line) != line]
     took = time.process_time() - started
-    return {"lines": count, "megabytes": round(megabytes, 2), "mb_per_s": round(megabytes / took, 2), "false": len(false), "shown": false[:10]}
+    return {
+        "lines": count,
+        "megabytes": round(megabytes, 2),
+        "mb_per_s": round(megabytes / took, 2),
+        "false": len(false),
+        "shown": false[:10],
+    }
 
 
 def main() -> int:
@@ -106,7 +118,11 @@ def main() -> int:
             figures = count.figures()
             result[BARS[kind][0]] = figures
             recall_min, precision_min = BARS[kind][1:]
-            ok = figures["f1"] >= PHONE_F1_MIN if recall_min is None else figures["recall"] >= recall_min and figures["precision"] >= precision_min
+            ok = (
+                figures["f1"] >= PHONE_F1_MIN
+                if recall_min is None
+                else figures["recall"] >= recall_min and figures["precision"] >= precision_min
+            )
             held = held and ok
             print(f"{kind:<15} {count.marked:>6} {count.found:>6} {figures['recall']:>7.4f} {figures['precision']:>10.4f} {figures['f1']:>6.4f}"
                   f"  {'held' if ok else 'MISSED'}")  # fmt: skip

@@ -13,7 +13,9 @@ WORDS = (
     "record hash chain engine resource gate cache entity metrics hunt trial reward energy entropy regime call registered released "
     "retry timeout deadline latency heartbeat checkpoint witness stream reached password_policy token_count key_id tokens idle card_slot"
 ).split()
-METRICS = "cpu_usage power_draw_w temperature_c latency_ms queue_len bytes_s rss_mb fd_count token_count key_count session_age_s".split()
+METRICS = (
+    "cpu_usage power_draw_w temperature_c latency_ms queue_len bytes_s rss_mb fd_count token_count key_count session_age_s".split()
+)
 
 
 def clean_lines(seed: int, count: int) -> Iterator[str]:
@@ -43,7 +45,7 @@ def _version(draw: random.Random) -> str:
 
 
 def _job(draw: random.Random) -> str:
-    return f"{draw.choice('tjhw')}-{draw.choice(WORDS)}-{draw.randint(1, 10**draw.randint(1, 12))}"
+    return f"{draw.choice('tjhw')}-{draw.choice(WORDS)}-{draw.randint(1, 10 ** draw.randint(1, 12))}"
 
 
 def _record(draw: random.Random) -> str:
@@ -83,7 +85,7 @@ def _measurements(draw: random.Random) -> str:
 def _trace(draw: random.Random) -> str:
     return (
         f"traceparent: 00-{_hex(draw, 32)}-{_hex(draw, 16)}-01 span={_hex(draw, 16)} mac={':'.join(_hex(draw, 2) for _ in range(6))} "
-        f"sha256:{_hex(draw, 64)} cursor=w1.{draw.randint(0, 10**7)} etag=\"{_hex(draw, 40)}\""
+        f'sha256:{_hex(draw, 64)} cursor=w1.{draw.randint(0, 10**7)} etag="{_hex(draw, 40)}"'
     )
 
 

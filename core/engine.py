@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
 
 import msgspec
 
-from core.fields import Code, Frozen, Name
+from core.fields import Code, Count, Frozen, Name
 from core.secrets import Secrets
 from core.settings import Settings
 from core.wire.errors import CODES
@@ -232,7 +232,18 @@ class Ask(msgspec.Struct, metaclass=Frozen, frozen=True):
     params: dict[str, Any]
 
 
-Effect = Timer | Job | Ask
+class Errand(msgspec.Struct, metaclass=Frozen, frozen=True):
+    """Effect: work that `irerd` does itself and knows by name, over a network say. Its end comes back as a `JobEnded`.
+
+    It is begun anew after a restart, so it must be harmless to do any part of it again.
+    """
+
+    id: str
+    name: str
+    params: dict[str, Any]
+
+
+Effect = Timer | Job | Ask | Errand
 
 
 class Asked(Command):
@@ -267,6 +278,44 @@ class JobEnded(Command):
     code: Code
     detail: str = ""
     result: dict[str, Any] = {}
+
+
+class JobStatus(Result):
+    """A job that a caller began, as its engine knows it. Its effect is that of the record that began it.
+
+    job: its id
+    method: what began it
+    state: running or done
+    seq: the record that began it
+    started_at: when
+    ended_at: when it ended
+    ok: once it ended, whether it did what was asked
+    code: once it ended, how: ok, cancelled, or what went wrong
+    detail: one line about a failure, and what to do
+    result: what it came to
+    progress: how far it is; not kept, and shown only while it runs
+    """
+
+    job: str
+    method: str
+    state: Literal["running", "done"]
+    seq: Count
+    started_at: str
+    ended_at: str | None = None
+    ok: bool | None = None
+    code: str | None = None
+    detail: str | None = None
+    result: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+
+
+class CancelJob(Command):
+    """Ends a job that runs.
+
+    job: its id
+    """
+
+    job: Name
 
 
 Decide = Callable[[Any, Any, Context], Decision]
@@ -364,10 +413,13 @@ class Engine:
         blobs: Callable[[Any], Iterable[str]] | None = None,
         oldest: Callable[[Any], int | None] | None = None,
         canonical: Callable[[Any], bytes] | None = None,
+        jobs: Callable[[Any], Iterable[JobStatus]] | None = None,
     ) -> None:
         """`stored` gives of a record's payload what its value is called and its canonical JSON, as a `Place` finds it; `blobs` all
         blobs that the state names, and `oldest` the oldest record that a read may still need: it is not let go. `canonical` makes
         the bytes of a parameter that may be `large`, or refuses it.
+
+        `jobs` are those that callers began, the newest first; a row `cancel_job` ends one.
 
         `wanted` is asked again after each event of this engine's log, and of the logs of the engines it `follows`.
 
@@ -390,6 +442,7 @@ class Engine:
         self.blobs = blobs
         self.oldest = oldest
         self.canonical = canonical
+        self.jobs = jobs
         self.rows = [self._complete(row) for row in rows]
         self.applies: dict[type[Event], Apply] = {}
         for row in self.rows:

@@ -1,5 +1,15 @@
 """The list of engines: the only file that names them all."""
 
-from core import cache, control, gate, nav, provenance, resource, system
+from core import cache, circuit, control, entity, gate, nav, provenance, resource, system
 
-ENGINES = [*system.TABLES, resource.ENGINE, gate.ENGINE, nav.ENGINE, control.ENGINE, provenance.ENGINE, cache.ENGINE]
+ENGINES = [
+    *system.TABLES,
+    resource.ENGINE,
+    gate.ENGINE,
+    nav.ENGINE,
+    control.ENGINE,
+    cache.ENGINE,
+    entity.ENGINE,
+    circuit.ENGINE,
+    provenance.ENGINE,
+]

@@ -6,8 +6,8 @@ A text with a pattern says in words what it asks for, to complete "must be": no 
 """
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Annotated, Any, dataclass_transform
+from functools import cache, lru_cache
+from typing import Annotated, Any, dataclass_transform, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, inspect
@@ -90,3 +90,17 @@ IdempotencyKey = Annotated[
 Secret = Annotated[str, Meta(min_length=1, max_length=4096), privacy("secret")]
 """Never in an event, never printed: irerctl takes it from a file."""
 Object = Annotated[dict[str, Any], privacy("public")]
+
+
+@cache
+def takes_secret(kind: type[msgspec.Struct]) -> bool:
+    """Whether one of its fields is a secret: a password, a key, a token."""
+    hints = get_type_hints(kind, include_extras=True)
+    return any("secret" in _privacies(hint) for hint in hints.values())
+
+
+def _privacies(hint: Any) -> set[str]:
+    """The privacy classes named anywhere in a type."""
+    found = {(note.extra or {}).get("privacy", "") for note in getattr(hint, "__metadata__", ()) if isinstance(note, Meta)}
+    parts = [hint.__origin__] if hasattr(hint, "__metadata__") else get_args(hint)
+    return found.union(*map(_privacies, parts))

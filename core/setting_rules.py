@@ -17,8 +17,8 @@ from core.settings import LIVE, Settings
 Place = tuple[str | int, ...]
 """The way to a value: names of tables and keys, positions in arrays."""
 
-FILE_ONLY = frozenset({"access"})
-"""Sections that no caller may set: nobody gives themselves a role over the socket."""
+FILE_ONLY = frozenset({"access", "cache.remote"})
+"""Sections that no caller may set: nobody gives themselves a role over the socket, or names a file or a host."""
 
 
 class Check:
@@ -89,6 +89,15 @@ class Check:
             if not root.startswith("/"):
                 self.problem(("jobs", "roots", name), f"jobs.roots.{name}: expected an absolute path, got {shown(root)}")
 
+        remote = settings.cache.remote
+        if bool(remote.username) != bool(remote.password_file):
+            named, missing = ("username", "password_file") if remote.username else ("password_file", "username")
+            text = f"cache.remote.{named} is set, and cache.remote.{missing} is not: they go together"
+            self.problem(("cache", "remote", named), text)
+        if "/" in remote.password_file and not remote.password_file.startswith("/"):
+            text = f"cache.remote.password_file: expected an absolute path, got {shown(remote.password_file)}"
+            self.problem(("cache", "remote", "password_file"), text)
+
     def order(self, low: Place, low_value: float, rule: str, high: Place, high_value: float) -> None:
         text = f"{dotted(low)} is {shown(low_value)} and must {rule} {dotted(high)}, {shown(high_value)}"
         self.problem(self.said_at(low, high), text)
@@ -104,7 +113,7 @@ class Check:
 def live_keys(kind: Any = Settings, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every key that may be set while irer runs, with its type."""
     for name, inner in get_type_hints(kind, include_extras=True).items():
-        if not place and (name not in LIVE or name in FILE_ONLY):
+        if (not place and name not in LIVE) or ".".join((*place, name)) in FILE_ONLY:
             continue
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             yield from live_keys(inner, (*place, name))

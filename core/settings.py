@@ -22,6 +22,17 @@ Member = Annotated[
 ]
 RootName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z"), words("a name: 1 to 64 of letters, digits, _ and -")]
 
+RemoteUrl = Annotated[
+    str,
+    Meta(max_length=120, pattern=r"^(https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?)?\Z"),
+    words("http:// or https:// and a host, then a port and a path if need be; a user is named in username, never in the URL"),
+]
+DatabaseName = Annotated[
+    str,
+    Meta(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_$()+/-]{0,63}\Z"),
+    words("the name of a database: a letter, then letters, digits and _ $ ( ) + - /"),
+]
+
 
 class Section(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     pass
@@ -135,15 +146,40 @@ class Circuit(Section):
     fulfilment_s: Seconds = 1.0
 
 
+class CacheRemote(Section):
+    """The far end that the cache replicates with: any server of CouchDB's protocol. Only the file says it.
+
+    url: of the server, such as https://couch.example.org; none: there is no far end
+    database: its name; it must exist
+    username: who irer is there; none: nobody
+    password_file: absolute path of a file that only irerd's user may read, or the name of a systemd credential
+    interval_s: time from the end of one sync to the next that begins by itself; 0: only when asked
+    documents: how many documents one step covers
+    timeout_s: the longest one request may take
+    attempts: how often one request is tried before the sync fails
+    """
+
+    url: RemoteUrl = ""
+    database: DatabaseName = "irer"
+    username: Annotated[str, Meta(max_length=128, pattern=r"^[^\u0000-\u001f:]*\Z"), words("a name without : or control characters")] = ""
+    password_file: Annotated[str, Meta(max_length=4_096)] = ""
+    interval_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
+    documents: Annotated[int, Meta(ge=1, le=1_000)] = 500
+    timeout_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 60.0
+    attempts: Annotated[int, Meta(ge=1, le=100)] = 6
+
+
 class CacheSettings(Section):
     """What the cache may take up.
 
     memory_bytes: values kept in memory, those used last; the others are read from disk when they are asked for
     bytes_max: bytes of values and their keys; more is refused until some are deleted, and nothing is dropped
+    remote: the far end
     """
 
     memory_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 67_108_864
     bytes_max: Annotated[int, Meta(ge=65_536, le=1 << 50)] = 4_294_967_296
+    remote: CacheRemote = CacheRemote()
 
 
 class Jobs(Section):

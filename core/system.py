@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from core.engine import Check, Command, Engine, Health, Nothing, Result, read, task
+from core.engine import Check, Command, Engine, Health, JobStatus, Nothing, Result, read, task
 from core.fields import Code, Count, Cursor, Hash, IdempotencyKey, Label, Name, Object, Time
+from core.metrics.reads import AskHistory, Gauges, History, Meters
 
 Milliseconds = Annotated[float, Meta(ge=0)]
 
@@ -172,14 +173,36 @@ class Seen(Result):
 
 
 class OpStatus(Command):
-    """Which operation.
+    """Which operation: a key or a job.
 
     idem: an idempotency key of the caller's own
     caller: another caller's key; admins only
+    job: id of a job, as the call that began it answered
     """
 
-    idem: IdempotencyKey
+    idem: IdempotencyKey | None = None
     caller: Name | None = None
+    job: Name | None = None
+
+
+class OpWatch(Command):
+    """Which job to follow.
+
+    job: its id, as the call that began it answered
+    idem: the caller's own key of the call that began it
+    """
+
+    job: Name | None = None
+    idem: IdempotencyKey | None = None
+
+
+class OpCancel(Command):
+    """Which job to end.
+
+    job: its id, as the call that began it answered
+    """
+
+    job: Name
 
 
 class Receipt(Result):
@@ -196,18 +219,20 @@ class Receipt(Result):
 
 
 class Operation(Result):
-    """What became of a keyed write.
+    """What became of a keyed write, or of a job.
 
     state: pending, done or absent
     first_seq: the first record of the command
     receipt: of its last record
     complete_since: for absent, since when a key would be known
+    job: the job that the write began, or that was asked about
     """
 
     state: Literal["pending", "done", "absent"]
     first_seq: Count | None = None
     receipt: Receipt | None = None
     complete_since: Time | None = None
+    job: JobStatus | None = None
 
 
 class Backup(Command):
@@ -522,7 +547,31 @@ SYSTEM = Engine(
             needs="system:admin",
             deadline_ms=None,
         ),
-        read("op_status", OpStatus, None, help="What became of a keyed write", example={"idem": "cli-8d2f6c01"}, result=Operation),
+        read(
+            "op_status",
+            OpStatus,
+            None,
+            help="What became of a keyed write, or of a job",
+            example={"idem": "cli-8d2f6c01"},
+            result=Operation,
+        ),
+        task(
+            "op_watch",
+            OpWatch,
+            help="Follow a job until it ends",
+            example={"job": "0f6c2a54-9d3b-4c61-8f0e-5a7b1c2d3e4f"},
+            item=JobStatus,
+            result=JobStatus,
+            deadline_ms=None,
+        ),
+        task(
+            "op_cancel",
+            OpCancel,
+            help="End a job",
+            example={"job": "0f6c2a54-9d3b-4c61-8f0e-5a7b1c2d3e4f"},
+            result=JobStatus,
+            needs="system:write",
+        ),
     ],
 )
 
@@ -555,6 +604,17 @@ AUDIT = Engine(
 METRICS = Engine(
     "metrics",
     rows=[
+        read("gauges", Nothing, None, help="Three numbers of 0 to 100 on how well it does", example={}, result=Gauges, cli="metrics"),
+        read("meters", Nothing, None, help="How often ways change and gates are asked, and the trend", example={}, result=Meters),
+        read(
+            "history",
+            AskHistory,
+            None,
+            help="A gauge or a meter over time, up to 30 days",
+            example={"name": "threshold_lock"},
+            result=History,
+            cli="metrics history NAME",
+        ),
         read("prometheus", Nothing, None, help="The daemon's own metrics for Prometheus", example={}, result=Prometheus),
     ],
 )

@@ -1,27 +1,13 @@
 """Two doors to everything: `call` reaches every method, `watch` follows every event."""
 
 import datetime
-import json
 import sys
 from typing import Any
 
 import click
 
 from irerctl import render
-from irerctl.session import Failure, command, session
-
-
-class _Twice(Exception):
-    """A key that stands twice in one object: either value would be a guess."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _Twice(json.dumps(key))
-        found[key] = value
-    return found
+from irerctl.session import Failure, Session, command, session
 
 
 class Params(click.ParamType[dict[str, Any]]):
@@ -32,14 +18,12 @@ class Params(click.ParamType[dict[str, Any]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
+        from irerctl.fields import NotJson, json_of
+
         try:
-            found = json.loads(sys.stdin.read() if value == "-" else value, object_pairs_hook=_once)
-        except _Twice as twice:
-            self.fail(f"the parameters give {twice} twice; which one is meant?", param, ctx)
-        except RecursionError:
-            self.fail("the parameters are nested too deeply", param, ctx)
-        except ValueError as problem:
-            self.fail(f"the parameters are not JSON: {problem}", param, ctx)
+            found = json_of(sys.stdin.read() if value == "-" else value)
+        except NotJson as problem:
+            self.fail(f"the parameters {problem}", param, ctx)
         if not isinstance(found, dict):
             self.fail('the parameters are a JSON object, as in \'{"pool": "compute"}\'', param, ctx)
         return found
@@ -99,8 +83,12 @@ def _wants_a_stream(method: str, failure: Exception) -> Failure | None:
 )
 def watch(engine: str | None, type: str | None, since: str | None) -> None:
     given = {"engine": engine, "type": type, "since": since}
-    now = session()
-    with now.stream("system.watch", {name: value for name, value in given.items() if value}) as items:
+    follow(session(), {name: value for name, value in given.items() if value})
+
+
+def follow(now: Session, wanted: dict[str, Any]) -> None:
+    """Events as they become durable, a line or an object each, until somebody ends it."""
+    with now.stream("system.watch", wanted) as items:
         if now.output == "table":
             for item in items:
                 render.say(event_line(item))

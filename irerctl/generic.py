@@ -1,8 +1,8 @@
 """Commands made from the rows of the catalogue: what nobody drew by hand still has a command, its options and its help.
 
 A row's `cli` says how it is spelled: `engine scale POOL SIZE` is the command `scale` of the group `engine`, with the fields
-`pool` and `size` as arguments, in this order; every other field is an option. `[NAME]` may be left out. Values are judged by
-the daemon, not here: only their form is.
+`pool` and `size` as arguments, in this order; every other field is an option. `[NAME]` may be left out. `control flags set` is
+one group deeper, `metrics --prom` an option of its group. Values are judged by the daemon, not here: only their form is.
 
 `python -m irerctl.generic` writes `irerctl/rows.py`, the table that `irerctl --help` and completion read instead of the
 catalogue; `--check` compares.
@@ -16,22 +16,48 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple
 
 import click
 import msgspec
-from msgspec import inspect
 
 from core.catalogue import Catalogue
 from core.engine import Row
 from core.engines import ENGINES
 from core.schemas import words
-from irerctl import render
+from irerctl import fields, render
 from irerctl.commands import COMMANDS
-from irerctl.session import Command, Failure, Group, Session, session
+from irerctl.paging import is_list, pages, whole
+from irerctl.session import Command, Group, Session, session
+from irerctl.shown_once import Once
 
 HAND_MADE = frozenset(name for name, entry in COMMANDS.items() if entry.place)
 """Names whose commands are written by hand, though rows may bear them too."""
+ROWS_ON_TERMINAL_MAX = 1_000
+"""A list stops here on a terminal, where nobody said how much of it is wanted."""
+
+
+class Fixed(NamedTuple):
+    """A command that is a method with some of its parameters given."""
+
+    method: str
+    params: Mapping[str, Any]
+    help: str
+
+
+FIXED = {
+    "offline on": Fixed("cache.set_online", {"online": False}, "Work without the far end: what is written waits in the queue"),
+    "offline off": Fixed("cache.set_online", {"online": True}, "Go online again: the far end may be talked to"),
+}
+VERDICTS = {
+    "gate.check": "allowed",
+    "nav.navigate": "ok",
+    "actions.check": "allowed",
+    "actions.explain": "allowed",
+    "engines.validate": "valid",
+    "system.check_http_token": "valid",
+}
+"""Methods that answer a question with yes or no, and the member that says which. No is exit status 1."""
 
 
 class Spelling(NamedTuple):
@@ -58,106 +84,275 @@ def catalogue() -> Catalogue:
     return Catalogue(ENGINES)
 
 
-def rows_of(group: str) -> dict[str, Row]:
-    """The rows of one group, by command."""
+class Spelled(NamedTuple):
+    """A row as a command: the row, and the parameters that its name gives."""
+
+    row: Row
+    fixed: Mapping[str, Any]
+    help: str
+
+
+def rows_of(group: str) -> dict[str, Spelled]:
+    """What the commands of one group do, by their names."""
     found = {}
     for row in catalogue().rows.values():
         if row.cli and (spelled := spelling(row.cli)).group == group:
-            found[spelled.command] = row
+            found[spelled.command] = Spelled(row, {}, row.help)
+    for name, fixed in FIXED.items():
+        if name.split()[0] == group and fixed.method in catalogue().rows:
+            found[" ".join(name.split()[1:])] = Spelled(catalogue().rows[fixed.method], fixed.params, fixed.help)
     return found
 
 
 def screen(namespace: str) -> ModuleType | None:
-    """The module that draws an engine's results, where there is one."""
+    """The module that draws the results of an engine, or of a group of commands, where there is one."""
     name = f"irerctl.screens.{namespace}"
     return import_module(name) if find_spec(name) else None
 
 
 def drawing(method: str) -> Callable[[Any], None]:
-    """How a method's result is drawn: by its engine's screen, else as a table."""
-    module = screen(method.partition(".")[0])
-    found = getattr(module, "DRAW", {}).get(method)
-    return found or render.result
+    """How a method's result is drawn: by the screen of its engine, else as a table."""
+    for name in (method.partition(".")[0], _engines().get(method, "system")):
+        found: Callable[[Any], None] | None = getattr(screen(name), "DRAW", {}).get(method)
+        if found:
+            return found
+    return render.result
+
+
+@cache
+def _engines() -> dict[str, str]:
+    """Methods and the engines that have them: `platforms.list` is one of engine control's."""
+    return {row.name: engine.name for engine in catalogue().engines for row in engine.rows}
 
 
 # Groups and commands
 
 
 def group(name: str, help: str) -> click.Command:
-    """The group of that name: a row's own command, or several, with the engine's overview when called alone."""
-    rows = rows_of(name)
+    """The group of that name: a row's own command, or several, with an overview when called alone."""
+    return _made(name, rows_of(name), help, screen(name) or _screen_of(rows_of(name)))
+
+
+def _screen_of(rows: Mapping[str, Spelled]) -> ModuleType | None:
+    """The screen that has an overview, of the engines whose rows these are."""
+    namespaces = dict.fromkeys(each.row.name.partition(".")[0] for each in rows.values())
+    return next((found for each in namespaces if hasattr(found := screen(each), "overview")), None)
+
+
+def _made(name: str, rows: Mapping[str, Spelled], help: str, drawn_by: ModuleType | None = None) -> click.Command:
     if set(rows) == {""}:
-        return command(rows[""], name)
-    epilog = "Alone it gives an overview." if "" in rows else None
-    made = Group(name, help=help, short_help=help, epilog=epilog, invoke_without_command=True, callback=_alone(rows))
-    for each, row in sorted(rows.items()):
-        if each:
-            made.add_command(command(row, each))
+        return command(rows[""].row, name, rows[""])
+    inner: dict[str, dict[str, Spelled]] = {}
+    flags: dict[str, Spelled] = {}
+    for called, spelled in sorted(rows.items()):
+        first, _, rest = called.partition(" ")
+        if first.startswith("--"):
+            flags[first] = spelled
+        elif first:
+            inner.setdefault(first, {})[rest] = spelled
+    made = Rows(name, help, rows.get(""), flags, drawn_by)
+    for first, below in inner.items():
+        said = below[""].help if "" in below else ", ".join(sorted(below))
+        made.add_command(_made(first, below, said))
     return made
 
 
-def _alone(rows: Mapping[str, Row]) -> Callable[[], None]:
-    def alone() -> None:
+class Rows(Group):
+    """A group made from rows. What is not the name of one of its commands is meant for its own row, if it has one."""
+
+    def __init__(
+        self, name: str, help: str, own: Spelled | None, flags: Mapping[str, Spelled], drawn_by: ModuleType | None
+    ) -> None:
+        overview: Callable[[Session], None] | None = getattr(drawn_by, "overview", None)
+        watched: str | None = getattr(drawn_by, "WATCHED", None)
+        switches = [click.Option([flag], is_flag=True, help=f"{each.help}.") for flag, each in flags.items()]
+        if watched:
+            switches.append(click.Option(["--watch"], is_flag=True, help="Then follow what happens there, as it happens."))
+        takes = own is not None and bool(field_names(own.row))
+        alone = "Alone it gives an overview." if overview or (own is not None and not takes) else None
+        super().__init__(
+            name,
+            help=help,
+            short_help=help,
+            params=switches,
+            epilog=alone,
+            invoke_without_command=True,
+            callback=self._alone,
+        )
+        self.own = command(own.row, name, own) if own is not None and takes else None
+        self._own_row, self._flags, self._overview, self._watched = own, flags, overview, watched
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if self.own is not None:
+            place = _first_meant(args)
+            if place < len(args) and not self._knows(ctx, args[place]):
+                args = [*args[:place], OWN, *args[place:]]
+        return super().parse_args(ctx, args)
+
+    def _knows(self, ctx: click.Context, word: str) -> bool:
+        mine = {option for param in self.params for option in param.opts} - COMMON
+        return word in self.commands or word.partition("=")[0] in mine | {*ctx.help_option_names, "--"}
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return self.own if name == OWN else super().get_command(ctx, name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] == OWN:
+            return None, self.own, args[1:]
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {render.clean(args[0])!r} in {ctx.command_path}.{self._nearest(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def _nearest(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, self.commands, n=1)
+        return f" Did you mean {close[0]}?" if close else ""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.own is not None and self._own_row is not None:
+            lines = [found for param in self.own.params if (found := param.get_help_record(ctx)) is not None]
+            with formatter.section(f"{self._own_row.row.help} ({self._own_row.row.name})"):
+                formatter.write_dl(lines)
+        super().format_options(ctx, formatter)
+
+    def _alone(self, **given: Any) -> Any:
         ctx = click.get_current_context()
         if ctx.invoked_subcommand is not None:
-            return
-        for namespace in dict.fromkeys(row.name.partition(".")[0] for row in rows.values()):
-            overview = getattr(screen(namespace), "overview", None)
-            if overview:
-                overview(session())
-                return
-        if "" in rows:
-            ctx.invoke(command(rows[""], ""))
-            return
+            return None
+        for flag, spelled in self._flags.items():
+            if given.get(flag.strip("-").replace("-", "_")):
+                return _call(session(), spelled.row, {})
+        if self._overview is not None:
+            now = session()
+            if not given.get("watch") or now.output == "table":
+                self._overview(now)
+            if given.get("watch") and self._watched:
+                from irerctl.call import follow
+
+                follow(now, {"engine": self._watched})
+            return None
+        if self._own_row is not None:
+            own = command(self._own_row.row, "", self._own_row)
+            with own.make_context(ctx.info_name, [], parent=ctx.parent) as inner:
+                return own.invoke(inner)
         click.echo(ctx.get_help())
+        return None
 
-    return alone
+
+OWN = "\0"
+"""Stands for the group's own row among the words of a command line. Nobody can type it."""
+COMMON = frozenset({"-o", "--output", "--socket", "--timeout"})
 
 
-def command(row: Row, name: str) -> Command:
+def _first_meant(args: list[str]) -> int:
+    """The place of the first word that is not one of the options which every command takes."""
+    place = 0
+    while place < len(args):
+        word = args[place]
+        if word in COMMON:
+            place += 2
+        elif word.partition("=")[0] in COMMON or (word.startswith("-o") and word[2:3] not in ("", "-")):
+            place += 1
+        else:
+            break
+    return place
+
+
+def field_names(row: Row) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(row.params)]
+
+
+def command(row: Row, name: str, spelled: Spelled | None = None) -> Command:
     """One row as a command."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(row.params)}
-    shapes = {field: _ordered(row.params, field, _shape(kind)) for field, kind in _field_types(row.params).items()}
+    fixed = dict(spelled.fixed) if spelled is not None else {}
+    known = {field.encode_name: field for field in msgspec.structs.fields(row.params) if field.encode_name not in fixed}
+    shapes = {
+        field: fields.ordered(row.params, field, fields.shape_of(kind)) for field, kind in fields.field_types(row.params).items()
+    }
     documents = words(row.params).fields
-    arguments = [(field, needed) for field, needed in spelling(row.cli).arguments if field in fields]
-    params: list[click.Parameter] = [_argument(field, shapes[field], needed) for field, needed in arguments]
+    arguments = [(field, needed) for field, needed in spelling(row.cli).arguments if field in known] if row.cli else []
+    params: list[click.Parameter] = [fields.argument(field, shapes[field], needed) for field, needed in arguments]
     given = {field for field, _ in arguments}
     params += [
-        _option(name, shapes[name], field.required, documents.get(name, "")) for name, field in fields.items() if name not in given
+        fields.option(name, shapes[name], field.required, documents.get(name, ""))
+        for name, field in known.items()
+        if name not in given
     ]
+    params += _about_the_call(row)
+    runs = _stream if row.streams else _call
+
+    def callback(**values: Any) -> Any:
+        return runs(session(), row, {**values, **{fields.identifier(name): value for name, value in fixed.items()}})
+
+    help = spelled.help if spelled is not None else row.help
+    return Command(name, params=params, callback=callback, help=_help(row, help, documents, arguments), short_help=help)
+
+
+def _about_the_call(row: Row) -> list[click.Parameter]:
+    params: list[click.Parameter] = []
+    if row.shown_once:
+        params.append(
+            click.Option(["--out"], metavar="FILE", help="Write the secret to this file, for nobody else to read; do not print it.")
+        )
     if row.kind == "write":
         params += [
             click.Option(["--receipt"], is_flag=True, help="Also print where in the log it stands."),
             click.Option(["--dry-run"], is_flag=True, help="Print the events it would write; write nothing."),
             click.Option(["--idem"], metavar="KEY", help="Idempotency key: the same key does it only once."),
         ]
-    runs = _stream if row.streams else _call
-
-    def callback(**values: Any) -> None:
-        runs(session(), row, values)
-
-    return Command(name, params=params, callback=callback, help=_help(row, documents, arguments), short_help=row.help)
+    return params
 
 
-def _help(row: Row, documents: Mapping[str, str], arguments: list[tuple[str, bool]]) -> str:
-    lines = [row.help + ".", f"Method {row.name}; permission {row.needs}."]
+def _help(row: Row, help: str, documents: Mapping[str, str], arguments: list[tuple[str, bool]]) -> str:
+    lines = [help + ".", f"Method {row.name}; permission {row.needs}."]
     told = [f"{name.upper()}: {documents[name]}" for name, _ in arguments if documents.get(name)]
     return "\n\n".join(lines[:1] + (["\b\n" + "\n".join(told)] if told else []) + lines[1:])
 
 
-def _call(now: Session, row: Row, values: dict[str, Any]) -> None:
+def _call(now: Session, row: Row, values: dict[str, Any]) -> int | None:
     writes = row.kind == "write"
-    receipt, dry, idem = (values.pop(name, None) for name in ("receipt", "dry_run", "idem"))
-    reply = now.call(row.name, sent(row, values), dry=bool(dry), **({"idem": idem} if idem else {}))
+    receipt, dry, idem, out = (values.pop(name, None) for name in ("receipt", "dry_run", "idem", "out"))
+    params = sent(row, values)
+    if is_list(row):
+        _list(now, row, params)
+        return None
+    with Once(row, None if dry else out) as once:
+        reply = now.call(row.name, params, dry=bool(dry), **({"idem": idem} if idem else {}))
+        result = reply.result if dry else once.keep(reply.result)
     if dry:
-        now.show(reply.result, _draw_dry)
-    elif writes and now.output != "table":
-        now.show({"result": reply.result, "receipt": reply.receipt})
+        now.show(result, _draw_dry)
+        return None
+    if writes and now.output != "table":
+        now.show({"result": result, "receipt": reply.receipt})
     else:
-        now.show(reply.result, drawing(row.name))
+        now.show(result, once.draw if row.shown_once else drawing(row.name))
         if receipt and reply.receipt:
-            stands = {name: render.word(value) for name, value in reply.receipt.items()}
-            render.pairs(stands)
+            render.pairs({name: render.word(value) for name, value in reply.receipt.items()})
+    return said_no(row, result)
+
+
+def said_no(row: Row, result: Any) -> int | None:
+    """Exit status 1 for a question that was answered with no."""
+    member = VERDICTS.get(row.name)
+    return 1 if member and isinstance(result, Mapping) and result.get(member) is False else None
+
+
+def _list(now: Session, row: Row, params: dict[str, Any]) -> None:
+    """A list, page after page by itself: all of it, or as much as was asked for."""
+    most = params.get("limit")
+    with now.connect() as client, render.Waiting(f"waiting for {row.name}"):
+        found = pages(lambda more: client.call(row.name, more).result, params)
+        if now.output != "jsonl":
+            shown_max = ROWS_ON_TERMINAL_MAX if now.output == "table" and render.terminal() and most is None else None
+            result = whole(found, shown_max)
+        else:
+            with render.ItemWriter("jsonl") as writer:
+                for page in found:
+                    for item in render.items_of(page):
+                        writer.write(item)
+            return
+    now.show(result, drawing(row.name))
 
 
 def _draw_dry(found: Mapping[str, Any]) -> None:
@@ -181,137 +376,11 @@ def _stream(now: Session, row: Row, values: dict[str, Any]) -> None:
 
 def sent(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as the method wants them: what was not given is not sent."""
-    kinds = _field_types(row.params)
     return {
         name: list(value) if isinstance(value, tuple) else value
-        for name in kinds
-        if (value := values.get(_identifier(name))) is not None and value != ()
+        for name in fields.field_types(row.params)
+        if (value := values.get(fields.identifier(name))) is not None and value != ()
     }
-
-
-# Fields
-
-
-def _field_types(struct: type[msgspec.Struct]) -> dict[str, inspect.Type]:
-    described = inspect.type_info(struct)
-    assert isinstance(described, inspect.StructType)
-    return {field.encode_name: field.type for field in described.fields}
-
-
-def _ordered(struct: type, field: str, shape: "Shape") -> "Shape":
-    """Choices as their type lists them: inspection sorts them, but `low` comes after `normal`."""
-    if not isinstance(shape.type, click.Choice):
-        return shape
-    waiting, written = [get_type_hints(struct, include_extras=True)[field]], list[Any]()
-    while waiting:
-        hint = waiting.pop()
-        if get_origin(hint) is Literal:
-            written += get_args(hint)
-        else:
-            waiting += get_args(hint)
-    return shape._replace(type=click.Choice([choice for choice in written if choice in shape.type.choices]))
-
-
-def _identifier(field: str) -> str:
-    return f"field_{field}"
-
-
-def _argument(field: str, shape: "Shape", needed: bool) -> click.Argument:
-    metavar = field.upper() if needed else f"[{field.upper()}]"
-    return click.Argument(
-        [_identifier(field)],
-        type=shape.type,
-        required=needed,
-        nargs=-1 if shape.many else 1,
-        metavar=metavar + ("..." if shape.many else ""),
-    )
-
-
-def _option(field: str, shape: "Shape", needed: bool, meaning: str) -> click.Option:
-    flag = "--" + field.replace("_", "-")
-    spelled = f"{flag}/--no-{flag[2:]}" if shape.type is click.BOOL else flag
-    return click.Option(
-        [spelled, _identifier(field)],
-        type=shape.type,
-        required=needed,
-        default=None,
-        multiple=shape.many,
-        help=(meaning[:1].upper() + meaning[1:] + "." if meaning else None),
-        metavar=shape.metavar,
-    )
-
-
-class Shape(NamedTuple):
-    """How one field is typed on a command line."""
-
-    type: click.ParamType[Any]
-    many: bool = False
-    metavar: str | None = None
-
-
-class JsonText(click.ParamType[Any]):
-    """A JSON value, written out or in a file: `'{"name": "verify_log"}'`, `@FILE`."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(from_file(value))
-        except ValueError as problem:
-            self.fail(f"this is not JSON: {problem}", param, ctx)
-
-
-class SecretText(click.ParamType[str]):
-    """A secret, which never stands on a command line: other users can read those."""
-
-    name = "secret"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not str(value).startswith("@"):
-            self.fail("a secret never stands on the command line. Write it to a file and say @FILE", param, ctx)
-        return from_file(value).strip()
-
-
-def from_file(text: str) -> str:
-    """The text itself, or with `@FILE` what the file holds; `@-` is standard input."""
-    if not text.startswith("@"):
-        return text
-    if text == "@-":
-        return sys.stdin.read()
-    try:
-        return Path(text[1:]).read_text()
-    except OSError as problem:
-        raise Failure("not-found", f"cannot read {text[1:]}: {problem.strerror}") from problem
-
-
-def _shape(kind: inspect.Type) -> Shape:
-    """The option a field's type calls for. What has no simple form is written as JSON."""
-    secret = False
-    while isinstance(kind, inspect.Metadata):
-        secret = secret or (kind.extra or {}).get("privacy") == "secret"
-        kind = kind.type
-    if secret:
-        return Shape(SecretText(), metavar="@FILE")
-    match kind:
-        case inspect.UnionType():
-            real = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
-            return _shape(real[0]) if len(real) == 1 else Shape(JsonText(), metavar="JSON")
-        case inspect.BoolType():
-            return Shape(click.BOOL)
-        case inspect.IntType():
-            return Shape(click.INT, metavar="N")
-        case inspect.FloatType():
-            return Shape(click.FLOAT, metavar="X")
-        case inspect.LiteralType(values=values) if all(isinstance(each, str) for each in values):
-            return Shape(click.Choice([str(each) for each in values]))
-        case inspect.StrType():
-            return Shape(click.STRING, metavar="TEXT")
-        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            inner = _shape(item)
-            return Shape(JsonText(), metavar="JSON") if inner.many else inner._replace(many=True)
-    return Shape(JsonText(), metavar="JSON")
 
 
 # The table that needs no catalogue
@@ -320,11 +389,9 @@ def _shape(kind: inspect.Type) -> Shape:
 def table() -> dict[str, dict[str, str]]:
     """Groups, their commands and their help, as `irerctl/rows.py` holds them."""
     made: dict[str, dict[str, str]] = {}
-    for row in catalogue().rows.values():
-        if row.cli:
-            spelled = spelling(row.cli)
-            if spelled.group not in HAND_MADE:
-                made.setdefault(spelled.group, {})[spelled.command] = row.help
+    groups = {spelling(row.cli).group for row in catalogue().rows.values() if row.cli}
+    for name in groups - HAND_MADE:
+        made[name] = {words: spelled.help for words, spelled in rows_of(name).items()}
     return {name: dict(sorted(made[name].items())) for name in sorted(made)}
 
 

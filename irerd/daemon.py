@@ -18,6 +18,7 @@ from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
 from core.engine import Actor, Check, Engine, Nothing, Refused
 from core.keys import Keys
+from core.redact import Redactor
 from core.secrets import Secrets
 from core.setting_rules import overlaid
 from core.settings import Settings
@@ -30,10 +31,12 @@ from irerd.cursors import Cursors
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects import Effects
 from irerd.effects.children import Children
+from irerd.effects.sync import Sync
 from irerd.host import Host, Transport
 from irerd.journal import innermost, journal, where
 from irerd.listen import Credentials
 from irerd.loop import Lag, SlowSteps
+from irerd.operations import Operations
 from irerd.ports import Ports
 from irerd.refusals import Refusals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
@@ -133,7 +136,10 @@ class Daemon:
         self.refusals = Refusals(self.dispatch)
         self.dispatch.count_instead = self.refusals.count_instead
         children = Children(host, lambda: self.settings.jobs, state_dir, self.durable)
-        self.effects = Effects(host, self.dispatch, children)
+        sync = Sync(host, self.dispatch)
+        self.effects = Effects(host, self.dispatch, children, {"cache.sync": sync.run})
+        self.jobs = Operations(self.dispatch, self.effects.progress)
+        self.effects.on_progress = self.jobs.stir
         ports = Ports(self)
         self.dispatch.ports = ports.reads
         self.cursors = Cursors("")
@@ -204,6 +210,7 @@ class Daemon:
             self.ledger = await self.host.offload(opened)
         self.dispatch.ledger = self.ledger
         self.dispatch.secrets = Secrets(self.ledger.pepper, self.ledger.token, self.host.draw)
+        self.dispatch.redactor = Redactor(self.ledger.key, self._redaction_failed)
         self.cursors = Cursors(self.ledger.id)
         for log in self.world.logs:
             await self.host.offload(self._recover_log, log)
@@ -339,6 +346,7 @@ class Daemon:
         for take in self._after_next_group:
             take()
         self.effects.refresh(self.world.logs if "gate_log" in logs and self._adopt_keys() else logs)
+        self.jobs.stir()
         for name in logs:
             if name not in self.dispatch.held and self._upkeep.due(self._logs[name]):
                 self._begin_upkeep(name)
@@ -582,6 +590,10 @@ class Daemon:
         late = self.lag.worst_ms()
         checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
         return checks
+
+    def _redaction_failed(self, kind: str) -> None:
+        """What could not be judged is stored as `[redacted:error]`; that it happened is said by the exception's type alone."""
+        journal().error("a value could not be redacted, so it was left out", type=kind)
 
     def _internal_error(self, place: str, error: BaseException) -> str:
         instance = self.host.new_id()

@@ -4,7 +4,7 @@ The permission check stands here and nowhere else. `read` and `write` run inline
 replies out. What runs longer is a `task`, served by `irerd/ports.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ import trio
 from core.access import Peer, Rules, Verdict, judge
 from core.canonical import CanonicalError, event_payload
 from core.catalogue import Catalogue
-from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Large, Refused, Row, Stamp
+from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Large, Place, Refused, Row, Stamp
 from core.keys import Keys, Remembered
+from core.redact import Redactor, redact_event
 from core.secrets import Secrets
 from core.settings import Settings
 from core.wire.errors import problem
@@ -95,6 +96,8 @@ class Dispatch:
         self.next_seq: dict[str, int] = {}
         self.secrets = Secrets(host.draw(), host.draw(), host.draw)
         """Those of the state directory once it is open; until then, ones that fit nothing."""
+        self.redactor = Redactor(self.secrets.pepper)
+        """Likewise: it stands on the ledger's key once that is read."""
         self.count_instead: Callable[[str, str, Callable[[], None]], bool] = lambda caller, method, tell: False
         """Asked when a credential was turned down: whether it is only counted, because this caller has had very many."""
         self.user_names: dict[int, str | None] = {}
@@ -147,7 +150,8 @@ class Dispatch:
     def stands(self, engine_id: str, key: int) -> bool:
         """Whether an engine that proved this key may still use it. Asked at every call, so a revocation holds from the next on."""
         control = self.world.states.get("control")
-        return control is not None and bool(control.stands(engine_id, key, self.host.now_us(), self.host.mono_us(), self.host.boot_id))
+        now_us, mono_us = self.host.now_us(), self.host.mono_us()
+        return control is not None and bool(control.stands(engine_id, key, now_us, mono_us, self.host.boot_id))
 
     def _permitted_by(self, actor: Actor) -> dict[str, int]:
         """What a call rests on before it is judged: of an engine, the last change of any engine's standing."""
@@ -193,7 +197,7 @@ class Dispatch:
         logs: tuple[str, ...]
         if engine.log is None:
             result = self.ports[row.name](params, actor)
-            logs = tuple(self.world.logs) if row.name == "system.status" else ()
+            logs = tuple(self.world.logs) if row.name == "system.status" or getattr(params, "job", None) is not None else ()
         else:
             result = self._looked(engine, row, params, actor)
             if isinstance(result, Fetch):
@@ -254,6 +258,19 @@ class Dispatch:
                 continue
         raise Refused("unavailable", f"{log} is being tidied. Try again shortly", reason="pruned", retry_ms=100)
 
+    async def fetch(self, engine: Engine, places: Sequence[Place]) -> list[bytes]:
+        """Stored values as canonical JSON, for what irer itself sends elsewhere: nothing leaves that is not durable.
+
+        Raises Pruned where one stands elsewhere by now: look again in the state. Refused where one cannot be read.
+        """
+        assert engine.log is not None and self.writer is not None
+        await self._durable(engine.log, max([place.seq for place in places], default=-1))
+        found = self.values.look(engine, places)
+        if found is None:
+            answer = await self.values.read(engine, self.writer.log(engine.log), Fetch(places, list))
+            found = list(answer)
+        return found
+
     async def _durable(self, log: str, seq: int) -> None:
         assert self.writer is not None
         done = trio.Event()
@@ -299,7 +316,7 @@ class Dispatch:
         self._writable(log, actor)
         self._peeked = self._permitted_by(actor)
         ctx = self.context(actor, self._moment_us())
-        decision = self.world.decide(row, params, ctx)
+        decision = self._redacted(self.world.decide(row, params, ctx))
         events = decision.events
         if not events:
             reply(Answer({}))
@@ -342,6 +359,11 @@ class Dispatch:
 
         self.writer.submit(log, records, size, needs, release)
 
+    def _redacted(self, decision: Decision) -> Decision:
+        """Before an event is applied, stored or shown: what no log may hold is gone from it."""
+        events = [redact_event(self.redactor, event) for event in decision.events]
+        return Decision(*events, answer=decision.answer, turned_down=decision.turned_down)
+
     # --- upkeep -----------------------------------------------------------------------------------------------------
 
     def hold(self, log: str) -> None:
@@ -376,7 +398,7 @@ class Dispatch:
 
     def dry(self, row: Row, params: Command, actor: Actor) -> Any:
         """The events a write would lead to. Nothing changes."""
-        events = self.world.decide(row, params, self.context(actor)).events
+        events = self._redacted(self.world.decide(row, params, self.context(actor))).events
         return {"events": [{"type": event.event_type, "data": msgspec.to_builtins(event)} for event in events]}
 
     def give(self, command: Command, reply: Reply | None = None) -> None:
@@ -560,8 +582,8 @@ def _answer(row: Row, decision: Decision) -> Any:
 
 
 def _shown_once(row: Row) -> Refused:
-    text = f"{row.name} was done with this key, and its answer holds a secret that is shown once. Revoke it and ask anew"
-    return Refused("already-exists", text, reason="shown-once")
+    text = f"{row.name} was done with this key, and its answer held a secret that is shown once. Revoke or rotate that secret"
+    return Refused("already-exists", f"{text}, and ask with a new key", reason="shown-once")
 
 
 def _ignore(answer: Answer) -> None:

@@ -25,7 +25,7 @@ ID_BYTES = 16
 IDS_DRAWN = 256
 OUTPUT_BYTES_MAX = 1_048_576
 """What a child may print before it is stopped."""
-
+SECRET_FILE_BYTES_MAX = 4_096
 
 Output = Callable[[bytes], Awaitable[None]]
 
@@ -36,6 +36,10 @@ class ChildEnd(NamedTuple):
     code: int
     output: bytes
     overflowed: bool
+
+
+class Unreadable(Exception):
+    """A file with a secret cannot be used. Says why and what to do, and nothing of what it holds."""
 
 
 class Transport(Protocol):
@@ -79,6 +83,10 @@ class Host(Protocol):
 
     async def run_child(self, module: str, request: bytes, on_output: Output | None = None) -> ChildEnd:
         """Run `python -m MODULE` with the request on its standard input. Cancelling this kills it and all it started."""
+        ...
+
+    def read_secret(self, name: str) -> bytes:
+        """What a file holds that only this user may read: an absolute path, or the name of a systemd credential. Raises Unreadable."""
         ...
 
     def resident_bytes(self) -> int: ...
@@ -162,6 +170,24 @@ class RealHost:
                 await process.stdin.aclose()
                 await process.stdout.aclose()
                 await process.wait()
+
+    def read_secret(self, name: str) -> bytes:
+        import stat
+
+        path = Path(name if name.startswith("/") else os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", "/"), name))
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise Unreadable(f"{name} is no file. Put the secret, and nothing else, into a file of its own")
+                if status.st_mode & 0o077 and name.startswith("/"):
+                    mode = stat.S_IMODE(status.st_mode)
+                    raise Unreadable(f"{name} has mode {mode:04o}, so others may read it. Run: chmod 600 {name}")
+                return file.read(SECRET_FILE_BYTES_MAX).rstrip(b"\r\n")
+        except FileNotFoundError:
+            raise Unreadable(f"{name} is not there. Make it, or name another in the configuration") from None
+        except OSError as error:
+            raise Unreadable(f"{name} cannot be read ({error.strerror}). Let irerd's user read it, and nobody else") from None
 
     def resident_bytes(self) -> int:
         pages = Path("/proc/self/statm").read_text().split()[1]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import trio
@@ -10,7 +10,7 @@ import trio
 from core import system
 from core.canonical import decode, encode
 from core.control.checks import ActionChecked, Decided, DecidedPage, Query
-from core.engine import Actor, Check, Event, Health, Nothing, Refused, Result
+from core.engine import Actor, Check, Event, Health, JobStatus, Nothing, Refused, Result
 from core.keys import AGE_US_MAX
 from core.times import time_text, time_us
 from irerd import __version__
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MARK_S = 10.0
 """A quiet stream gets a bookmark this often."""
+PROGRESS_S = 0.25
+"""What a job is doing is told at most this often."""
+_STATES: dict[str, Literal["pending", "done"]] = {"running": "pending", "done": "done"}
 CHUNK_RECORDS = 256
 QUERY_RECORDS_MAX = 100_000
 """Records of `gate_log` that one answer looks through; the next one goes on where it ended."""
@@ -52,6 +55,8 @@ class Ports:
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
             "system.reload": self.reload,
             "system.watch": self.watch,
+            "system.op_watch": self.op_watch,
+            "system.op_cancel": self.op_cancel,
             "system.backup": self.backup,
             "audit.hashchain": self.hashchain,
             "log.query": self.query,
@@ -118,12 +123,19 @@ class Ports:
 
     def op_status(self, params: system.OpStatus, actor: Actor) -> system.Operation:
         dispatch = self._daemon.dispatch
+        if (params.idem is None) == (params.job is None):
+            raise Refused("invalid-argument", "name a key or a job: idem or job. See: irerctl api show system.op_status")
+        if params.job is not None:
+            job = self._daemon.jobs.named(params.job)
+            return system.Operation("absent") if job is None else system.Operation(_STATES[job.state], job.seq, job=job)
         caller = params.caller or actor.name
         if caller != actor.name and actor.role != "admin":
             raise Refused("permission-denied", "only an admin may ask about another caller's keys", reason="caller")
+        assert params.idem is not None
         state, known = dispatch.operation(caller, params.idem)
         if known is not None:
-            return system.Operation("done", known.first_seq, system.Receipt(*dispatch.receipt_of(known)))
+            job = self._daemon.jobs.begun_by(known.log, known.first_seq, known.last_seq)
+            return system.Operation("done", known.first_seq, system.Receipt(*dispatch.receipt_of(known)), job=job)
         if state == "pending":
             return system.Operation("pending")
         since_us = max(dispatch.keys.complete_since_us, self._daemon.host.now_us() - AGE_US_MAX)
@@ -135,6 +147,35 @@ class Ports:
         return system.Prometheus(exposition(self._daemon))
 
     # --- tasks ------------------------------------------------------------------------------------------------------
+
+    async def op_watch(self, params: system.OpWatch, actor: Actor, stream: Stream) -> JobStatus:
+        """The latest only: what a slow reader missed on the way is not told again."""
+        if (params.idem is None) == (params.job is None):
+            raise Refused("invalid-argument", "name a job or a key: job or idem. See: irerctl api show system.op_watch")
+        jobs, job_id = self._daemon.jobs, params.job
+        if params.idem is not None:
+            known = self._daemon.dispatch.operation(actor.name, params.idem)[1]
+            begun = jobs.begun_by(known.log, known.first_seq, known.last_seq) if known is not None else None
+            job_id = begun.job if begun is not None else params.idem
+        assert job_id is not None
+        told: JobStatus | None = None
+        while True:
+            job = jobs.named(job_id)
+            if job is None:
+                raise jobs.unknown(job_id)
+            if job.state == "done":
+                await self._daemon.dispatch.settled()
+                return job
+            if job != told:
+                await stream.wait_room()
+                stream.item(job)
+                told = job
+                await trio.sleep(PROGRESS_S)
+            else:
+                await jobs.wait_changed(MARK_S)
+
+    async def op_cancel(self, params: system.OpCancel, actor: Actor, stream: Stream) -> JobStatus:
+        return await self._daemon.jobs.cancel(params.job, actor)
 
     async def reload(self, params: Nothing, actor: Actor, stream: Stream) -> system.Reloaded:
         try:

@@ -14,6 +14,7 @@ import trio
 
 from core.access import Peer
 from core.engine import Actor, Command, Refused, Row
+from core.fields import takes_secret
 from core.wire import calls
 from core.wire.calls import BadCall, Bye, Call, Cancel, Hello, ServerConnection, Violation, Why
 from core.wire.errors import body as error_body
@@ -338,6 +339,9 @@ class Session:
         if call.dry and row.kind != "write":
             text = f"{row.name} writes nothing, so there is nothing to try dry"
             raise Refused("invalid-argument", text, fields=[("dry", "not a write")])
+        if call.dry and takes_secret(row.params):
+            text = f"{row.name} judges a secret, and that is never tried without a record. Call it without dry"
+            raise Refused("invalid-argument", text, fields=[("dry", "not with a secret")])
 
     def _crowded(self) -> Refused | None:
         """What one call too many is told. Reads are answered at once, so any number of them may come."""
@@ -426,7 +430,9 @@ class Session:
         scope = self._in_flight[call.id] = trio.CancelScope()
         nursery.start_soon(self._run_task, call, row, work, scope)
 
-    async def _write_large(self, call: Call, row: Row, params: Command, actor: Actor, reply: Callable[[Answer], None]) -> Answer | None:
+    async def _write_large(
+        self, call: Call, row: Row, params: Command, actor: Actor, reply: Callable[[Answer], None]
+    ) -> Answer | None:
         """A write one of whose parameters is stored first. Until that is done nothing is decided, and it can be cancelled."""
         dispatch = self._service.dispatch
         params = await dispatch.stored_first(row, params, keep=not call.dry)
@@ -442,7 +448,7 @@ class Session:
         return Refused("internal", "a bug in irer; nothing was written. The journal has the details", data={"instance": instance})
 
     async def _run_task(self, call: Call, row: Row, work: Work, scope: trio.CancelScope) -> None:
-        """Serve one call that may wait. Cancel and deadline end it at any point. Where it answers None, the answer comes by itself."""
+        """Serve one call that may wait. Cancel and deadline end it at any point. Where it gives None, its answer comes later."""
         deadline_ms = call.dl if call.dl is not None and row.deadline_ms is not None else row.deadline_ms
         late = trio.CancelScope(deadline=trio.current_time() + deadline_ms / 1000 if deadline_ms is not None else float("inf"))
         answer: Answer | None = Answer()

@@ -1,7 +1,7 @@
 """Values that engines keep on disk and not in their states: the hot ones in memory, the others read back, large ones as blobs.
 
-A view beside the states: it may be thrown away at any time and begins empty. What it remembers is bounded, what it reads is checked,
-and it never blocks the loop. Nothing in it is ever logged.
+A view beside the states: it may be thrown away at any time and begins empty. What it remembers is bounded, what it reads is
+checked, and it never blocks the loop. Nothing in it is ever logged.
 """
 
 from collections.abc import Callable, Sequence

@@ -42,6 +42,8 @@ SEAMS = {
     "state/fs.py": {"os", "fcntl", "pathlib"},
     # Readers in threads share a file that the writer may close.
     "state/log.py": {"os", "threading"},
+    # Large values are stored by several threads at once.
+    "state/blobs.py": {"threading"},
     # Verification walks on several cores, in processes of its own, beside no event loop.
     "state/walks.py": {"os", "signal"},
     # What repair and restore need of the machine when they run by themselves, beside no daemon.

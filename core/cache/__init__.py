@@ -6,16 +6,22 @@ Each key has the revisions that CouchDB would give it, so that any server of its
 
 from collections.abc import Iterator
 
-from core.cache import commands, events, reads
-from core.cache.form import canonical, stored
+from core.cache import commands, events, job, reads
+from core.cache.form import accepted, stored
 from core.cache.model import Cache, dump, load
-from core.engine import Context, Engine, Nothing, Timer, internal, read, write
+from core.engine import CancelJob, Check, Context, Engine, Errand, JobEnded, Nothing, Timer, internal, read, write
 
 
-def wanted(cache: Cache, ctx: Context) -> Iterator[Timer]:
-    """The next value whose time ends, by the wall clock of now."""
+def wanted(cache: Cache, ctx: Context) -> Iterator[Timer | Errand]:
+    """The next value whose time ends, by the wall clock of now; and the sync that runs, or is the next to begin by itself."""
     if (first := cache.ends.first()) is not None:
         yield Timer("expire", ctx.mono_us + max(0, first - ctx.now_us), commands.ExpireValues())
+    yield from job.wanted(cache, ctx)
+
+
+def checks(cache: Cache, ctx: Context) -> Iterator[Check]:
+    yield from reads.checks(cache, ctx)
+    yield from job.checks(cache)
 
 
 ENGINE = Engine(
@@ -23,13 +29,14 @@ ENGINE = Engine(
     log="cache_log",
     state=Cache,
     wanted=wanted,
-    checks=reads.checks,
+    checks=checks,
     dump=dump,
     load=load,
     stored=stored,
     blobs=Cache.blobs,
     oldest=Cache.oldest,
-    canonical=canonical,
+    canonical=accepted,
+    jobs=job.jobs,
     rows=[
         write(
             "set",
@@ -77,6 +84,15 @@ ENGINE = Engine(
             help="Say whether the far end may be talked to",
             example={"online": True},
         ),
+        write(
+            "sync",
+            Nothing,
+            job.decide_sync,
+            apply={job.SyncStarted: job.apply_started, job.SyncEnded: job.apply_ended},
+            help="Begin to replicate with the far end, both ways",
+            example={},
+            cli="offline sync",
+        ),
         read("queue", reads.ListQueue, reads.queue, help="What waits to be synced, oldest first", example={}, cli="offline queue"),
         read(
             "conflicts",
@@ -102,6 +118,9 @@ ENGINE = Engine(
         internal(
             "checkpoint", commands.SetCheckpoint, commands.decide_checkpoint, apply={events.SyncedUpTo: events.apply_checkpoint}
         ),
+        internal("begin_sync", job.BeginSync, job.decide_begin),
+        internal("job_ended", JobEnded, job.decide_ended),
+        internal("cancel_job", CancelJob, job.decide_cancel),
         internal("expire", commands.ExpireValues, commands.decide_expire, apply={events.ValueExpired: events.apply_expired}),
     ],
 )

@@ -32,7 +32,7 @@ from core.cache.events import (
     ValueSet,
     Word,
 )
-from core.cache.form import Body, body_of, check_key
+from core.cache.form import Body, body_of, check_key, own_body
 from core.cache.model import COST_BYTES, FAR, Cache, Document
 from core.engine import NOTHING, Command, Context, Decision, Event, Refused, Result
 from core.fields import Count, Frozen, Seconds
@@ -196,7 +196,7 @@ class Resolved(Result):
 
 def decide_set(cache: Cache, command: Set, ctx: Context) -> Decision:
     check_key(command.key)
-    body = body_of(command.value)
+    body = own_body(command.value)
     old = cache.docs.get(command.key)
     _expect(command.key, old, command.if_rev)
     expires_us = ctx.now_us + max(1, round(command.ttl_s * 1e6)) if command.ttl_s is not None else 0

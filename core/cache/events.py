@@ -12,7 +12,7 @@ from core.revisions import ID_CHARS_MAX, REVS_LIMIT, Branch, followed, packed_id
 
 Key = Annotated[
     str,
-    Meta(min_length=1, max_length=512, pattern=r"^[^_\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]{0,511}\Z"),
+    Meta(min_length=1, max_length=512, pattern=r"^[^_].{0,511}\Z"),
     privacy("public"),
     words("a key: 1 to 512 bytes without control characters, and no _ first"),
 ]

@@ -21,6 +21,7 @@ VALUE = "irer:value"
 EXPIRES = "irer:expires_at"
 
 _MANY_DIGITS = re.compile(rb"[0-9]{16}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BEFORE, _AFTER = b'{"value":', b"}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -55,20 +56,28 @@ def canonical(value: Any) -> bytes:
 def body_of(value: Any) -> Body:
     """Raises Refused. A large value comes here as the blob that it was stored as."""
     if isinstance(value, Large):
-        _checked_members(value.value)
         return Body(value.sha256, len(value.raw), None, value.sha256)
-    raw = canonical(value)
+    return _body(canonical(value), value)
+
+
+def own_body(value: Any) -> Body:
+    """The same of a value that is set here."""
+    return body_of(value) if isinstance(value, Large) else _body(accepted(value), value)
+
+
+def _body(raw: bytes, value: Any) -> Body:
     if len(raw) > RECORD_VALUE_BYTES_MAX:
         raise _bad("value", f"{len(raw):,} bytes as JSON are not stored in a record")
-    _checked_members(value)
     return Body(sha256(raw).hexdigest(), len(raw), value, "")
 
 
-def _checked_members(value: Any) -> None:
+def accepted(value: Any) -> bytes:
+    """The one form of a value that may be set here. Raises Refused."""
     if isinstance(value, dict):
         for name in value:
-            if name.startswith("_"):
+            if isinstance(name, str) and name.startswith("_"):
                 raise _bad(f"value.{name}", "a member that begins with _ is CouchDB's own. Give it another name")
+    return canonical(value)
 
 
 def _bad(path: str, text: str) -> Refused:
@@ -83,6 +92,8 @@ def check_key(key: str) -> None:
         raise _bad("key", "a key is text that can be written as UTF-8") from None
     if size > KEY_BYTES_MAX:
         raise _bad("key", f"{size} bytes as UTF-8; a key has at most {KEY_BYTES_MAX}")
+    if _CONTROL.search(key) is not None:
+        raise _bad("key", "a control character, such as the end of a line. Leave it out")
 
 
 # --- in and out of records ------------------------------------------------------------------------------------------------
@@ -149,8 +160,12 @@ def _is_wrapper(body: dict[str, Any], timed: bool) -> bool:
 
 
 def _wrapped(value: Any, timed: bool) -> bool:
-    """Whether a value cannot be the document itself: no object, or one that would be taken for a wrapper or a time to live."""
+    """Whether a value cannot be the document itself: no object, or one that would be taken for a wrapper or a time to live, or
+    with members that are CouchDB's own.
+    """
     if not isinstance(value, dict):
+        return True
+    if any(name.startswith("_") for name in value):
         return True
     if EXPIRES in value and (timed or expires_us_of(value[EXPIRES]) is not None):
         return True

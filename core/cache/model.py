@@ -6,11 +6,13 @@ what it needs. Of each record at most one document changes, so the number of a r
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from core.cache.order import Ends, Line, Names
+from core.cache.runs import Runs
 from core.fields import Frozen
 from core.revisions import Branch, Tree, merge, pack, unpack
 
@@ -132,6 +134,7 @@ class Cache:
         self.docs: dict[str, Document] = {}
         self.online = True
         self.checkpoints: dict[str, Checkpoint] = {}
+        self.runs = Runs()
         self._work_out(())
 
     def _work_out(self, names: Iterator[str] | tuple[str, ...]) -> None:
@@ -148,17 +151,18 @@ class Cache:
         """Blobs, by how many live leaves name them."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cache) and (self.docs, self.online, self.checkpoints) == (
+        return isinstance(other, Cache) and (self.docs, self.online, self.checkpoints, self.runs) == (
             other.docs,
             other.online,
             other.checkpoints,
+            other.runs,
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Cache":
         copied = Cache()
-        copied.restore(dict(self.docs), self.online, dict(self.checkpoints))  # what they hold never changes
+        copied.restore(dict(self.docs), self.online, dict(self.checkpoints), self.runs)  # what they hold never changes
         return copied
 
     # --- what is alive in the orders ----------------------------------------------------------------------------------
@@ -231,9 +235,9 @@ class Cache:
                         if not self.named[body.blob]:
                             del self.named[body.blob]
 
-    def restore(self, docs: dict[str, Document], online: bool, checkpoints: dict[str, Checkpoint]) -> None:
+    def restore(self, docs: dict[str, Document], online: bool, checkpoints: dict[str, Checkpoint], runs: Runs) -> None:
         """Become what a snapshot says."""
-        self.docs, self.online, self.checkpoints = docs, online, checkpoints
+        self.docs, self.online, self.checkpoints, self.runs = docs, online, checkpoints, runs
         self._work_out(tuple(sorted(key for key, doc in docs.items() if doc.live)))
         self.live = sum(map(len, self.names.blocks))
         self.bytes = sum(doc.held for doc in docs.values())
@@ -266,25 +270,42 @@ class Cache:
 # --- snapshots --------------------------------------------------------------------------------------------------------------
 
 
-class CacheDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
-    """All there is to know. The documents are those of the cache itself: a dump is encoded before anything else happens."""
+PART_DOCUMENTS = 2_000
+"""Documents encoded at once. In one go a million of them would hold up every other thread for a second."""
 
-    docs: dict[str, Document]
+
+class CacheDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """All there is to know."""
+
+    parts: list[bytes]
+    """The documents with their keys, by their last change."""
     online: bool
     checkpoints: dict[str, Checkpoint]
+    runs: Runs
+    shape: Document | None = None
+    """Never there: through it the schema covers what stands in `parts`."""
+
+
+_part_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_part_decoder = msgspec.msgpack.Decoder(list[tuple[str, Document]], strict=True)
 
 
 def dump(cache: Cache) -> CacheDump:
-    return CacheDump(cache.docs, cache.online, cache.checkpoints)
+    parts: list[bytes] = []
+    entries = ((key, cache.docs[key]) for _, key in cache.changes.after(-1))
+    while some := list(islice(entries, PART_DOCUMENTS)):
+        parts.append(_part_encoder.encode(some))
+    return CacheDump(parts, cache.online, cache.checkpoints, cache.runs)
 
 
 def load(dumped: CacheDump) -> Cache:
-    docs = dumped.docs
-    for key, doc in docs.items():
-        if doc.at == doc.changed:  # one number, not two that are equal
-            docs[key] = msgspec.structs.replace(doc, at=doc.changed)
+    docs: dict[str, Document] = {}
+    for part in dumped.parts:
+        for key, doc in _part_decoder.decode(part):
+            # One number, not two that are equal.
+            docs[key] = msgspec.structs.replace(doc, at=doc.changed) if doc.at == doc.changed else doc
     cache = Cache()
-    cache.restore(docs, dumped.online, dumped.checkpoints)
+    cache.restore(docs, dumped.online, dumped.checkpoints, dumped.runs)
     return cache
 
 

@@ -1,4 +1,4 @@
-"""What may be asked of the cache without changing it. Values are read by whoever holds the log: here it is said where they stand."""
+"""What may be asked of the cache without changing it. Values are read by whoever holds the log: here is said where they stand."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any

@@ -3,7 +3,7 @@
 It knows no network. Sizes are bounded, so that a batch is what one request and one command can hold.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +15,9 @@ from core.cache.model import Cache
 from core.cache.reads import place_of
 from core.engine import RECORD_VALUE_BYTES_MAX, Place, Refused
 from core.revisions import REVS_LIMIT, Missing, missing, parse_rev
+
+RECORD_BYTES = 1_024
+"""Of a record beside its key, its revisions and its value."""
 
 
 class Change(NamedTuple):
@@ -105,6 +108,26 @@ class Arrived(NamedTuple):
 
     incoming: Incoming
     large: bytes | None
+    size: int
+    """Bytes that its record takes, at most."""
+
+
+BATCH_BYTES_MAX = 900_000
+BATCH_RECORDS_MAX = 200
+
+
+def batches(arrived: Iterable[Arrived]) -> Iterator[list[Arrived]]:
+    """What one `Merge` each can hold. One that is refused is to be given again document by document: one bad one spoils it."""
+    batch: list[Arrived] = []
+    size = 0
+    for each in arrived:
+        if batch and (size + each.size > BATCH_BYTES_MAX or len(batch) == BATCH_RECORDS_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += each.size
+    if batch:
+        yield batch
 
 
 def incoming(document: Mapping[str, Any]) -> Arrived:
@@ -131,4 +154,6 @@ def incoming(document: Mapping[str, Any]) -> Arrived:
         )
     except (ValueError, LookupError, TypeError, msgspec.ValidationError) as error:
         raise Refused("invalid-argument", f"{name}: it is no document that can be merged ({error})", reason="document") from None
-    return Arrived(msgspec.structs.replace(made, value=value), raw if len(raw) > RECORD_VALUE_BYTES_MAX else None)
+    large = raw if len(raw) > RECORD_VALUE_BYTES_MAX else None
+    size = RECORD_BYTES + 2 * len(key.encode()) + sum(len(id) + 3 for id in ids) + (len(raw) if large is None else 0)
+    return Arrived(msgspec.structs.replace(made, value=value), large, size)

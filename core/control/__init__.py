@@ -71,6 +71,7 @@ from core.control.registry import (
     proof,
 )
 from core.control.snapshot import dump, load
+from core.control.summary import status
 from core.engine import Engine, Nothing, read, task, write
 
 ENGINE = Engine(
@@ -90,6 +91,7 @@ ENGINE = Engine(
             needs="engines:admin",
             shown_once=True,
             result=IssuedKey,
+            cli="control register ENGINE_ID",
         ),
         write(
             "engines.validate",
@@ -100,6 +102,7 @@ ENGINE = Engine(
             help="Prove an engine's key, once per connection",
             example={"engine_id": "mailer", "engine_key": "irk_not-the-key-of-any-engine"},
             needs="engines:read",
+            cli="control validate ENGINE_ID",
         ),
         write(
             "engines.rotate_key",
@@ -111,6 +114,7 @@ ENGINE = Engine(
             needs="engines:admin",
             shown_once=True,
             result=IssuedKey,
+            cli="control rotate ENGINE_ID",
         ),
         write(
             "engines.suspend",
@@ -120,6 +124,7 @@ ENGINE = Engine(
             help="Let an engine do nothing for now",
             example={"engine_id": "action"},
             needs="engines:admin",
+            cli="control suspend ENGINE_ID",
         ),
         write(
             "engines.unsuspend",
@@ -129,6 +134,7 @@ ENGINE = Engine(
             help="Let a suspended engine act again",
             example={"engine_id": "action"},
             needs="engines:admin",
+            cli="control unsuspend ENGINE_ID",
         ),
         write(
             "engines.revoke",
@@ -138,6 +144,7 @@ ENGINE = Engine(
             help="End an engine for ever, from its next call on",
             example={"engine_id": "retired"},
             needs="engines:admin",
+            cli="control revoke ENGINE_ID",
         ),
         write(
             "engines.set_permissions",
@@ -147,9 +154,24 @@ ENGINE = Engine(
             help="What an engine may do; an explicit deny wins",
             example={"engine_id": "action", "allow": {"gmail": ["send_email"]}, "deny": {"gmail": ["delete_email"]}},
             needs="engines:admin",
+            cli="control permissions set ENGINE_ID",
         ),
-        read("engines.get", Which, get, help="One engine: standing, permissions, keys", example={"engine_id": "action"}),
-        read("engines.list", ListEngines, listed, help="Every engine that was ever registered", example={}),
+        read(
+            "engines.get",
+            Which,
+            get,
+            help="One engine: standing, permissions, keys",
+            example={"engine_id": "action"},
+            cli="control permissions ENGINE_ID",
+        ),
+        read(
+            "engines.list",
+            ListEngines,
+            listed,
+            help="Every engine that was ever registered",
+            example={},
+            cli="control engines",
+        ),
         write(
             "actions.check",
             Check,
@@ -158,6 +180,7 @@ ENGINE = Engine(
             reply=judgement,
             help="May this engine do this on that platform, and why",
             example={"engine_id": "action", "platform": "gmail", "action_type": "send_email"},
+            cli="control check ENGINE_ID PLATFORM ACTION_TYPE",
         ),
         write(
             "platforms.define",
@@ -167,6 +190,7 @@ ENGINE = Engine(
             help="Make a platform known, with its actions and their scopes",
             example={"platform": "slack", "actions": {"post_message": ["chat:write"]}},
             needs="platforms:admin",
+            cli="control platforms define PLATFORM",
         ),
         write(
             "platforms.set_status",
@@ -175,8 +199,16 @@ ENGINE = Engine(
             apply={PlatformStatusSet: apply_status},
             help="Whether a platform is to be used right now",
             example={"platform": "calendar", "status": "maintenance"},
+            cli="control platforms set PLATFORM STATUS",
         ),
-        read("platforms.list", ListPlatforms, listed_platforms, help="Platforms, their status and their actions", example={}),
+        read(
+            "platforms.list",
+            ListPlatforms,
+            listed_platforms,
+            help="Platforms, their status and their actions",
+            example={},
+            cli="control platforms",
+        ),
         write(
             "config.set_flag",
             SetFlag,
@@ -185,14 +217,23 @@ ENGINE = Engine(
             help="Turn a feature on or off",
             example={"flag": "calendar.create_event", "enabled": False},
             needs="config:admin",
+            cli="control flags set FLAG ENABLED",
         ),
-        read("config.global", Nothing, global_config, help="Feature flags and API versions", example={}),
+        read(
+            "config.global",
+            Nothing,
+            global_config,
+            help="Feature flags and API versions",
+            example={},
+            cli="control flags",
+        ),
         read(
             "config.get",
             GetKeys,
             keys,
             help="Configuration in force, and what of it was set here",
             example={"key": "retry.attempts"},
+            cli="control config [KEY]",
         ),
         write(
             "config.set",
@@ -203,6 +244,15 @@ ENGINE = Engine(
             help="Set a configuration key over the file, or unset it with null",
             example={"key": "retry.attempts", "value": 7},
             needs="config:admin",
+            cli="control config set KEY VALUE",
+        ),
+        read(
+            "control.status",
+            Nothing,
+            status,
+            help="Engines, platforms, flags and judgements in one object",
+            example={},
+            cli="control",
         ),
         task(
             "log.query",
@@ -210,6 +260,7 @@ ENGINE = Engine(
             help="Recorded judgements, the newest first",
             example={"engine_id": "action", "status": "denied", "limit": 10},
             result=DecidedPage,
+            cli="control log",
         ),
     ],
 )

@@ -6,6 +6,7 @@ from core.engine import Check, Command, Context, Nothing, Refused, Result
 from core.fields import INT_MAX, Count, Cursor, Limit, Name, Time
 from core.gate.events import DOMAINS, AnomalyKind, Cause, Domain, Kind, Rate, Scopes, TokenSeconds
 from core.gate.state import COOLDOWN_US, Gates, Policy, Token, anomaly_name
+from core.paging import Room
 from core.times import time_text
 
 LIMIT_DEFAULT = 1_000
@@ -165,16 +166,19 @@ class Breaches(Result):
 
 def tokens(gates: Gates, params: ListTokens, ctx: Context) -> TokenPage:
     limit, after = params.limit or LIMIT_DEFAULT, _order(params.after)
-    found: list[Token] = []
+    found: list[TokenRow] = []
+    room, last = Room(), after
     for token in gates.tokens.values():
         if token.order <= after or not _is_alive(gates, token, ctx):
             continue
         if params.domain not in (None, token.domain) or params.subject not in (None, token.subject):
             continue
-        if len(found) == limit:
-            return TokenPage([_row(each, ctx) for each in found], str(found[-1].order))
-        found.append(token)
-    return TokenPage([_row(each, ctx) for each in found])
+        row = _row(token, ctx)
+        if len(found) == limit or not room.take(row):
+            return TokenPage(found, str(last))
+        found.append(row)
+        last = token.order
+    return TokenPage(found)
 
 
 def policies(gates: Gates, params: AskPolicy, ctx: Context) -> PolicyTable:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from core.redact import numbers
-from core.redact.found import Find
+from core.redact.found import Find, contains_any
 
 LOCAL_CHARS_MAX = 64
 BEFORE_CHARS = 100
@@ -20,11 +20,11 @@ def personal(text: str, context: str = "") -> Iterator[Find]:
     """Everything personal in one view of a text."""
     if "@" in text:
         yield from _emails(text)
-    lower = f"{context} {text}".lower() if context else text.lower()
-    yield from _numbers(text, context, lower)
+    hints = _Hints(text, context)
+    yield from _numbers(text, context, hints)
     yield from _ibans(text)
     yield from _addresses_v6(text)
-    if any(word in lower for word in _LETTER_HINTS):
+    if contains_any(hints.lower, _LETTER_HINTS):
         yield from _lettered(text)
 
 
@@ -73,7 +73,7 @@ def _is_login(text: str, start: int, at: int, end: int) -> bool:
 
 # --- numbers --------------------------------------------------------------------------------------------------------
 
-_RUN = re.compile(r"[0-9](?<![0-9A-Za-z_][0-9])[0-9]*+(?:[ .()/-]{1,3}+[0-9]++)*+")
+_RUN = re.compile(r"[0-9](?<![0-9A-Za-z_][0-9])(?=[0-9 .()/-]{6})[0-9]*+(?:[ .()/-]{1,3}+[0-9]++)*+")
 _DATE = re.compile(r"(?:(?:19|20)[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:19|20)[0-9]{2})(?![0-9])")
 _FLOAT = re.compile(r"[0-9]++\.[0-9]++\Z")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
@@ -88,38 +88,55 @@ _CARD = re.compile(
 _NANP = re.compile(
     r"(?:(?:001|1)[ .-]{1,2})?(?:[0-9]{3}\) ?[0-9]{3}[ .-][0-9]{4}|[0-9]{3}-[0-9]{3}-[0-9]{4}|[0-9]{3}\.[0-9]{3}\.[0-9]{4})(?![0-9])"
 )
+_TELLING = re.compile(
+    r"(?:[0-9]{1,3}\.){3}[0-9]|[0-9]{4}([ .-])[0-9]{4}\1[0-9]{4}|[0-9]{4}([ .-])[0-9]{6}\2|[0-9]{3}-[0-9]{2}-[0-9]{4}"
+    r"|[0-9]{3}\) ?[0-9]{3}|[0-9]{3}([.-])[0-9]{3}\3[0-9]{4}"
+)
+"""Shapes that need no word beside them."""
 _EXTENSION = re.compile(r" ?(?:x|ext\.?|extension) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
 
 _CARD_HINTS = (
     "card", "cc", "pan", "visa", "amex", "american ex", "master", "maestro", "credit", "debit", "diners", "discover", "jcb", "union",
     "mir", "rupay", "kart", "tarjeta", "carte", "carta", "kort", "atm",
 )  # fmt: skip
-_PHONE_HINTS = (
-    "phone", "tel", "mob", "cell", "fax", "call", "reach", "contact", "text", "dial", "ring", "answer", "messag", "regist", "desk",
-    "office", "sms", "whatsapp", "msisdn", "number", "handy", "line", "vil", "celular", "pager", "gsm", "viber", "fone", "ph",
-    "kontakt", "hospital", "reception", "direct",
-)  # fmt: skip
 _OTHER_HINTS = (
     "ssn", "social", "nhs", "health service", "dni", "nif", "identi", "nir", "curit", "cpf", "tax", "pesel", "bsn", "burger", "citizen",
     "steuer", "sin", "insur", "aadh", "uid number", "itin", "身份", "resident",
 )  # fmt: skip
-_LETTER_HINTS = ("insurance", "nino", "ni num", "codice", "fiscal", "nie", "extranj")
+_LETTER_HINTS = ("insurance", "nino", "ni num", "codice", "nie", "extranj")
 
 
 class _Hints:
-    """Which words may be near, asked once for a whole text: where none is, no number without gaps is looked at closer."""
+    """Which words may be near: without any, a number that says nothing by itself is not looked at closer.
 
-    __slots__ = ("card", "other", "phone")
+    A few numbers ask about their surroundings, many share one answer about the whole text.
+    """
 
-    def __init__(self, lower: str) -> None:
-        self.card = any(word in lower for word in _CARD_HINTS)
-        self.phone = any(word in lower for word in _PHONE_HINTS)
-        self.other = any(word in lower for word in _OTHER_HINTS)
+    __slots__ = ("_asked", "_known", "lower")
+
+    def __init__(self, text: str, context: str) -> None:
+        self.lower = f"{context} {text}".lower() if context else text.lower()
+        self._known: dict[str, bool] = {}
+        self._asked = 0 if len(self.lower) == len(text) > 256 else NEAR_MAX
+
+    def near(self, kind: str, start: int, end: int) -> bool:
+        known = self._known.get(kind)
+        if known is None:
+            if self._asked < NEAR_MAX:
+                self._asked += 1
+                return contains_any(self.lower[max(0, start - BEFORE_CHARS) : end + AFTER_CHARS], _HINTS[kind])
+            known = self._known[kind] = contains_any(self.lower, _HINTS[kind])
+        return known
+
+
+NEAR_MAX = 6
+_HINTS = {"card": _CARD_HINTS, "other": _OTHER_HINTS}
 
 
 _CARD_WORDS = re.compile(
-    r"(?:\b|_)(?:cards?|cc|ccn|pan|visa|amex|american express|master ?card|maestro|credit|debit|diners|discover|jcb|union ?pay|mir|rupay"
-    r"|(?:kredit|geb)?karten?(?:nummer)?|tarjeta|carte|carta|cart[aã]o|kort|atm)(?:\b|_)|card ?n|cardnumber|creditcard",
+    r"\b(?:cards?|cc|ccn|pan|visa|amex|american express|master ?card|maestro|credit|debit|diners|discover|jcb|union ?pay|mir|rupay"
+    r"|(?:kredit|geb)?karten?(?:nummer)?|tarjeta|carte|carta|cart[aã]o|kort|atm)\b"
+    r"|(?:card|cc|pan)_?(?:number|num|no|nr|pan)|(?:credit|debit|payment|bank)_?card",
     re.IGNORECASE,
 )
 _PHONE_NAME = re.compile(
@@ -133,7 +150,8 @@ _PHONE_STRONG = re.compile(
     re.IGNORECASE,
 )
 _PHONE_WEAK = re.compile(
-    r"\b(?:regist\w{0,8}|number|contact|reach|call|office|line|telecom|kontakt|mob|ph|cellular|hospital|reception)\b[^\n0-9]{0,24}\Z", re.IGNORECASE
+    r"\b(?:regist\w{0,8}|number|contact|reach|call|office|line|telecom|kontakt|mob|ph|cellular|hospital|reception)\b[^\n0-9]{0,24}\Z",
+    re.IGNORECASE,
 )
 _PHONE_AFTER = re.compile(r"[ ,(-]{0,3}\(?(?:office|fax|mobile|cell|desk|phone|tel|landline|handy|direct)\b", re.IGNORECASE)
 _IP_WORDS = re.compile(
@@ -149,20 +167,21 @@ _VERSION_WORDS = re.compile(
 _SSN_WORDS = re.compile(r"\bssns?\b|social security|\bsocial\b", re.IGNORECASE)
 
 
-def _numbers(text: str, context: str, lower: str) -> Iterator[Find]:
-    hints = None
+_OWN = frozenset(("127.0.0.1", "0.0.0.0"))  # noqa: S104 - looked for, not listened on
+
+
+def _numbers(text: str, context: str, hints: _Hints) -> Iterator[Find]:
     for match in _RUN.finditer(text):
         start, end = match.span()
         if end - start < 7:
             continue
         run = match.group()
-        if hints is None:
-            hints = _Hints(lower)
+        if run in _OWN:
+            continue
         plus = text[start - 1 : start] == "+"
         if run.isdigit():
-            if plus or hints.phone or hints.card or hints.other:
-                yield from _plain(text, start, end, context, hints)
-        elif plus or _FLOAT.match(run) is None:
+            yield from _plain(text, start, end, context, hints)
+        elif plus or (_FLOAT.match(run) is None and not (end - start == 10 and _DATE.match(run))):
             yield from _grouped(text, start, end, context, hints)
 
 
@@ -175,22 +194,41 @@ def _plain(text: str, start: int, end: int, context: str, hints: _Hints) -> Iter
     """A number without gaps says little by itself: names and words around it must speak too."""
     digits = text[start:end]
     count = end - start
-    national = _national(text, start, end, context) if hints.other else None
-    if national is not None:
+    if (
+        count in _NATIONAL_DIGITS
+        and hints.near("other", start, end)
+        and (national := _national(text, start, end, context)) is not None
+    ):
         yield national
         return
     if _inside_token(text, start, end):
         return
-    if hints.card and 12 <= count <= 19 and numbers.card(digits, rare=True) and _says(_CARD_WORDS, text, start, end, context):
+    if (
+        12 <= count <= 19
+        and numbers.card(digits, rare=True)
+        and hints.near("card", start, end)
+        and _says(_CARD_WORDS, text, start, end, context)
+    ):
         yield Find(start, end, "card", digits)
-    elif hints.other and count == 9 and numbers.social_security(digits) and _says(_SSN_WORDS, text, start, end, context):
+    elif (
+        count == 9
+        and hints.near("other", start, end)
+        and numbers.social_security(digits)
+        and _says(_SSN_WORDS, text, start, end, context)
+    ):
         yield Find(start, end, "ssn", digits)
-    elif (phone := _phone(text, start, end, context, hints, weak=False)) is not None:
+    elif (phone := _phone(text, start, end, context, weak=False)) is not None:
         yield phone
+
+
+_NATIONAL_DIGITS = frozenset((8, 9, 10, 11, 12, 15, 17, 18))
 
 
 def _grouped(text: str, start: int, end: int, context: str, hints: _Hints) -> Iterator[Find]:
     """A run of digits with gaps may hold several numbers side by side."""
+    if end - start < 14 and sum(map(str.isdigit, text[start:end])) < PHONE_DIGITS_MIN and _IP4.match(text, start) is None:
+        return
+    telling = _TELLING.search(text, start, end) is not None or text[start - 1 : start] == "+"
     place = start
     while place < end:
         date = _DATE.match(text, place, end)
@@ -202,6 +240,8 @@ def _grouped(text: str, start: int, end: int, context: str, hints: _Hints) -> It
                 yield find
                 place = max(find.end, place + 1)
             else:
+                if not telling:
+                    return
                 group = _DIGITS.match(text, place, end)
                 place = group.end() if group is not None else place + 1
         following = _DIGITS.search(text, place, end)
@@ -229,17 +269,22 @@ def _at(text: str, start: int, end: int, context: str, hints: _Hints) -> Find | 
         digits = _only_digits(social.group())
         if numbers.social_security(digits) and (social[1] == "-" or _says(_SSN_WORDS, text, start, social.end(), context)):
             return Find(start, social.end(), "ssn", digits)
-    if hints.card and (found := _odd_card(text, start, end, context)) is not None:
+    if (found := _odd_card(text, start, end, context, hints)) is not None:
         return found
-    if hints.other and (found := _national(text, start, end, context)) is not None:
+    if hints.near("other", start, end) and (found := _national(text, start, end, context)) is not None:
         return found
-    return _phone(text, start, end, context, hints, weak=True)
+    return _phone(text, start, end, context, weak=True)
 
 
-def _odd_card(text: str, start: int, end: int, context: str) -> Find | None:
+def _odd_card(text: str, start: int, end: int, context: str, hints: _Hints) -> Find | None:
     """A card grouped in no usual way, beside a word that says so."""
-    digits = _only_digits(text[start:end])
-    if 12 <= len(digits) <= 19 and numbers.card(digits, rare=True) and _says(_CARD_WORDS, text, start, end, context):
+    digits = _only_digits(text[start:end]) if 12 < end - start <= 40 else ""
+    if (
+        12 <= len(digits) <= 19
+        and numbers.card(digits, rare=True)
+        and hints.near("card", start, end)
+        and _says(_CARD_WORDS, text, start, end, context)
+    ):
         return Find(start, end, "card", digits)
     return None
 
@@ -265,11 +310,12 @@ def _only_digits(text: str) -> str:
 
 # --- phones ---------------------------------------------------------------------------------------------------------
 
-PHONE_DIGITS_MIN = 6
+PHONE_DIGITS_MIN = 7
 PHONE_DIGITS_MAX = 15
+PHONE_DIGITS_PLAIN_MAX = 12
 
 
-def _phone(text: str, start: int, end: int, context: str, hints: _Hints, *, weak: bool) -> Find | None:
+def _phone(text: str, start: int, end: int, context: str, *, weak: bool) -> Find | None:
     before = text[max(0, start - 60) : start]
     plus = before.endswith(("+", "+("))
     digits = _only_digits(text[start:end])
@@ -278,7 +324,9 @@ def _phone(text: str, start: int, end: int, context: str, hints: _Hints, *, weak
     american = _NANP.match(text, start, end)
     if american is not None and _nanp_valid(american.group()) and not before.endswith((".", "-")):
         return _phone_find(text, start, american.end())
-    if not hints.phone or not PHONE_DIGITS_MIN <= len(digits) <= PHONE_DIGITS_MAX:
+    if not PHONE_DIGITS_MIN <= len(digits) <= (PHONE_DIGITS_MAX if weak else PHONE_DIGITS_PLAIN_MAX):
+        return None
+    if not (context or _may_be_called(before) or _PHONE_AFTER.match(text, end)):
         return None
     if (
         _PHONE_STRONG.search(before.rstrip("+(").lstrip() or "")
@@ -288,6 +336,24 @@ def _phone(text: str, start: int, end: int, context: str, hints: _Hints, *, weak
     ):
         return _phone_find(text, start, end)
     return None
+
+
+_LAST_WORDS = frozenset(
+    """phone phones telephone smartphone cellphone tel telefono telefone teléfono téléphone telefon mobil mobile cell fax desk line handy
+    móvil movil celular gsm pager hotline helpline whatsapp sms viber msisdn call reach text dial ring contact message messages calls
+    texts me us him her them you back the my our is are was at to on from no nr num number numbers registered register registration
+    office telecom kontakt mob ph cellular hospital reception answering phonenumber dialing dialling texting calling or and home work
+    direct at: fone whats app""".split()
+)
+
+
+def _may_be_called(before: str) -> bool:
+    """Whether the last word in front of a number can end a phrase that a phone number follows."""
+    bare = before.rstrip(" \n\r\t:=#.,\"'()+_-/")
+    place = len(bare)
+    while place and bare[place - 1].isalpha():
+        place -= 1
+    return bare[place:].lower() in _LAST_WORDS
 
 
 def _nanp_valid(number: str) -> bool:
@@ -333,7 +399,7 @@ def _address_v4(text: str, start: int, end: int, context: str) -> Find | None:
 
 
 _COLONS = re.compile(r"::|:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:")
-_V6_LEFT = re.compile(r"[0-9A-Fa-f:]{0,40}\Z")
+_V6_CHARS = "0123456789abcdefABCDEF:"
 _V6_RIGHT = re.compile(r"[0-9A-Fa-f:]{0,40}(?:(?<=:)(?:[0-9]{1,3}\.){3}[0-9]{1,3})?")
 
 
@@ -342,11 +408,11 @@ def _addresses_v6(text: str) -> Iterator[Find]:
     for match in _COLONS.finditer(text):
         if match.start() < done:
             continue
-        left = _V6_LEFT.search(text[max(0, match.start() - 40) : match.start()])
+        before = text[max(0, match.start() - 40) : match.start()]
         right = _V6_RIGHT.match(text, match.start())
-        if left is None or right is None:
+        if right is None:
             continue
-        start, end = match.start() - len(left.group()), right.end()
+        start, end = match.start() - len(before) + len(before.rstrip(_V6_CHARS)), right.end()
         while end > start + 2 and text[end - 1] == ":" and text[end - 2] != ":":
             end -= 1
         done = end
@@ -359,6 +425,8 @@ def _address_v6(text: str, start: int, end: int) -> str | None:
     raw = text[start:end]
     around = text[start - 1 : start] + text[end : end + 1]
     if len(raw) < 6 or any(character.isalnum() or character in "_." for character in around.replace(".", "", 1)):
+        return None
+    if "::" not in raw and raw.count(":") != 7:
         return None
     try:
         address = ipaddress.IPv6Address(raw)
@@ -414,7 +482,11 @@ _NATIONAL: list[tuple[re.Pattern[str], re.Pattern[str], numbers.Check]] = [
         (r"\bitin\b|taxpayer|tax id", r"9[0-9]{2}[- ]?[0-9]{2}[- ]?[0-9]{4}", numbers.taxpayer_us),
         (r"\bnhs\b|health service", r"[0-9]{3}[- ]?[0-9]{3}[- ]?[0-9]{4}", numbers.health_uk),
         (r"\bdni\b|\bnif\b|identidad", r"[0-9]{8}[- ]?[A-Z]", numbers.identity_spain),
-        (r"\bnir\b|s[ée]curit[ée] sociale", r"[12][0-9]{14}|[12] [0-9]{2} [0-9]{2} [0-9]{2} [0-9]{3} [0-9]{3} [0-9]{2}", numbers.registry_france),
+        (
+            r"\bnir\b|s[ée]curit[ée] sociale",
+            r"[12][0-9]{14}|[12] [0-9]{2} [0-9]{2} [0-9]{2} [0-9]{3} [0-9]{3} [0-9]{2}",
+            numbers.registry_france,
+        ),
         (r"\bcpf\b|\btax", r"[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}", numbers.taxpayer_brazil),
         (r"\bpesel\b", r"[0-9]{11}", numbers.person_poland),
         (r"\bbsn\b|burgerservice|citizen", r"[0-9]{9}|[0-9]{4}\.[0-9]{2}\.[0-9]{3}", numbers.citizen_netherlands),

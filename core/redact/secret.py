@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from core.redact.found import Find
+from core.redact.found import Find, contains_any
 from core.redact.names import announced
 from core.redact.views import MARKS, SECRET_MARK
 
@@ -23,23 +23,50 @@ def secrets(text: str) -> Iterator[Find]:
     lower = text.lower()
     if "-----begin" in lower:
         yield from _private_keys(text)
-    yield from secret_shapes(text)
+    long = []
+    said = []
+    last = 0
+    for match in _LONG.finditer(text):
+        if _COUNTED.match(match.group()) is None:
+            long.append(match)
+        else:
+            said.append(lower[last : match.start()])
+            last = match.end()
+    words = "".join([*said, lower[last:]]) if len(lower) == len(text) else lower
+    if long:
+        yield from _shapes(text, " ".join([match.group() for match in long]))
+        yield from _encoded(long)
     if "://" in text:
         yield from _logins(text)
-    if any(word in lower for word in _SCHEME_HINTS):
+    if contains_any(words, _SCHEME_HINTS):
         yield from _headers(text)
-    if any(word in lower for word in _NAME_HINTS):
-        yield from _named(text, lower)
-    yield from _encoded(text)
+    hints = [hint for hint in _NAME_HINTS if hint in words]
+    if hints:
+        yield from _named(text, lower, hints)
+
+
+_LONG = re.compile(r"[A-Za-z0-9+/_-](?<![A-Za-z0-9+/_-][A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{15,16384}+={0,2}")
+"""Every key of known shape, and all base64 worth decoding, has so many letters in a row."""
+_COUNTED = re.compile(r"(?:[0-9a-f-]*|[0-9A-F-]*)\Z")
+"""Digests, UUIDs and numbers: what most long words of a log are."""
 
 
 def secret_shapes(text: str) -> Iterator[Find]:
     """Keys and tokens that are known by how they look."""
+    return _shapes(text, text)
+
+
+def _shapes(text: str, words: str) -> Iterator[Find]:
+    """`words` are the long words of the text: there the beginnings of most keys are looked for, which is soon done."""
     for literal, pattern, kind in _SHAPES:
+        if literal in words:
+            for match in pattern.finditer(text):
+                yield Find(match.start(), match.end(), kind, None)
+    for literal, pattern, kind in _SHAPES_OF_PARTS:
         if literal in text:
             for match in pattern.finditer(text):
                 yield Find(match.start(), match.end(), kind, None)
-    if "eyJ" in text:
+    if "eyJ" in words:
         yield from _web_tokens(text)
 
 
@@ -50,7 +77,7 @@ def _key(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})")
 
 
-_SHAPES: list[tuple[str, re.Pattern[str], str]] = [
+_ALL_SHAPES: list[tuple[str, re.Pattern[str], str]] = [
     (literal, _key(pattern), kind)
     for literal, pattern, kind in (
         ("irk_", r"irk_[A-Za-z0-9_-]{20,64}", "engine-key"),
@@ -66,8 +93,8 @@ _SHAPES: list[tuple[str, re.Pattern[str], str]] = [
         ("gh", r"gh[pousr]_[0-9A-Za-z]{30,255}", "api-key"),
         ("github_pat_", r"github_pat_[0-9A-Za-z_]{22,255}", "api-key"),
         ("gl", r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|sa|c)[-_][0-9A-Za-z_=-]{20,255}", "api-key"),
-        ("xox", r"xox[abeoprs]-[0-9A-Za-z-]{10,250}", "api-key"),
-        ("xapp-", r"xapp-[0-9A-Za-z-]{10,250}", "api-key"),
+        ("xox", r"xox[abeoprs]-[0-9A-Za-z-]{12,250}", "api-key"),
+        ("xapp-", r"xapp-[0-9A-Za-z-]{12,250}", "api-key"),
         ("hooks.slack", r"(?<=hooks\.slack\.com)/(?:services|workflows)/[0-9A-Za-z/_-]{20,120}", "api-key"),
         ("k_", r"[srp]k_(?:live|test|prod)_[0-9A-Za-z]{10,200}", "api-key"),
         ("whsec_", r"whsec_[0-9A-Za-z+/=]{20,100}", "api-key"),
@@ -96,6 +123,11 @@ _SHAPES: list[tuple[str, re.Pattern[str], str]] = [
         ("AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{50,60}", "private-key"),
     )
 ]
+
+_LETTERS = re.compile(r"[A-Za-z0-9_-]*\Z")
+_SHAPES = [shape for shape in _ALL_SHAPES if _LETTERS.match(shape[0])]
+_SHAPES_OF_PARTS = [shape for shape in _ALL_SHAPES if not _LETTERS.match(shape[0])]
+"""What tells them is not within one word."""
 
 _BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
 _END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
@@ -174,9 +206,9 @@ _NAME_HINTS = (
     "otp", "seed", "connection", "identified by", "signature", "contrase", "pword", "recovery", "pin", "salt", "nonce", "sig=",
     "jwt", "license",
 )  # fmt: skip
+_NAME = re.compile(r"[A-Za-z][\w.-]{1,63}+(?: (?:key|token|phrase|code|secret|password|string)(?![A-Za-z]))?", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"""(?P<name>[A-Za-z][\w.-]{1,63}(?:[ ](?:key|token|phrase|code|secret|password|string))?)
-    (?:
+    r"""(?:
       (?P<quote>["'])?\s{0,4}(?:=>|:=|==|=|:|>)\s{0,4}      # name = value, "name": value, <name>value
     | (?P<pair>["'])\s{0,4},\s{0,4}                                  # ("name", "value")
     | [ ]{1,2}(?=["'(])                                    # name 'value'
@@ -184,7 +216,7 @@ _ASSIGNED = re.compile(
     )""",
     re.VERBOSE,
 )
-_FLAG = re.compile(r"(?<![A-Za-z0-9_-])--?(?P<name>[A-Za-z][A-Za-z0-9-]{1,40})[ ]{1,2}(?=[^\s-])")
+_FLAG = re.compile(r"-(?<![A-Za-z0-9_-]-)-?(?P<name>[A-Za-z][A-Za-z0-9-]{1,40})[ ]{1,2}(?=[^\s-])")
 _IDENTIFIED = re.compile(r"identified by (?=['\"])", re.IGNORECASE)
 _QUOTED = re.compile(r""""((?:[^"\\\n]|\\.){0,1024}+)"?|'((?:[^'\\\n]|\\.){0,1024}+)'?""")
 _BARE = re.compile(r"""(?:[^\s"'`&<>,;]|[,;](?!\s|["']?[\w.-]{1,40}["']?\s?[=:]|\Z)){1,1024}+""")
@@ -200,25 +232,23 @@ _STATES = frozenset(
 )
 
 
-def _named(text: str, lower: str) -> Iterator[Find]:
-    for place in sorted(_name_starts(text, lower)):
-        match = _ASSIGNED.match(text, place)
+def _named(text: str, lower: str, hints: list[str]) -> Iterator[Find]:
+    for place in sorted(_name_starts(text, lower, hints)):
+        name = _NAME.match(text, place)
+        said = announced(name.group()) if name is not None else None
+        if name is None or said is None:
+            continue
+        match = _ASSIGNED.match(text, name.end())
         if match is None or (match["pair"] is not None and text[max(0, place - 2) : place - 1] not in ("(", "[", ",", " ")):
             continue
-        name = match["name"]
-        said = announced(name)
-        if said is None and " " in name:
-            said = announced(name.rpartition(" ")[2])
-        if said is None:
-            continue
-        between = text[match.end("name") : match.end()]
+        between = match.group()
         prose = between.endswith(" ") and not any(sign in between for sign in "=:>,")
         yield from _value(text, match.end(), said.kind, strong=said.strong, prose=prose)
-    for match in _FLAG.finditer(text):
+    for match in _FLAG.finditer(text) if "-" in text else ():
         said = announced(match["name"])
         if said is not None:
             yield from _value(text, match.end(), said.kind, strong=said.strong, prose=False)
-    for match in _IDENTIFIED.finditer(text):
+    for match in _IDENTIFIED.finditer(text) if "identified by" in lower else ():
         yield from _value(text, match.end(), "password", strong=True, prose=False)
 
 
@@ -227,12 +257,12 @@ _NAME_HEAD = "0123456789_.-"
 NAME_CHARS_MAX = 64
 
 
-def _name_starts(text: str, lower: str) -> set[int]:
+def _name_starts(text: str, lower: str, hints: list[str]) -> set[int]:
     """Where a name begins that holds a hint, or the word before it does: `api key` is one name."""
     starts: set[int] = set()
     if len(lower) != len(text):
         lower = text
-    for hint in _NAME_HINTS:
+    for hint in hints:
         place = lower.find(hint)
         while place >= 0:
             start = _left(text, place)
@@ -320,19 +350,16 @@ def entropy(value: str) -> float:
 
 # --- base64 ---------------------------------------------------------------------------------------------------------
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-](?<![A-Za-z0-9+/_-][A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{15,16384}+={0,2}")
-_HEX = re.compile(r"[0-9a-f]*\Z")
+_TEXT_HEADS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef")
+"""Every fourth letter of base64 holds the highest bit of a byte, which is 0 in text."""
 _PAIR = re.compile(rb"[^\s:]{1,64}:\S{4,256}")
 
 
-def _encoded(text: str) -> Iterator[Find]:
+def _encoded(words: list[re.Match[str]]) -> Iterator[Find]:
     """Base64 that decodes to a login or to text which holds a secret."""
-    for match in _BASE64.finditer(text):
+    for match in words:
         raw = match.group()
-        if _HEX.match(raw) or raw[:4].isdigit():
-            continue
-        head = _decoded(raw[:16])
-        if head is None or not _printable(head):
+        if raw[0] not in _TEXT_HEADS or raw[4] not in _TEXT_HEADS or raw[8] not in _TEXT_HEADS or raw[12] not in _TEXT_HEADS:
             continue
         inside = _decoded(raw)
         if inside is None or not _printable(inside):
@@ -353,4 +380,3 @@ def _decoded(value: str) -> bytes | None:
 
 def _printable(raw: bytes) -> bool:
     return raw.isascii() and raw.translate(None, b"\r\n\t").decode().isprintable()
-

@@ -4,12 +4,13 @@
 job starts only once the event that caused it is on disk.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 import msgspec
 import trio
 
-from core.engine import Ask, Asked, Command, Engine, Job, Timer
+from core.engine import Ask, Asked, Command, Engine, Errand, Job, JobEnded, Timer
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects.children import Children
 from irerd.host import Host
@@ -25,14 +26,23 @@ ASK_RETRY_S = 1.0
 FULL_RETRY_S = 1.0
 
 
+Progress = Callable[[dict[str, Any]], None]
+"""Told how far an errand is; each replaces what was told before."""
+Errands = Mapping[str, Callable[[Errand, Progress], Awaitable[JobEnded]]]
+
+
 class Effects:
-    def __init__(self, host: Host, dispatch: Dispatch, children: Children) -> None:
+    def __init__(self, host: Host, dispatch: Dispatch, children: Children, errands: Errands | None = None) -> None:
         self._host = host
         self._dispatch = dispatch
         self._children = children
+        self._errands = errands or {}
+        self.progress: dict[str, dict[str, Any]] = {}
+        """Of errands that run, by effect."""
+        self.on_progress: Callable[[], None] = lambda: None
         self._engines = [engine for engine in dispatch.world.engines.values() if engine.wanted is not None and engine.log]
         self._timers: dict[str, dict[str, Timer]] = {}
-        self._jobs: dict[str, dict[str, Job | Ask]] = {}
+        self._jobs: dict[str, dict[str, Job | Ask | Errand]] = {}
         """What runs for a while and whose end comes back as a command."""
         logs = {engine.name: engine.log for engine in dispatch.world.engines.values()}
         self._follows = {engine.name: {engine.log, *(logs[name] for name in engine.follows)} for engine in self._engines}
@@ -60,7 +70,7 @@ class Effects:
             self._timers[engine.name], self._jobs[engine.name] = {}, {}
             return
         timers: dict[str, Timer] = {}
-        jobs: dict[str, Job | Ask] = {}
+        jobs: dict[str, Job | Ask | Errand] = {}
         try:
             for effect in engine.wanted(self._dispatch.world.states[engine.name], self._dispatch.context_of_irer()):
                 if isinstance(effect, Timer):
@@ -149,16 +159,30 @@ class Effects:
         log, seq, _ = effect.rsplit(":", 2)
         return self._dispatch.writer is not None and self._dispatch.writer.durable_seq(log) >= int(seq)
 
-    async def _run_job(self, engine: Engine, job: Job | Ask) -> None:
+    async def _run_job(self, engine: Engine, job: Job | Ask | Errand) -> None:
         try:
             with self._running[job.id]:
                 if isinstance(job, Ask):
                     await self._report(engine, "asked", await self._answer(job))
+                elif isinstance(job, Errand):
+                    await self._report(engine, "job_ended", await self._do(job))
                 else:
                     await self._report(engine, "job_ended", await self._children.run(job))
         finally:
             del self._running[job.id]
+            self.progress.pop(job.id, None)
             self._changed.set()
+
+    async def _do(self, errand: Errand) -> JobEnded:
+        def tell(progress: dict[str, Any]) -> None:
+            self.progress[errand.id] = progress
+            self.on_progress()
+
+        try:
+            return await self._errands[errand.name](errand, tell)
+        except Exception as error:
+            instance = self._dispatch.on_internal_error(f"errand {errand.name}", error)
+            return JobEnded(errand.id, False, "internal", f"a bug in irer; the journal has it under {instance}")
 
     async def _answer(self, ask: Ask) -> Asked:
         """What another engine says to this. One that has no room just now is asked again."""

@@ -135,7 +135,8 @@ class EngineLoop:
 
     def look(self, verb: str, params: Mapping[str, Any] | None = None, actor: Actor = ANN) -> Any:
         row = self._row(verb)
-        return self.answered(self.world.read(row, msgspec.convert(dict(params or {}), row.params, strict=True), self.context(actor)))
+        asked = msgspec.convert(dict(params or {}), row.params, strict=True)
+        return self.answered(self.world.read(row, asked, self.context(actor)))
 
     def answered(self, result: Any) -> Any:
         """The answer of a read, once the values it asks for were found in the log."""

@@ -8,19 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.cache import ENGINE
+from core.cache.commands import Merge
 from core.cache.events import ValueDeleted, ValueExpired, ValueSet
 from core.cache.form import EXPIRES, VALUE, members, value_of
-from core.cache.sync import changes_since, incoming, leaf_bodies, outgoing, revs_diff, waiting
-from core.canonical import encode
+from core.cache.sync import batches, changes_since, incoming, leaf_bodies, outgoing, revs_diff, waiting
+from core.canonical import encode, event_payload
 from core.engine import IRER, Refused
 from core.revisions import known, parse_rev
 from core.times import time_text
 from tests.core.engine_loop import START_US, EngineLoop
 
 NAMES = st.sampled_from(["a", VALUE, EXPIRES, "irer:other"])
+MEMBERS = NAMES | st.just("_id")
 TIMES = st.sampled_from(["soon", time_text(START_US), time_text(1), "2026-01-01T00:00:00Z", 5])
 LEAVES = st.none() | st.integers(-3, 3) | st.sampled_from(["x"]) | TIMES
-ANY = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=6)
+ANY = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(MEMBERS, inner, max_size=3), max_leaves=6)
 
 
 @settings(max_examples=400, deadline=None)
@@ -28,7 +30,7 @@ ANY = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictio
 def test_a_value_becomes_a_document_and_again_that_value(value: Any, expires_us: int) -> None:
     body = members(value, expires_us)
     assert isinstance(body, dict) and value_of(body) == (value, expires_us)
-    if isinstance(value, dict) and not expires_us and not {VALUE, EXPIRES} & value.keys():
+    if isinstance(value, dict) and not expires_us and not {VALUE, EXPIRES, "_id"} & value.keys():
         assert body == value, "an object is the document itself"
 
 
@@ -90,6 +92,21 @@ def test_a_document_that_cannot_be_held_is_refused_clearly(document: dict[str, A
 def test_a_large_document_is_handed_on_to_be_stored_first() -> None:
     arrived = incoming({"_id": "a", "_rev": "1-x", "text": "t" * 20_000})
     assert arrived.large == encode({"text": "t" * 20_000})
+    assert arrived.size < 2_000, "a blob is no part of the record"
+
+
+def test_a_batch_is_what_one_command_can_hold() -> None:
+    revisions = {"start": 900, "ids": [f"{number:032x}" for number in range(900)]}
+    document = {"_rev": f"900-{0:032x}", "_revisions": revisions, "text": "t" * 16_000}
+    arrived = [incoming({"_id": f"k{number}", **document}) for number in range(60)]
+    arrived += [incoming({"_id": f"s{number}", "_rev": "1-x", "n": number}) for number in range(500)]
+    loop = EngineLoop(ENGINE)
+    parts = list(batches(arrived))
+    assert [each.incoming.key for part in parts for each in part] == [each.incoming.key for each in arrived]
+    for part in parts:
+        events = loop.ask("merge", Merge([each.incoming for each in part]), IRER)
+        assert sum(len(event_payload(event)) + 600 for event in events) < 1_000_000 and len(events) <= 256
+    assert len(parts) < 8
 
 
 def test_what_changed_is_told_once_by_its_last_change_and_in_order() -> None:
@@ -148,19 +165,25 @@ def plain(document: dict[str, Any]) -> dict[str, Any]:
 
 def truth(loop: EngineLoop) -> dict[str, Any]:
     """What must be the same everywhere."""
-    return {
-        key: ([(leaf.rev, leaf.deleted) for leaf in doc.tree], {rev: (body.size, body.expires_us) for rev, body in doc.bodies.items()})
-        for key, doc in sorted(loop.state.docs.items())
-    }
+    found: dict[str, Any] = {}
+    for key, doc in sorted(loop.state.docs.items()):
+        bodies = {rev: (body.size, body.expires_us) for rev, body in doc.bodies.items()}
+        found[key] = [(leaf.rev, leaf.deleted) for leaf in doc.tree], bodies
+    return found
 
 
+KEYS = st.sampled_from("abc")
 MOVES = st.lists(
     st.one_of(
         st.tuples(
-            st.just("set"), st.booleans(), st.sampled_from("abc"), st.sampled_from([1, "x", {"n": 5.0}]), st.sampled_from([None, 3.0])
+            st.just("set"),
+            st.booleans(),
+            st.sampled_from("abc"),
+            st.sampled_from([1, "x", {"n": 5.0}]),
+            st.sampled_from([None, 3.0]),
         ),
-        st.tuples(st.just("delete"), st.booleans(), st.sampled_from("abc")),
-        st.tuples(st.just("resolve"), st.booleans(), st.sampled_from("abc"), st.integers(0, 2)),
+        st.tuples(st.just("delete"), st.booleans(), KEYS),
+        st.tuples(st.just("resolve"), st.booleans(), KEYS, st.integers(0, 2)),
         st.tuples(st.just("tell"), st.booleans(), st.integers(1, 3)),
         st.tuples(st.just("run"), st.sampled_from([1.0, 4.0])),
     ),

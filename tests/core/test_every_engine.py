@@ -330,6 +330,7 @@ PINNED = {
     "nav": ("2d4ce0a4940a1e00", "c4e7caa299bf6834"),
     "control": ("2d4ce0a4940a1e00", "43c23aa14adb66b2"),
     "provenance": ("3509e46c8ca54fa2", "d94f79ef42879f10"),
+    "cache": ("c34bb412ddf5655b", "44af2e7225c16099"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

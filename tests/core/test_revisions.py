@@ -1,4 +1,4 @@
-"""Revision trees: the same in whatever order they are merged, CouchDB's winner, and a compact form that says what the long one says."""
+"""Revision trees: the same in whatever order they are merged, CouchDB's winner, a compact form that says what the long one says."""
 
 import pytest
 from hypothesis import given, settings
@@ -105,7 +105,6 @@ def test_a_part_of_a_path_leads_to_the_same_tree_as_the_whole(data: st.DataObjec
     assert len(told) <= 1 or known(tree, branch.rev)
 
 
-
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_what_is_missing_is_what_was_not_told(data: st.DataObject) -> None:
@@ -155,6 +154,11 @@ def test_two_parents_of_one_revision_are_refused() -> None:
     with pytest.raises(Contradiction, match="2-c would come both from 1-a and from 1-b"):
         merge((Branch(False, 2, ("c", "a")),), (Branch(False, 2, ("c", "b")),))
     assert merge((Branch(False, 2, ("c",)),), (Branch(False, 2, ("c", "b")),)) == (Branch(False, 2, ("c", "b")),)
+
+
+def test_a_leaf_that_is_told_both_ways_is_deleted_whoever_is_heard_first() -> None:
+    live, dead = Branch(False, 1, ("a",)), Branch(True, 1, ("a",))
+    assert merge((live,), (dead,)) == merge((dead,), (live,)) == (dead,)
 
 
 @pytest.mark.parametrize("branch", [Branch(False, 1, ("a", "b")), Branch(False, 1, ())])

@@ -1,4 +1,4 @@
-"""The cache of a real daemon: values of every size come back over the socket, from memory and from disk, before and after kill -9."""
+"""The cache of a real daemon: values of every size come back over the socket, from memory and disk, before and after kill -9."""
 
 import json
 from collections.abc import Iterator

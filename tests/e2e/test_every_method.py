@@ -7,6 +7,7 @@ import pytest
 
 from core.engine import Row
 from core.engines import ENGINES
+from core.fields import takes_secret
 from core.wire.calls import Done, Err, Item, Mark
 from core.world import World
 from tests.e2e.harness import Irerd
@@ -70,6 +71,8 @@ def test_trying_a_write_dry_shows_its_events_and_changes_nothing(daemon: Irerd, 
     after = raw.ask("system.status")
     assert isinstance(before, Done) and isinstance(after, Done)
     assert isinstance(tried, Done | Err)
+    if takes_secret(row.params):
+        assert isinstance(tried, Err), "what judges a secret is never tried without a record"
     if isinstance(tried, Done):
         assert tried.rc is None and all(set(event) == {"type", "data"} for event in tried.r["events"])
     assert before.r["logs"] == after.r["logs"] and before.r["engines"] == after.r["engines"]

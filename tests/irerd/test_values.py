@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-import msgspec
 import pytest
 import trio
 
@@ -13,8 +12,10 @@ from core import cache
 from core.access import Rules
 from core.cache.commands import Delete, Set
 from core.cache.reads import Entry, Get
+from core.cache.sync import leaf_bodies, waiting
+from core.canonical import encode
 from core.catalogue import Catalogue
-from core.engine import Actor, Refused
+from core.engine import Actor, Nothing, Refused
 from core.keys import Keys
 from core.settings import CacheSettings, Settings
 from core.settings import Log as LogSettings
@@ -170,6 +171,31 @@ async def test_a_cold_value_waits_until_it_is_durable(autojump_clock: Any) -> No
     assert found == ["not yet on disk"]
 
 
+async def test_what_irer_sends_elsewhere_is_durable_first_and_comes_whole(autojump_clock: Any) -> None:
+    bench = Bench(SimFiles(), memory_bytes=5_000)
+    await bench.writer.prepare()
+    for key in ("a", "b"):
+        bench.decide(Set(key, f"value of {key}"))
+    state = bench.world.states["cache"]
+    found: list[bytes] = []
+
+    async def send() -> None:
+        places = [leaf.place for change in waiting(state, -1, 10) for leaf in leaf_bodies(state, change.key) if leaf.place]
+        found.extend(await bench.dispatch.fetch(cache.ENGINE, places))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.sleep(1)
+        assert found == []
+        async with bench.writing():
+            await bench.dispatch.settled()
+            await bench.set("c", LARGE)
+            await trio.sleep(1)
+            assert found == [b'"value of a"', b'"value of b"']
+            await send()
+    assert found[2:] == [b'"value of a"', b'"value of b"', encode(LARGE)]
+
+
 async def test_hits_and_misses_are_counted_and_not_logged(autojump_clock: Any) -> None:
     bench = Bench(SimFiles())
     async with bench.writing():
@@ -181,7 +207,7 @@ async def test_hits_and_misses_are_counted_and_not_logged(autojump_clock: Any) -
         seen = bench.dispatch.values.seen("cache")
         assert (seen.hits, seen.misses, seen.from_memory, seen.from_disk) == (1, 1, 1, 0)
         status: list[Answer] = []
-        bench.dispatch.read(bench.world.rows["cache.status"], msgspec.convert({}, bench.world.rows["cache.status"].params), CALLER, status.append)
+        bench.dispatch.read(bench.world.rows["cache.status"], Nothing(), CALLER, status.append)
         assert (status[0].result.hits, status[0].result.misses) == (1, 1)
         assert bench.log.next_seq == records
 
