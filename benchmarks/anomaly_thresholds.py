@@ -42,6 +42,7 @@ def steady(count: int) -> Draw:
 
 STREAMS: dict[str, Draw] = {
     "poisson 0.01/s": poisson(0.01),
+    "poisson 0.1/s": poisson(0.1),
     "poisson 0.3/s": poisson(0.3),
     "poisson 5/s": poisson(5),
     "poisson 200/s": poisson(200),
@@ -62,7 +63,7 @@ def seconds(draw: Draw, seed: int, length: int) -> Iterator[tuple[int, int]]:
 def burst_and_rate(draw: Draw, seed: int, length: int) -> tuple[int, int]:
     """False alarms of both kinds; after each the stream is let alone for the cooldown."""
     stream = streams.Stream(0)
-    quiet = {"burst": streams.LEARN_S, "rate": 0}
+    quiet = {"burst": streams.LEARN_S + 120, "rate": 0}
     alarms = {"burst": 0, "rate": 0}
     for second, count in seconds(draw, seed, length):
         found = stream.note(second, count, streams.RATE_NEW)
@@ -95,20 +96,14 @@ MIXES = {
 
 def main() -> None:
     length = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    for threshold in (10.0, 12.0, 14.0, 17.0, 20.0):
-        streams.RATE_THRESHOLD = threshold
+    for factor in (0.8, 1.0):
+        streams.RATE_THRESHOLD, streams.BURST_THRESHOLD, drift.THRESHOLD = 14 * factor, 7 * factor, 6 * factor
         for name, draw in STREAMS.items():
             bursts, rates = burst_and_rate(draw, 1, length)
-            print(f"rate > {threshold:4} {name:20} {rates} in {length // streams.TICK_S:,} ticks; bursts {bursts} in {length:,} s")
-    for threshold in (4.0, 5.0, 6.0, 7.0):
-        streams.BURST_THRESHOLD = threshold
-        for name, draw in STREAMS.items():
-            bursts, _ = burst_and_rate(draw, 2, length)
-            print(f"burst > {threshold} {name:20} {bursts} in {length:,} s")
-    for threshold in (4.0, 5.0, 6.0, 7.0):
-        drift.THRESHOLD = threshold
+            ticks = length // streams.TICK_S
+            print(f"{name:20} rate > {14 * factor:4.1f}: {rates:3} in {ticks:,} ticks; burst > {7 * factor:3.1f}: {bursts:3} in {length:,} s")
         for name, weights in MIXES.items():
-            print(f"drift > {threshold} {name:20} {mix(weights, 3, length)} in {length:,} events")
+            print(f"{name:20} drift > {6 * factor:3.1f}: {mix(weights, 3, length)} in {length:,} events")
 
 
 if __name__ == "__main__":

@@ -161,7 +161,9 @@ class CacheRemote(Section):
 
     url: RemoteUrl = ""
     database: DatabaseName = "irer"
-    username: Annotated[str, Meta(max_length=128, pattern=r"^[^\u0000-\u001f:]*\Z"), words("a name without : or control characters")] = ""
+    username: Annotated[
+        str, Meta(max_length=128, pattern=r"^[^\u0000-\u001f:]*\Z"), words("a name without : or control characters")
+    ] = ""
     password_file: Annotated[str, Meta(max_length=4_096)] = ""
     interval_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
     documents: Annotated[int, Meta(ge=1, le=1_000)] = 500
@@ -287,5 +289,7 @@ class Settings(Section):
     debug: Debug = Debug()
 
 
-LIVE = frozenset({"access", "pools", "retry", "entities", "circuit", "jobs", "control", "cache", "limits", "log", "logging", "debug"})
+LIVE = frozenset(
+    {"access", "pools", "retry", "entities", "circuit", "jobs", "control", "cache", "limits", "log", "logging", "debug"}
+)
 """Sections whose keys `irerctl reload` applies at once."""

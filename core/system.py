@@ -604,8 +604,16 @@ AUDIT = Engine(
 METRICS = Engine(
     "metrics",
     rows=[
-        read("gauges", Nothing, None, help="Three numbers of 0 to 100 on how well it does", example={}, result=Gauges, cli="metrics"),
-        read("meters", Nothing, None, help="How often ways change and gates are asked, and the trend", example={}, result=Meters),
+        read("gauges", Nothing, None, help="How well it does, in three numbers", example={}, result=Gauges, cli="metrics"),
+        read(
+            "meters",
+            Nothing,
+            None,
+            help="How often ways change and gates are asked",
+            example={},
+            result=Meters,
+            cli="metrics meters",
+        ),
         read(
             "history",
             AskHistory,
@@ -615,7 +623,15 @@ METRICS = Engine(
             result=History,
             cli="metrics history NAME",
         ),
-        read("prometheus", Nothing, None, help="The daemon's own metrics for Prometheus", example={}, result=Prometheus),
+        read(
+            "prometheus",
+            Nothing,
+            None,
+            help="The daemon's own metrics for Prometheus",
+            example={},
+            result=Prometheus,
+            cli="metrics --prom",
+        ),
     ],
 )
 

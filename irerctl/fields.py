@@ -154,6 +154,15 @@ def option(field: str, shape: "Shape", needed: bool, meaning: str) -> click.Opti
     )
 
 
+def collected(shape: Shape, values: Any) -> Any:
+    """What was said for a field that takes many: of JSON values each may be one of them or a whole list."""
+    if not isinstance(values, tuple):
+        return values
+    if not isinstance(shape.type, JsonText):
+        return list(values)
+    return [each for value in values for each in (value if isinstance(value, list) else [value])]
+
+
 def shape_of(kind: inspect.Type) -> Shape:
     """The option a field's type calls for. What has no simple form is written as JSON."""
     secret = False
@@ -165,6 +174,8 @@ def shape_of(kind: inspect.Type) -> Shape:
     match kind:
         case inspect.UnionType():
             real = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
+            if real and all(isinstance(each, inspect.LiteralType) for each in real):
+                return Shape(click.Choice([str(value) for each in real for value in each.values]))
             return shape_of(real[0]) if len(real) == 1 else Shape(JsonText(), metavar="JSON")
         case inspect.BoolType():
             return Shape(click.BOOL)

@@ -198,7 +198,7 @@ class Rows(Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] == OWN:
-            return None, self.own, args[1:]
+            return OWN, self.own, args[1:]
         if args[0] not in self.commands and not args[0].startswith("-"):
             raise click.UsageError(f"no command {render.clean(args[0])!r} in {ctx.command_path}.{self._nearest(args[0])}", ctx)
         return super().resolve_command(ctx, args)
@@ -295,6 +295,8 @@ def _about_the_call(row: Row) -> list[click.Parameter]:
         params.append(
             click.Option(["--out"], metavar="FILE", help="Write the secret to this file, for nobody else to read; do not print it.")
         )
+    if begins_job(row):
+        params.append(click.Option(["--wait/--no-wait"], default=None, help="Follow it to its end; for people that is the rule."))
     if row.kind == "write":
         params += [
             click.Option(["--receipt"], is_flag=True, help="Also print where in the log it stands."),
@@ -313,6 +315,7 @@ def _help(row: Row, help: str, documents: Mapping[str, str], arguments: list[tup
 def _call(now: Session, row: Row, values: dict[str, Any]) -> int | None:
     writes = row.kind == "write"
     receipt, dry, idem, out = (values.pop(name, None) for name in ("receipt", "dry_run", "idem", "out"))
+    wait = values.pop("wait", None)
     params = sent(row, values)
     if is_list(row):
         _list(now, row, params)
@@ -323,6 +326,8 @@ def _call(now: Session, row: Row, values: dict[str, Any]) -> int | None:
     if dry:
         now.show(result, _draw_dry)
         return None
+    if begins_job(row) and (now.output == "table" if wait is None else wait):
+        return _follow_job(now, row, result, reply.receipt)
     if writes and now.output != "table":
         now.show({"result": result, "receipt": reply.receipt})
     else:
@@ -330,6 +335,35 @@ def _call(now: Session, row: Row, values: dict[str, Any]) -> int | None:
         if receipt and reply.receipt:
             render.pairs({name: render.word(value) for name, value in reply.receipt.items()})
     return said_no(row, result)
+
+
+def begins_job(row: Row) -> bool:
+    """Whether a write only begins what it asks for, and answers with the id of a job that goes on by itself."""
+    if row.kind != "write" or not (isinstance(row.result, type) and issubclass(row.result, msgspec.Struct)):
+        return False
+    return "job" in {field.encode_name for field in msgspec.structs.fields(row.result)}
+
+
+def _follow_job(now: Session, row: Row, begun: Mapping[str, Any], receipt: Any) -> int | None:
+    """Until a job ends: how far it is on a terminal, then what it came to. Whoever stops looking does not stop the job."""
+    last: Mapping[str, Any] = {}
+    with now.stream("system.op_watch", {"job": begun["job"]}) as items:
+        for last in items:
+            if render.terminal(sys.stderr) and last.get("progress"):
+                render.transient(f"{row.name}: {render.fields(last['progress'])}")
+        if isinstance(items.result, Mapping):
+            last = items.result
+    if render.terminal(sys.stderr):
+        render.transient("")
+    now.show({"result": begun, "receipt": receipt, "job": last}, lambda _: _draw_job(last))
+    return None if last.get("ok") else 1
+
+
+def _draw_job(last: Mapping[str, Any]) -> None:
+    ended = render.verdict("ok", "done") if last.get("ok") else render.verdict("failed", str(last.get("code") or last.get("state")))
+    render.say(f"{render.clean(str(last.get('method', 'it')))}: {ended}  {render.fields(last.get('result') or {})}".rstrip())
+    if last.get("detail"):
+        render.say(render.clean(str(last["detail"])))
 
 
 def said_no(row: Row, result: Any) -> int | None:
@@ -377,8 +411,8 @@ def _stream(now: Session, row: Row, values: dict[str, Any]) -> None:
 def sent(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as the method wants them: what was not given is not sent."""
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name in fields.field_types(row.params)
+        name: fields.collected(fields.shape_of(kind), value)
+        for name, kind in fields.field_types(row.params).items()
         if (value := values.get(fields.identifier(name))) is not None and value != ()
     }
 

@@ -37,6 +37,17 @@ ROWS = {
         "submit": "Ask for units of a pool, for a time or for a named job",
         "tasks": "Tasks, the newest first",
     },
+    "entity": {
+        "": "The fleet in one object",
+        "awaken": "Wake an entity; it is active once it has the units it needs",
+        "deactivate": "Retire an entity for good",
+        "get": "One entity",
+        "heal": "Begin the correction of an entity anew, with all its attempts",
+        "hibernate": "Send an entity to sleep and give its units back",
+        "list": "Entities, in the order of their coming",
+        "report": "A sign of life, and how well the entity is",
+        "spawn": "Make an entity known; it hibernates until it is awakened",
+    },
     "gate": {
         "": "Refusals of access, and what was unusual",
         "check": "Ask whether a token opens a gate; the question goes on record",
@@ -46,6 +57,12 @@ ROWS = {
         "rotate": "Sign tokens with another key; those of the old one end at once, or after a grace",
         "set-policy": "Change what a gate asks of tokens",
         "tokens": "Tokens that open a gate now, without the tokens themselves",
+    },
+    "metrics": {
+        "": "How well it does, in three numbers",
+        "--prom": "The daemon's own metrics for Prometheus",
+        "history": "A gauge or a meter over time, up to 30 days",
+        "meters": "How often ways change and gates are asked",
     },
     "nav": {
         "": "Domains, their routes, and which one is taken now",
@@ -61,5 +78,21 @@ ROWS = {
         "queue": "What waits to be synced, oldest first",
         "resolve": "Say which revision of a key is to stay",
         "sync": "Begin to replicate with the far end, both ways",
+    },
+    "order": {
+        "": "Place an order; money is whole minor units (cents)",
+        "list": "Orders, the newest first",
+    },
+    "provenance": {
+        "": "Taps, edges and anomalies in one object",
+        "anomalies": "What was not as it used to be, with the records behind it",
+        "edge": "Put on record that one thing came from another",
+        "graph": "What came from what, over all logs",
+        "redact": "What of some data would be stored",
+        "tap": "Put on record that something happened",
+        "taps": "The newest taps, without what they say",
+    },
+    "wealth": {
+        "": "Revenue so far and projections of it, with intervals",
     },
 }

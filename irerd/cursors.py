@@ -19,14 +19,16 @@ class Cursors:
 
 
 def parse_cursor(text: str, ledger_id: str) -> dict[str, int]:
+    """Where it stands in each log; in none, where none was sound."""
     version, _, rest = text.partition(".")
-    ledger, _, places = rest.partition(".")
+    ledger, whole, places = rest.partition(".")
     position: dict[str, int] = {}
-    for place in places.split("-"):
+    for place in places.split("-") if places else []:
         log, _, seq = place.partition("~")
-        if version != VERSION or not log or not seq.isascii() or not seq.isdigit() or len(seq) > 16:
-            raise Refused("invalid-argument", "this is no cursor. Give one that irer gave you", fields=[("since", "not a cursor")])
-        position[log] = int(seq)
+        whole = whole if log and seq.isascii() and seq.isdigit() and len(seq) <= 16 else ""
+        position[log] = int(seq) if whole else 0
+    if version != VERSION or not whole:
+        raise Refused("invalid-argument", "this is no cursor. Give one that irer gave you", fields=[("since", "not a cursor")])
     if ledger != ledger_id:
         raise Refused("out-of-range", "the cursor belongs to another state directory. List again, then watch")
     return position

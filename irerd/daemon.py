@@ -18,6 +18,7 @@ from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
 from core.engine import Actor, Check, Engine, Nothing, Refused
 from core.keys import Keys
+from core.metrics import CRITICAL, HITS, MISSES, NOT_THE_CALLERS, REFUSED, VIEW
 from core.redact import Redactor
 from core.secrets import Secrets
 from core.setting_rules import overlaid
@@ -41,7 +42,7 @@ from irerd.ports import Ports
 from irerd.refusals import Refusals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
-from irerd.writer import Writer
+from irerd.views import FollowedWriter, Views
 from state.backup import End, end_of
 from state.ledger import Ledger, open_ledger
 from state.log import Log, SyncFailed, durable
@@ -140,6 +141,7 @@ class Daemon:
         self.effects = Effects(host, self.dispatch, children, {"cache.sync": sync.run})
         self.jobs = Operations(self.dispatch, self.effects.progress)
         self.effects.on_progress = self.jobs.stir
+        self.views = Views(host, [VIEW], self._logs, self.dispatch.next_seq, self._totals, self._internal_error)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
         self.cursors = Cursors("")
@@ -162,7 +164,7 @@ class Daemon:
             self._slow_steps.watch(self.settings.debug.step_ms_max)
             await self._recover()
             self._adopt_keys()
-            writer = Writer(self.host, self._logs, self._after_group)
+            writer = FollowedWriter(self.host, self._logs, self._after_group, self.views)
             writer.after_look = self._after_look
             self.dispatch.writer = writer
             await writer.prepare()
@@ -174,6 +176,7 @@ class Daemon:
                         await writer.wait_advanced()
                     upkeep.start_soon(self._work)
                     upkeep.start_soon(self.dispatch.values.run, lambda: not self.damage, self.dispatch.settled)
+                    upkeep.start_soon(self.views.run)
                     self.effects.refresh(self.world.logs)
                     self.state = "ready"
                     on_ready()
@@ -187,6 +190,7 @@ class Daemon:
                 self.dispatch.abandon_held()
                 await self._last_replies()
             upkeep.cancel_scope.cancel()
+        await self.views.save()
         for name, log in self._logs.items():
             if self.dispatch.next_seq[name] == log.next_seq:
                 await self.host.offload(self._upkeep.take_snapshot, log)
@@ -209,6 +213,7 @@ class Daemon:
         with _beginning("ledger.json"):
             self.ledger = await self.host.offload(opened)
         self.dispatch.ledger = self.ledger
+        self.views.ledger = self.ledger.id
         self.dispatch.secrets = Secrets(self.ledger.pepper, self.ledger.token, self.host.draw)
         self.dispatch.redactor = Redactor(self.ledger.key, self._redaction_failed)
         self.cursors = Cursors(self.ledger.id)
@@ -345,6 +350,7 @@ class Daemon:
     def _after_group(self, logs: set[str]) -> None:
         for take in self._after_next_group:
             take()
+        self.views.after_group({log: self.durable_seq(log) for log in logs})
         self.effects.refresh(self.world.logs if "gate_log" in logs and self._adopt_keys() else logs)
         self.jobs.stir()
         for name in logs:
@@ -587,6 +593,7 @@ class Daemon:
         for key, why in self.left_out.items():
             text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
             checks.append(Check("settings", "degraded", text))
+        checks.append(self.views.check())
         late = self.lag.worst_ms()
         checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
         return checks
@@ -594,6 +601,12 @@ class Daemon:
     def _redaction_failed(self, kind: str) -> None:
         """What could not be judged is stored as `[redacted:error]`; that it happened is said by the exception's type alone."""
         journal().error("a value could not be redacted, so it was left out", type=kind)
+
+    def _totals(self) -> dict[str, int]:
+        """What the daemon counts in memory and the gauges need."""
+        seen, calls = self.dispatch.values.seen("cache"), self.dispatch.calls
+        refused = sum(calls.get((method, code), 0) for method in CRITICAL for code in NOT_THE_CALLERS)
+        return {HITS: seen.hits, MISSES: seen.misses, REFUSED: refused}
 
     def _internal_error(self, place: str, error: BaseException) -> str:
         instance = self.host.new_id()

@@ -4,7 +4,7 @@ The permission check stands here and nowhere else. `read` and `write` run inline
 replies out. What runs longer is a `task`, served by `irerd/ports.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -194,25 +194,39 @@ class Dispatch:
         then nothing was answered, and `read_cold` does it.
         """
         engine = self.world.engine_of[row.name]
-        logs: tuple[str, ...]
         if engine.log is None:
             result = self.ports[row.name](params, actor)
             logs = tuple(self.world.logs) if row.name == "system.status" or getattr(params, "job", None) is not None else ()
-        else:
+            answer = Answer(result, position=self._position(logs) if logs else None)
+            self._once_durable(self._permitted_by(actor) | self._newest(logs), reply, answer)
+            return True
+        self._peeked = self._permitted_by(actor)
+        try:
             result = self._looked(engine, row, params, actor)
-            if isinstance(result, Fetch):
-                found = self.values.look(engine, result.places)
-                if found is None:
-                    return False
-                result = result.then(found)
-            logs = (engine.log,)
-        answer = Answer(result, position=self._position(logs) if logs else None)
-        assert self.writer is not None or not logs
-        needed = self._permitted_by(actor) | {log: self.next_seq.get(log, 0) - 1 for log in logs}
-        behind = [(log, seq) for log, seq in needed.items() if self.writer and self.writer.behind(log, seq)]
+        except Refused as refused:
+            self._refuse_once_durable(self._peeked | self._newest((engine.log,)), reply, refused)
+            return True
+        needed = self._peeked | self._newest((engine.log,))
+        if isinstance(result, Fetch):
+            found = self.values.look(engine, result.places)
+            if found is None:
+                return False
+            result = result.then(found)
+        self._once_durable(needed, reply, Answer(result, position=self._position((engine.log,))))
+        return True
+
+    def _newest(self, logs: Iterable[str]) -> dict[str, int]:
+        return {log: self.next_seq.get(log, 0) - 1 for log in logs}
+
+    def _behind(self, needed: Mapping[str, int]) -> list[tuple[str, int]]:
+        return [(log, seq) for log, seq in needed.items() if self.writer is not None and self.writer.behind(log, seq)]
+
+    def _once_durable(self, needed: Mapping[str, int], reply: Reply, answer: Answer) -> None:
+        """Whatever an answer was drawn from is on disk before it is told."""
+        behind = self._behind(needed)
         if not behind:
             reply(answer)
-            return True
+            return
         assert self.writer is not None
         left = len(behind)
 
@@ -224,7 +238,12 @@ class Dispatch:
 
         for log, seq in behind:
             self.writer.when_durable(log, seq, durable)
-        return True
+
+    def _refuse_once_durable(self, needed: Mapping[str, int], reply: Reply, refused: Refused) -> None:
+        """A refusal tells what is, as a read does: raised where all that it was judged by is on disk, else told once it is."""
+        if not self._behind(needed):
+            raise refused
+        self._once_durable(needed, reply, Answer(error=refused))
 
     def _looked(self, engine: Engine, row: Row, params: Command, actor: Actor) -> Any:
         """What a read of an engine answers, counted where it is about stored values."""
@@ -246,12 +265,17 @@ class Dispatch:
         if log in self.damaged:
             raise Refused("data-loss", f"{log} did not verify. See: irerctl audit hashchain", reason="read-only")
         for _ in range(FETCHES_MAX):
-            needed = self._permitted_by(actor) | {log: self.next_seq[log] - 1}
+            self._peeked = self._permitted_by(actor)
             position = self._position((log,))
-            fetch = self.world.read(row, params, self.context(actor))
-            assert isinstance(fetch, Fetch)
-            for name, seq in needed.items():
+            try:
+                fetch: Fetch | Refused = self.world.read(row, params, self.context(actor))
+            except Refused as refused:
+                fetch = refused
+            for name, seq in self._behind(self._peeked | self._newest((log,))):
                 await self._durable(name, seq)
+            if isinstance(fetch, Refused):
+                raise fetch
+            assert isinstance(fetch, Fetch)
             try:
                 return Answer(await self.values.read(engine, self.writer.log(log), fetch), position=position)
             except Pruned:
@@ -316,10 +340,14 @@ class Dispatch:
         self._writable(log, actor)
         self._peeked = self._permitted_by(actor)
         ctx = self.context(actor, self._moment_us())
-        decision = self._redacted(self.world.decide(row, params, ctx))
+        try:
+            decision = self._redacted(self.world.decide(row, params, ctx))
+        except Refused as refused:
+            self._refuse_once_durable(self._peeked | self._newest((log,)), reply, refused)
+            return
         events = decision.events
         if not events:
-            reply(Answer({}))
+            self._once_durable(self._peeked | self._newest((log,)), reply, Answer({}))
             return
         if decision.turned_down:
             answer = Answer(_answer(row, decision))
@@ -396,10 +424,18 @@ class Dispatch:
 
         self.held[log].append(write)
 
-    def dry(self, row: Row, params: Command, actor: Actor) -> Any:
+    def dry(self, row: Row, params: Command, actor: Actor, reply: Reply) -> None:
         """The events a write would lead to. Nothing changes."""
-        events = self._redacted(self.world.decide(row, params, self.context(actor))).events
-        return {"events": [{"type": event.event_type, "data": msgspec.to_builtins(event)} for event in events]}
+        log = self.world.engine_of[row.name].log
+        assert log is not None
+        self._peeked = self._permitted_by(actor)
+        try:
+            events = self._redacted(self.world.decide(row, params, self.context(actor))).events
+        except Refused as refused:
+            self._refuse_once_durable(self._peeked | self._newest((log,)), reply, refused)
+            return
+        told = {"events": [{"type": event.event_type, "data": msgspec.to_builtins(event)} for event in events]}
+        self._once_durable(self._peeked | self._newest((log,)), reply, Answer(told))
 
     def give(self, command: Command, reply: Reply | None = None) -> None:
         """A command of irer's own: what a timer, a job or a refusal leads to."""
@@ -435,20 +471,25 @@ class Dispatch:
         """Whether this key was used before; then the answer is on its way."""
         pending = self._in_flight.get((actor.name, idem))
         if pending is not None:
-            self._same(pending.digest, digest, idem)
-            pending.others.append(reply)
+            try:
+                self._same(actor, pending.digest, digest, idem)
+            except Refused as refused:
+                self._refuse_once_durable({pending.log: pending.first_seq}, reply, refused)
+            else:
+                pending.others.append(reply)
             return True
         known = self.keys.find(actor.name, idem, self.host.now_us())
         if known is None:
             return False
-        self._same(known.digest, digest, idem)
+        self._same(actor, known.digest, digest, idem)
         if row.shown_once:
             raise _shown_once(row)
         reply(self.recall(row, known))
         return True
 
-    def _same(self, known: str, digest: str, idem: str) -> None:
-        if known != digest:
+    def _same(self, actor: Actor, known: str, digest: str, idem: str) -> None:
+        """An effect is known by its id alone: what it asks for may be worded by settings that have changed since."""
+        if known != digest and actor is not IRER:
             raise Refused(
                 "failed-precondition",
                 f"the idempotency key {idem} was used for another request. Use a new key for a new request",

@@ -12,7 +12,10 @@ from core.canonical import decode, encode
 from core.control.checks import ActionChecked, Decided, DecidedPage, Query
 from core.engine import Actor, Check, Event, Health, JobStatus, Nothing, Refused, Result
 from core.keys import AGE_US_MAX
+from core.metrics import VIEW, Figures
+from core.metrics import reads as metrics
 from core.times import time_text, time_us
+from core.views import Now
 from irerd import __version__
 from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
@@ -50,6 +53,9 @@ class Ports:
             "system.health": self.health,
             "system.describe": self.describe,
             "system.op_status": self.op_status,
+            "metrics.gauges": self.gauges,
+            "metrics.meters": self.meters,
+            "metrics.history": self.history,
             "metrics.prometheus": self.prometheus,
         }
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
@@ -141,6 +147,26 @@ class Ports:
         since_us = max(dispatch.keys.complete_since_us, self._daemon.host.now_us() - AGE_US_MAX)
         return system.Operation("absent", complete_since=time_text(since_us))
 
+    def gauges(self, params: Nothing, actor: Actor) -> metrics.Gauges:
+        return metrics.Gauges(metrics.gauges(*self._figures()), self._gaps())
+
+    def meters(self, params: Nothing, actor: Actor) -> metrics.Meters:
+        return metrics.Meters(metrics.meters(*self._figures()), self._gaps())
+
+    def history(self, params: metrics.AskHistory, actor: Actor) -> metrics.History:
+        figures, now, _ = self._figures()
+        return msgspec.structs.replace(metrics.history(figures, params, now), gaps=self._gaps())
+
+    def _figures(self) -> tuple[Figures | None, Now, metrics.Reason]:
+        """What the gauges are made of, the time, and why there is nothing, if so."""
+        views = self._daemon.views
+        follower = views.look(VIEW.name)
+        missing: metrics.Reason = "failed" if views.standing(VIEW.name) == "failed" else "rebuilding"
+        return follower.state if follower is not None else None, views.now(), missing
+
+    def _gaps(self) -> list[metrics.Gap]:
+        return [metrics.Gap(*gap) for gap in self._daemon.views.gaps(VIEW.name)]
+
     def prometheus(self, params: Nothing, actor: Actor) -> system.Prometheus:
         from irerd.exposition import exposition
 
@@ -170,7 +196,9 @@ class Ports:
                 await stream.wait_room()
                 stream.item(job)
                 told = job
-                await trio.sleep(PROGRESS_S)
+                with trio.move_on_after(PROGRESS_S):
+                    while (now := jobs.named(job_id)) is not None and now.state == "running":
+                        await jobs.wait_changed(MARK_S)
             else:
                 await jobs.wait_changed(MARK_S)
 

@@ -391,7 +391,10 @@ class Session:
         def reply(answer: Answer) -> None:
             if row.name == PROOF_METHOD:
                 self._bind(call.p["engine_id"], answer)
-            self._answer(call.id, row, answer)
+            if answer.error is not None:
+                self._fail(call, row, answer.error)
+            else:
+                self._answer(call.id, row, answer)
 
         if row.kind == "task":
             scope = trio.CancelScope()
@@ -412,7 +415,7 @@ class Session:
             elif dispatch.may_be_large(row, params):
                 self._finish_later(call, row, partial(self._write_large, call, row, params, actor, reply), nursery)
             elif call.dry:
-                self._answer(call.id, row, Answer(dispatch.dry(row, params, actor)))
+                dispatch.dry(row, params, actor, reply)
             else:
                 dispatch.write(row, params, actor, reply, call.idem)
         except Refused:
@@ -436,10 +439,11 @@ class Session:
         """A write one of whose parameters is stored first. Until that is done nothing is decided, and it can be cancelled."""
         dispatch = self._service.dispatch
         params = await dispatch.stored_first(row, params, keep=not call.dry)
-        if call.dry:
-            return Answer(dispatch.dry(row, params, actor))
         self._in_flight[call.id] = None
-        dispatch.write(row, params, actor, reply, call.idem)
+        if call.dry:
+            dispatch.dry(row, params, actor, reply)
+        else:
+            dispatch.write(row, params, actor, reply, call.idem)
         return None
 
     def _bug(self, row: Row, error: Exception) -> Refused:

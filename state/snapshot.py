@@ -96,9 +96,9 @@ def write(files: Files, log: str, *, seq: int, tip: str, root: str, schema: str,
     """
     header = Header(len(body), log, root, schema, seq, sha256(body).hexdigest(), seq + 1, tip)
     data = sealed_line(encode(msgspec.structs.asdict(header))) + body
-    if files.free() < len(data) + ROOM_BYTES_MIN:
-        raise Full(f"{log}: the disk has no room for a snapshot")
     with durable(log):
+        if files.free() < len(data) + ROOM_BYTES_MIN:
+            raise Full(f"{log}: the disk has no room for a snapshot")
         make_directory(files, directory(log))
         try:
             small_write(files, path_of(log, seq), data)

@@ -88,7 +88,7 @@ class Judge:
         self.generations: dict[str, tuple[int, int]] = {}
         """Of each kind, the key in force, and until when tokens of the one before it hold."""
         self.single_use: set[str] = set()
-        self.asked_for = (0, "")
+        self.asked_for = (-2, "")
         """The record in which somebody asked for a way, and for whom; the check of their token is the next."""
 
     def come_to(self, stamp: Stamp) -> None:

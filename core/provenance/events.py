@@ -69,8 +69,8 @@ class AnomalyFound(Event, type="provenance.anomaly"):
     """What happens is not what used to happen.
 
     kind: rate, a lasting change; burst, very many at once; drift, another mix of event types; breach, many refusals
-    of: whether it is one event type, one actor, one run, or everything together
-    name: which one; nothing for everything together
+    of: whether it is one event type, one actor, one run, or all together
+    name: which one; of a drift, the event type that changed most
     scale: over how much it was seen
     unit: of the scale: seconds, or events
     count: how many were seen over that

@@ -15,13 +15,15 @@ from math import exp, log, sqrt
 from typing import NamedTuple
 
 WINDOWS_S = (1, 10, 60)
-BURST_THRESHOLD = 6.0
+BURST_THRESHOLD = 7.0
 BURST_COUNT_MIN = 10
 """Fewer are no burst, however rare they are."""
 MEMORY_S = 1_800.0
 """The rate that used to be is a mean over about this long."""
 LEARN_S = 120
 """A stream younger than this has no usual rate yet: it is compared with `rate_new`, or with its own where that is higher."""
+SPREAD_MAX = 400.0
+"""One burst may not make all that follow look usual."""
 RATE_NEW = 100.0
 """What is new and quicker than this many a second is a burst."""
 
@@ -30,14 +32,21 @@ SCALES = (4, 16, 64, 256)
 RATE_THRESHOLD = 14.0
 DRIFT_OF_CUSUM = 4.0
 TICKS_MIN = 64
-REST_TICKS_MAX = 512
+REST_TICKS_MAX = 360
 """After a longer silence the ticks begin anew: it was the source, or the daemon, that rested."""
+SILENT_TICKS_MAX = 32
+"""A longer silence counts as this long: nobody waits until an hour of nothing was added up."""
 BINS = 33
 BIN_WIDTH = 0.5
 RANKS_MAX = 4_096.0
 """Counts that a rank remembers; older ones fade."""
-MEAN_WEIGHT = 1 / 64
+MEAN_WEIGHT = 1 / 256
+MEAN_MIN = 1.0
+"""Of a stream with fewer in a tick the counts themselves are ranked: its mean would waver more than they do."""
 GOLDEN = 0.6180339887498949
+SILVER = 0.4142135623730951
+SMEAR = 2.0
+"""Residuals are smeared over this width, evenly and without chance: counts come in steps, and the mean below them wavers."""
 
 
 class Unusual(NamedTuple):
@@ -148,12 +157,11 @@ class Stream:
         empty = second - self.second - 1
         for place, (window, count) in enumerate(zip(WINDOWS_S, self.counts(), strict=True)):
             expected = rate * window
-            weight = window / MEMORY_S / window if window == 1 else 1 / MEMORY_S
-            spread = (count - expected) ** 2 / max(expected, 0.1)
-            fano = self.fano[place] + weight * (min(spread, 400.0) - self.fano[place])
+            spread = min((count - expected) ** 2 / max(expected, 0.1), SPREAD_MAX)
+            fano = self.fano[place] + (spread - self.fano[place]) / MEMORY_S
             if empty > window:
-                kept = exp(-weight * empty)
-                fano = fano * kept + min(expected, 1.0) * (1 - kept)
+                kept = exp(-empty / MEMORY_S)
+                fano = fano * kept + expected * (1 - kept)
             self.fano[place] = max(fano, 1.0)
 
 
@@ -197,14 +205,14 @@ class Ticks:
             self._begin(float(count), 0)
             return None
         found = self._take(count)
-        for _ in range(passed - 1):
+        for _ in range(min(passed - 1, SILENT_TICKS_MAX)):
             found = self._take(0) or found
         return found
 
     def _take(self, count: int) -> Unusual | None:
         if not self.number:
             self.mean = float(count)
-        score = _score(self._rank(2 * (sqrt(count + 0.375) - sqrt(self.mean + 0.375))))
+        score = _score(self._rank(2 * (sqrt(count + 0.375) - sqrt(max(self.mean, MEAN_MIN) + 0.375))))
         self.number += 1
         self.mean += (count - self.mean) * max(MEAN_WEIGHT, 1 / self.number)
         for place, scale in enumerate(SCALES):
@@ -224,6 +232,7 @@ class Ticks:
 
     def _rank(self, residual: float) -> float:
         """Where it stands among those before it, between 0 and 1. Equals are spread without chance, by the golden section."""
+        residual += SMEAR * ((SILVER * self.number) % 1.0 - 0.5)
         place = min(BINS - 1, max(0, round(residual / BIN_WIDTH) + BINS // 2))
         below = sum(self.bins[:place])
         part = (GOLDEN * self.number) % 1.0
@@ -237,7 +246,7 @@ class Ticks:
 
 
 def _score(rank: float) -> float:
-    """The normal score of a rank (Acklam's rational approximation is not needed: a logistic one is within 0.02 of it)."""
+    """The normal score of a rank, to within 0.0005 (Hastings 1955, as Abramowitz and Stegun 26.2.23 gives it)."""
     low = min(rank, 1 - rank)
     t = sqrt(-2 * log(low))
     score = t - (2.515517 + 0.802853 * t + 0.010328 * t * t) / (1 + 1.432788 * t + 0.189269 * t * t + 0.001308 * t * t * t)

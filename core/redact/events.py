@@ -165,7 +165,7 @@ def _places(changes: list[Change | None]) -> Change | None:
 
 def _entries(info: inspect.DictType, privacy: str, alias: str | None, where: str, context: str) -> Change | None:
     if privacy == "open" and _plain(info.key_type) and _plain(info.value_type):
-        return lambda redactor, value: redactor.value(value, context)
+        return lambda redactor, value: _same(value, redactor.value(value, context))
     keys = _change(info.key_type, privacy, alias, where, context)
     values = _change(info.value_type, privacy, alias, where, context)
     if keys is None and values is None:
@@ -178,6 +178,10 @@ def _entries(info: inspect.DictType, privacy: str, alias: str | None, where: str
         }
 
     return entries
+
+
+def _same(value: Any, made: Any) -> Any:
+    return value if made == value else made
 
 
 def _plain(info: Any) -> bool:
@@ -236,5 +240,5 @@ def _anything(info: Any, privacy: str, where: str, context: str) -> Change | Non
     if privacy == "pseudonym" or (privacy == "open" and not isinstance(info, inspect.AnyType)):
         raise ProgrammingError(f"{where}: only text can be {privacy}")
     if privacy == "open":
-        return lambda redactor, value: redactor.value(value, context)
+        return lambda redactor, value: _same(value, redactor.value(value, context))
     return None

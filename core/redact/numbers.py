@@ -26,10 +26,7 @@ _ISSUER_RARE = re.compile(r"(?:35|5[06-8]|6[0-9]|0604|220[0-4]|9792|8[12])[0-9]{
 
 
 def luhn(digits: str) -> bool:
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        total += _DOUBLED[int(digit)] if place % 2 else int(digit)
-    return total % 10 == 0
+    return (sum(map(int, digits[-1::-2])) + sum([_DOUBLED[int(digit)] for digit in digits[-2::-2]])) % 10 == 0
 
 
 def card(digits: str, *, rare: bool) -> bool:

@@ -12,6 +12,7 @@ from core.redact import numbers
 from core.redact.found import Find, contains_any
 
 LOCAL_CHARS_MAX = 64
+NUMBER_CHARS_MAX = 48
 BEFORE_CHARS = 100
 AFTER_CHARS = 50
 
@@ -180,7 +181,8 @@ def _numbers(text: str, context: str, hints: _Hints) -> Iterator[Find]:
             continue
         plus = text[start - 1 : start] == "+"
         if run.isdigit():
-            yield from _plain(text, start, end, context, hints)
+            if end - start <= 19 and (plus or _telling(text, start, end, context, hints)):
+                yield from _plain(text, start, end, context, hints)
         elif plus or (_FLOAT.match(run) is None and not (end - start == 10 and _DATE.match(run))):
             yield from _grouped(text, start, end, context, hints)
 
@@ -188,6 +190,18 @@ def _numbers(text: str, context: str, hints: _Hints) -> Iterator[Find]:
 def _word(context: str, text: str, start: int, chars: int = BEFORE_CHARS) -> str:
     before = text[max(0, start - chars) : start]
     return f"{context}: {before}" if context else before
+
+
+def _telling(text: str, start: int, end: int, context: str, hints: _Hints) -> bool:
+    """Whether a closer look at a number without gaps can come to anything; most can not, and are told by this."""
+    count = end - start
+    if count >= 12 and numbers.card(text[start:end], rare=True):
+        return True
+    if count in _NATIONAL_DIGITS and hints.near("other", start, end):
+        return True
+    if count > PHONE_DIGITS_PLAIN_MAX:
+        return False
+    return context != "" or _may_be_called(text[max(0, start - 24) : start]) or _PHONE_AFTER.match(text, end) is not None
 
 
 def _plain(text: str, start: int, end: int, context: str, hints: _Hints) -> Iterator[Find]:
@@ -251,6 +265,7 @@ def _grouped(text: str, start: int, end: int, context: str, hints: _Hints) -> It
 
 
 def _at(text: str, start: int, end: int, context: str, hints: _Hints) -> Find | None:
+    end = min(end, start + NUMBER_CHARS_MAX)
     address = _IP4.match(text, start)
     if address is not None and text[start - 1 : start] != ".":
         found = _address_v4(text, start, address.end(), context)

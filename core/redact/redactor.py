@@ -139,23 +139,14 @@ class Redactor:
         made: list[Any] = []
         beside = secret
         beside_weak = weak
-        for item in value:
+        for item in value if secret else _uncut(list(value), context):
             made.append(self._item(item, context, beside, beside_weak, depth))
             beside, beside_weak = secret, weak
             if not secret and type(made[-1]) is str and (name := _lone_name(made[-1])):
                 said = announced(name)
                 if said is not None:
                     beside, beside_weak = (said.kind if said.strong else ""), True
-        return made if secret else self._joined(made, context)
-
-    def _joined(self, items: list[Any], context: str) -> list[Any]:
-        """A key of known shape, or a card, may be cut up over neighbouring texts."""
-        if not 2 <= len(items) <= PARTS_MAX:
-            return items
-        for _ in range(PASSES_MAX):
-            if not any([_across(items, run, context) for run in _runs(items)]):
-                break
-        return items
+        return made if secret else _uncut(made, context)
 
     def _item(self, item: Any, context: str, secret: str, weak: bool, depth: int) -> Any:
         try:
@@ -181,6 +172,16 @@ class Redactor:
             words = plain_words(bare)
             made[_free(made, kept)] = self._item(item, f"{context} {words}".strip()[-200:], below, weak or said is not None, depth)
         return made
+
+
+def _uncut(items: list[Any], context: str) -> list[Any]:
+    """A key of known shape, or a card, may be cut up over neighbouring texts."""
+    if not 2 <= len(items) <= PARTS_MAX:
+        return items
+    for _ in range(PASSES_MAX):
+        if not any([_across(items, run, context) for run in _runs(items)]):
+            break
+    return items
 
 
 def _runs(items: list[Any]) -> Iterator[range]:

@@ -23,32 +23,25 @@ def secrets(text: str) -> Iterator[Find]:
     lower = text.lower()
     if "-----begin" in lower:
         yield from _private_keys(text)
-    long = []
-    said = []
-    last = 0
-    for match in _LONG.finditer(text):
-        if _COUNTED.match(match.group()) is None:
-            long.append(match)
-        else:
-            said.append(lower[last : match.start()])
-            last = match.end()
-    words = "".join([*said, lower[last:]]) if len(lower) == len(text) else lower
+    # Drawn letters are of both cases, or a digest's, or many.
+    long = [word for word in _LONG.findall(text) if len(word) >= 36 or not word.islower()]
     if long:
-        yield from _shapes(text, " ".join([match.group() for match in long]))
-        yield from _encoded(long)
+        yield from _shapes(text, " ".join(long))
+        yield from _encoded(text)
     if "://" in text:
         yield from _logins(text)
-    if contains_any(words, _SCHEME_HINTS):
+    if contains_any(lower, _SCHEME_HINTS):
         yield from _headers(text)
-    hints = [hint for hint in _NAME_HINTS if hint in words]
+    hints = [hint for hint in _NAME_HINTS if hint in lower]
     if hints:
         yield from _named(text, lower, hints)
 
 
-_LONG = re.compile(r"[A-Za-z0-9+/_-](?<![A-Za-z0-9+/_-][A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{15,16384}+={0,2}")
-"""Every key of known shape, and all base64 worth decoding, has so many letters in a row."""
-_COUNTED = re.compile(r"(?:[0-9a-f-]*|[0-9A-F-]*)\Z")
-"""Digests, UUIDs and numbers: what most long words of a log are."""
+_LONG = re.compile(
+    r"[A-Za-z0-9+/_-](?<![A-Za-z0-9+/_-][A-Za-z0-9+/_-])(?![0-9a-f-]{15,200}+(?![A-Za-z0-9+/_=-]))[A-Za-z0-9+/_-]{15,16384}+={0,2}"
+)
+"""Every key of known shape, and all base64 worth decoding, has so many letters in a row. Digests, UUIDs and numbers are left out:
+they are what most long words of a log are."""
 
 
 def secret_shapes(text: str) -> Iterator[Find]:
@@ -73,61 +66,66 @@ def _shapes(text: str, words: str) -> Iterator[Find]:
 # --- shapes ---------------------------------------------------------------------------------------------------------
 
 
-def _key(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})")
+def _key(literal: str, rest: str) -> re.Pattern[str]:
+    """The literal comes first, so that `re` looks for it as fast as it can; then that no word has begun before it."""
+    return re.compile(f"{re.escape(literal)}(?<![A-Za-z0-9]{re.escape(literal)}){rest}")
 
 
-_ALL_SHAPES: list[tuple[str, re.Pattern[str], str]] = [
-    (literal, _key(pattern), kind)
-    for literal, pattern, kind in (
-        ("irk_", r"irk_[A-Za-z0-9_-]{20,64}", "engine-key"),
-        *((prefix, prefix + r"[A-Z0-9]{16}(?![A-Za-z0-9])", "cloud-key") for prefix in ("AKIA", "ASIA", "ABIA", "ACCA")),
-        ("AIza", r"AIza[0-9A-Za-z_-]{35}", "cloud-key"),
-        ("GOCSPX-", r"GOCSPX-[0-9A-Za-z_-]{20,40}", "cloud-key"),
-        ("ya29.", r"ya29\.[0-9A-Za-z_-]{20,512}", "cloud-key"),
-        ("Q~", r"[0-9A-Za-z_~.-]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,34}", "cloud-key"),
-        ("AccountKey=", r"(?<=AccountKey=)[0-9A-Za-z+/]{40,100}={0,2}", "cloud-key"),
-        ("LTAI", r"LTAI[0-9A-Za-z]{12,24}(?![0-9A-Za-z])", "cloud-key"),
-        ("do", r"do[opr]_v1_[0-9a-f]{64}", "cloud-key"),
-        ("dapi", r"dapi[0-9a-f]{32}(?:-[0-9])?", "cloud-key"),
-        ("gh", r"gh[pousr]_[0-9A-Za-z]{30,255}", "api-key"),
-        ("github_pat_", r"github_pat_[0-9A-Za-z_]{22,255}", "api-key"),
-        ("gl", r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|sa|c)[-_][0-9A-Za-z_=-]{20,255}", "api-key"),
-        ("xox", r"xox[abeoprs]-[0-9A-Za-z-]{12,250}", "api-key"),
-        ("xapp-", r"xapp-[0-9A-Za-z-]{12,250}", "api-key"),
-        ("hooks.slack", r"(?<=hooks\.slack\.com)/(?:services|workflows)/[0-9A-Za-z/_-]{20,120}", "api-key"),
-        ("k_", r"[srp]k_(?:live|test|prod)_[0-9A-Za-z]{10,200}", "api-key"),
-        ("whsec_", r"whsec_[0-9A-Za-z+/=]{20,100}", "api-key"),
-        ("sk-", r"sk-(?:[a-z]{2,10}[0-9]{0,2}-){0,2}[0-9A-Za-z_-]{20,255}", "api-key"),
-        ("hf_", r"hf_[0-9A-Za-z]{30,60}", "api-key"),
-        ("npm_", r"npm_[0-9A-Za-z]{36}", "api-key"),
-        ("pypi-", r"pypi-[0-9A-Za-z_-]{50,512}", "api-key"),
-        ("SG.", r"SG\.[0-9A-Za-z_-]{16,64}\.[0-9A-Za-z_-]{16,64}", "api-key"),
-        ("SK", r"SK[0-9a-f]{32}(?![0-9A-Za-z])", "api-key"),
-        ("key-", r"key-[0-9a-f]{32}(?![0-9A-Za-z])", "api-key"),
-        ("shp", r"shp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32}", "api-key"),
-        (":AA", r"[0-9]{8,10}:AA[0-9A-Za-z_-]{32,34}(?![0-9A-Za-z_-])", "api-key"),
-        ("hv", r"hv[sbr]\.[0-9A-Za-z_-]{24,300}", "api-key"),
-        ("lin_api_", r"lin_api_[0-9A-Za-z]{32,64}", "api-key"),
-        ("NRAK-", r"NRAK-[0-9A-Z]{27}", "api-key"),
-        ("sq0", r"sq0(?:atp|csp)-[0-9A-Za-z_-]{22,43}", "api-key"),
-        ("PMAK-", r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}", "api-key"),
-        ("figd_", r"figd_[0-9A-Za-z_-]{36,60}", "api-key"),
-        ("ntn_", r"ntn_[0-9A-Za-z]{40,60}", "api-key"),
-        ("sbp_", r"sbp_[0-9a-f]{40}", "api-key"),
-        ("pscale_", r"pscale_(?:tkn|pw|oauth)_[0-9A-Za-z_.=-]{32,64}", "api-key"),
-        ("dckr_pat_", r"dckr_pat_[0-9A-Za-z_-]{20,60}", "api-key"),
-        ("ATATT3", r"ATATT3[0-9A-Za-z_=-]{50,300}", "api-key"),
-        ("sntrys_", r"sntrys_[0-9A-Za-z_+/=-]{40,300}", "api-key"),
-        ("rubygems_", r"rubygems_[0-9a-f]{48}", "api-key"),
-        ("AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{50,60}", "private-key"),
+_TABLE = """
+engine-key  irk_                          [A-Za-z0-9_-]{20,64}
+cloud-key   AKIA ASIA ABIA ACCA           [A-Z0-9]{16}(?![A-Za-z0-9])
+cloud-key   AIza                          [0-9A-Za-z_-]{35}
+cloud-key   GOCSPX-                       [0-9A-Za-z_-]{20,40}
+cloud-key   LTAI                          [0-9A-Za-z]{12,24}(?![0-9A-Za-z])
+cloud-key   doo_v1_ dop_v1_ dor_v1_       [0-9a-f]{64}
+cloud-key   dapi                          [0-9a-f]{32}(?:-[0-9])?
+api-key     ghp_ gho_ ghu_ ghs_ ghr_      [0-9A-Za-z]{30,255}
+api-key     github_pat_                   [0-9A-Za-z_]{22,255}
+api-key     glpat- gldt- glrt- glcbt- glptt- glft- glsoat- glagent- gloas- glsa_ glc_    [0-9A-Za-z_=-]{20,255}
+api-key     xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xapp-    [0-9A-Za-z-]{12,250}
+api-key     sk_live_ sk_test_ rk_live_ rk_test_ pk_live_ sk_prod_    [0-9A-Za-z]{10,200}
+api-key     whsec_                        [0-9A-Za-z+/=]{20,100}
+api-key     sk-                           (?:[a-z]{2,10}[0-9]{0,2}-){0,2}(?=[A-Za-z_-]{0,60}[0-9])[0-9A-Za-z_-]{20,255}
+api-key     hf_                           [0-9A-Za-z]{30,60}
+api-key     npm_                          [0-9A-Za-z]{36}
+api-key     pypi-                         [0-9A-Za-z_-]{50,512}
+api-key     SK                            [0-9a-f]{32}(?![0-9A-Za-z])
+api-key     key-                          [0-9a-f]{32}(?![0-9A-Za-z])
+api-key     shpat_ shpca_ shppa_ shpss_   [0-9A-Fa-f]{32}
+api-key     lin_api_                      [0-9A-Za-z]{32,64}
+api-key     NRAK-                         [0-9A-Z]{27}
+api-key     sq0atp- sq0csp-               [0-9A-Za-z_-]{22,43}
+api-key     PMAK-                         [0-9a-f]{24}-[0-9a-f]{34}
+api-key     figd_                         [0-9A-Za-z_-]{36,60}
+api-key     ntn_                          [0-9A-Za-z]{40,60}
+api-key     sbp_                          [0-9a-f]{40}
+api-key     pscale_                       (?:tkn|pw|oauth)_[0-9A-Za-z_.=-]{32,64}
+api-key     dckr_pat_                     [0-9A-Za-z_-]{20,60}
+api-key     ATATT3                        [0-9A-Za-z_=-]{50,300}
+api-key     sntrys_                       [0-9A-Za-z_+/=-]{40,300}
+api-key     rubygems_                     [0-9a-f]{48}
+private-key AGE-SECRET-KEY-1              [0-9A-Z]{50,60}
+"""
+"""Kind, how a key begins, and how it goes on."""
+
+_SHAPES = [
+    (literal, _key(literal, rest), kind)
+    for kind, *literals, rest in (line.split() for line in _TABLE.strip().splitlines())
+    for literal in literals
+]
+_SHAPES_OF_PARTS = [
+    (literal, re.compile(pattern), kind)
+    for kind, literal, pattern in (
+        ("cloud-key", "ya29.", r"ya29\.(?<![A-Za-z0-9]ya29\.)[0-9A-Za-z_-]{20,512}"),
+        ("cloud-key", "Q~", r"(?<![0-9A-Za-z_~.-])[0-9A-Za-z_~.-]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,34}"),
+        ("cloud-key", "AccountKey=", r"(?<=AccountKey=)[0-9A-Za-z+/]{40,100}={0,2}"),
+        ("api-key", "hooks.slack.com", r"(?<=hooks\.slack\.com)/(?:services|workflows)/[0-9A-Za-z/_-]{20,120}"),
+        ("api-key", "SG.", r"SG\.(?<![A-Za-z0-9]SG\.)[0-9A-Za-z_-]{16,64}\.[0-9A-Za-z_-]{16,64}"),
+        ("api-key", ":AA", r"(?<![0-9A-Za-z])[0-9]{8,10}:AA[0-9A-Za-z_-]{32,34}(?![0-9A-Za-z_-])"),
+        ("api-key", "hv", r"hv[sbr]\.(?<![A-Za-z0-9]hv[sbr]\.)[0-9A-Za-z_-]{24,300}"),
     )
 ]
-
-_LETTERS = re.compile(r"[A-Za-z0-9_-]*\Z")
-_SHAPES = [shape for shape in _ALL_SHAPES if _LETTERS.match(shape[0])]
-_SHAPES_OF_PARTS = [shape for shape in _ALL_SHAPES if not _LETTERS.match(shape[0])]
-"""What tells them is not within one word."""
+"""What tells these is not within one word."""
 
 _BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
 _END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
@@ -355,9 +353,9 @@ _TEXT_HEADS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef")
 _PAIR = re.compile(rb"[^\s:]{1,64}:\S{4,256}")
 
 
-def _encoded(words: list[re.Match[str]]) -> Iterator[Find]:
+def _encoded(text: str) -> Iterator[Find]:
     """Base64 that decodes to a login or to text which holds a secret."""
-    for match in words:
+    for match in _LONG.finditer(text):
         raw = match.group()
         if raw[0] not in _TEXT_HEADS or raw[4] not in _TEXT_HEADS or raw[8] not in _TEXT_HEADS or raw[12] not in _TEXT_HEADS:
             continue

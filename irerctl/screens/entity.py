@@ -46,7 +46,9 @@ def draw_status(status: Mapping[str, Any]) -> None:
     for state in STATES:
         if count := states.get(state):
             drawn = f"  {bar(count / total, COLOURS.get(state, 'white'))}" if render.terminal() else ""
-            render.say(f"{coloured(state.ljust(16), {state.ljust(16): COLOURS.get(state, 'white')})}  {number(count).rjust(7)}{drawn}")
+            render.say(
+                f"{coloured(state.ljust(16), {state.ljust(16): COLOURS.get(state, 'white')})}  {number(count).rjust(7)}{drawn}"
+            )
     held = "  ".join(f"{number(units)} of {render.clean(pool)}" for pool, units in (status.get("units") or {}).items())
     render.say(f"units held: {held or 'none'}")
     if not status.get("online", True):
@@ -59,7 +61,11 @@ def status_line(status: Mapping[str, Any]) -> tuple[str, str]:
     """`5  1 error_correction  3 active  1 hibernating`."""
     states = status.get("states") or {}
     parts = [render.count(status.get("entities", 0))]
-    parts += [coloured(f"{states[state]:,} {state}", {f"{states[state]:,} {state}": COLOURS.get(state, "")}) for state in STATES if states.get(state)]
+    parts += [
+        coloured(f"{states[state]:,} {state}", {f"{states[state]:,} {state}": COLOURS.get(state, "")})
+        for state in STATES
+        if states.get(state)
+    ]
     if not status.get("online", True):
         parts.append(render.paint("offline", fg="yellow"))
     return "entities", "  ".join(parts)
@@ -121,7 +127,19 @@ def draw_spawned(found: Mapping[str, Any]) -> None:
 
 
 def draw_reported(found: Mapping[str, Any]) -> None:
-    render.say(f"{render.clean(str(found['entity_id']))} was heard: health {number(found.get('health'))}" if found else "nothing changed")
+    render.say(
+        f"{render.clean(str(found['entity_id']))} was heard: health {number(found.get('health'))}" if found else "nothing changed"
+    )
+
+
+def draw_correcting(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed")
+        return
+    left = render.duration(found["retry_in_ms"] / 1000)
+    render.say(
+        f"{render.clean(str(found['entity_id']))}: attempt {number(found['attempt'])} began; a healthy report within {left} ends it"
+    )
 
 
 def draw_one(entity: Mapping[str, Any]) -> None:
@@ -141,4 +159,5 @@ DRAW = {
     "entity.hibernate": draw_moved,
     "entity.deactivate": draw_moved,
     "entity.report": draw_reported,
+    "entity.heal": draw_correcting,
 }

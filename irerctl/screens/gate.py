@@ -114,7 +114,9 @@ def draw_checked(found: Mapping[str, Any]) -> None:
     if found["allowed"]:
         render.say(render.verdict("ok", "yes: it opens the gate"))
     else:
-        render.say(f"{render.verdict('failed', 'no')}: {render.clean(str(found.get('reason', '')))}; why is told to nobody who asks")
+        render.say(
+            f"{render.verdict('failed', 'no')}: {render.clean(str(found.get('reason', '')))}; why is told to nobody who asks"
+        )
         render.note("An admin sees causes with: irerctl gate")
 
 
@@ -134,7 +136,22 @@ def draw_policies(found: Mapping[str, Any]) -> None:
 
 
 def draw_revoked(found: Mapping[str, Any]) -> None:
-    render.say(f"{render.clean(str(found['jti']))} opens nothing from now on" if found else "nothing changed: it was revoked before")
+    render.say(
+        f"{render.clean(str(found['jti']))} opens nothing from now on" if found else "nothing changed: it was revoked before"
+    )
+
+
+def draw_policy_set(found: Mapping[str, Any]) -> None:
+    if found:
+        draw_policies({"policies": [found]})
+    else:
+        render.say("nothing changed: it asks just that")
+
+
+def draw_rotated(found: Mapping[str, Any]) -> None:
+    old = f"hold for {render.duration(found['grace_s'])} more" if found.get("grace_s") else "open nothing from now on"
+    kind = render.clean(str(found["kind"]))
+    render.say(f"{kind} tokens are signed with key {number(found['generation'])}; those of the key before {old}")
 
 
 DRAW = {
@@ -143,4 +160,6 @@ DRAW = {
     "gate.check": draw_checked,
     "gate.policy": draw_policies,
     "gate.revoke_token": draw_revoked,
+    "gate.set_policy": draw_policy_set,
+    "gate.rotate_key": draw_rotated,
 }

@@ -119,4 +119,15 @@ def draw_reported(found: Mapping[str, Any]) -> None:
     render.say(f"{render.clean(str(found['route']))}: noted that it {'carried' if found['ok'] else 'did not carry'}")
 
 
-DRAW = {"nav.routes": draw_routes, "nav.navigate": draw_way, "nav.report_route": draw_reported}
+def draw_set(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed: it is used so")
+        return
+    used = "in use" if found["enabled"] else "not in use"
+    down = f"down after {render.plural(found['failures_max'], 'failure')}"
+    again = f"tried again {render.duration(found['cooldown_s'])} later"
+    up = f"up after {render.plural(found['successes_min'], 'good probe')}"
+    render.say(f"{render.clean(str(found['route']))}: {used}, {down} in a row, {again}, {up}")
+
+
+DRAW = {"nav.routes": draw_routes, "nav.navigate": draw_way, "nav.report_route": draw_reported, "nav.set_route": draw_set}

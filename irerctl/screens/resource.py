@@ -10,6 +10,7 @@ from typing import Any
 from irerctl import render
 from irerctl.session import Session
 
+WATCHED = "resource"
 BAR_CELLS = 20
 TASKS_SHOWN = 8
 BUSY_FROM = 0.8

@@ -199,17 +199,28 @@ class Effects:
             error = answers[0].error
             if error is None:
                 return Asked(ask.id, True, "ok", "", msgspec.to_builtins(answers[0].result))
-            if error.code not in ("resource-exhausted", "unavailable"):
+            if error.code not in ("resource-exhausted", "unavailable") and error.reason != "read-failed":
                 return Asked(ask.id, False, error.code, error.detail)
             await trio.sleep(ASK_RETRY_S)
 
     async def _report(self, engine: Engine, verb: str, ended: Command) -> None:
-        """Give the outcome to the engine until it takes it: a full queue only delays it."""
+        """Give the outcome to the engine until it takes it: a full queue only delays it, and so does the upkeep of its log.
+
+        Once it is taken the effect is no longer wanted, which ends this wait; were it left sooner, a held one would be done again.
+        """
         row = self._dispatch.world.rows[f"{engine.name}.{verb}"]
         while True:
             outcome: list[Answer] = []
-            self._dispatch.give_to(row, ended, outcome.append)
-            if not outcome or outcome[0].error is None or outcome[0].error.code != "resource-exhausted":
-                self._ask(engine)
+            answered = trio.Event()
+
+            def told(answer: Answer, outcome: list[Answer] = outcome, answered: trio.Event = answered) -> None:
+                outcome.append(answer)
+                answered.set()
+
+            self._dispatch.give_to(row, ended, told)
+            self._ask(engine)
+            self._changed.set()
+            await answered.wait()
+            if outcome[0].error is None or outcome[0].error.code != "resource-exhausted":
                 return
             await trio.sleep(FULL_RETRY_S if self._no_room(engine) else REPORT_RETRY_S)

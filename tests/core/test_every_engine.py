@@ -37,6 +37,7 @@ WORDS = [
     "0" * 16,
     "2026-01-01T00:00:00Z",
     "key-00000001",
+    "EUR",
 ]
 """Texts for every pattern of `core/fields.py`: few, so that names coincide."""
 
@@ -321,16 +322,38 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("set_online", {"online": False}),
         ("resolve", {"key": "a", "rev": "2-ffffffffffffffffffffffffffffffff"}),
     ],
+    "entity": [
+        ("spawn", {"entity_id": "a", "type": "worker", "labels": {"site": "north"}}),
+        ("spawn", {"entity_id": "b", "type": "sensor", "needs": {"pool": "storage", "units": 3}}),
+        ("spawn", {"entity_id": "c", "type": "agent"}),
+        ("spawn", {"entity_id": "d", "type": "gateway"}),
+        *[("awaken", {"entity_id": name}) for name in "acd"],
+        ("report", {"entity_id": "a", "health": 12.5, "note": "hot"}),
+        1.0,
+        ("report", {"entity_id": "c", "health": 99}),
+        ("deactivate", {"entity_id": "d"}),
+        2.0,
+        ("heal", {"entity_id": "a"}),
+        29.5,
+    ],
+    "circuit": [
+        ("order", {"order_id": "o-1", "customer": "ann", "items": [{"sku": "x", "quantity": 2, "unit_price": 199}], "currency": "EUR"}),
+        ("order", {"order_id": "o-2", "customer": "bob", "items": [{"sku": "y", "quantity": 1, "unit_price": 5}], "currency": "USD"}),
+        0.0,
+        ("order", {"order_id": "o-3", "customer": "ann", "items": [{"sku": "x", "quantity": 1, "unit_price": 1}], "currency": "EUR"}),
+    ],
 }
 """A fixed history of each engine: commands, and seconds that pass."""
 
 PINNED = {
-    "resource": ("4783f74ca5f246bd", "9c3897b2f5f3a08f"),
+    "resource": ("0f26a05018c5a9ad", "9c3897b2f5f3a08f"),
     "gate": ("2d4ce0a4940a1e00", "bb1df357d73130a3"),
     "nav": ("2d4ce0a4940a1e00", "c4e7caa299bf6834"),
     "control": ("2d4ce0a4940a1e00", "43c23aa14adb66b2"),
     "provenance": ("3509e46c8ca54fa2", "d94f79ef42879f10"),
     "cache": ("c34bb412ddf5655b", "44af2e7225c16099"),
+    "entity": ("2e720e8e7af43733", "759193c9c728a644"),
+    "circuit": ("22db961ebdd91220", "0bb36fc4090ec5f8"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

@@ -769,8 +769,6 @@ class Caller:
         return parse_cursor(cursor, self.universe.ledger_id)
 
     def _check_cursor(self, line: Line, asked: Asked, cursor: str) -> bool:
-        if self.universe.may_fail and cursor.endswith("."):
-            return False  # no log is sound, so it has no place to go on from
         try:
             places = self._places(cursor)
         except Refused as refused:

@@ -429,6 +429,8 @@ class Universe:
             self._serving = nursery
 
             def died() -> None:
+                if not self._clean:
+                    self._owed.clear()  # it was killed, or ended by a fault, while it stopped
                 for end in self._ends.values():
                     end.cut(1_000_000 if self._clean else self.random.choice((0, self.random.randint(0, 300), 1_000_000)))
                 nursery.cancel_scope.cancel()

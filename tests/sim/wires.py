@@ -127,9 +127,14 @@ class CallerEnd:
         self._out = outgoing
         self._random = random
         self._closed = False
+        self._sending = trio.Lock()
 
     async def send(self, data: bytes) -> bool:
-        """All of it, in pieces, as room allows; False once nobody reads it."""
+        """All of it, in pieces, as room allows; False once nobody reads it. What several tasks send stands one behind the other."""
+        async with self._sending:
+            return await self._send(data)
+
+    async def _send(self, data: bytes) -> bool:
         left = data
         while left:
             if self._closed or self._out.broken or self._out.ended:

@@ -1,0 +1,257 @@
+"""How engine control looks: which engines there are, what each may do, where, and what was asked lately.
+
+`overview` is `irerctl control`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from irerctl import render
+from irerctl.figures import coloured, moment, number
+from irerctl.session import Session
+
+WATCHED = "control"
+SHOWN = 8
+COLOURS = {
+    "active": "green",
+    "suspended": "yellow",
+    "revoked": "red",
+    "available": "green",
+    "maintenance": "yellow",
+    "disabled": "red",
+    "allowed": "green",
+    "denied": "yellow",
+    "error": "red",
+}
+
+
+def overview(now: Session) -> None:
+    """Engines, platforms, flags and the latest judgements on one connection."""
+    with render.Waiting("waiting for engine control"), now.connect() as client:
+        found = {
+            "status": client.call("control.status").result,
+            "engines": client.call("engines.list", {"limit": SHOWN}).result["engines"],
+            "platforms": client.call("platforms.list", {"limit": SHOWN}).result["platforms"],
+            "flags": client.call("config.global").result["flags"],
+            "records": client.call("log.query", {"limit": SHOWN}).result["records"],
+        }
+    now.show(found, _draw_overview)
+
+
+def _draw_overview(found: Mapping[str, Any]) -> None:
+    status = found["status"]
+    unproved = status.get("proofs_refused")
+    if unproved:
+        render.say(f"{render.paint('!', fg='yellow', bold=True)} {number(unproved)} times a key was shown that did not hold")
+        render.say()
+    draw_engines({"engines": found["engines"]})
+    render.say()
+    draw_platforms({"platforms": found["platforms"]})
+    off = sorted(flag for flag, enabled in found["flags"].items() if not enabled)
+    if off:
+        render.say(f"\noff by flag: {render.word(off)}")
+    if found["records"]:
+        render.say()
+        draw_log({"records": found["records"]})
+    render.say("Try: irerctl control check ENGINE_ID PLATFORM ACTION_TYPE   or: irerctl control --help")
+
+
+def status_line(status: Mapping[str, Any]) -> tuple[str, str]:
+    """`3 engines  2 platforms  1 in maintenance  14 allowed  2 denied`."""
+    parts = [render.plural(status.get("engines", 0), "engine")]
+    if status.get("suspended"):
+        parts.append(render.paint(f"{render.count(status['suspended'])} suspended", fg="yellow"))
+    parts.append(render.plural(status.get("platforms", 0), "platform"))
+    if status.get("not_available"):
+        parts.append(render.paint(f"{render.count(status['not_available'])} not available", fg="yellow"))
+    parts += [f"{render.count(status[name])} {name}" for name in ("allowed", "denied") if status.get(name)]
+    if status.get("errors"):
+        parts.append(render.paint(f"{render.count(status['errors'])} not judged", fg="red"))
+    return "control", "  ".join(parts)
+
+
+def draw_status(status: Mapping[str, Any]) -> None:
+    label, text = status_line(status)
+    render.say(f"{label}  {text}")
+
+
+def draw_engines(page: Mapping[str, Any]) -> None:
+    if page["engines"]:
+        rows = [
+            [
+                render.clean(each["engine_id"]),
+                coloured(each["standing"], COLOURS),
+                number(each["allowed"]),
+                number(each["denied"]),
+                moment(each.get("proved_at")),
+                number(each["rev"]),
+            ]
+            for each in page["engines"]
+        ]
+        render.table(["engine", "standing", "may", "may not", "proved", "rev"], rows, right=["may", "may not", "rev"])
+    else:
+        render.say("no engines are registered")
+    _more(page)
+
+
+def draw_engine(engine: Mapping[str, Any]) -> None:
+    lines = {
+        "engine": f"{render.clean(engine['engine_id'])}  {coloured(engine['standing'], COLOURS)}  revision {number(engine['rev'])}",
+        "may": actions(engine.get("allow") or {}),
+        "may not": actions(engine.get("deny") or {}),
+        "key": f"number {number(engine['key'])}, proved {moment(engine.get('proved_at'))}",
+        "registered": f"{moment(engine['registered_at'])} by {render.clean(str(engine['registered_by']))}",
+    }
+    if engine.get("old_key_until"):
+        lines["old key"] = f"good until {moment(engine['old_key_until'])}"
+    render.pairs(lines)
+
+
+def actions(held: Mapping[str, Sequence[str]]) -> str:
+    """`gmail: read, send   slack: post`."""
+    return "   ".join(f"{render.clean(platform)}: {render.word(list(names))}" for platform, names in held.items()) or "nothing"
+
+
+def draw_platforms(page: Mapping[str, Any]) -> None:
+    if page["platforms"]:
+        rows = [
+            [render.clean(each["platform"]), coloured(each["status"], COLOURS), _scoped(each["actions"])]
+            for each in page["platforms"]
+        ]
+        render.table(["platform", "status", "actions (scopes)"], rows)
+    else:
+        render.say("no platforms are defined")
+    _more(page)
+
+
+def _scoped(known: Mapping[str, Sequence[str]]) -> str:
+    return (
+        render.clean(", ".join(f"{action} ({' '.join(scopes)})" if scopes else action for action, scopes in known.items())) or "-"
+    )
+
+
+def draw_flags(found: Mapping[str, Any]) -> None:
+    revs = found.get("revs") or {}
+    rows = [
+        [render.clean(flag), "on" if enabled else render.paint("off", fg="yellow"), number(revs.get(flag))]
+        for flag, enabled in found["flags"].items()
+    ]
+    if rows:
+        render.table(["flag", "is", "rev"], rows, right=["rev"])
+    else:
+        render.say("no flag was ever set, so all are on")
+    versions = found.get("api_versions") or {}
+    render.say("versions: " + "  ".join(f"{render.clean(name)} {render.clean(str(each))}" for name, each in versions.items()))
+
+
+def draw_config(found: Mapping[str, Any]) -> None:
+    over = found.get("set") or {}
+    rows = []
+    for key, value in found["values"].items():
+        by = over.get(key)
+        source = f"set {moment(by['at'])} by {render.clean(str(by['by']))}" if by else "the file, or its default"
+        rows.append([render.clean(key), render.word(value), source])
+    render.table(["key", "in force", "from"], rows)
+
+
+def draw_log(page: Mapping[str, Any]) -> None:
+    if page["records"]:
+        rows = [
+            [
+                moment(each["timestamp"]),
+                render.clean(each["engine_id"]),
+                f"{render.clean(each['platform'])}.{render.clean(each['action_type'])}",
+                coloured(each["status"], COLOURS),
+                render.clean(each["reason"]),
+                render.clean(each["rule"]),
+            ]
+            for each in page["records"]
+        ]
+        render.table(["when", "engine", "action", "was", "reason", "rule"], rows)
+    else:
+        render.say("nothing was judged")
+    _more(page)
+
+
+def _more(page: Mapping[str, Any]) -> None:
+    if page.get("next") is not None:
+        render.note(f"More: add --after {render.clean(str(page['next']))}")
+
+
+def draw_checked(found: Mapping[str, Any]) -> None:
+    reason, rule = render.clean(str(found["reason"])), render.clean(str(found["rule"]))
+    lead = render.verdict("ok", "allowed") if found["allowed"] else render.verdict("failed", "denied")
+    scopes = found.get("required_scopes") or []
+    needs = f"; it needs the scopes {render.word(scopes)}" if scopes else ""
+    render.say(f"{lead}: {reason}, by rule {rule}{needs}")
+    render.say(f"on record as {render.clean(str(found['request_id']))}")
+
+
+def draw_proof(found: Mapping[str, Any]) -> None:
+    render.say(
+        render.verdict("ok", "yes: the key holds") if found["valid"] else f"{render.verdict('failed', 'no')}: it does not hold"
+    )
+
+
+def draw_standing(word: str) -> Callable[[Mapping[str, Any]], None]:
+    def draw(found: Mapping[str, Any]) -> None:
+        render.say(f"{render.clean(str(found['engine_id']))} {word}" if found else "nothing changed: it was so before")
+
+    return draw
+
+
+def draw_permissions(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed: it may just that")
+        return
+    render.say(f"{render.clean(str(found['engine_id']))}, revision {number(found['rev'])}")
+    render.pairs({"may": actions(found.get("allow") or {}), "may not": actions(found.get("deny") or {})})
+
+
+def draw_defined(found: Mapping[str, Any]) -> None:
+    known = f"{render.clean(str(found['platform']))} has the actions {_scoped(found['actions'])}" if found else ""
+    render.say(known or "nothing changed: it is defined so")
+
+
+def draw_platform(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed: it was so before")
+        return
+    denies = "" if found["status"] == "available" else ": every action on it is denied from now on"
+    render.say(f"{render.clean(str(found['platform']))} is {coloured(found['status'], COLOURS)}{denies}")
+
+
+def draw_flag(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed: it was so before")
+    else:
+        render.say(f"{render.clean(str(found['flag']))} is {'on' if found['enabled'] else 'off'}, revision {number(found['rev'])}")
+
+
+def draw_key(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed: it has that value")
+        return
+    stands = "is set, and wins over the file" if found["set"] else "is what the file says"
+    render.say(f"{render.clean(str(found['key']))} {stands}; revision {number(found['rev'])}")
+
+
+DRAW = {
+    "control.status": draw_status,
+    "engines.list": draw_engines,
+    "engines.get": draw_engine,
+    "engines.validate": draw_proof,
+    "engines.suspend": draw_standing("is suspended, from its next call on"),
+    "engines.unsuspend": draw_standing("may act again"),
+    "engines.revoke": draw_standing("is revoked for ever, from its next call on"),
+    "engines.set_permissions": draw_permissions,
+    "platforms.define": draw_defined,
+    "platforms.set_status": draw_platform,
+    "config.set_flag": draw_flag,
+    "config.set": draw_key,
+    "platforms.list": draw_platforms,
+    "config.global": draw_flags,
+    "config.get": draw_config,
+    "log.query": draw_log,
+    "actions.check": draw_checked,
+}

@@ -1,0 +1,132 @@
+"""Our end of a replication: what the cache has, its values, and the commands that take in and confirm.
+
+Every command is durable before `give` returns, and nothing is handed out that is not: the far end never knows what a crash
+could take back from us.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+
+from core.cache.commands import Merge
+from core.cache.form import loaded
+from core.cache.model import Cache
+from core.cache.sync import Arrived, Leaf, batches, incoming, outgoing
+from core.engine import Command, Fetch, Place, Refused
+from irerd.dispatch import Answer, Dispatch
+from irerd.host import Host
+from state.recover import Pruned
+
+LOG = "cache_log"
+NO_ROOM_S = 0.1
+
+
+class Here:
+    def __init__(self, host: Host, dispatch: Dispatch) -> None:
+        self._host = host
+        self._dispatch = dispatch
+
+    @property
+    def cache(self) -> Cache:
+        cache = self._dispatch.world.states["cache"]
+        assert isinstance(cache, Cache)
+        return cache
+
+    @property
+    def end(self) -> int:
+        """The record after the last."""
+        return self._dispatch.next_seq[LOG]
+
+    async def settled(self) -> None:
+        await self._dispatch.settled()
+
+    async def give(self, command: Command) -> None:
+        """Until it is durable. A full queue only delays it. Raises Refused."""
+        row = self._dispatch.world.internal[type(command)]
+        while True:
+            answers: list[Answer] = []
+            answered = trio.Event()
+            self._dispatch.give_to(row, command, partial(_tell, answers, answered))
+            await answered.wait()
+            error = answers[0].error
+            if error is None:
+                return
+            if error.reason != "log-queue":
+                raise error
+            await trio.sleep(NO_ROOM_S)
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    async def documents(self, leaves: Sequence[Leaf]) -> bytes | None:
+        """The body of `_bulk_docs`; None where a value has moved meanwhile, so that the leaves are to be looked up again."""
+        values: dict[Place, bytes] = {}
+        cold: list[Place] = []
+        engine = self._dispatch.world.engines["cache"]
+        for place in (leaf.place for leaf in leaves if leaf.place is not None):
+            found = self._dispatch.values.look(engine, [place])
+            if found is None:
+                cold.append(place)
+            else:
+                values[place] = found[0]
+        if cold:
+            assert self._dispatch.writer is not None
+            try:
+                read = await self._dispatch.values.read(engine, self._dispatch.writer.log(LOG), Fetch(cold, list))
+            except Pruned:
+                return None
+            values |= zip(cold, read, strict=True)
+        body: bytes = await self._host.offload(_encoded, leaves, values)
+        return body
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    async def merge(self, documents: Sequence[Mapping[str, Any]]) -> tuple[int, list[tuple[str, str]]]:
+        """Take them in; how many were, and of the others the names and why."""
+        arrived, left_out = await self._host.offload(_arrived, documents)
+        merged = 0
+        for batch in batches(arrived):
+            merged += await self._merge(batch, left_out)
+        return merged, left_out
+
+    async def _merge(self, arrived: Sequence[Arrived], left_out: list[tuple[str, str]]) -> int:
+        ready = []
+        for each in arrived:
+            value = each.incoming.value
+            if each.large is not None:
+                value = await self._dispatch.values.store_raw(each.large, value)
+            ready.append(msgspec.structs.replace(each.incoming, value=value))
+        try:
+            await self.give(Merge(ready))
+        except Refused as refused:
+            if refused.code != "invalid-argument":
+                raise
+            if len(arrived) == 1:
+                left_out.append((arrived[0].incoming.key, refused.reason or "document"))
+                return 0
+            half = len(arrived) // 2  # one of them, or all of them together, are more than can be
+            return await self._merge(arrived[:half], left_out) + await self._merge(arrived[half:], left_out)
+        return len(arrived)
+
+
+def _encoded(leaves: Sequence[Leaf], values: Mapping[Place, bytes]) -> bytes:
+    docs = [outgoing(leaf, None if leaf.place is None else loaded(values[leaf.place])) for leaf in leaves]
+    return msgspec.json.encode({"docs": docs, "new_edits": False})
+
+
+def _arrived(documents: Sequence[Mapping[str, Any]]) -> tuple[list[Arrived], list[tuple[str, str]]]:
+    arrived: list[Arrived] = []
+    left_out: list[tuple[str, str]] = []
+    for document in documents:
+        try:
+            arrived.append(incoming(document))
+        except Refused as refused:
+            left_out.append((str(document.get("_id")), refused.reason or "document"))
+    return arrived, left_out
+
+
+def _tell(answers: list[Answer], answered: trio.Event, answer: Answer) -> None:
+    answers.append(answer)
+    answered.set()

@@ -1,0 +1,355 @@
+"""The order of a replication: what we have goes there, what they have comes here, and each step is remembered on both sides.
+
+A step is remembered only once what it did is confirmed: theirs by their answer, ours by our disk. So it may end anywhere, and
+the next one begins where both sides remember the same place. Where they do not, because the far end was restored, emptied or
+exchanged, everything is compared: that costs time and loses nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+import trio
+
+from core.cache.commands import Pushed, Sent, SetCheckpoint
+from core.cache.job import LEFT_OUT_MAX, remote_name
+from core.cache.sync import Change, Leaf, changes_since, leaf_bodies, revs_diff, waiting
+from core.engine import JobEnded, Refused
+from core.settings import CacheRemote
+from irerd.couch.database import Checkpoint, Database, Page, Seq
+from irerd.couch.failures import Failed, TooLarge
+from irerd.couch.here import Here
+from irerd.couch.http import Exchange, Http
+from irerd.dispatch import Dispatch
+from irerd.host import Host
+
+PUSH_BYTES = 1_048_576
+"""Of values in one request; a single larger one goes by itself."""
+REV_BYTES = 40
+PULL_BYTES_HIGH = 2_097_152
+PULL_BYTES_LOW = 262_144
+"""An answer with documents larger, or smaller, than this halves, or doubles, how many are asked for next."""
+NAMES_MAX = 10_000
+"""Documents left out of which one is not counted twice."""
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+async def replicate(
+    host: Host, dispatch: Dispatch, remote: CacheRemote, password: bytes, effect: str, progress: Progress
+) -> JobEnded:
+    """One replication with this far end, over HTTP."""
+    http = await host.offload(Http, remote.url, remote.username, password, remote.timeout_s)
+    try:
+        return await over(http, host, dispatch, remote, effect, progress)
+    finally:
+        with trio.CancelScope(shield=True):
+            await http.aclose()
+
+
+async def over(
+    exchange: Exchange, host: Host, dispatch: Dispatch, remote: CacheRemote, effect: str, progress: Progress
+) -> JobEnded:
+    """The same, however a request gets there."""
+    assert dispatch.ledger is not None
+    database = Database(exchange, remote.database, remote.attempts, host.random.random, host.offload)
+    replication = Replication(
+        Here(host, dispatch), database, remote_name(remote), dispatch.ledger.id, remote.documents, host.new_id
+    )
+    replication.progress = progress
+    code, detail = "ok", ""
+    try:
+        await replication.run()
+    except Failed as failed:
+        code, detail = failed.code, failed.detail
+    except TooLarge:
+        code, detail = "bad-answer", "an answer of the far end was larger than any may be. Is it a server of CouchDB's protocol?"
+    except Refused as refused:
+        code, detail = refused.reason or refused.code, refused.detail
+    return JobEnded(effect, code == "ok", code, detail, replication.tally.outcome())
+
+
+class Tally:
+    """What a sync came to so far."""
+
+    def __init__(self) -> None:
+        self.pushed = 0
+        self.pulled = 0
+        self.skipped = 0
+        self.compared = False
+        self._names: dict[str, str] = {}
+
+    def leave_out(self, name: str, why: str) -> None:
+        shown = "".join(letter if letter.isprintable() else "?" for letter in name[:200])
+        if shown in self._names:
+            return
+        self.skipped += 1
+        if len(self._names) < NAMES_MAX:
+            self._names[shown] = why
+
+    def outcome(self) -> dict[str, Any]:
+        named = [{"document": name, "why": why} for name, why in list(self._names.items())[:LEFT_OUT_MAX]]
+        counts = {"pushed": self.pushed, "pulled": self.pulled, "skipped": self.skipped}
+        return {**counts, "left_out": named, "compared": self.compared}
+
+
+class _Place(NamedTuple):
+    """How far both directions have come, as it stands in our log; the cursor there as JSON, as it may be a number or a text."""
+
+    cursor: Seq
+    last_key: str
+    pushed_seq: int
+
+
+_NOWHERE = _Place(0, "", -1)
+
+
+class Replication:
+    def __init__(self, here: Here, there: Database, remote: str, ledger: str, step: int, new_id: Callable[[], str]) -> None:
+        self._here = here
+        self._there = there
+        self._remote = remote
+        self._ledger = ledger
+        self._step = step
+        self._new_id = new_id
+        self._at = _NOWHERE
+        self._asked_at_once = min(step, 100)
+        self._phase = "begin"
+        self._push: Checkpoint
+        self._pull: Checkpoint
+        self.tally = Tally()
+        self.progress: Progress = lambda said: None
+
+    async def run(self) -> None:
+        await self._begin()
+        await self._push_all()
+        await self._pull_all()
+        await self._catch_up()
+
+    def _say(self, phase: str) -> None:
+        self._phase = phase
+        tally = self.tally
+        self.progress(
+            {
+                "phase": phase,
+                "pushed": tally.pushed,
+                "pulled": tally.pulled,
+                "skipped": tally.skipped,
+                "waiting": len(self._here.cache.queue),
+            }
+        )
+
+    # --- where to begin -----------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        self._say("begin")
+        update_seq = await self._there.update_seq()
+        self._push = await self._there.checkpoint(self._name("push"))
+        self._pull = await self._there.checkpoint(self._name("pull"))
+        known = self._here.cache.checkpoints.get(self._remote)
+        if known is None:
+            self.tally.compared = True
+            return
+        place = _Place(msgspec.json.decode(known.cursor, type=Seq), known.last_key, known.pushed_seq)
+        if (
+            self._push.knows(place.pushed_seq)
+            and self._pull.knows(place.cursor)
+            and not _before(update_seq, place.cursor)
+            and await self._remembers(place.last_key)
+        ):
+            self._at = place
+        else:
+            self.tally.compared = True
+            self._push.forget()
+            self._pull.forget()
+
+    def _name(self, direction: str) -> str:
+        said = f"irer/sync/1\0{self._ledger}\0{self._remote}\0{direction}"
+        return f"irer-{direction}-{sha256(said.encode()).hexdigest()[:32]}"
+
+    async def _remembers(self, key: str) -> bool:
+        """Whether the far end still has what came from it last."""
+        doc = self._here.cache.docs.get(key)
+        if doc is None or doc.queued:
+            return True
+        return not await self._there.revs_diff({key: [leaf.text for leaf in doc.tree]})
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    async def _push_all(self) -> None:
+        """Everything that changed since, up to now; and before it, what was not taken the last time."""
+        end = self._here.end
+        self._say("push")
+        await self._here.settled()
+        at = -1
+        while self._at.pushed_seq >= 0:
+            again = [change for change in waiting(self._here.cache, at, self._step) if change.seq <= self._at.pushed_seq]
+            if not again:
+                break
+            await self._push_some(again)
+            at = again[-1].seq
+        while True:
+            changes = changes_since(self._here.cache, self._at.pushed_seq, self._step)
+            changes = [change for change in changes if change.seq < end]
+            if not changes:
+                break
+            await self._push_some(changes)
+            await self._remember(self._at._replace(pushed_seq=changes[-1].seq))
+
+    async def _push_some(self, changes: Sequence[Change]) -> None:
+        absent = await self._there.revs_diff({change.key: change.revs for change in changes})
+        refused: dict[str, set[str]] = {}
+        batch: list[Leaf] = []
+        size = 0
+        for change in changes:
+            for leaf in leaf_bodies(self._here.cache, change.key, absent.get(change.key, ())):
+                weight = leaf.size + REV_BYTES * len(leaf.ids)
+                if batch and size + weight > PUSH_BYTES:
+                    await self._send(batch, refused)
+                    batch, size = [], 0
+                batch.append(leaf)
+                size += weight
+        if batch:
+            await self._send(batch, refused)
+        sent = []
+        for change in changes:
+            revs = [rev for rev in change.revs if rev not in refused.get(change.key, ())]
+            if revs:
+                sent.append(Sent(change.key, revs[:1_000]))
+        if sent:
+            await self._here.give(Pushed(self._remote, sent))
+        self._say("push")
+
+    async def _send(self, leaves: Sequence[Leaf], refused: dict[str, set[str]]) -> None:
+        body = await self._here.documents(leaves)
+        if body is None:  # the log was tidied meanwhile, so the values stand elsewhere
+            wanted = [(leaf.key, leaf.rev) for leaf in leaves]
+            leaves = [leaf for key, rev in wanted for leaf in leaf_bodies(self._here.cache, key, [rev])]
+            await self._send(leaves, refused)
+            return
+        verdicts = await self._there.bulk_docs(body)
+        if isinstance(verdicts, int):
+            if len(leaves) == 1:
+                self._refuse(leaves, "too-large" if verdicts == 413 else "refused", refused)
+                return
+            half = len(leaves) // 2
+            await self._send(leaves[:half], refused)
+            await self._send(leaves[half:], refused)
+            return
+        turned_down = 0
+        for verdict in verdicts:
+            if verdict.error:
+                those = [leaf for leaf in leaves if leaf.key == verdict.id and verdict.rev in (None, leaf.rev)]
+                if not those:
+                    text = "the far end refused a document without saying which. See its own log"
+                    raise Failed("bad-answer", text)
+                self._refuse(those, _code(verdict.error), refused)
+                turned_down += len(those)
+        self.tally.pushed += len(leaves) - turned_down
+        self._say("push")
+
+    def _refuse(self, leaves: Iterable[Leaf], why: str, refused: dict[str, set[str]]) -> None:
+        """It stays in the queue, and is offered again at the next sync."""
+        for leaf in leaves:
+            refused.setdefault(leaf.key, set()).add(leaf.rev)
+            self.tally.leave_out(leaf.key, why)
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    async def _pull_all(self) -> None:
+        self._say("pull")
+        while True:
+            page = await self._there.changes(self._at.cursor, self._step)
+            last_key = await self._pull_page(page)
+            if page.last_seq != self._at.cursor:
+                await self._remember(self._at._replace(cursor=page.last_seq, last_key=last_key or self._at.last_key))
+            if not page.results or len(page.results) < self._step:
+                return
+
+    async def _pull_page(self, page: Page) -> str:
+        """Merge what of it we do not have; answer the last key that came."""
+        wanted: list[tuple[str, str]] = []
+        for row in page.results:
+            if row.id.startswith("_"):
+                self.tally.leave_out(row.id, "design" if row.id.startswith("_design/") else "key")
+                continue
+            try:
+                absent = revs_diff(self._here.cache, {row.id: row.revs}).get(row.id)
+            except Refused as refused:
+                self.tally.leave_out(row.id, refused.reason or "document")
+                continue
+            if absent is not None:
+                wanted += [(row.id, rev) for rev in absent.missing]
+        last_key = ""
+        while wanted:
+            some, wanted = wanted[: self._asked_at_once], wanted[self._asked_at_once :]
+            last_key = await self._fetch(some) or last_key
+        return last_key
+
+    async def _fetch(self, asked: Sequence[tuple[str, str]]) -> str:
+        try:
+            found = await self._there.bulk_get(asked)
+        except TooLarge:
+            if len(asked) == 1:
+                self.tally.leave_out(asked[0][0], "too-large")
+                return ""
+            self._asked_at_once = half = len(asked) // 2
+            return await self._fetch(asked[:half]) or await self._fetch(asked[half:])
+        if found.size > PULL_BYTES_HIGH:
+            self._asked_at_once = max(1, self._asked_at_once // 2)
+        elif found.size < PULL_BYTES_LOW:
+            self._asked_at_once = min(self._step, self._asked_at_once * 2)
+        for id in found.gone:
+            self.tally.leave_out(id, "gone")
+        merged, left_out = await self._here.merge(found.documents)
+        self.tally.pulled += merged
+        for name, why in left_out:
+            self.tally.leave_out(name, why)
+        self._say("pull")
+        names = {name for name, _ in left_out}
+        return next((str(document["_id"]) for document in reversed(found.documents) if document["_id"] not in names), "")
+
+    # --- remembering --------------------------------------------------------------------------------------------------
+
+    async def _catch_up(self) -> None:
+        """What was pulled needs no comparing at the next sync: all changes of ours are there, up to the first that waits."""
+        cache, at = self._here.cache, self._at.pushed_seq
+        first = next(iter(waiting(cache, at, 1)), None)
+        reached = (first.seq if first is not None else self._here.end) - 1
+        if reached > at and changes_since(cache, at, 1):
+            await self._here.settled()
+            await self._remember(self._at._replace(pushed_seq=reached))
+        elif self._here.cache.checkpoints.get(self._remote) is None:
+            await self._remember(self._at._replace(pushed_seq=max(at, 0)))
+
+    async def _remember(self, place: _Place) -> None:
+        """There first: what stands only there is in its history, and what stood only here would look like a restored far end."""
+        session = self._new_id()
+        counts = {"docs_written": self.tally.pushed, "docs_read": self.tally.pulled, "doc_write_failures": self.tally.skipped}
+        if place.pushed_seq != self._at.pushed_seq or not self._push.knows(max(place.pushed_seq, 0)):
+            self._push = await self._there.record(self._push, session, max(place.pushed_seq, 0), counts)
+        if place.cursor != self._at.cursor or not self._pull.knows(place.cursor):
+            self._pull = await self._there.record(self._pull, session, place.cursor, counts)
+        cursor = msgspec.json.encode(place.cursor).decode()
+        await self._here.give(SetCheckpoint(self._remote, cursor, place.last_key, max(place.pushed_seq, 0)))
+        self._at = place
+
+
+def _before(one: Seq, other: Seq) -> bool:
+    """Whether a sequence is surely earlier than another: those of one database begin with a number that only grows."""
+    first, second = _count(one), _count(other)
+    return first is not None and second is not None and first < second
+
+
+def _count(seq: Seq) -> int | None:
+    if isinstance(seq, int):
+        return seq
+    head = seq.partition("-")[0]
+    return int(head) if head.isascii() and head.isdigit() and len(head) < 19 else None
+
+
+def _code(error: str) -> str:
+    """The far end's word for why, as far as it can be a code."""
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-.") else "-" for letter in error.lower())[:64]
+    return kept if kept[:1].isalnum() else "refused"

@@ -1,0 +1,364 @@
+"""The views, kept up: fed after each group with what has just become durable, saved now and then, made anew from the logs.
+
+Nothing here can hold up or end the daemon. A view that fails is told in `health`, and its answers say that they are missing. While
+one is made anew, in the background, the newest commands are kept for it, so that it catches up however much is written meanwhile.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Literal, NamedTuple
+
+import msgspec
+import trio
+
+from core.canonical import CanonicalError, decode, encode
+from core.engine import Check, Stamp
+from core.views import Follower, Now, Totals, View, Written
+from core.world import BadDump
+from irerd.host import Host
+from irerd.journal import journal
+from irerd.writer import Release, Writer
+from state.fs import make_directory, read_all, small_write
+from state.log import Log
+from state.recover import Corrupt, Pruned, records_between
+from state.seal import BadLine, Pending, sealed_line, unsealed
+
+DIRECTORY = "views"
+TICK_S = 10.0
+"""How often the daemon's totals are sampled: the finest step of a history."""
+SAVE_S = 60.0
+CHUNK_RECORDS = 256
+TAIL_COMMANDS = 4_096
+"""Durable commands of a log that are kept for views that are being made anew."""
+GAPS_MAX = 64
+BODY_BYTES_MAX = 64 << 20
+ROOM_BYTES_MIN = 67_108_864
+"""Bytes that stay free after a view is saved: it may never be what fills the disk."""
+
+Standing = Literal["rebuilding", "live", "failed"]
+
+
+class Missing(NamedTuple):
+    """Records that a view knows nothing of."""
+
+    log: str
+    first_seq: int
+    last_seq: int
+
+
+class _Command(NamedTuple):
+    """The records of one command, from the first on."""
+
+    first_seq: int
+    records: Sequence[Pending]
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + len(self.records) - 1
+
+    def written(self, log: str) -> Iterator[Written]:
+        for seq, record in enumerate(self.records, self.first_seq):
+            stamp = Stamp(log, seq, record.time_us, record.mono_us, record.boot_id, record.actor)
+            yield record.event_type, record.payload, stamp
+
+
+class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a saved view is in one log, and in which history of it."""
+
+    seq: int
+    """The next record it waits for."""
+    tip: str
+    """`event_hash` of the one before that."""
+
+
+class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file says of itself, sealed as a record is."""
+
+    bytes: int
+    gaps: list[Missing]
+    ledger: str
+    places: dict[str, _Place]
+    sha256: str
+    shape: str
+    view: str
+
+
+class _Kept:
+    """One view, and how it stands."""
+
+    def __init__(self, view: View) -> None:
+        self.follower = Follower(view)
+        self.standing: Standing = "rebuilding"
+        self.gaps: list[Missing] = []
+        self.tips: dict[str, _Place] = {}
+        self.saved: dict[str, int] | None = None
+        """Its places when it was saved last."""
+
+    @property
+    def view(self) -> View:
+        return self.follower.view
+
+    def miss(self, log: str, below: int) -> None:
+        """Go on with this record, without those before it."""
+        position = self.follower.position(log)
+        if position < below:
+            self.gaps = [*self.gaps, Missing(log, position, below - 1)][-GAPS_MAX:]
+            self.follower.reached(log, below)
+
+
+class Views:
+    def __init__(
+        self,
+        host: Host,
+        views: Sequence[View],
+        logs: Mapping[str, Log],
+        next_seq: Mapping[str, int],
+        totals: Callable[[], Totals],
+        on_error: Callable[[str, BaseException], object],
+    ) -> None:
+        """`logs` are the sound ones, as soon as they are open; `next_seq` says what each will be given next."""
+        self._host = host
+        self._kept = {view.name: _Kept(view) for view in views}
+        self._logs = logs
+        self._next_seq = next_seq
+        self._totals = totals
+        self._on_error = on_error
+        self.ledger = ""
+        """Id of the state directory: what was saved in another one is of no use."""
+        self._waiting: dict[str, deque[_Command]] = {}
+        """Of each log, commands that are decided and not durable yet."""
+        self._tails: dict[str, deque[_Command]] = {}
+        self.trouble = ""
+
+    # --- what others see ----------------------------------------------------------------------------------------------
+
+    def standing(self, name: str) -> Standing:
+        return self._kept[name].standing
+
+    def look(self, name: str) -> Follower | None:
+        """A view up to all that is durable, its totals as of now. None while it is being made, or has failed."""
+        kept = self._kept[name]
+        if kept.standing == "live":
+            self._sample(kept)
+        return kept.follower if kept.standing == "live" else None
+
+    def gaps(self, name: str) -> list[Missing]:
+        return self._kept[name].gaps
+
+    @property
+    def rebuilding(self) -> int:
+        return sum(kept.standing == "rebuilding" for kept in self._kept.values())
+
+    def check(self) -> Check:
+        failed = [name for name, kept in self._kept.items() if kept.standing == "failed"]
+        if failed:
+            return Check("views", "degraded", f"{', '.join(failed)} cannot be kept up. Nothing else is touched; restart irerd")
+        if self.trouble:
+            return Check("views", "degraded", self.trouble)
+        return Check("views", "ok", "being made anew from the logs" if self.rebuilding else "")
+
+    def now(self) -> Now:
+        return Now(self._host.boot_id, self._host.mono_us(), self._host.now_us())
+
+    # --- beside the writer --------------------------------------------------------------------------------------------
+
+    def decided(self, log: str, records: Sequence[Pending]) -> None:
+        """A command was queued for this log."""
+        waiting = self._waiting.get(log)
+        if waiting is None:
+            waiting = self._waiting[log] = deque()
+        waiting.append(_Command(self._next_seq[log] - len(records), records))
+
+    def after_group(self, durable: Mapping[str, int]) -> None:
+        """These logs are durable up to these records: feed what was waiting for that."""
+        for log, seq in durable.items():
+            commands: list[_Command] = []
+            waiting = self._waiting.get(log)
+            while waiting and waiting[0].last_seq <= seq:
+                commands.append(waiting.popleft())
+            if self.rebuilding:
+                self._tails.setdefault(log, deque(maxlen=TAIL_COMMANDS)).extend(commands)
+            for kept in self._kept.values():
+                if kept.standing == "live":
+                    self._feed(kept, log, commands)
+                    self._note(kept, log, seq)
+
+    def _note(self, kept: _Kept, log: str, seq: int) -> None:
+        """It knows all that is durable, the log layer's own records included."""
+        kept.follower.reached(log, seq + 1)
+        durable = self._logs[log].durable
+        if durable.seq == seq + 1:
+            kept.tips[log] = _Place(durable.seq, durable.tip)
+
+    def _feed(self, kept: _Kept, log: str, commands: Collection[_Command]) -> None:
+        before = kept.view.sample_before
+        try:
+            for command in commands:
+                if before and any(record.event_type in before for record in command.records):
+                    self._sample(kept)
+                kept.follower.feed(log, command.written(log))
+        except Exception as error:
+            self._fail(kept, error)
+
+    def _sample(self, kept: _Kept) -> None:
+        if kept.view.sample is not None:
+            try:
+                kept.view.sample(kept.follower.state, self._totals(), self.now())
+            except Exception as error:
+                self._fail(kept, error)
+
+    def _fail(self, kept: _Kept, error: BaseException) -> None:
+        kept.standing = "failed"
+        self._on_error(f"view {kept.view.name}", error)
+
+    # --- the task -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Bring every view up, then sample and save, until cancelled."""
+        for kept in self._kept.values():
+            try:
+                await self._bring_up(kept)
+            except Exception as error:
+                self._fail(kept, error)
+        self._tails.clear()
+        due_us = self._host.mono_us() + round(SAVE_S * 1e6)
+        while True:
+            await trio.sleep(TICK_S)
+            for name in self._kept:
+                self.look(name)
+            if self._host.mono_us() >= due_us:
+                await self.save()
+                due_us = self._host.mono_us() + round(SAVE_S * 1e6)
+
+    async def _bring_up(self, kept: _Kept) -> None:
+        """From its file if that is sound and of this history, then along the logs until nothing is missing."""
+        await self._host.offload(self._load, kept)
+        while behind := [log for log in self._logs if not self._joined(kept, log)]:
+            for log in behind:
+                await self._host.offload(self._follow, kept, log)
+        self._go_live(kept)
+
+    def _joined(self, kept: _Kept, log: str) -> bool:
+        """Whether the rest of this log is in memory."""
+        position, tail = kept.follower.position(log), self._tails.get(log)
+        return position >= self._logs[log].durable.seq or bool(tail and tail[0].first_seq <= position)
+
+    def _go_live(self, kept: _Kept) -> None:
+        kept.standing = "live"
+        for log, tail in self._tails.items():
+            position = kept.follower.position(log)
+            self._feed(kept, log, [command for command in tail if command.last_seq >= position])
+
+    def _follow(self, kept: _Kept, log: str) -> None:
+        """One piece of a log. Away from the loop: nobody else looks at a view that is being made."""
+        source = self._logs[log]
+        kept.miss(log, source.first_seq)
+        position = kept.follower.position(log)
+        try:
+            records = list(records_between(source, position, position + CHUNK_RECORDS - 1))
+        except Pruned:
+            return  # the next round begins where the log does now
+        except (OSError, Corrupt) as error:
+            journal().warning("a view goes on without records that cannot be read", engine=log, type=type(error).__name__)
+            kept.miss(log, source.durable.seq)
+            return
+        kept.follower.feed(log, [(record.event_type, record.payload, record.stamp(log)) for record in records])
+        if records:
+            kept.tips[log] = _Place(records[-1].seq + 1, records[-1].event_hash)
+
+    # --- files ----------------------------------------------------------------------------------------------------------
+
+    def _load(self, kept: _Kept) -> None:
+        """Whatever is wrong with a file, the logs say it all again."""
+        try:
+            raw = read_all(self._host.files, _path(kept.view))
+            if raw is not None:
+                self._take(kept, raw)
+        except (OSError, ValueError) as error:
+            kept.follower.forget()
+            kept.tips, kept.gaps = {}, []
+            journal().info("a view is made anew from the logs", view=kept.view.name, why=str(error)[:200])
+
+    def _take(self, kept: _Kept, raw: bytes) -> None:
+        """Raises ValueError where this file is not whole, of another version, or of another history."""
+        start = raw.find(b"\n") + 1
+        try:
+            saved = msgspec.convert(decode(unsealed(raw[:start])), _Saved, strict=True)
+        except (BadLine, CanonicalError, msgspec.ValidationError):
+            raise ValueError("its header is damaged") from None
+        body = raw[start:]
+        if (saved.view, saved.shape) != (kept.view.name, kept.view.shape):
+            raise ValueError("another version made it")
+        if len(body) != saved.bytes or sha256(body).hexdigest() != saved.sha256:
+            raise ValueError("its body is damaged")
+        if saved.ledger != self.ledger or not all(self._is_ours(log, place) for log, place in saved.places.items()):
+            raise ValueError("it tells of another history")
+        try:
+            unpacker = zlib.decompressobj()
+            kept.follower.load(unpacker.decompress(body, BODY_BYTES_MAX))
+        except (zlib.error, BadDump):
+            raise ValueError("its body cannot be read") from None
+        kept.tips, kept.gaps = dict(saved.places), list(saved.gaps)
+        kept.saved = dict(kept.follower.positions)
+
+    def _is_ours(self, log: str, place: _Place) -> bool:
+        source = self._logs.get(log)
+        if source is None:
+            return True  # it did not verify: nothing is asked of it, nor told
+        if place.seq > source.durable.seq:
+            return False
+        if place.seq <= source.first_seq:
+            return True  # its records were let go, so nothing speaks against it
+        try:
+            [record] = records_between(source, place.seq - 1, place.seq - 1)
+        except (OSError, Corrupt, Pruned, ValueError):
+            return False
+        return record.event_hash == place.tip
+
+    async def save(self) -> None:
+        """Keep every view that has changed, and was not being made or broken. What the disk refuses is tried again later."""
+        for kept in self._kept.values():
+            positions = dict(kept.follower.positions)
+            if kept.standing != "live" or positions == kept.saved:
+                continue
+            if any(kept.tips.get(log, _NOWHERE).seq != seq for log, seq in positions.items() if seq and log in self._logs):
+                continue  # a place without a name: the next group gives it one
+            dumped, places = kept.follower.dump(), dict(kept.tips)
+            try:
+                await self._host.offload(self._write, kept, dumped, places)
+            except OSError as error:
+                self.trouble = f"{kept.view.name} could not be saved ({type(error).__name__}); a start will read the logs"
+                journal().warning("a view could not be saved", view=kept.view.name, type=type(error).__name__)
+            else:
+                self.trouble = ""
+                kept.saved = positions
+
+    def _write(self, kept: _Kept, dumped: object, places: dict[str, _Place]) -> None:
+        files = self._host.files
+        body = zlib.compress(Follower.encode(dumped), 1)
+        saved = _Saved(len(body), kept.gaps, self.ledger, places, sha256(body).hexdigest(), kept.view.shape, kept.view.name)
+        if files.free() < len(body) + ROOM_BYTES_MIN:
+            raise OSError("the disk has no room for a view")
+        make_directory(files, DIRECTORY)
+        small_write(files, _path(kept.view), sealed_line(encode(msgspec.to_builtins(saved))) + body)
+
+
+_NOWHERE = _Place(-1, "")
+
+
+def _path(view: View) -> str:
+    return f"{DIRECTORY}/{view.name}.view"
+
+
+class FollowedWriter(Writer):
+    """A writer beside which the views see every command as it is queued."""
+
+    def __init__(self, host: Host, logs: Mapping[str, Log], after_group: Callable[[set[str]], None], views: Views) -> None:
+        super().__init__(host, logs, after_group)
+        self._views = views
+
+    def submit(self, log: str, records: Sequence[Pending], size: int, needs: Mapping[str, int], release: Release) -> None:
+        self._views.decided(log, records)
+        super().submit(log, records, size, needs, release)

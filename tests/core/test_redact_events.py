@@ -1,0 +1,121 @@
+"""The privacy classes of event fields: what each stores, that bounds hold afterwards, and that public types cost nothing."""
+
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from core.canonical import event_payload
+from core.engine import Event
+from core.engines import ENGINES
+from core.fields import Code, Count, Name, Object, privacy
+from core.redact import ProgrammingError, Redactor, redact_event
+from core.redact.events import PSEUDONYM_CHARS, TOO_LONG
+
+REDACTOR = Redactor(bytes(range(32)))
+EMAIL = "sensitive@email.com"
+ALIAS = "pn_3284a7d2ff06fb56ee08f8245977f278"
+
+Note = Annotated[str, Meta(max_length=60), privacy("open")]
+Person = Annotated[str, Meta(max_length=200), privacy("pseudonym")]
+
+
+class Public(Event, type="sample.public"):
+    name: Name
+    count: Count
+    extra: Object = {}
+
+
+class Line(msgspec.Struct, frozen=True):
+    note: Note
+    code: Code = "x"
+
+
+class Mixed(Event, type="sample.mixed"):
+    name: Name
+    note: Note | None = None
+    person: Person | None = None
+    customer: Annotated[str, Meta(max_length=200, extra={"privacy": "pseudonym", "kind": "customer"})] | None = None
+    lines: Annotated[list[Line], Meta(max_length=9)] = []
+    data: Annotated[dict[str, Any], privacy("open")] = {}
+    notes: Annotated[list[str], privacy("open")] = []
+    document: Annotated[str, privacy("document")] = ""
+    phone: Annotated[str, privacy("open")] = ""
+
+
+def test_a_type_without_open_fields_is_handed_on_as_it_is():
+    event = Public(EMAIL, 1, {"password": "hunter2"})
+    assert redact_event(REDACTOR, event) is event
+
+
+def test_each_class_is_carried_out():
+    event = Mixed(
+        "t-1",
+        note=f"mail {EMAIL}",
+        person=EMAIL,
+        customer="ACME",
+        lines=[Line("password=hunter2"), Line("fine")],
+        data={"password": "hunter2", "n": 3},
+        notes=["plain", EMAIL],
+        document=EMAIL,
+        phone="467 3395",
+    )
+    kept = redact_event(REDACTOR, event)
+    assert kept.note == f"mail {ALIAS}"
+    assert kept.person == ALIAS  # the pseudonym that the address has in free text too
+    assert kept.customer == REDACTOR.pseudonym("customer", "ACME")
+    assert kept.lines == [Line("password=[redacted:password]"), Line("fine")]
+    assert kept.data == {"password": "[redacted:password]", "n": 3}
+    assert kept.notes == ["plain", ALIAS]
+    assert kept.document == EMAIL
+    assert kept.phone == REDACTOR.pseudonym("phone", "4673395")
+    assert event.note == f"mail {EMAIL}"
+    assert redact_event(REDACTOR, kept) == kept
+    event_payload(kept)
+
+
+def test_an_event_with_nothing_in_it_is_the_same_object():
+    event = Mixed("t-1", note="all fine", lines=[Line("fine")], notes=["plain"])
+    assert redact_event(REDACTOR, event) is event
+
+
+def test_a_redacted_text_still_fits_its_field():
+    """Else the record could be written and never read again."""
+    kept = redact_event(REDACTOR, Mixed("t-1", note=f"{EMAIL} and another@email.com and a@b.cc"))
+    assert kept.note == TOO_LONG
+    assert msgspec.convert(msgspec.to_builtins(kept), Mixed) == kept
+
+
+class Leaky(Event, type="sample.leaky"):
+    token: Annotated[str, privacy("secret")] | None = None
+
+
+class Cramped(Event, type="sample.cramped"):
+    person: Annotated[str, Meta(max_length=PSEUDONYM_CHARS - 1), privacy("pseudonym")]
+
+
+class Tight(Event, type="sample.tight"):
+    note: Annotated[str, Meta(max_length=10), privacy("open")]
+
+
+class Patterned(Event, type="sample.patterned"):
+    note: Annotated[str, Meta(max_length=50, pattern="^[a-z]+$"), privacy("open")]
+
+
+@pytest.mark.parametrize("event", [Leaky("x"), Cramped("x"), Tight("x"), Patterned("x")], ids=lambda event: type(event).__name__)
+def test_what_could_not_be_stored_is_a_programming_error(event):
+    with pytest.raises(ProgrammingError):
+        redact_event(REDACTOR, event)
+
+
+def test_an_absent_secret_is_none():
+    assert redact_event(REDACTOR, Leaky()) == Leaky()
+
+
+def test_every_event_there_is_has_a_plan():
+    from core.redact.events import _plan
+
+    for engine in ENGINES:
+        for event in engine.applies:
+            _plan(event)

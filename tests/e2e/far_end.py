@@ -1,0 +1,163 @@
+"""A real PouchDB server for tests, and a wire to it that can be cut at any byte. Without node or its packages, tests say so loudly."""
+
+import contextlib
+import json
+import random
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+PLACE = Path(__file__).parents[1] / "pouchdb"
+MISSING = "NOT TESTED against a PouchDB server: node or its packages are missing; run: make peers"
+
+
+def installed() -> bool:
+    return shutil.which("node") is not None and (PLACE / "node_modules" / "express-pouchdb").is_dir()
+
+
+class FarEnd:
+    """The server, in memory or on a directory that can be copied while it is stopped."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = directory
+        self.start()
+
+    def start(self) -> None:
+        arguments: list[str] = []
+        if self.directory is not None:
+            self.directory.mkdir(exist_ok=True)
+            arguments = [str(self.directory)]
+        self._process = subprocess.Popen(
+            ["node", "--no-deprecation", str(PLACE / "server.js"), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=PLACE,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+
+    def database(self, name: str) -> "FarDatabase":
+        assert self.ask("PUT", f"/{name}") == {"ok": True}
+        return FarDatabase(self, name)
+
+
+class FarDatabase:
+    def __init__(self, server: FarEnd, name: str) -> None:
+        self.server = server
+        self.name = name
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        return self.server.ask(method, f"/{self.name}{path}", body)
+
+    def bring(self, *documents: dict[str, Any]) -> None:
+        """Revisions made elsewhere."""
+        answers = self.ask("POST", "/_bulk_docs", {"docs": documents, "new_edits": False})
+        assert not [answer for answer in answers if answer.get("error")], answers
+
+    def put(self, id: str, **members: Any) -> str:
+        """An edit of the winner, whatever that is now."""
+        path = f"/{quote(id, safe='')}"
+        known = self.ask("GET", path)
+        rev = {"_rev": known["_rev"]} if "_rev" in known else {}
+        answer = self.ask("PUT", path, {**members, **rev})
+        assert answer.get("ok"), answer
+        return str(answer["rev"])
+
+    def delete(self, id: str) -> None:
+        known = self.ask("GET", f"/{quote(id, safe='')}")
+        if "_rev" in known:
+            assert self.ask("DELETE", f"/{quote(id, safe='')}?rev={known['_rev']}").get("ok")
+
+    def get(self, id: str) -> Any:
+        return self.ask("GET", f"/{quote(id, safe='')}")
+
+    def winners(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Of each live document what the server itself says wins, with what it holds."""
+        rows = self.ask("GET", "/_all_docs?include_docs=true")["rows"]
+        return {row["id"]: (row["value"]["rev"], _members(row["doc"])) for row in rows}
+
+    def leaves(self) -> dict[str, set[str]]:
+        """All leaves of all documents, deleted ones too."""
+        rows = self.ask("GET", "/_changes?style=all_docs&since=0")["results"]
+        return {row["id"]: {change["rev"] for change in row["changes"]} for row in rows}
+
+
+def _members(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if not name.startswith("_")}
+
+
+class Wire:
+    """A TCP proxy. Each connection is cut after a number of bytes of one direction, as long as there are cuts left to make."""
+
+    def __init__(self, port: int, seed: int = 0, cuts: int = 0, bytes_max: int = 20_000) -> None:
+        self._to = port
+        self._random = random.Random(seed)
+        self._left = cuts
+        self._bytes_max = bytes_max
+        self.made = 0
+        """Cuts so far."""
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self.connections += 1
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:
+                    near.close()
+                    continue
+                cut: list[int | None] = [None, None]
+                if self._left > 0:
+                    self._left -= 1
+                    # Half of the answers are cut before their first byte: what was asked is done, and will be asked again.
+                    after = self._random.choice((0, self._random.randrange(1, 400), self._random.randrange(400, self._bytes_max)))
+                    cut[self._random.randrange(2)] = after
+                for source, sink, after_bytes in ((near, far, cut[0]), (far, near, cut[1])):
+                    threading.Thread(target=self._pump, args=(source, sink, after_bytes), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, left: int | None) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if left is not None and len(data) > left:
+                    sink.sendall(data[:left])
+                    self.made += 1
+                    break
+                sink.sendall(data)
+                if left is not None:
+                    left -= len(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
