@@ -101,9 +101,10 @@ def main() -> None:
         for name, draw in STREAMS.items():
             bursts, rates = burst_and_rate(draw, 1, length)
             ticks = length // streams.TICK_S
-            print(f"{name:20} rate > {14 * factor:4.1f}: {rates:3} in {ticks:,} ticks; burst > {7 * factor:3.1f}: {bursts:3} in {length:,} s")
+            print(f"{name:20} rate > {14 * factor:4.1f}: {rates} in {ticks:,} ticks")
+            print(f"{name:20} burst > {7 * factor:4.1f}: {bursts} in {length:,} s")
         for name, weights in MIXES.items():
-            print(f"{name:20} drift > {6 * factor:3.1f}: {mix(weights, 3, length)} in {length:,} events")
+            print(f"{name:20} drift > {6 * factor:4.1f}: {mix(weights, 3, length)} in {length:,} events")
 
 
 if __name__ == "__main__":

@@ -124,8 +124,11 @@ def main() -> int:
                 else figures["recall"] >= recall_min and figures["precision"] >= precision_min
             )
             held = held and ok
-            print(f"{kind:<15} {count.marked:>6} {count.found:>6} {figures['recall']:>7.4f} {figures['precision']:>10.4f} {figures['f1']:>6.4f}"
-                  f"  {'held' if ok else 'MISSED'}")  # fmt: skip
+            print(
+                f"{kind:<15} {count.marked:>6} {count.found:>6} {figures['recall']:>7.4f} "
+                f"{figures['precision']:>10.4f} {figures['f1']:>6.4f}"
+                f"  {'held' if ok else 'MISSED'}"
+            )
             if options.details:
                 for name, texts in (("missed", count.missed), ("wrong", count.wrong)):
                     for text in texts[:40]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from irerctl import demo_tour
 from irerctl.client import Client, Error, Unreachable
 
 CALLERS = 4
@@ -166,11 +167,11 @@ class Demo:
         lost = sum(submitted.get(ack["task_id"]) != [(ack["seq"], ack["event_hash"])] for ack in self.acknowledged)
         return lost, records
 
-    def hashchain(self) -> str:
-        command = [sys.executable, "-m", "irerctl.main", "--socket", str(self.socket), "audit", "hashchain"]
+    def verify(self) -> str:
+        command = [sys.executable, "-m", "irerctl.main", "--socket", str(self.socket), "audit", "verify"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise SystemExit(f"irerctl audit hashchain: {done.stdout}{done.stderr}")
+            raise SystemExit(f"irerctl audit verify: {done.stdout}{done.stderr}")
         return done.stdout
 
 
@@ -203,22 +204,28 @@ def main() -> None:
     shutil.rmtree(place, ignore_errors=True)  # a demo never meets its own past
     place.mkdir(parents=True)
     demo = Demo(place)
-    (place / "irerd.toml").write_text(CONFIG.format(root=demo.root))
+    (place / "irerd.toml").write_text(CONFIG.format(root=demo.root) + demo_tour.CONFIG)
     print("irer demo: a real daemon, real callers, two real kill -9\n")
     try:
         say(f"irerd is ready after {demo.start():.1f} s, on an empty state directory.")
         demo.scaling()
         demo.healing()
+        tour = demo_tour.Tour(demo.socket, say, demo.wait)
+        tour.take()
         for round in (1, 2):
             demo.load_and_kill(round)
-        print(f"\n{demo.hashchain()}")
+        tour.still_there()
+        print(f"\n$ irerctl audit verify\n{demo.verify()}")
         demo.stop()
         lost, records = demo.prove()
+        if named := demo_tour.files_with(demo.state, demo_tour.CUSTOMER):
+            raise demo_tour.Untrue("the customer's name is in no file", named)
+        say("The customer's name is in no file under the state directory.")
     finally:
         if demo.daemon is not None and demo.daemon.poll() is None:
             demo.kill()
     verdict = f"{len(demo.acknowledged):,} tasks acknowledged, killed -9 twice, {lost} lost, chain whole ({records:,} records)"
-    print(f"{verdict}\n\nThe files are in {place}")
+    print(f"\n{verdict}\n\nThe files are in {place}")
     print("Try:  make up\n      .venv/bin/irerctl status\n      .venv/bin/irerctl watch --engine resource")
     sys.exit(1 if lost else 0)
 

@@ -174,8 +174,9 @@ def shape_of(kind: inspect.Type) -> Shape:
     match kind:
         case inspect.UnionType():
             real = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
-            if real and all(isinstance(each, inspect.LiteralType) for each in real):
-                return Shape(click.Choice([str(value) for each in real for value in each.values]))
+            choices = [each for each in real if isinstance(each, inspect.LiteralType)]
+            if choices and len(choices) == len(real):
+                return Shape(click.Choice([str(value) for each in choices for value in each.values]))
             return shape_of(real[0]) if len(real) == 1 else Shape(JsonText(), metavar="JSON")
         case inspect.BoolType():
             return Shape(click.BOOL)

@@ -94,6 +94,12 @@ def say(text: str = "") -> None:
     click.echo(text, color=coloured())
 
 
+def tell(text: str) -> None:
+    """A sentence of a result, over as many lines as the terminal makes of it. Not for painted text."""
+    for line in wrapped(text):
+        say(line)
+
+
 def note(text: str) -> None:
     """One line about a result, on stderr."""
     click.echo(text, err=True, color=coloured(sys.stderr))

@@ -19,6 +19,7 @@ from core.catalogue import Catalogue
 from core.engine import Actor, Check, Engine, Nothing, Refused
 from core.keys import Keys
 from core.metrics import CRITICAL, HITS, MISSES, NOT_THE_CALLERS, REFUSED, VIEW
+from core.provenance.commands import Found
 from core.redact import Redactor
 from core.secrets import Secrets
 from core.setting_rules import overlaid
@@ -27,6 +28,7 @@ from core.wire import calls
 from core.wire.errors import body as error_body
 from core.world import BadDump, World
 from irerd import __version__
+from irerd.anomalies import Anomalies, WatchedWriter
 from irerd.config import Changes
 from irerd.cursors import Cursors
 from irerd.dispatch import Answer, Dispatch
@@ -42,7 +44,7 @@ from irerd.ports import Ports
 from irerd.refusals import Refusals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
-from irerd.views import FollowedWriter, Views
+from irerd.views import Views
 from state.backup import End, end_of
 from state.ledger import Ledger, open_ledger
 from state.log import Log, SyncFailed, durable
@@ -142,6 +144,7 @@ class Daemon:
         self.jobs = Operations(self.dispatch, self.effects.progress)
         self.effects.on_progress = self.jobs.stir
         self.views = Views(host, [VIEW], self._logs, self.dispatch.next_seq, self._totals, self._internal_error)
+        self.anomalies = Anomalies(self._give_found, self.dispatch.next_seq, self._internal_error)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
         self.cursors = Cursors("")
@@ -164,7 +167,7 @@ class Daemon:
             self._slow_steps.watch(self.settings.debug.step_ms_max)
             await self._recover()
             self._adopt_keys()
-            writer = FollowedWriter(self.host, self._logs, self._after_group, self.views)
+            writer = WatchedWriter(self.host, self._logs, self._after_group, self.views, self.anomalies)
             writer.after_look = self._after_look
             self.dispatch.writer = writer
             await writer.prepare()
@@ -350,7 +353,9 @@ class Daemon:
     def _after_group(self, logs: set[str]) -> None:
         for take in self._after_next_group:
             take()
-        self.views.after_group({log: self.durable_seq(log) for log in logs})
+        durable = {log: self.durable_seq(log) for log in logs}
+        self.views.after_group(durable)
+        self.anomalies.after_group(durable)
         self.effects.refresh(self.world.logs if "gate_log" in logs and self._adopt_keys() else logs)
         self.jobs.stir()
         for name in logs:
@@ -593,7 +598,7 @@ class Daemon:
         for key, why in self.left_out.items():
             text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
             checks.append(Check("settings", "degraded", text))
-        checks.append(self.views.check())
+        checks += [self.views.check(), self.anomalies.check()]
         late = self.lag.worst_ms()
         checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
         return checks
@@ -607,6 +612,11 @@ class Daemon:
         seen, calls = self.dispatch.values.seen("cache"), self.dispatch.calls
         refused = sum(calls.get((method, code), 0) for method in CRITICAL for code in NOT_THE_CALLERS)
         return {HITS: seen.hits, MISSES: seen.misses, REFUSED: refused}
+
+    def _give_found(self, found: Found) -> None:
+        """An anomaly is told while callers are served, and not once the daemon winds down."""
+        if self.state == "ready":
+            self.dispatch.give(found)
 
     def _internal_error(self, place: str, error: BaseException) -> str:
         instance = self.host.new_id()

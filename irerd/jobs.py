@@ -155,11 +155,27 @@ def verify(request: dict[str, Any]) -> dict[str, Any]:
     return last
 
 
+def graph(request: dict[str, Any]) -> dict[str, Any]:
+    """A page of the provenance graph: the work behind `provenance.graph`."""
+    from irerd.graph import graph
+
+    return graph(request)
+
+
+def export(request: dict[str, Any]) -> dict[str, Any]:
+    """The same as a PROV document, printed in pieces: the work behind `provenance.export_audit`."""
+    from irerd.graph import export
+
+    return export(request, lambda text: print(json.dumps({"piece": text}), flush=True))
+
+
 JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "hash_tree": hash_tree,
     "verify_log": verify_log,
     "hashchain": hashchain,
     "verify": verify,
+    "graph": graph,
+    "export": export,
 }
 
 

@@ -19,6 +19,7 @@ from core.views import Now
 from irerd import __version__
 from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
+from irerd.provenance import ProvenancePorts
 from irerd.session import Stream
 from state.backup import Backup, key_check, log_of
 from state.ledger import Ledger
@@ -58,6 +59,7 @@ class Ports:
             "metrics.history": self.history,
             "metrics.prometheus": self.prometheus,
         }
+        self.provenance = ProvenancePorts(daemon, self._shown)
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
             "system.reload": self.reload,
             "system.watch": self.watch,
@@ -67,6 +69,9 @@ class Ports:
             "audit.hashchain": self.hashchain,
             "log.query": self.query,
             "audit.verify": self.verify,
+            "provenance.graph": self.provenance.graph,
+            "provenance.export_audit": self.provenance.export_audit,
+            "provenance.redact": self.provenance.redact,
         }
         kinds = [kind for engine in daemon.world.engines.values() for kind in engine.applies]
         self._documents = {kind.event_type: found for kind in kinds if (found := _documents_in(kind))}

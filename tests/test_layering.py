@@ -24,7 +24,12 @@ LIBRARIES = {
     "irerd": {"msgspec", "trio", "prometheus_client"},
     "irerctl": {"msgspec", "click", "rich"},
 }
-MORE_LIBRARIES = {"core/gate/tokens.py": {"jwt"}, "irerctl/client.py": {"cbor2"}, "irerctl/aio.py": {"trio"}}
+MORE_LIBRARIES = {
+    "core/gate/tokens.py": {"jwt"},
+    "irerctl/client.py": {"cbor2"},
+    "irerctl/aio.py": {"trio"},
+    "irerd/graph.py": {"apsw", "prov"},
+}
 
 OUTSIDE = {
     "asyncio", "fcntl", "ftplib", "glob", "grp", "http.client", "http.server", "mmap", "multiprocessing", "os", "pathlib", "pwd",
@@ -52,6 +57,8 @@ SEAMS = {
     "irerd": {"pathlib"},
     "irerd/config.py": {"pathlib", "pwd", "grp"},
     "irerd/daemon.py": {"pathlib", "os"},
+    # The work of a child process of its own, on files of its own.
+    "irerd/graph.py": {"pathlib", "os", "time"},
     "irerd/host.py": {"pathlib", "os", "random", "secrets", "signal", "subprocess", "time", "pwd"},
     "irerd/jobs.py": {"pathlib", "os", "resource", "threading"},
     "irerd/journal.py": {"os", "time"},
@@ -66,6 +73,7 @@ OS_NAMES = {
     "state/alone.py": ("urandom", "getuid", "geteuid", "setgroups", "setgid", "setuid"),
     "state/restore.py": ("O_", "path"),
     "irerd/daemon.py": ("getpid", "getuid"),
+    "irerd/graph.py": ("O_",),
 }
 """What of `os` may be used where the module itself must reach nothing."""
 
@@ -225,7 +233,22 @@ def loaded_by(statement: str) -> set[str]:
         # Numbers, HTTP, tokens and drawing are other processes' work; each would cost an idle daemon megabytes.
         (
             "import irerd.main",
-            {"jax", "numba", "numpy", "h5py", "jwt", "httpx", "rich", "click", "dask", "asyncio", "kernels", "irerctl"},
+            {
+                "jax",
+                "numba",
+                "numpy",
+                "h5py",
+                "jwt",
+                "httpx",
+                "apsw",
+                "prov",
+                "rich",
+                "click",
+                "dask",
+                "asyncio",
+                "kernels",
+                "irerctl",
+            },
         ),
         ("import irerd.jobs", {"trio", "jax", "numpy", "rich", "click", "irerctl"}),
         # `irerctl --help` must be there at once.

@@ -146,7 +146,7 @@ class Projection(Result):
     weights: dict[str, Share] = {}
 
 
-class WealthReport(Result):
+class WealthReport(Result, omit_defaults=False):
     """Revenue so far and projections of it, with intervals.
 
     horizon_days: days looked ahead

@@ -1,7 +1,7 @@
 """The provenance engine: what is reported and tapped, what came from what, and what is not as it used to be.
 
-The parts: `model` what is known, `commands` what may be told, `reads` what it tells, `streams` and `drift` the arithmetic of what is
-unusual, `detector` the same over all logs, `links` what a record of any log says about where things come from.
+The parts: `model` what is known, `commands` what may be told, `reads` what it tells, `streams` and `drift` the arithmetic of what
+is unusual, `detector` the same over all logs, `links` what a record of any log says about where things come from.
 """
 
 from core.engine import Engine, Nothing, internal, read, task, write

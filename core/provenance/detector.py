@@ -170,20 +170,20 @@ def _told(key: Key, unusual: Unusual, watched: _Watched) -> Found:
     who = f"{of} {name}" if kind != "breach" else f"refusals of {name}"
     if unusual.kind == "rate":
         kind = "rate"
-        way = "more" if unusual.count > unusual.expected else "fewer"
+        way = "more" if unusual.seen > unusual.expected else "fewer"
         minutes = unusual.scale_s // 60
         text = (
-            f"{who}: {way} than usual for about {minutes} min; lately {unusual.count} in {TICK_S} s, usually {unusual.expected:.1f}"
+            f"{who}: {way} than usual for about {minutes} min; lately {unusual.seen} in {TICK_S} s, usually {unusual.expected:.1f}"
         )
     else:
-        text = f"{who}: {unusual.count} in {unusual.scale_s} s, usually at most {unusual.expected:.1f}"
+        text = f"{who}: {unusual.seen} in {unusual.scale_s} s, usually at most {unusual.expected:.1f}"
     return Found(
         kind,
         of,
         name,
         unusual.scale_s,
         "s",
-        unusual.count,
+        unusual.seen,
         round(unusual.expected, 3),
         round(unusual.statistic, 2),
         unusual.threshold,
@@ -193,13 +193,11 @@ def _told(key: Key, unusual: Unusual, watched: _Watched) -> Found:
 
 
 def _drifted(drift: Drift, watched: _Watched | None, cause: tuple[str, int]) -> Found:
-    text = f"{drift.name}: {drift.count} of the newest {RECENT} events, usually {drift.expected:.1f}"
+    text = f"{drift.name}: {drift.seen} of the newest {RECENT} events, usually {drift.expected:.1f}"
     causes = _causes(watched) if watched is not None else [f"{cause[0]}:{cause[1]}"]
     statistic = round(drift.statistic, 2)
     expected = round(drift.expected, 3)
-    return Found(
-        "drift", "all", drift.name, RECENT, "events", drift.count, expected, statistic, drift.threshold, text[:200], causes
-    )
+    return Found("drift", "all", drift.name, RECENT, "events", drift.seen, expected, statistic, drift.threshold, text[:200], causes)
 
 
 def _causes(watched: _Watched) -> list[str]:

@@ -28,7 +28,7 @@ class Drift(NamedTuple):
     """The mix has changed, most of all in one type."""
 
     name: str
-    count: int
+    seen: int
     expected: float
     statistic: float
     threshold: float
@@ -91,12 +91,12 @@ class Mix:
             self.usual_spread += USUAL_WEIGHT * ((score - self.usual) ** 2 - self.usual_spread)
             self.usual += USUAL_WEIGHT * (score - self.usual)
             return None
-        name, now, slow = max(kinds, key=lambda kind: abs(kind[1] - kind[2] * share))
+        name, seen, before = max(kinds, key=lambda kind: abs(kind[1] - kind[2] * share))
         if name == OTHERS:
             name = max(self.now, key=lambda each: (self.now[each] if self.slow.get(each, 0.0) * share < RARE else 0, each))
-            now, slow = float(self.now[name]), self.slow.get(name, 0.0)
+            seen, before = float(self.now[name]), self.slow.get(name, 0.0)
         self._accept()
-        return Drift(name, round(now), slow * share, min(score, unusual), THRESHOLD)
+        return Drift(name, round(seen), before * share, min(score, unusual), THRESHOLD)
 
     def _divergence(self, kinds: list[tuple[str, float, float]]) -> float:
         """Jensen-Shannon, in nats, with each side weighed alike."""

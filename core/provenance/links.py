@@ -77,8 +77,12 @@ class Told(NamedTuple):
     run: str | None
 
 
-def told(event_type: str, payload: bytes, stamp: Stamp, idem: str | None, logs: frozenset[str]) -> Told | None:
-    """None where a record is not worth a node. `idem` is the key it was asked for with, `logs` are those there are."""
+def told(
+    event_type: str, payload: bytes, stamp: Stamp, idem: str | None, logs: frozenset[str], first: int | None = None
+) -> Told | None:
+    """None where a record is not worth a node. `idem` is the key it was asked for with, `logs` are those there are, and `first` is
+    the first record of its command, where that is another one.
+    """
     if event_type.startswith("log.") or event_type in UNLINKED:
         return None
     here = Ref(stamp.log, stamp.seq)
@@ -92,6 +96,8 @@ def told(event_type: str, payload: bytes, stamp: Stamp, idem: str | None, logs: 
         cause = _record(idem, logs)
     if cause is not None and cause != here:
         links.append(Link(here, cause, "caused-by"))
+    if first is not None and links:
+        links.append(Link(here, Ref(stamp.log, first), "caused-by"))
     if run is not None:
         links.append(Link(here, Thing("run", run), "member-of"))
     if not links:

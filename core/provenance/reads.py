@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from core.engine import Check, Command, Context, Nothing, Refused, Result
-from core.fields import Count, Cursor, Label, Limit, Name, Time
+from core.fields import Count, Cursor, Limit, Name, Time
 from core.paging import Room
 from core.provenance.events import AnomalyKind, Data, Figure, ReportType, Subject, Unit
 from core.provenance.model import COOLDOWN_US, Anomaly, Provenance, Tap, name_of
@@ -297,7 +297,7 @@ def status(provenance: Provenance, params: Nothing, ctx: Context) -> Status:
 
 
 def checks(provenance: Provenance, ctx: Context) -> Iterator[Check]:
-    """An anomaly is news as long as the same one is not told again. Only a breach asks for a person: the others may be a busy day."""
+    """An anomaly is news as long as the same one is not told again. Only a breach asks for a person: all else may be a busy day."""
     news = _news(provenance, ctx)
     breaches = [each for each in news if each.event.kind == "breach"]
     if not news:

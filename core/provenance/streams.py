@@ -3,7 +3,7 @@
 *Burst*: the last 1, 10 and 60 seconds are compared with the rate before them, on the scale where counts have a spread of one
 (Anscombe 1948: 2*sqrt(n + 3/8)). Streams whose counts come in clumps are given the spread they have shown.
 
-*Rate*: the count of each ten seconds, as a residual of a slow mean on the same scale, is ranked among all that were seen before it. A
+*Rate*: the count of each ten seconds, as a residual of a slow mean on the same scale, is ranked among all that were seen before. A
 rank among equals is uniform whatever the counts look like, so its normal score needs no model of them. Running mean and spread of
 the scores over 4 to 256 ticks are compared with (0, 1) by their Kullback-Leibler divergence, and a CUSUM adds up what is too much.
 
@@ -54,7 +54,7 @@ class Unusual(NamedTuple):
 
     kind: str
     scale_s: int
-    count: int
+    seen: int
     expected: float
     statistic: float
     threshold: float

@@ -46,8 +46,9 @@ _STRONG_PAIRS = {
     },
     **{
         (first, "token"): "token"
-        for first in ("auth", "access", "refresh", "bearer", "api", "session", "id", "gate", "oauth", "csrf", "xsrf", 
-                      "security", "push", "bot", "personal", "deploy", "registry", "auth2", "admin", "vault", "github", "gitlab", "slack", "npm")
+        for first in ("auth", "access", "refresh", "bearer", "api", "session", "id", "gate", "oauth", "csrf", "xsrf",
+                      "security", "push", "bot", "personal", "deploy", "registry", "auth2", "admin", "vault", "github", "gitlab",
+                      "slack", "npm")
     },
     ("connection", "string"): "secret",
     ("session", "key"): "secret",
@@ -72,7 +73,8 @@ _PUBLIC = frozenset(
 )
 _ABOUT = frozenset(
     """id ids count counts len length size sizes max min age at s ms us ns seconds minutes hours days expires expiry expired
-    expiration     ttl type types name names policy rotated status state valid required enabled disabled version uri path paths file files
+    expiration ttl type types name names policy rotated
+    status state valid required enabled disabled version uri path paths file files
     field fields used total rate limit limits budget left kind label labels prefix changed created updated missing present reset
     attempts failures format strength per number index generation generations source scheme method bits bytes manager store
     provider rotation retries""".split()

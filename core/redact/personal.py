@@ -87,7 +87,8 @@ _CARD = re.compile(
     r"(?:[0-9]{4}([ .-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?|[0-9]{4}([ .-])[0-9]{6}\2[0-9]{4,5})(?![0-9]|[-.][0-9])"
 )
 _NANP = re.compile(
-    r"(?:(?:001|1)[ .-]{1,2})?(?:[0-9]{3}\) ?[0-9]{3}[ .-][0-9]{4}|[0-9]{3}-[0-9]{3}-[0-9]{4}|[0-9]{3}\.[0-9]{3}\.[0-9]{4})(?![0-9])"
+    r"(?:(?:001|1)[ .-]{1,2})?(?:[0-9]{3}\) ?[0-9]{3}[ .-][0-9]{4}"
+    r"|[0-9]{3}-[0-9]{3}-[0-9]{4}|[0-9]{3}\.[0-9]{3}\.[0-9]{4})(?![0-9])"
 )
 _TELLING = re.compile(
     r"(?:[0-9]{1,3}\.){3}[0-9]|[0-9]{4}([ .-])[0-9]{4}\1[0-9]{4}|[0-9]{4}([ .-])[0-9]{6}\2|[0-9]{3}-[0-9]{2}-[0-9]{4}"
@@ -97,12 +98,12 @@ _TELLING = re.compile(
 _EXTENSION = re.compile(r" ?(?:x|ext\.?|extension) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
 
 _CARD_HINTS = (
-    "card", "cc", "pan", "visa", "amex", "american ex", "master", "maestro", "credit", "debit", "diners", "discover", "jcb", "union",
-    "mir", "rupay", "kart", "tarjeta", "carte", "carta", "kort", "atm",
+    "card", "cc", "pan", "visa", "amex", "american ex", "master", "maestro", "credit", "debit", "diners", "discover", "jcb",
+    "union", "mir", "rupay", "kart", "tarjeta", "carte", "carta", "kort", "atm",
 )  # fmt: skip
 _OTHER_HINTS = (
-    "ssn", "social", "nhs", "health service", "dni", "nif", "identi", "nir", "curit", "cpf", "tax", "pesel", "bsn", "burger", "citizen",
-    "steuer", "sin", "insur", "aadh", "uid number", "itin", "身份", "resident",
+    "ssn", "social", "nhs", "health service", "dni", "nif", "identi", "nir", "curit", "cpf", "tax", "pesel", "bsn", "burger",
+    "citizen", "steuer", "sin", "insur", "aadh", "uid number", "itin", "身份", "resident",
 )  # fmt: skip
 _LETTER_HINTS = ("insurance", "nino", "ni num", "codice", "nie", "extranj")
 
@@ -144,17 +145,21 @@ _PHONE_NAME = re.compile(
     r"\b(?:tele)?(?:phones?|fones?|tel|mobile|cell|fax|msisdn|whatsapp|sms|handy|gsm|pager|hotline|telefon|telefono|phonenumber)\b",
 )
 _PHONE_STRONG = re.compile(
-    r"(?:(?:tele|cell|smart)?phones?|\btel(?:efono?|efone|éfono|éphone)?|\bmobile?|\bcell|\bfax|\bdesk|\bdirect line|\bhandy|\bm[óo]vil|\bcelular"
-    r"|\bgsm|\bpager|\bhotline|\bhelpline|\bwhatsapp|\bsms|\bviber|\bmsisdn|\b(?:call|reach|text|dial|ring|phone|contact|message)(?:ing|ed)?"
-    r" (?:me|us|him|her|them|you)|\b(?:dial|answering|messages?|texts?|calls?) (?=(?:at|to|on|from)\b)|\b(?:call|dial|ring|text)(?=:? ?$))"
+    r"(?:(?:tele|cell|smart)?phones?|\btel(?:efono?|efone|éfono|éphone)?|\bmobile?|\bcell|\bfax|\bdesk|\bdirect line|\bhandy"
+    r"|\bm[óo]vil|\bcelular|\bgsm|\bpager|\bhotline|\bhelpline|\bwhatsapp|\bsms|\bviber|\bmsisdn"
+    r"|\b(?:call|reach|text|dial|ring|phone|contact|message)(?:ing|ed)? (?:me|us|him|her|them|you)"
+    r"|\b(?:dial|answering|messages?) (?=(?:at|to|on)\b))"
     r"[ ._\"']{0,3}(?:(?:is|at|to|on|from|no|nr|num|number|#|me|us|back|the|my)[ .:]{1,3}){0,4}[\s:=\"'(#,-]{0,6}\Z",
     re.IGNORECASE,
 )
 _PHONE_WEAK = re.compile(
-    r"\b(?:regist\w{0,8}|number|contact|reach|call|office|line|telecom|kontakt|mob|ph|cellular|hospital|reception)\b[^\n0-9]{0,24}\Z",
+    r"\b(?:my|our|your|his|her|their)\b[^\n0-9]{0,20}\b(?:regist\w{0,8}|number|contact|line|mob|ph|no)\b[^\n0-9]{0,12}\Z"
+    r"|\b(?:contact|kontakt|reception|hospital|emergency)(?: (?:no|nr|number|line))?[.:]{1,2} ?\Z",
     re.IGNORECASE,
 )
-_PHONE_AFTER = re.compile(r"[ ,(-]{0,3}\(?(?:office|fax|mobile|cell|desk|phone|tel|landline|handy|direct)\b", re.IGNORECASE)
+_PHONE_AFTER = re.compile(
+    r"(?: ?- ?| ?\(| )(?:office|fax|mobile|cell|desk|phone|tel|landline|handy|direct)\b(?=[ \t]*(?:\Z|[\r\n,;.)\\]))", re.IGNORECASE
+)
 _IP_WORDS = re.compile(
     r"\b(?:ips?|ipv4|addr(?:ess)?e?s?|host(?:name)?|peer|client|remote|server|from|gateway|dns|listen|bind|route|ping|connect\w{0,5}|source|src|dst"
     r"|proxy|login|subnet)\b",
@@ -197,7 +202,7 @@ def _telling(text: str, start: int, end: int, context: str, hints: _Hints) -> bo
     count = end - start
     if count >= 12 and numbers.card(text[start:end], rare=True):
         return True
-    if count in _NATIONAL_DIGITS and hints.near("other", start, end):
+    if count in _NATIONAL_DIGITS and (count not in (8, 17) or text[end : end + 2].strip("- ")) and hints.near("other", start, end):
         return True
     if count > PHONE_DIGITS_PLAIN_MAX:
         return False
@@ -354,11 +359,11 @@ def _phone(text: str, start: int, end: int, context: str, *, weak: bool) -> Find
 
 
 _LAST_WORDS = frozenset(
-    """phone phones telephone smartphone cellphone tel telefono telefone teléfono téléphone telefon mobil mobile cell fax desk line handy
-    móvil movil celular gsm pager hotline helpline whatsapp sms viber msisdn call reach text dial ring contact message messages calls
-    texts me us him her them you back the my our is are was at to on from no nr num number numbers registered register registration
-    office telecom kontakt mob ph cellular hospital reception answering phonenumber dialing dialling texting calling or and home work
-    direct at: fone whats app""".split()
+    """phone phones telephone smartphone cellphone tel telefono telefone teléfono téléphone telefon mobil mobile cell fax desk line
+    handy móvil movil celular gsm pager hotline helpline whatsapp sms viber msisdn call reach text dial ring contact message
+    messages calls texts me us him her them you back the my our is are was at to on from no nr num number numbers registered
+    register registration office telecom kontakt mob ph cellular hospital reception answering phonenumber dialing dialling texting
+    calling or and home work direct fone app""".split()
 )
 
 

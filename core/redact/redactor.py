@@ -202,12 +202,14 @@ def _across(items: list[Any], run: range, context: str) -> bool:
     kinds: dict[int, str] = {}
     found = [*secret_shapes(whole), *(find for find in personal(whole, context) if find.kind == "card")]
     for find in found:
-        begin = 0
+        begin, parts = 0, []
         for place in run:
             end = begin + len(items[place])
             if begin < find.end and end > find.start:
-                kinds[place] = find.kind
+                parts.append(place)
             begin = end
+        if len(parts) > 1:  # what is whole in one of them is cut out of it, not it with all it says
+            kinds.update(dict.fromkeys(parts, find.kind))
     for place, kind in kinds.items():
         items[place] = f"[redacted:{kind}]"
     return bool(kinds)

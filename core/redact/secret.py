@@ -24,10 +24,10 @@ def secrets(text: str) -> Iterator[Find]:
     if "-----begin" in lower:
         yield from _private_keys(text)
     # Drawn letters are of both cases, or a digest's, or many.
-    long = [word for word in _LONG.findall(text) if len(word) >= 36 or not word.islower()]
+    long = [match for match in _LONG.finditer(text) if match.end() - match.start() >= 36 or not match.group().islower()]
     if long:
-        yield from _shapes(text, " ".join(long))
-        yield from _encoded(text)
+        yield from _shapes(text, " ".join([match.group() for match in long]))
+        yield from _encoded(long)
     if "://" in text:
         yield from _logins(text)
     if contains_any(lower, _SCHEME_HINTS):
@@ -200,9 +200,8 @@ def _headers(text: str) -> Iterator[Find]:
 # --- names and their values -----------------------------------------------------------------------------------------
 
 _NAME_HINTS = (
-    "pass", "pwd", "secret", "key", "token", "auth", "cred", "cookie", "session", "sid", "private", "mnemonic", "cvv", "cvc",
-    "otp", "seed", "connection", "identified by", "signature", "contrase", "pword", "recovery", "pin", "salt", "nonce", "sig=",
-    "jwt", "license",
+    "pass", "pwd", "secret", "key", "token", "auth", "cred", "cookie", "sess", "cvv", "cvc", "otp", "phrase", "nection", "sig",
+    "contras", "recov", "identified by",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z][\w.-]{1,63}+(?: (?:key|token|phrase|code|secret|password|string)(?![A-Za-z]))?", re.IGNORECASE)
 _ASSIGNED = re.compile(
@@ -221,7 +220,7 @@ _BARE = re.compile(r"""(?:[^\s"'`&<>,;]|[,;](?!\s|["']?[\w.-]{1,40}["']?\s?[=:]|
 _LINE = re.compile(r"[^\n\r\"'<>]{1,1024}")
 _SCHEME_FIRST = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]{1,4}", re.IGNORECASE)
 
-_STATES = frozenset(
+STATES = frozenset(
     """none null nil true false yes no ok empty missing required invalid expired wrong incorrect valid unset set changed unknown
     undefined optional str string int bytes bool redacted hidden masked denied refused rejected accepted failed ok revoked rotated
     not is was must has cannot should will may and or for in of to the a an on at by from with too object text public pseudonym open
@@ -287,7 +286,7 @@ def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> It
         scheme = _SCHEME_FIRST.match(text, first, last)
         first = scheme.end() if scheme is not None else first
         value = text[first:last]
-        if value and _worth(value, strong) and not (prose and value.lower() in _STATES):
+        if value and _worth(value, strong) and not (prose and value.lower() in STATES):
             yield Find(first, last, kind, None)
         return
     scheme = _SCHEME_FIRST.match(text, start)
@@ -296,7 +295,7 @@ def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> It
     if bare is None:
         return
     value = bare.group().rstrip(")]}.,;:")
-    if not value or not _worth(value, strong) or value.lower() in _STATES or (prose and not _unlike_prose(value)):
+    if not value or not _worth(value, strong) or value.lower() in STATES or (prose and not _unlike_prose(value)):
         return
     yield Find(first, first + len(value), kind, None)
 
@@ -353,9 +352,9 @@ _TEXT_HEADS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef")
 _PAIR = re.compile(rb"[^\s:]{1,64}:\S{4,256}")
 
 
-def _encoded(text: str) -> Iterator[Find]:
+def _encoded(words: list[re.Match[str]]) -> Iterator[Find]:
     """Base64 that decodes to a login or to text which holds a secret."""
-    for match in _LONG.finditer(text):
+    for match in words:
         raw = match.group()
         if raw[0] not in _TEXT_HEADS or raw[4] not in _TEXT_HEADS or raw[8] not in _TEXT_HEADS or raw[12] not in _TEXT_HEADS:
             continue

@@ -33,8 +33,8 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
         render.say()
         _draw_waiting(found["queue"])
         if found["queue"].get("next") is not None:
-            render.say("… and more: irerctl offline queue")
-    render.say(hint(found["status"]))
+            render.tell("… and more: irerctl offline queue")
+    render.tell(hint(found["status"]))
 
 
 def hint(status: Mapping[str, Any]) -> str:

@@ -29,8 +29,8 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
         render.say()
         draw_orders(found)
         if found["status"].get("placed", 0) > len(found["orders"]):
-            render.say("… and more: irerctl order list")
-    render.say("Try: irerctl order --customer WHO --currency EUR --items JSON   or: irerctl wealth")
+            render.tell("… and more: irerctl order list")
+    render.tell("Try: irerctl order --customer WHO --currency EUR --items JSON   or: irerctl wealth")
 
 
 def draw_status(status: Mapping[str, Any]) -> None:
@@ -119,8 +119,12 @@ def draw_wealth(report: Mapping[str, Any]) -> None:
 def _draw_projection(each: Mapping[str, Any], days: int) -> None:
     currency = str(each["currency"])
     low, high = each.get("low"), each.get("high")
-    render.say(render.paint(f"the next {render.plural(days, 'day')}", bold=True) + f"  about {money(each['expected'], currency)}")
+    about = f"  about {money(each['expected'], currency)}" if each["days"] else ""
+    render.say(render.paint(f"{render.clean(currency)}, the next {render.plural(days, 'day')}", bold=True) + about)
     lines = {}
+    if not each["days"]:
+        render.tell("There is no whole day of history yet, and from nothing nothing follows. Ask again tomorrow")
+        return
     if low is not None and high is not None:
         lines["between"] = f"{money(low, currency)} and {money(high, currency)}, 95 times of 100"
         if render.terminal():

@@ -53,7 +53,7 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
     if found["records"]:
         render.say()
         draw_log({"records": found["records"]})
-    render.say("Try: irerctl control check ENGINE_ID PLATFORM ACTION_TYPE   or: irerctl control --help")
+    render.tell("Try: irerctl control check ENGINE_ID PLATFORM ACTION_TYPE   or: irerctl control --help")
 
 
 def status_line(status: Mapping[str, Any]) -> tuple[str, str]:

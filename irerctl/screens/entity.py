@@ -35,8 +35,8 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
         render.say()
         draw_entities(found)
         if found["status"].get("entities", 0) > len(found["entities"]):
-            render.say("… and more: irerctl entity list")
-    render.say("Try: irerctl entity spawn ENTITY_ID TYPE   or: irerctl help entity")
+            render.tell("… and more: irerctl entity list")
+    render.tell("Try: irerctl entity spawn ENTITY_ID TYPE   or: irerctl help entity")
 
 
 def draw_status(status: Mapping[str, Any]) -> None:

@@ -34,10 +34,10 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
     else:
         render.say("no token opens a gate now")
     if found.get("next"):
-        render.say("… and more: irerctl gate tokens")
+        render.tell("… and more: irerctl gate tokens")
     render.say()
     _draw_callers(found)
-    render.say("Try: irerctl gate issue DOMAIN SUBJECT   or: irerctl help gate")
+    render.tell("Try: irerctl gate issue DOMAIN SUBJECT   or: irerctl help gate")
 
 
 def status_line(found: Mapping[str, Any]) -> tuple[str, str]:
@@ -57,7 +57,9 @@ def draw_anomalies(anomalies: Sequence[Mapping[str, Any]]) -> None:
     for each in anomalies[:3]:
         what = UNUSUAL.get(str(each["kind"]), render.clean(str(each["kind"])))
         text = f"{number(each['count'])} {what} {render.clean(str(each['who']))} at {render.clean(str(each['domain']))}"
-        render.say(f"{render.paint('!', fg='yellow', bold=True)} {moment(each['at'])}  {text} within a minute")
+        lead = f"{render.paint('!', fg='yellow', bold=True)} {moment(each['at'])}  "
+        for line in render.wrapped(f"{text} within a minute", lead):
+            render.say(line)
     if len(anomalies) > 3:
         render.say(f"  and {len(anomalies) - 3} more: irerctl -o json gate")
     if anomalies:
@@ -114,10 +116,8 @@ def draw_checked(found: Mapping[str, Any]) -> None:
     if found["allowed"]:
         render.say(render.verdict("ok", "yes: it opens the gate"))
     else:
-        render.say(
-            f"{render.verdict('failed', 'no')}: {render.clean(str(found.get('reason', '')))}; why is told to nobody who asks"
-        )
-        render.note("An admin sees causes with: irerctl gate")
+        render.say(f"{render.verdict('failed', 'no')}: {render.clean(str(found.get('reason', '')))}")
+        render.note("How often and why tokens were refused, by domain: irerctl gate")
 
 
 def draw_policies(found: Mapping[str, Any]) -> None:

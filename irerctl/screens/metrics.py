@@ -10,7 +10,9 @@ from irerctl import render
 from irerctl.figures import bar, moment, number, sparkline
 from irerctl.session import Session
 
-SPARK_CELLS = 24
+SPARK_CELLS = 12
+BAR_CELLS = 10
+GAUGE_COLUMNS = ["gauge", "value", "target", "from", "over"]
 TRENDS = {1: "rising", 0: "steady", -1: "falling"}
 
 
@@ -31,20 +33,19 @@ def _draw_overview(found: Mapping[str, Any], history: Mapping[str, Sequence[Mapp
     render.say()
     draw_meters(found, history)
     draw_gaps(found)
-    render.say("Try: irerctl metrics history NAME   or: irerctl help gauge")
+    render.tell("Try: irerctl metrics history NAME   or: irerctl help gauge")
 
 
 def draw_gauges(found: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> None:
     rows = []
     for each in found["gauges"]:
-        row = [render.clean(each["name"]), percent(each), f"{each['target']:g}", _of(each), render.clean(str(each["window"]))]
+        name, target = render.clean(each["name"]), f"{each['target']:g}"
         if render.terminal():
-            row.insert(2, bar(None if each["value"] is None else each["value"] / 100, "green" if each.get("met") else "red", 12))
-            row.append(_spark(each["name"], history))
-        rows.append(row)
-    columns = ["gauge", "value", "target", "from", "over"]
-    if render.terminal():
-        columns = ["gauge", "value", "", "target", "from", "over", "last hour"]
+            drawn = bar(None if each["value"] is None else each["value"] / 100, "green" if each.get("met") else "red", BAR_CELLS)
+            rows.append([name, percent(each), drawn, target, _of(each), _spark(each["name"], history)])
+        else:
+            rows.append([name, percent(each), target, _of(each), render.clean(str(each["window"]))])
+    columns = ["gauge", "value", "", "target", "from", "last hour"] if render.terminal() else GAUGE_COLUMNS
     render.table(columns, rows, right=["value", "target"])
 
 

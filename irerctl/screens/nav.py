@@ -34,7 +34,7 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
     turned = status.get("turned_away", 0)
     away = render.paint(f"{render.count(turned)} turned away", fg="yellow") if turned else "nobody turned away"
     render.say(f"{render.plural(status.get('taken', 0), 'way')} given, {away}")
-    render.say("Try: irerctl nav go DOMAIN --subject SUBJECT --token @FILE   or: irerctl help route")
+    render.tell("Try: irerctl nav go DOMAIN --subject SUBJECT --token @FILE   or: irerctl help route")
 
 
 def draw_fail_overs(routes: Sequence[Mapping[str, Any]]) -> None:
@@ -45,12 +45,14 @@ def draw_fail_overs(routes: Sequence[Mapping[str, Any]]) -> None:
         if now is ways[0]:
             continue
         told = True
-        lead = f"{render.paint('!', fg='red' if now is None else 'yellow', bold=True)} {render.clean(domain)}: "
+        name, first = render.clean(domain), ways[0]
         if now is None:
-            render.say(f"{lead}no way carries but {render.clean(domain)}/offline, which needs an offline token")
+            text = f"{name}: no way carries but {name}/offline, which needs an offline token"
         else:
-            again = f"; again at {moment(ways[0]['retry_at'])}" if ways[0].get("retry_at") else ""
-            render.say(f"{lead}{render.clean(str(now['route']))} stands in for {render.clean(str(ways[0]['route']))}{again}")
+            again = f"; again at {moment(first['retry_at'])}" if first.get("retry_at") else ""
+            text = f"{name}: {render.clean(str(now['route']))} stands in for {render.clean(str(first['route']))}{again}"
+        for line in render.wrapped(text, f"{render.paint('!', fg='red' if now is None else 'yellow', bold=True)} "):
+            render.say(line)
     if told:
         render.say()
 
@@ -93,15 +95,15 @@ def draw_routes(found: Mapping[str, Any]) -> None:
         ]
         for way in routes
     ]
-    columns = ["route", "health", "now", "in a row", "taken", "carried", "failed", "again at"]
-    render.table(columns, rows, right=["taken", "carried", "failed"])
+    columns = ["route", "health", "now", "in a row", "taken", "good", "bad", "again"]
+    render.table(columns, rows, right=["taken", "good", "bad"])
 
 
 def _streak(way: Mapping[str, Any]) -> str:
     if way["health"] == "half-open":
-        probing = ", one out" if way.get("probing") else ""
-        return f"{way.get('successes', 0)}/{way.get('successes_min', '?')} carried{probing}"
-    return f"{way['failures']}/{way.get('failures_max', '?')} failed" if way.get("failures") else "-"
+        probing = ", 1 out" if way.get("probing") else ""
+        return f"{way.get('successes', 0)}/{way.get('successes_min', '?')} good{probing}"
+    return f"{way['failures']}/{way.get('failures_max', '?')} bad" if way.get("failures") else "-"
 
 
 def draw_way(found: Mapping[str, Any]) -> None:

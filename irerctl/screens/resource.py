@@ -40,7 +40,7 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
         render.say()
     else:
         render.say("no tasks yet")
-    render.say("Try: irerctl engine tasks   or: irerctl engine submit --help")
+    render.tell("Try: irerctl engine tasks   or: irerctl engine submit --help")
 
 
 def status_line(status: Mapping[str, Any]) -> tuple[str, str]:

@@ -297,6 +297,27 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("log.engine_event", {"event_type": "email.sent", "data": {}, "request_id": "r-1"}),
         5.0,
         ("log.engine_event", {"event_type": "email.bounced", "data": {"parts": [1, {"a": None}]}}),
+        ("tap_event", {"event_type": "user_action", "data": {"page": 3}, "run_id": "run_001"}),
+        ("add_edge", {"source": "fact_A", "target": "fact_B", "rule": "rule1", "run_id": "run_001", "cost": 0.5}),
+        *[
+            (
+                "found",
+                {
+                    "kind": kind,
+                    "of": "type",
+                    "name": "task.done",
+                    "scale": 10,
+                    "unit": "s",
+                    "count": 200,
+                    "expected": 3.5,
+                    "statistic": 12.0,
+                    "threshold": 7.0,
+                    "evidence": "type task.done: 200 in 10 s, usually at most 3.5",
+                    "causes": ["engine_state:7"],
+                },
+            )
+            for kind in ("burst", "rate", "burst")
+        ],
     ],
     "cache": [
         ("set", {"key": "a", "value": {"b": 1.0, "a": [2.5, None]}}),

@@ -87,10 +87,13 @@ class FarDatabase:
         assert answer.get("ok"), answer
         return str(answer["rev"])
 
-    def delete(self, id: str) -> None:
+    def delete(self, id: str) -> str | None:
         known = self.ask("GET", f"/{quote(id, safe='')}")
-        if "_rev" in known:
-            assert self.ask("DELETE", f"/{quote(id, safe='')}?rev={known['_rev']}").get("ok")
+        if "_rev" not in known:
+            return None
+        answer = self.ask("DELETE", f"/{quote(id, safe='')}?rev={known['_rev']}")
+        assert answer.get("ok"), answer
+        return str(answer["rev"])
 
     def get(self, id: str) -> Any:
         return self.ask("GET", f"/{quote(id, safe='')}")
@@ -100,10 +103,17 @@ class FarDatabase:
         rows = self.ask("GET", "/_all_docs?include_docs=true")["rows"]
         return {row["id"]: (row["value"]["rev"], _members(row["doc"])) for row in rows}
 
-    def leaves(self) -> dict[str, set[str]]:
-        """All leaves of all documents, deleted ones too."""
-        rows = self.ask("GET", "/_changes?style=all_docs&since=0")["results"]
-        return {row["id"]: {change["rev"] for change in row["changes"]} for row in rows}
+    def live_leaves(self, id: str) -> set[str]:
+        leaves = self.ask("GET", f"/{quote(id, safe='')}?open_revs=all")
+        return {leaf["ok"]["_rev"] for leaf in leaves if not leaf["ok"].get("_deleted")}
+
+    def all_revisions(self, id: str) -> set[str]:
+        """Every revision that leads to any leaf."""
+        found = set()
+        for leaf in self.ask("GET", f"/{quote(id, safe='')}?open_revs=all&revs=true"):
+            revisions = leaf["ok"]["_revisions"]
+            found |= {f"{revisions['start'] - place}-{id}" for place, id in enumerate(revisions["ids"])}
+        return found
 
 
 def _members(document: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +134,10 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def lead_to(self, port: int) -> None:
+        """From the next connection on."""
+        self._to = port
 
     def close(self) -> None:
         self._listener.close()
