@@ -5,9 +5,9 @@ made anew from the logs, one log after the other, equals the one that was there 
 totals that the daemon counts in memory: those are sampled, kept in its file, and begin anew when that is lost.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,6 +19,25 @@ LAYER = "log."
 """Records of the log layer itself reach no view; they only move its place on."""
 
 Totals = Mapping[str, int]
+
+
+class Decided(Protocol):
+    """A record that was just decided, beside its place."""
+
+    @property
+    def event_type(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def boot_id(self) -> str: ...
+    @property
+    def mono_us(self) -> int: ...
+    @property
+    def time_us(self) -> int: ...
+
+
 Written = tuple[str, bytes, Stamp]
 """A record: event type, payload, envelope."""
 
@@ -110,6 +129,28 @@ class Follower:
             if fold is not None:
                 fold(state, payload, stamp)
 
+    def take(self, log: str, first_seq: int, records: Sequence[Decided], divides: Callable[[], None]) -> None:
+        """One whole command that has just become durable: the same as `feed`, and quick, for it runs beside the log writer.
+
+        `divides` is called before an event that wants the totals sampled.
+        """
+        if first_seq < self.positions.get(log, 0):
+            self.feed(log, [(each.event_type, each.payload, _stamp(log, seq, each)) for seq, each in enumerate(records, first_seq)])
+            return
+        self.positions[log] = first_seq + len(records)
+        view, state, first = self.view, self.state, records[0]
+        if view.command is not None and not first.event_type.startswith(LAYER):
+            moment = (first.boot_id, first.mono_us)
+            if self._moments.get(log) != moment:
+                self._moments[log] = moment
+                view.command(state, _stamp(log, first_seq, first))
+        for seq, each in enumerate(records, first_seq):
+            fold = view.folds.get(each.event_type)
+            if fold is not None:
+                if each.event_type in view.sample_before:
+                    divides()
+                fold(state, each.payload, _stamp(log, seq, each))
+
     def dump(self) -> Any:
         """All of it, as something that may be encoded later, away from the loop: nothing in it changes any more."""
         state = self.view.dump(self.state)
@@ -130,3 +171,7 @@ class Follower:
             self.forget()
             raise BadDump(f"{type(error).__name__}: {error}") from None
         self.positions, self._moments = dumped.positions, dumped.moments
+
+
+def _stamp(log: str, seq: int, record: Decided) -> Stamp:
+    return Stamp(log, seq, record.time_us, record.mono_us, record.boot_id, record.actor)

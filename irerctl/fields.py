@@ -26,6 +26,13 @@ class Shape(NamedTuple):
     metavar: str | None = None
 
 
+class _Null:
+    """A null that was typed, which is not the same as nothing typed."""
+
+
+NULL = _Null()
+
+
 class NotJson(ValueError):
     """A text that is no JSON value, or one with two meanings. It says what is wrong, in words that go after `the parameters`."""
 
@@ -66,7 +73,8 @@ class JsonText(click.ParamType[Any]):
             return value
         text = from_file(value)
         try:
-            return json_of(text)
+            found = json_of(text)
+            return NULL if found is None else found
         except NotJson as problem:
             plain = text == value and not text.startswith(("{", "[", '"'))
             hint = f". A text stands in double quotes: '{json.dumps(text)}'" if plain and text.isprintable() else ""
@@ -163,15 +171,27 @@ def collected(shape: Shape, values: Any) -> Any:
     return [each for value in values for each in (value if isinstance(value, list) else [value])]
 
 
+def plain(kind: inspect.Type | None) -> inspect.Type | None:
+    """A type without what is noted about it."""
+    while isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    return kind
+
+
+def is_secret(kind: inspect.Type) -> bool:
+    while isinstance(kind, inspect.Metadata):
+        if (kind.extra or {}).get("privacy") == "secret":
+            return True
+        kind = kind.type
+    return False
+
+
 def shape_of(kind: inspect.Type) -> Shape:
     """The option a field's type calls for. What has no simple form is written as JSON."""
-    secret = False
-    while isinstance(kind, inspect.Metadata):
-        secret = secret or (kind.extra or {}).get("privacy") == "secret"
-        kind = kind.type
-    if secret:
+    if is_secret(kind):
         return Shape(SecretText(), metavar="@FILE")
-    match kind:
+    known = plain(kind)
+    match known:
         case inspect.UnionType():
             real = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
             choices = [each for each in real if isinstance(each, inspect.LiteralType)]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import click
 import msgspec
+from msgspec import inspect
 
 from core.catalogue import Catalogue
 from core.engine import Row
@@ -191,7 +192,7 @@ class Rows(Group):
 
     def _knows(self, ctx: click.Context, word: str) -> bool:
         mine = {option for param in self.params for option in param.opts} - COMMON
-        return word in self.commands or word.partition("=")[0] in mine | {*ctx.help_option_names, "--"}
+        return word in self.commands or word.partition("=")[0] in mine | {*ctx.help_option_names}
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         return self.own if name == OWN else super().get_command(ctx, name)
@@ -341,7 +342,7 @@ def begins_job(row: Row) -> bool:
     """Whether a write only begins what it asks for, and answers with the id of a job that goes on by itself."""
     if row.kind != "write" or not (isinstance(row.result, type) and issubclass(row.result, msgspec.Struct)):
         return False
-    return "job" in {field.encode_name for field in msgspec.structs.fields(row.result)}
+    return isinstance(fields.plain(fields.field_types(row.result).get("job")), inspect.StrType)
 
 
 def _follow_job(now: Session, row: Row, begun: Mapping[str, Any], receipt: Any) -> int | None:
@@ -411,7 +412,7 @@ def _stream(now: Session, row: Row, values: dict[str, Any]) -> None:
 def sent(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as the method wants them: what was not given is not sent."""
     return {
-        name: fields.collected(fields.shape_of(kind), value)
+        name: None if value is fields.NULL else fields.collected(fields.shape_of(kind), value)
         for name, kind in fields.field_types(row.params).items()
         if (value := values.get(fields.identifier(name))) is not None and value != ()
     }

@@ -15,7 +15,7 @@ import msgspec
 
 from core.engine import Row
 from irerctl import render
-from irerctl.fields import SecretText, field_types, shape_of
+from irerctl.fields import field_types, is_secret
 from irerctl.session import Failure
 
 
@@ -23,7 +23,7 @@ def secrets_of(row: Row) -> list[str]:
     """The members of a method's answer that are secret."""
     if not row.shown_once or not (isinstance(row.result, type) and issubclass(row.result, msgspec.Struct)):
         return []
-    return [name for name, kind in field_types(row.result).items() if isinstance(shape_of(kind).type, SecretText)]
+    return [name for name, kind in field_types(row.result).items() if is_secret(kind)]
 
 
 class Once:

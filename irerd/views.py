@@ -6,7 +6,8 @@ one is made anew, in the background, the newest commands are kept for it, so tha
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -14,8 +15,8 @@ import msgspec
 import trio
 
 from core.canonical import CanonicalError, decode, encode
-from core.engine import Check, Stamp
-from core.views import Follower, Now, Totals, View, Written
+from core.engine import Check
+from core.views import Follower, Now, Totals, View
 from core.world import BadDump
 from irerd.host import Host
 from irerd.journal import journal
@@ -48,20 +49,8 @@ class Missing(NamedTuple):
     last_seq: int
 
 
-class _Command(NamedTuple):
-    """The records of one command, from the first on."""
-
-    first_seq: int
-    records: Sequence[Pending]
-
-    @property
-    def last_seq(self) -> int:
-        return self.first_seq + len(self.records) - 1
-
-    def written(self, log: str) -> Iterator[Written]:
-        for seq, record in enumerate(self.records, self.first_seq):
-            stamp = Stamp(log, seq, record.time_us, record.mono_us, record.boot_id, record.actor)
-            yield record.event_type, record.payload, stamp
+_Command = tuple[int, Sequence[Pending]]
+"""The records of one command, and the place of the first of them."""
 
 
 class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,14 +158,14 @@ class Views:
         waiting = self._waiting.get(log)
         if waiting is None:
             waiting = self._waiting[log] = deque()
-        waiting.append(_Command(self._next_seq[log] - len(records), records))
+        waiting.append((self._next_seq[log] - len(records), records))
 
     def after_group(self, durable: Mapping[str, int]) -> None:
         """These logs are durable up to these records: feed what was waiting for that."""
         for log, seq in durable.items():
             commands: list[_Command] = []
             waiting = self._waiting.get(log)
-            while waiting and waiting[0].last_seq <= seq:
+            while waiting and waiting[0][0] + len(waiting[0][1]) - 1 <= seq:
                 commands.append(waiting.popleft())
             if self.rebuilding:
                 self._tails.setdefault(log, deque(maxlen=TAIL_COMMANDS)).extend(commands)
@@ -193,12 +182,10 @@ class Views:
             kept.tips[log] = _Place(durable.seq, durable.tip)
 
     def _feed(self, kept: _Kept, log: str, commands: Collection[_Command]) -> None:
-        before = kept.view.sample_before
+        take, divides = kept.follower.take, partial(self._sample, kept)
         try:
-            for command in commands:
-                if before and any(record.event_type in before for record in command.records):
-                    self._sample(kept)
-                kept.follower.feed(log, command.written(log))
+            for first_seq, records in commands:
+                take(log, first_seq, records, divides)
         except Exception as error:
             self._fail(kept, error)
 
@@ -243,13 +230,13 @@ class Views:
     def _joined(self, kept: _Kept, log: str) -> bool:
         """Whether the rest of this log is in memory."""
         position, tail = kept.follower.position(log), self._tails.get(log)
-        return position >= self._logs[log].durable.seq or bool(tail and tail[0].first_seq <= position)
+        return position >= self._logs[log].durable.seq or bool(tail and tail[0][0] <= position)
 
     def _go_live(self, kept: _Kept) -> None:
         kept.standing = "live"
         for log, tail in self._tails.items():
             position = kept.follower.position(log)
-            self._feed(kept, log, [command for command in tail if command.last_seq >= position])
+            self._feed(kept, log, [command for command in tail if command[0] + len(command[1]) > position])
 
     def _follow(self, kept: _Kept, log: str) -> None:
         """One piece of a log. Away from the loop: nobody else looks at a view that is being made."""

@@ -51,7 +51,9 @@ class Clock:
             self._boot_id = boot_id
             self._base_us = now_us - mono_us
         self._wall_us = wall_us
-        self.last_us = max(self.last_us, self._base_us + mono_us)
+        now_us = self._base_us + mono_us
+        if now_us > self.last_us:
+            self.last_us = now_us
         return self.last_us
 
     def now(self, boot_id: str, mono_us: int, wall_us: int) -> int:

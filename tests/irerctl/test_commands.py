@@ -13,7 +13,7 @@ from core.catalogue import Catalogue
 from core.engine import Command, Refused, write
 from core.engines import ENGINES
 from core.fields import Name, privacy
-from irerctl import about, generic, rows
+from irerctl import about, fields, generic, rows
 from irerctl.commands import COMMANDS
 from tests.irerctl.conftest import Run, Serve
 from tests.irerctl.peer import RECEIPT, Stream, Written
@@ -37,13 +37,13 @@ def test_every_row_with_a_command_has_one_and_its_arguments_are_fields(run: Run)
             continue
         spelled = generic.spelling(row.cli)
         words = [spelled.group, *spelled.command.split()]
-        fields = {field.encode_name for field in msgspec.structs.fields(row.params)}
-        assert {name for name, _ in spelled.arguments} <= fields, row.name
+        names = {field.encode_name for field in msgspec.structs.fields(row.params)}
+        assert {name for name, _ in spelled.arguments} <= names, row.name
         ran = run(*words, "--help")
         assert ran.exit_code == 0, (row.name, ran.stderr)
         if spelled.group not in COMMANDS or not COMMANDS[spelled.group].place:
             text = ran.stdout.replace("-", "_")
-            assert all(f"__{name}" in text for name in fields - {name for name, _ in spelled.arguments}), row.name
+            assert all(f"__{name}" in text for name in names - {name for name, _ in spelled.arguments}), row.name
 
 
 def test_arguments_and_options_become_typed_parameters(run: Run, serve: Serve) -> None:
@@ -113,7 +113,7 @@ def test_a_secret_never_stands_on_the_command_line(place: Path, monkeypatch: pyt
     import typing
 
     secret = typing.Annotated[str, privacy("secret")]
-    shape = generic._shape(msgspec.inspect.type_info(secret))
+    shape = fields.shape_of(msgspec.inspect.type_info(secret))
     with pytest.raises(click.BadParameter, match="never stands on the command line"):
         shape.type.convert("hunter2", None, None)
     (place / "token").write_text("hunter2\n")

@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.gate.reads import Breaches
 from core.resource.reads import PoolsHealth, PoolsStatus, PoolTable, TaskPage
 from core.system import Status
 from irerctl.screens import resource, system
 from tests.irerctl.conftest import Run, Serve
-from tests.irerctl.samples import HEALTH, POOLS, REFUSALS, RESOURCE_STATUS, STATUS, TASK
+from tests.irerctl.samples import HEALTH, POOLS, RESOURCE_STATUS, STATUS, TASK
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -26,7 +25,6 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
         (PoolTable, {"pools": POOLS}),
         (TaskPage, {"tasks": [TASK]}),
         (PoolsHealth, HEALTH),
-        (Breaches, REFUSALS),
     ],
 )
 def test_the_samples_are_what_a_daemon_answers(kind: Any, sample: Any) -> None:
@@ -86,12 +84,6 @@ def test_status_survives_a_known_engine_of_another_version(run: Run, serve: Serv
     serve({"system.status": status_with(engines={"gate": {"refused": 2, "callers": [{"who": "uid:1"}]}, "resource": ["odd"]})})
     lines = run("status").stdout.splitlines()
     assert "gate        2 refused  1 callers" in lines and "resource    odd" in lines
-
-
-def test_refusals_are_counted_by_caller(run: Run, serve: Serve) -> None:
-    serve({"gate.breaches": REFUSALS, "system.status": status_with(engines={"gate": REFUSALS})})
-    assert run("gate").stdout == "caller    refused\nuid:1001        2\nuid:7           1\n\n3 refusals since the log began\n"
-    assert "gates       3 refusals, most of uid:1001" in run("status").stdout.splitlines()
 
 
 def test_status_as_json_is_the_answer_itself(run: Run, serve: Serve) -> None:

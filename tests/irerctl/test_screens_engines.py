@@ -1,5 +1,6 @@
-"""The screens of the engines: gates, ways, engine control, entities, cache, orders, metrics. In a pipe, as data, on a terminal however
-narrow, with nothing to show, and with names that somebody chose in order to harm.
+"""The screens of the engines: gates, ways, engine control, entities, cache, orders, metrics.
+
+In a pipe, as data, on a terminal however narrow, with nothing to show, and with names that somebody chose in order to harm.
 """
 
 import copy
@@ -374,21 +375,66 @@ def test_every_method_that_answers_yes_or_no_is_known_as_such() -> None:
     ("args", "method", "event", "says"),
     [
         ("gate revoke j-1", "gate.revoke_token", {"jti": "j-1"}, "j-1 opens nothing from now on"),
-        ("gate rotate gate", "gate.rotate_key", {"kind": "gate", "generation": 2}, "gate tokens are signed with key 2; those of the key before open nothing from now on"),
-        ("nav report wealth/primary --no-ok", "nav.report_route", {"route": "wealth/primary", "ok": False}, "wealth/primary: noted that it did not carry"),
-        ("control platforms set gmail disabled", "platforms.set_status", {"platform": "gmail", "status": "disabled"}, "gmail is disabled: every action on it is denied from now on"),
-        ("control flags set gmail off", "config.set_flag", {"flag": "gmail", "enabled": False, "rev": 2}, "gmail is off, revision 2"),
-        ("control config set retry.attempts 7", "config.set", {"key": "retry.attempts", "rev": 1, "set": True}, "retry.attempts is set, and wins over the file; revision 1"),
+        (
+            "gate rotate gate",
+            "gate.rotate_key",
+            {"kind": "gate", "generation": 2},
+            "gate tokens are signed with key 2; those of the key before open nothing from now on",
+        ),
+        (
+            "nav report wealth/primary --no-ok",
+            "nav.report_route",
+            {"route": "wealth/primary", "ok": False},
+            "wealth/primary: noted that it did not carry",
+        ),
+        (
+            "control platforms set gmail disabled",
+            "platforms.set_status",
+            {"platform": "gmail", "status": "disabled"},
+            "gmail is disabled: every action on it is denied from now on",
+        ),
+        (
+            "control flags set gmail off",
+            "config.set_flag",
+            {"flag": "gmail", "enabled": False, "rev": 2},
+            "gmail is off, revision 2",
+        ),
+        (
+            "control config set retry.attempts 7",
+            "config.set",
+            {"key": "retry.attempts", "rev": 1, "set": True},
+            "retry.attempts is set, and wins over the file; revision 1",
+        ),
         ("control suspend mailer", "engines.suspend", {"engine_id": "mailer"}, "mailer is suspended, from its next call on"),
         ("control suspend mailer", "engines.suspend", {}, "nothing changed: it was so before"),
-        ("entity awaken e", "entity.awaken", {"entity_id": "e", "state": "awakening", "cause": "awaken"}, "e is awakening; it is active once it has its units"),
+        (
+            "entity awaken e",
+            "entity.awaken",
+            {"entity_id": "e", "state": "awakening", "cause": "awaken"},
+            "e is awakening; it is active once it has its units",
+        ),
         ("entity report e 97.5", "entity.report", {"entity_id": "e", "health": 97.5}, "e was heard: health 97.5"),
-        ("cache set k 5 --ttl-s 9", "cache.set", {"key": "k", "rev": "1-a", "expires_at": samples.AT}, f"k is at 1-a, until {samples.AT}"),
-        ("offline on", "cache.set_online", {"online": False}, "offline: writes go on, and wait in the queue. Back: irerctl offline off"),
+        (
+            "cache set k 5 --ttl-s 9",
+            "cache.set",
+            {"key": "k", "rev": "1-a", "expires_at": samples.AT},
+            f"k is at 1-a, until {samples.AT}",
+        ),
+        (
+            "offline on",
+            "cache.set_online",
+            {"online": False},
+            "offline: writes go on, and wait in the queue. Back: irerctl offline off",
+        ),
         ("offline off", "cache.set_online", {}, "nothing changed: it was so before"),
-        ("offline resolve k 1-a", "cache.resolve", {"key": "k", "rev": "1-a", "ended": ["1-b"]}, "k stays at 1-a; 1 other revision ended"),
+        (
+            "offline resolve k 1-a",
+            "cache.resolve",
+            {"key": "k", "rev": "1-a", "ended": ["1-b"]},
+            "k stays at 1-a; 1 other revision ended",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_write_is_one_sentence(run: Run, serve: Serve, args: str, method: str, event: dict[str, Any], says: str) -> None:
     serve({method: Written(event)})
     ran = run(*args.split())

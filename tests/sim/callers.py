@@ -14,18 +14,21 @@ import trio
 
 from core.engine import Refused
 from core.engines import ENGINES
+from core.fields import takes_secret
 from core.times import time_text
 from core.wire.calls import Bye, ClientConnection, Done, Err, Item, Mark, ProtocolError, Welcome
 from core.world import World
 from irerd.cursors import parse_cursor
+from tests.sim import wares
 from tests.sim.oracle import KINDS, Rec
+from tests.sim.promises import NAMED, digest
+from tests.sim.wares import POOLS, Request
 from tests.sim.wires import CallerEnd
 
 if TYPE_CHECKING:
     from tests.sim.universe import Universe
 
 OPERATOR, OTHER_OPERATOR, VIEWER, NOBODY, ADMIN, SENSOR = 1001, 1002, 1003, 1005, 1000, 1007
-POOLS = ("compute", "storage", "network", "database")
 PASSING = frozenset({"unavailable", "resource-exhausted", "durability-unknown"})
 """Answers that say nothing about the request itself."""
 REFUSALS = frozenset({"permission-denied", "unauthenticated"})
@@ -80,15 +83,11 @@ class Book:
     def why_not(self, record: Rec) -> str | None:
         """Why this record should not be there."""
         if record.actor == "irer":
-            return "irer has no keys" if record.idem else None
-        method = {
-            "task.submitted": "resource.submit_task",
-            "task.cancelled": "resource.cancel_task",
-            "pool.scaled": "resource.scale",
-        }.get(record.event_type)
-        if method is None:
+            return None
+        asked = _asked_by(record)
+        if asked is None:
             return f"no call leads to {record.event_type}"
-        signatures = _signatures(record)
+        method, signatures = asked
         if record.idem is None:
             for signature in signatures:
                 if self.plain[record.actor, method, signature] > 0:
@@ -107,6 +106,9 @@ class Book:
 
 
 def _signature(method: str, params: dict[str, Any]) -> tuple[Any, ...]:
+    found = wares.signature(method, params)
+    if found is not None:
+        return found
     if method == "resource.submit_task":
         return (
             params.get("task_id"),
@@ -121,13 +123,19 @@ def _signature(method: str, params: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(sorted(params.items()))
 
 
-def _signatures(record: Rec) -> list[tuple[Any, ...]]:
+def _asked_by(record: Rec) -> tuple[str, list[tuple[Any, ...]]] | None:
+    """The method that leads to this record, and how the request may have looked."""
     payload = record.payload
     if record.event_type == "task.submitted":
-        return [_signature("resource.submit_task", payload), _signature("resource.submit_task", payload | {"task_id": None})]
+        method = "resource.submit_task"
+        return method, [_signature(method, payload), _signature(method, payload | {"task_id": None})]
     if record.event_type == "task.cancelled":
-        return [(("task_id", payload["task_id"]),)] if payload["reason"] == "request" else []
-    return [(("pool", payload["pool"]), ("size", payload["to_units"]))] if payload["reason"] == "request" else []
+        return "resource.cancel_task", [(("task_id", payload["task_id"]),)] if payload["reason"] == "request" else []
+    if record.event_type == "pool.scaled":
+        asked = (("pool", payload["pool"]), ("size", payload["to_units"]))
+        return "resource.scale", [asked] if payload["reason"] == "request" else []
+    found = wares.asked_by(record)
+    return (found[0], [found[1]]) if found is not None else None
 
 
 @dataclass
@@ -147,6 +155,14 @@ class Following:
 
 
 _WORLD = World(ENGINES)
+_NAMED_BY = dict(NAMED.values())
+_DOCUMENTS = {"cache.set": {"value"}, "cache.merged": {"value"}}
+"""What a stream does not show as it is."""
+
+
+def _without_documents(seen: dict[str, Any]) -> dict[str, Any]:
+    hidden = _DOCUMENTS.get(seen["type"], set())
+    return {name: value for name, value in seen["data"].items() if name not in hidden}
 
 
 @dataclass
@@ -161,6 +177,10 @@ class Asked:
     following: Following | None = None
     about: tuple[Keyed, int] | None = None
     """What an `op_status` is about, and how often that had been sent."""
+    actor: str = ""
+    """As whom."""
+    cache_end: int = 0
+    """How much of the cache's log was durable when it was asked."""
     cancelled: bool = False
     sent: bool = False
     """Whether all of it is on its way."""
@@ -184,6 +204,8 @@ class Line:
         """How long the reader waits before each read."""
         self.quiet = trio.Event()
         self.welcomed = trio.Event()
+        self.engines: list[str] = []
+        """Those that proved their keys on it."""
 
 
 class Caller:
@@ -195,6 +217,7 @@ class Caller:
         self.random = random
         self.line: Line | None = None
         self.history: list[Keyed] = []
+        self.as_history: list[tuple[str, Keyed]] = []
         self.followed: list[Following] = []
         self.tasks: list[str] = []
         self._counter = 0
@@ -293,7 +316,9 @@ class Caller:
         self, line: Line, method: str, params: dict[str, Any], *, keyed: Keyed | None = None, wait: bool | None = None, **more: Any
     ) -> Asked:
         call = {name: more.pop(name) for name in ("dl", "dry", "as_") if name in more}
-        asked = Asked(method, params, trio.current_time(), keyed, call.get("dry", False), **more)
+        actor = f"engine:{call['as_']}" if "as_" in call else self.actor
+        asked = Asked(method, params, trio.current_time(), keyed, call.get("dry", False), actor=actor, **more)
+        asked.cache_end = self.universe.oracle.logs["cache_log"].end
         id, data = line.wire.call(method, params, idem=keyed.key if keyed else None, **call)
         line.open[id] = asked
         if keyed is not None:
@@ -301,10 +326,12 @@ class Caller:
                 keyed.life, keyed.open = line.life, 0
             keyed.sends += 1
             keyed.open += 1
-        if not asked.dry and method in ("resource.submit_task", "resource.cancel_task", "resource.scale"):
-            self.universe.book.asked(self.actor, method, params, keyed)
+        row = _WORLD.rows.get(method)
+        if row is not None and row.kind == "write" and not asked.dry:
+            self.universe.book.asked(actor, method, params, keyed)
         extra = f" {call}" if call else ""
-        self.universe.trace.operation(f"{line.name} asks {id} {method} {params}{f' key {keyed.key}' if keyed else ''}{extra}")
+        said = str(params) if len(str(params)) < 300 else f"{str(params)[:100]}..."
+        self.universe.trace.operation(f"{line.name} asks {id} {method} {said}{f' key {keyed.key}' if keyed else ''}{extra}")
         await self._send(line, data)
         asked.sent = True
         if wait if wait is not None else self.random.random() < 0.4:
@@ -314,10 +341,12 @@ class Caller:
 
     async def _one(self, line: Line) -> None:
         actions = (
-            (self._submit, 22),
-            (self._cancel_task, 7),
-            (self._scale, 5),
-            (self._read_something, 16),
+            (self._submit, 12),
+            (self._cancel_task, 4),
+            (self._scale, 3),
+            (self._read_something, 10),
+            (self._trade, 28),
+            (self._as_engine, 3),
             (self._again, 10),
             (self._operation, 8),
             (self._follow, 3),
@@ -377,6 +406,49 @@ class Caller:
     async def _submit(self, line: Line) -> None:
         await self._write(line, "resource.submit_task", self._new_task())
 
+    def _drawn(self) -> Request:
+        """Something to ask of the other engines, as its kind of caller would."""
+        random, shelf = self.random, self.universe.shelf
+        weights = (8, 5, 9, 6, 12 if self.uid == ADMIN else 2, 2, 3)
+        draws = (wares.entity, wares.order, wares.cache, wares.token, wares.control, wares.report, wares.look)
+        return random.choices(draws, weights)[0](random, shelf)
+
+    async def _trade(self, line: Line) -> None:
+        """Of any engine; mostly some requests in a row, as they need one another."""
+        for _ in range(self.random.choice((1, 1, 2, 4))):
+            if line.over:
+                return
+            method, params = self._drawn()
+            if method not in _WORLD.rows:
+                continue
+            row = _WORLD.rows[method]
+            if row.kind != "write":
+                await self._ask(line, method, params)
+            elif self.random.random() < 0.05 and not takes_secret(row.params):
+                await self._ask(line, method, params, dry=True)
+            else:
+                await self._write(line, method, params)
+
+    async def _as_engine(self, line: Line) -> None:
+        """As an engine that proved its key on this connection, or as one that did not."""
+        shelf = self.universe.shelf
+        if not line.engines and shelf.engines and self.random.random() < 0.8:
+            engine, key = self.random.choice(shelf.engines[-3:])
+            await self._ask(line, "engines.validate", {"engine_id": engine, "engine_key": key}, wait=True)
+        engine = self.random.choice(line.engines) if line.engines else "engine0"
+        if self.as_history and self.random.random() < 0.3:
+            engine, keyed = self.random.choice(self.as_history)
+            await self._ask(line, keyed.method, keyed.params, keyed=keyed, as_=engine)
+            return
+        method, params = wares.as_engine(self.random, shelf, engine)
+        if method not in _WORLD.rows:
+            return
+        made = None
+        if _WORLD.rows[method].kind == "write" and self.random.random() < 0.6:
+            made = Keyed(self._key(), method, params)
+            self.as_history.append((engine, made))
+        await self._ask(line, method, params, keyed=made, as_=engine)
+
     async def _cancel_task(self, line: Line) -> None:
         known = self.universe.known_tasks
         task = self.random.choice(known) if known and self.random.random() < 0.9 else "no-such-task"
@@ -413,8 +485,8 @@ class Caller:
         if len(self.followed) >= 3:
             return
         random = self.random
-        engine = random.choice((None, None, "resource", "gate"))
-        kind = random.choice((None, None, None, "task.submitted", "gate.refused"))
+        engine = random.choice((None, None, "resource", "gate", "entity", "circuit", "cache"))
+        kind = random.choice((None, None, None, "task.submitted", "gate.refused", "order.closed"))
         following = Following(engine, kind)
         cursor = self.universe.cursor_of(self)
         if cursor is not None and random.random() < 0.6:
@@ -633,7 +705,8 @@ class Caller:
         elif asked.following is not None:
             self._stream_ended(line, asked, message)
         elif asked.keyed is not None and code not in PASSING and not (universe.may_fail and code == "data-loss"):
-            self._hear_refused_key(line, asked.keyed, message)
+            self._hear_refused_key(line, asked, asked.keyed, message)
+        self._hear_refused(line, asked, message)
 
     def _hear_full(self, line: Line, asked: Asked) -> None:
         """Only while the disk is full, or soon after; and what was refused so has no effect."""
@@ -653,8 +726,26 @@ class Caller:
         if self.universe.unrecorded(self.actor) > 0 and not self.universe.full:
             self.universe.blame(f"{line.name}: {asked.method} was refused ({told} told) before it was on record ({recorded})")
 
-    def _hear_refused_key(self, line: Line, keyed: Keyed, message: Err) -> None:
-        if keyed.receipt is not None:
+    def _hear_refused(self, line: Line, asked: Asked, message: Err) -> None:
+        """A refusal tells what is: all that it was judged by is on record (N4)."""
+        universe, code = self.universe, message.e["code"]
+        promises = universe.oracle.promises
+        if universe.may_fail:
+            return
+        if asked.method == "cache.get" and code == "not-found":
+            end = universe.oracle.logs["cache_log"].end
+            if not promises.was_missing(asked.params["key"], asked.cache_end, end):
+                universe.blame(f"N4: {line.name}: {asked.params['key']} is there, and no durable record took it away: {message.e}")
+        name = _NAMED_BY.get(asked.method)
+        if code == "already-exists" and message.e.get("reason") != "shown-once" and name is not None:
+            if (asked.method, asked.params.get(name)) not in promises.names:
+                universe.blame(f"N4: {line.name}: {asked.method} {asked.params}: no durable record made it: {message.e}")
+
+    def _hear_refused_key(self, line: Line, asked: Asked, keyed: Keyed, message: Err) -> None:
+        if message.e.get("reason") == "shown-once":
+            if (asked.actor, keyed.key) not in self.universe.oracle.keys:
+                self.universe.blame(f"N3: {line.name}: key {keyed.key} is said to be done, and no durable record has it")
+        elif keyed.receipt is not None:
             self.universe.blame(f"N3: {line.name}: key {keyed.key} was done, {keyed.receipt}, and is now refused: {message.e}")
         elif message.e.get("reason") == "key-reused" and (self.actor, keyed.key) not in self.universe.reused:
             self.universe.blame(f"{line.name}: key {keyed.key} was used once, and is called reused")
@@ -685,6 +776,7 @@ class Caller:
         universe = self.universe
         if message.cur is not None:
             self._check_cursor(line, asked, message.cur)
+        self._learn(line, asked, message)
         if asked.dry:
             if message.rc is not None or "events" not in message.r:
                 universe.blame(f"{line.name}: a dry run was answered {message}")
@@ -696,6 +788,11 @@ class Caller:
             )
         elif asked.method == "resource.status":
             self._check_status(line, message)
+        elif asked.method == "cache.get":
+            self._check_value(line, asked, message)
+        elif message.r.get("allowed") is False or message.r.get("valid") is False or message.r.get("error") == "token-refused":
+            if not universe.may_fail:
+                self._hear_refusal(line, asked)  # one of very many: counted, without a record of its own
         elif asked.method == "system.op_status":
             self._hear_operation(line, asked, message.r)
         elif asked.method == "audit.hashchain" and not message.r["ok"] and not universe.may_fail:
@@ -706,16 +803,18 @@ class Caller:
     def _hear_receipt(self, line: Line, asked: Asked, message: Done) -> None:
         universe, receipt = self.universe, message.rc
         assert receipt is not None
-        record = universe.oracle.record(receipt["log"], receipt["seq"])
-        if record is None or record.event_hash != receipt["event_hash"]:
+        last = universe.oracle.record(receipt["log"], receipt["seq"])
+        if last is None or last.event_hash != receipt["event_hash"]:
             universe.blame(f"N1: {line.name}: {asked.method} was acknowledged with {receipt}, which is not durable")
             return
-        if record.payload != message.r:
-            universe.blame(f"{line.name}: {asked.method} was answered {message.r}; its record says {record.payload}")
-        keyed = asked.keyed
+        records = universe.oracle.command(receipt["log"], receipt["seq"])
+        if not wares.agrees(asked.method, records, message.r):
+            told = [record.payload for record in records]
+            universe.blame(f"{line.name}: {asked.method} was answered {message.r}; its records say {told}")
+        record, keyed = records[0], asked.keyed
         if keyed is None:
             return
-        if record.idem is None or record.idem[1] != keyed.key or record.actor != self.actor:
+        if record.idem is None or record.idem[1] != keyed.key or record.actor != asked.actor:
             universe.blame(f"N3: {line.name}: key {keyed.key} was answered with a record of {record.actor}, key {record.idem}")
         if keyed.receipt not in (None, receipt):
             universe.blame(f"N3: {line.name}: key {keyed.key} was answered {keyed.receipt}, then {receipt}")
@@ -744,6 +843,56 @@ class Caller:
                 keyed.absent_after = sends
         elif sends == keyed.sends and not reused and keyed.life != line.life:
             universe.blame(f"N5: {line.name}: {keyed.key} is pending and nobody sent it to this process")
+
+    def _learn(self, line: Line, asked: Asked, message: Done) -> None:
+        """What others will use; a secret is heard once and never again."""
+        universe, shelf, answer = self.universe, self.universe.shelf, message.r
+        engine = asked.actor.removeprefix("engine:")
+        if engine != asked.actor and asked.at > shelf.revoked.get(engine, float("inf")):
+            universe.blame(f"access: {line.name}: {asked.method} was answered as {engine}, whose end was acknowledged before")
+        if asked.dry or message.rc is None:
+            return
+        secret = answer.get("token") or answer.get("engine_key")
+        if secret is not None:
+            place = (message.rc["log"], message.rc["seq"])
+            if message.replayed or secret in shelf.shown or place in shelf.shown.values():
+                universe.blame(f"{line.name}: {asked.method}: a secret that is shown once was shown again, for {place}")
+            shelf.shown[secret] = place
+        if asked.method == "gate.issue_token":
+            params = asked.params
+            shelf.tokens.append((params["domain"], params["subject"], bool(params.get("offline")), answer["token"], answer["jti"]))
+        elif asked.method in ("engines.register", "engines.rotate_key"):
+            shelf.engines.append((answer["engine_id"], answer["engine_key"]))
+        elif asked.method == "engines.validate" and answer["valid"]:
+            line.engines.append(asked.params["engine_id"])
+        elif asked.method == "engines.revoke":
+            shelf.revoked.setdefault(asked.params["engine_id"], trio.current_time())
+        elif asked.method == "cache.set":
+            shelf.revs[answer["key"]] = answer["rev"]
+            self._check_revision(line, asked, message)
+
+    def _check_revision(self, line: Line, asked: Asked, message: Done) -> None:
+        """A write that asked for a revision came behind that one."""
+        assert message.rc is not None
+        [record] = self.universe.oracle.command(message.rc["log"], message.rc["seq"]) or [None]
+        if record is not None and asked.params.get("if_rev", record.payload.get("parent")) != record.payload.get("parent"):
+            self.universe.blame(f"{line.name}: {asked.params} was done, behind {record.payload.get('parent')}")
+
+    def _check_value(self, line: Line, asked: Asked, message: Done) -> None:
+        """A value is what was durably set last, as far as its reader's cursor goes."""
+        if self.universe.may_fail or message.cur is None:
+            return
+        seq = self._places(message.cur)["cache_log"]
+        held = self.universe.oracle.promises.held(asked.params["key"], seq)
+        if held is None or (held.rev, held.digest) != (message.r["rev"], digest(message.r["value"])):
+            self.universe.blame(
+                f"N1: {line.name}: {asked.params} is answered {str(message.r)[:200]}; the records up to {seq} say {held}"
+            )
+        passed = self.universe.oracle.logs["cache_log"].records[seq : asked.cache_end]
+        if any(not record.event_type.startswith("log.") for record in passed):
+            self.universe.blame(
+                f"{line.name}: {asked.params} was read at {seq}, and {asked.cache_end} was durable when it was asked"
+            )
 
     def _check_status(self, line: Line, message: Done) -> None:
         """What a read saw, against the records below its cursor."""
@@ -796,8 +945,9 @@ class Caller:
         if record is None:
             universe.blame(f"{line.name}: a stream showed {seen['log']} {seen['seq']}, which is not durable")
             return
-        said = (seen["type"], seen["actor"], seen["data"], seen["time"])
-        if said != (record.event_type, record.actor, record.payload, time_text(record.time_us)):
+        said = (seen["type"], seen["actor"], _without_documents(seen), seen["time"])
+        payload = {name: value for name, value in record.payload.items() if name not in _DOCUMENTS.get(record.event_type, ())}
+        if said != (record.event_type, record.actor, payload, time_text(record.time_us)):
             universe.blame(f"{line.name}: a stream showed {seen}; the record says {record}")
         if message.cur is None:
             universe.blame(f"{line.name}: an item without a cursor")

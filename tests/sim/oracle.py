@@ -24,6 +24,7 @@ from state.scan import Scan
 from state.snapshot import listed
 from state.snapshot import read as read_snapshot
 from tests.sim.disk import SimFiles
+from tests.sim.promises import Promises
 
 ZERO_HASH = "0" * 64
 TAIL = len(',"event_hash":"') + 64 + len('"}\n')
@@ -45,6 +46,7 @@ class Rec(NamedTuple):
     time_us: int
     mono_us: int
     boot_id: str
+    batch: int
 
 
 class Broken(Exception):
@@ -96,6 +98,7 @@ class Chain:
                     time_us,
                     found["mono_us"],
                     found["boot_id"],
+                    number,
                 )
             )
             seq, tip = seq + 1, digest
@@ -215,6 +218,7 @@ class Oracle:
         self.refused: Counter[str] = Counter()
         """Refusals on record, by caller."""
         self.keys: dict[tuple[str, str], tuple[str, int]] = {}
+        self.promises = Promises(blame, self.record)
         self.snapshots: dict[str, bytes] = {}
         """Those that were found to be what the log adds up to, by path."""
         self.turns = self.prunes = self.snapshots_taken = 0
@@ -369,6 +373,7 @@ class Oracle:
             before = self.keys.setdefault((record.actor, key), (log.name, record.seq))
             if before != (log.name, record.seq):
                 self._blame(f"N3: {record.actor} used key {key} once; {log.name} has it at {before[1]} and {record.seq}")
+        self.promises.judge(log.name, record)
         self._submitted(log.name, record)
 
     # --- from one process to the next -----------------------------------------------------------------------------------
@@ -449,6 +454,14 @@ class Oracle:
     def record(self, log: str, seq: int) -> Rec | None:
         records = self.logs[log].records
         return records[seq] if 0 <= seq < len(records) else None
+
+    def command(self, log: str, seq: int) -> list[Rec]:
+        """The records of the command that ends with this one: in its batch each command has a moment of its own."""
+        records = self.logs[log].records
+        first = seq
+        while first and (records[first - 1].mono_us, records[first - 1].batch) == (records[seq].mono_us, records[seq].batch):
+            first -= 1
+        return records[first : seq + 1]
 
     def same_as(self, states: Mapping[str, Any]) -> list[str]:
         """Engines whose live state is not what their durable records add up to (N6)."""

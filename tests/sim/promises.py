@@ -58,7 +58,7 @@ class Promises:
         self._record = record
         self.names: set[tuple[str, str]] = set()
         """Method and name of all that was ever made."""
-        self.asked: dict[str, "Rec"] = {}
+        self.asked: dict[str, Rec] = {}
         """What irer did for an effect, by its id."""
         self.ends: dict[str, str] = {}
         """Tasks of other engines that came to an end, and how."""
@@ -217,7 +217,9 @@ class Promises:
             for claim in self.asked
             if claim.startswith("entities:") and self._entity_of(claim) == entity and int(claim.split(":")[1]) < int(seq)
         ]
-        held = [claim for claim in before if self.asked[claim].event_type == "task.submitted" and f"entity:{claim}" not in self.ends]
+        held = [
+            claim for claim in before if self.asked[claim].event_type == "task.submitted" and f"entity:{claim}" not in self.ends
+        ]
         if held:
             self._wrong("N4", log, record, f"{entity} gave its units back, and {held} still stand")
 
@@ -270,9 +272,7 @@ class Promises:
         if payload["jti"] in self.tokens:
             self._wrong("access", log, record, "issued a second time")
         until_us = record.mono_us + payload["ttl_s"] * 1_000_000
-        self.tokens[payload["jti"]] = Token(
-            record.boot_id, until_us, payload["kind"], payload["generation"], payload["domain"]
-        )
+        self.tokens[payload["jti"]] = Token(record.boot_id, until_us, payload["kind"], payload["generation"], payload["domain"])
 
     def _token_revoked(self, log: str, record: "Rec", payload: dict[str, Any]) -> None:
         self.revoked.add(payload["jti"])

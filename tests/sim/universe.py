@@ -23,7 +23,7 @@ import trio.testing
 import irerd.journal
 from core.access import Rules
 from core.engines import ENGINES
-from core.settings import Access, Jobs, Limits, Log, Pool, Pools, Retry, Settings
+from core.settings import Access, CacheSettings, Circuit, Entities, Jobs, Limits, Log, Pool, Pools, Retry, Settings
 from irerd.config import Changes, diff
 from irerd.daemon import STOP_S, Daemon
 from irerd.host import Transport
@@ -38,6 +38,7 @@ from tests.sim.disk import CHANGES, LOOKS
 from tests.sim.machine import UNSPOILED, Faults, Machine, SimHost, Spoiled
 from tests.sim.oracle import Oracle, Rec
 from tests.sim.trace import Trace
+from tests.sim.wares import Shelf
 from tests.sim.wires import CallerEnd, DaemonEnd
 from tests.sim.wires import connect as wires
 
@@ -149,6 +150,14 @@ class Configuration:
             jobs=Jobs(
                 roots={"documents": "/srv/documents"}, parallel=random.choice((1, 2, 4)), timeout_s=random.choice((0.5, 6.0))
             ),
+            entities=Entities(
+                heartbeat_s=random.choice((0.5, 2.0, 5.0)),
+                attempts=random.choice((1, 2)),
+                base_s=0.05,
+                cap_s=random.choice((0.1, 1.0)),
+            ),
+            circuit=Circuit(fulfilment_s=random.choice((0.001, 0.05, 0.5))),
+            cache=CacheSettings(memory_bytes=random.choice((0, 2_000, 65_536))),
             limits=Limits(
                 connections=random.choice((8, 64)),
                 connections_per_uid=random.choice((3, 64)),
@@ -214,6 +223,7 @@ class Universe:
         self.reused: set[tuple[str, str]] = set()
         self.refusals_told: Counter[str] = Counter()
         self.cursors: dict[str, str] = {}
+        self.shelf = Shelf()
         self.known_tasks: list[str] = []
         self._budget = operations
         self._spoiled = spoiled
@@ -316,7 +326,8 @@ class Universe:
         self._scope.cancel()
 
     def _judge(self, log: str, record: Rec) -> None:
-        why = self.book.why_not(record)
+        first = self.oracle.command(log, record.seq)[0] is record
+        why = self.book.why_not(record) if first else None
         if why is not None:
             self.blame(f"N3: {log} record {record.seq} ({record.event_type} by {record.actor}): {why}")
         if record.event_type == "task.submitted":

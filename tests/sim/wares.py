@@ -3,12 +3,12 @@
 All callers speak of the same few keys, entities, platforms, engines and tokens, so that they meet.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from core.canonical import encode
 from tests.sim.promises import digest
 
 if TYPE_CHECKING:
@@ -257,8 +257,8 @@ def asked_by(record: "Rec") -> tuple[str, tuple[Any, ...]] | None:
     return method, tuple(_plain(payload.get(name)) for name in fields.values())
 
 
-def _plain(value: Any) -> str:
-    return json.dumps(value or None, sort_keys=True)
+def _plain(value: Any) -> bytes:
+    return encode(value or None)
 
 
 # --- what the answer must be --------------------------------------------------------------------------------------------------
