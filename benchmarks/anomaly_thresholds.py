@@ -96,15 +96,15 @@ MIXES = {
 
 def main() -> None:
     length = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    for factor in (0.8, 1.0):
-        streams.RATE_THRESHOLD, streams.BURST_THRESHOLD, drift.THRESHOLD = 14 * factor, 7 * factor, 6 * factor
+    for factor in (1.0,):
+        streams.RATE_THRESHOLD, streams.BURST_THRESHOLD, drift.THRESHOLD = 14 * factor, 7 * factor, 5 * factor
         for name, draw in STREAMS.items():
             bursts, rates = burst_and_rate(draw, 1, length)
             ticks = length // streams.TICK_S
             print(f"{name:20} rate > {14 * factor:4.1f}: {rates} in {ticks:,} ticks")
             print(f"{name:20} burst > {7 * factor:4.1f}: {bursts} in {length:,} s")
         for name, weights in MIXES.items():
-            print(f"{name:20} drift > {6 * factor:4.1f}: {mix(weights, 3, length)} in {length:,} events")
+            print(f"{name:20} drift > {5 * factor:4.1f}: {mix(weights, 3, length)} in {length:,} events")
 
 
 if __name__ == "__main__":

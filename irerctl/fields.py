@@ -190,8 +190,9 @@ def shape_of(kind: inspect.Type) -> Shape:
     """The option a field's type calls for. What has no simple form is written as JSON."""
     if is_secret(kind):
         return Shape(SecretText(), metavar="@FILE")
-    known = plain(kind)
-    match known:
+    while isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    match kind:
         case inspect.UnionType():
             real = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
             choices = [each for each in real if isinstance(each, inspect.LiteralType)]

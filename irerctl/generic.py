@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
@@ -31,6 +31,9 @@ from irerctl.commands import COMMANDS
 from irerctl.paging import is_list, pages, whole
 from irerctl.session import Command, Group, Session, session
 from irerctl.shown_once import Once
+
+if TYPE_CHECKING:
+    from irerctl.client import Stream
 
 HAND_MADE = frozenset(name for name, entry in COMMANDS.items() if entry.place)
 """Names whose commands are written by hand, though rows may bear them too."""
@@ -47,6 +50,7 @@ class Fixed(NamedTuple):
 
 
 FIXED = {
+    "cache conflicts": Fixed("cache.conflicts", {}, "Keys that were edited in two places at once"),
     "offline on": Fixed("cache.set_online", {"online": False}, "Work without the far end: what is written waits in the queue"),
     "offline off": Fixed("cache.set_online", {"online": True}, "Go online again: the far end may be talked to"),
 }
@@ -401,12 +405,33 @@ def _draw_dry(found: Mapping[str, Any]) -> None:
 def _stream(now: Session, row: Row, values: dict[str, Any]) -> None:
     with now.stream(row.name, sent(row, values)) as items:
         if now.output == "table":
+            if {field.encode_name for field in msgspec.structs.fields(row.item)} == {"text"}:
+                _document(items)
+                return
             for item in items:
                 render.say(render.cut(render.word(item), render.width()))
             return
         with render.ItemWriter(now.output) as writer:
             for item in items:
                 writer.write(item)
+
+
+def _document(items: "Stream") -> None:
+    """A document that comes in pieces: to the letter for a pipe, and without what a terminal would obey for a person."""
+    text = ""
+    for item in items:
+        text += str(item["text"])
+        whole, _, text = text.rpartition("\n") if render.terminal() else (text, "", "")
+        if render.terminal():
+            for line in whole.split("\n") if whole else ():
+                render.say(render.clean(line))
+        else:
+            click.echo(whole, nl=False, color=True)
+    if text:
+        render.say(render.clean(text))
+    after = items.result.get("next") if isinstance(items.result, Mapping) else None
+    if after is not None:
+        render.note(f"This is one page of it. The next: add --after {render.clean(str(after))}")
 
 
 def sent(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -114,8 +115,9 @@ def clean(text: str) -> str:
 
 
 def cut(text: str, columns: int | None) -> str:
-    """Text that fits; the end goes first."""
-    return text if columns is None or len(text) <= columns else text[: max(columns - 1, 0)] + "…"
+    """Text that fits; the end goes first, and with it the colours: half of one would paint all that follows."""
+    plain = click.unstyle(text)
+    return text if columns is None or len(plain) <= columns else plain[: max(columns - 1, 0)] + "…"
 
 
 def count(number: int) -> str:
@@ -197,9 +199,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+_OBEYED = re.compile(r"[\x7f-\x9f]")
+"""Characters that JSON lets stand as they are and a terminal may obey; they can only be inside a string."""
+
+
 def dumps(value: Any, indent: int | None = None) -> str:
     separators = (",", ":") if indent is None else None
-    return json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, default=_plain)
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, default=_plain)
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def json_value(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 ROWS = {
     "cache": {
+        "conflicts": "Keys that were edited in two places at once",
         "delete": "Take a key's value away",
         "get": "A key's value and revision",
         "ls": "Keys by name, with their revisions and sizes",
@@ -87,6 +88,7 @@ ROWS = {
         "": "Taps, edges and anomalies in one object",
         "anomalies": "What was not as it used to be, with the records behind it",
         "edge": "Put on record that one thing came from another",
+        "export": "The same graph as a W3C PROV document, or the records",
         "graph": "What came from what, over all logs",
         "redact": "What of some data would be stored",
         "tap": "Put on record that something happened",

@@ -146,7 +146,7 @@ class Index:
 
     def _some(self, name: str, last: int) -> int:
         """Index a part of one log; answer how many of its records are left."""
-        self._things.clear()
+        self._things.clear()  # of numbers that were given in a transaction that failed, and of too many
         self._types.clear()
         logs = self._logs()
         for each in sorted(self._durable):

@@ -172,13 +172,14 @@ class Views:
             for kept in self._kept.values():
                 if kept.standing == "live":
                     self._feed(kept, log, commands)
-                    self._note(kept, log, seq)
+                    self._note(kept, log)
 
-    def _note(self, kept: _Kept, log: str, seq: int) -> None:
-        """It knows all that is durable, the log layer's own records included."""
-        kept.follower.reached(log, seq + 1)
+    def _note(self, kept: _Kept, log: str) -> None:
+        """What is durable was fed: go on behind it, the log layer's own records included, and remember what stands before."""
         durable = self._logs[log].durable
-        if durable.seq == seq + 1:
+        if not self._waiting.get(log):
+            kept.follower.reached(log, durable.seq)
+        if durable.seq == kept.follower.position(log):
             kept.tips[log] = _Place(durable.seq, durable.tip)
 
     def _feed(self, kept: _Kept, log: str, commands: Collection[_Command]) -> None:
@@ -237,6 +238,8 @@ class Views:
         for log, tail in self._tails.items():
             position = kept.follower.position(log)
             self._feed(kept, log, [command for command in tail if command[0] + len(command[1]) > position])
+        for log in self._logs:
+            self._note(kept, log)
 
     def _follow(self, kept: _Kept, log: str) -> None:
         """One piece of a log. Away from the loop: nobody else looks at a view that is being made."""
@@ -294,13 +297,11 @@ class Views:
         source = self._logs.get(log)
         if source is None:
             return True  # it did not verify: nothing is asked of it, nor told
-        if place.seq > source.durable.seq:
-            return False
         if place.seq <= source.first_seq:
             return True  # its records were let go, so nothing speaks against it
         try:
             [record] = records_between(source, place.seq - 1, place.seq - 1)
-        except (OSError, Corrupt, Pruned, ValueError):
+        except (OSError, Corrupt, Pruned, ValueError):  # the last: there is no such record
             return False
         return record.event_hash == place.tip
 
@@ -311,7 +312,7 @@ class Views:
             if kept.standing != "live" or positions == kept.saved:
                 continue
             if any(kept.tips.get(log, _NOWHERE).seq != seq for log, seq in positions.items() if seq and log in self._logs):
-                continue  # a place without a name: the next group gives it one
+                continue  # what is durable is just being fed: a later time will do
             dumped, places = kept.follower.dump(), dict(kept.tips)
             try:
                 await self._host.offload(self._write, kept, dumped, places)

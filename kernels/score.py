@@ -127,11 +127,22 @@ def align(peaks: Reals, targets: Reals, low: float, high: float, dk: float = 1.0
 
 @njit(cache=True)
 def reaches(peaks: Reals, targets: Reals, low: float, high: float, limit: float) -> bool:
-    """Whether the least cost is at most the limit; much sooner known than the cost itself. Nothing within the tolerance is above."""
+    """Whether the least cost is at most the limit: sooner known than the cost itself. One within the tolerance above may count too."""
     if peaks.size == 0 or low > high:
         return bool(targets.size <= limit + TOLERANCE)
     cost, _, _ = least_cost(peaks, targets, low, high, limit + 2 * TOLERANCE, limit + TOLERANCE)
     return bool(cost <= limit + TOLERANCE)
+
+
+@njit(cache=True)
+def count_reached(peaks: Reals, sequences: Reals, x_low: float, x_high: float, limit: float) -> int:
+    """How many sequences of targets the peaks fit at least as well as the limit says, each at scales that keep it in the band."""
+    found = 0
+    for place in range(sequences.shape[0]):
+        targets = sequences[place]
+        if reaches(peaks, targets, targets[-1] / x_high, targets[0] / x_low, limit):
+            found += 1
+    return found
 
 
 @njit(cache=True)

@@ -121,8 +121,8 @@ def rounding_power(means: Reals, points: int, dimensions: int, resolution: float
 def flatten(power: Reals, rounding: float = 0.0) -> tuple[Reals, Reals]:
     """Logarithm of the power, and the same without its background: a running median.
 
-    The window shrinks on both sides alike towards the ends. A monotone spectrum is then its own median everywhere and keeps nothing;
-    a window that is cut on one side only would leave the ends standing out.
+    The window shrinks on both sides alike towards the ends. A monotone spectrum is then its own median everywhere and keeps
+    nothing; a window that is cut on one side only would leave the ends standing out.
     """
     strongest = power.max()
     if not strongest > rounding:

@@ -25,6 +25,7 @@ LIBRARIES = {
     "irerctl": {"msgspec", "click", "rich"},
 }
 MORE_LIBRARIES = {
+    "irerd/couch/http.py": {"httpx2"},
     "core/gate/tokens.py": {"jwt"},
     "irerctl/client.py": {"cbor2"},
     "irerctl/aio.py": {"trio"},
@@ -240,6 +241,7 @@ def loaded_by(statement: str) -> set[str]:
                 "h5py",
                 "jwt",
                 "httpx",
+                "httpx2",
                 "apsw",
                 "prov",
                 "rich",

@@ -71,6 +71,7 @@ ENGINE = Engine(
             item=reads.Piece,
             result=reads.Exported,
             deadline_ms=None,
+            cli="provenance export",
         ),
         task(
             "redact",

@@ -19,8 +19,8 @@ SLOW_MAX = 8_192
 TYPES_MAX = 256
 RARE = 4.0
 """Types of which fewer are expected among the newest are taken together."""
-THRESHOLD = 6.0
-USUAL_WEIGHT = 1 / 64
+THRESHOLD = 5.0
+USUAL_WEIGHT = 1 / 256
 OTHERS = "others"
 
 
@@ -95,7 +95,7 @@ class Mix:
         if name == OTHERS:
             name = max(self.now, key=lambda each: (self.now[each] if self.slow.get(each, 0.0) * share < RARE else 0, each))
             seen, before = float(self.now[name]), self.slow.get(name, 0.0)
-        self._accept()
+        self._accept(score)
         return Drift(name, round(seen), before * share, min(score, unusual), THRESHOLD)
 
     def _divergence(self, kinds: list[tuple[str, float, float]]) -> float:
@@ -108,11 +108,11 @@ class Mix:
             found += (p * log(p / middle) if p else 0.0) / 2 + (q * log(q / middle) if q else 0.0) / 2
         return found
 
-    def _accept(self) -> None:
-        """What was told is the usual mix from now on."""
+    def _accept(self, score: float) -> None:
+        """What was told is the usual mix from now on, and as great a drift is no news for a while."""
         self.slow = {name: 2.0 * count for name, count in self.now.items()}
         self.slow_total = sum(self.slow.values())
-        self.usual, self.usual_spread = 0.0, 1.0
+        self.usual_spread = max(self.usual_spread, ((score - self.usual) / THRESHOLD) ** 2)
 
 
 def _score(chi_squared: float, freedom: int) -> float:

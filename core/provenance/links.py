@@ -36,9 +36,9 @@ THINGS = {
     "rule_id": "rule",
 }
 """Fields that name a thing, and what kind of thing."""
-MAKES = frozenset("submitted issued placed spawned registered defined started created predicted decided folded added".split())
+MAKES = frozenset("submitted issued placed spawned registered defined created predicted decided folded added".split())
 """What an event about a thing is called when the thing began with it: `order.placed` makes an order."""
-MADE_BY = {"action.checked": "request", "engine.reported": "request"}
+MADE_BY = {"action.checked": "request", "engine.reported": "request", "hunt.started": "hunt"}
 UNLINKED = frozenset({"pool.aged", "pool.resumed", "entity.reported", "provenance.anomaly"})
 """So frequent, or so much about others, that they would hide the rest."""
 RUN = "run_id"

@@ -22,8 +22,9 @@ MEMORY_S = 1_800.0
 """The rate that used to be is a mean over about this long."""
 LEARN_S = 120
 """A stream younger than this has no usual rate yet: it is compared with `rate_new`, or with its own where that is higher."""
-SPREAD_MAX = 400.0
-"""One burst may not make all that follow look usual."""
+SPREAD_LEARN_S = 600
+SPREAD_STEP_MAX = 9.0
+"""Of what it was, the most that one window may say of the spread once that is known: a burst may not make itself look usual."""
 RATE_NEW = 100.0
 """What is new and quicker than this many a second is a burst."""
 
@@ -32,10 +33,8 @@ SCALES = (4, 16, 64, 256)
 RATE_THRESHOLD = 14.0
 DRIFT_OF_CUSUM = 4.0
 TICKS_MIN = 64
-REST_TICKS_MAX = 360
-"""After a longer silence the ticks begin anew: it was the source, or the daemon, that rested."""
-SILENT_TICKS_MAX = 32
-"""A longer silence counts as this long: nobody waits until an hour of nothing was added up."""
+REST_TICKS = 32
+"""After a longer silence the ticks begin anew: it was the source, or the daemon, that rested, and the silence itself is over."""
 BINS = 33
 BIN_WIDTH = 0.5
 RANKS_MAX = 4_096.0
@@ -111,7 +110,7 @@ class Stream:
         """What is older than a minute becomes part of the rate that used to be."""
         old_s = min(until, self.second) - max(self.since, 0)
         gone = 0
-        while self.recent and self.recent[0][0] < until:
+        while self.recent and self.recent[0][0] <= until:
             gone += self.recent.popleft()[1]
         self.total -= gone
         if old_s > 0:
@@ -132,10 +131,7 @@ class Stream:
             if second <= self.second - 10:
                 break
             last10 += count
-        last60 = self.total + self.count
-        if self.recent and self.recent[0][0] <= self.second - 60:
-            last60 -= self.recent[0][1]
-        return self.count, last10, last60
+        return self.count, last10, self.total + self.count
 
     def _burst(self, rate_new: float) -> Unusual | None:
         rate = self.rate(rate_new)
@@ -155,12 +151,16 @@ class Stream:
             return
         rate = self.rate(0.0)
         empty = second - self.second - 1
+        weight = 1 / min(self.slow_s, MEMORY_S)
+        learning = self.slow_s < SPREAD_LEARN_S
         for place, (window, count) in enumerate(zip(WINDOWS_S, self.counts(), strict=True)):
             expected = rate * window
-            spread = min((count - expected) ** 2 / max(expected, 0.1), SPREAD_MAX)
-            fano = self.fano[place] + (spread - self.fano[place]) / MEMORY_S
+            spread = (count - expected) ** 2 / max(expected, 0.1)
+            if not learning:
+                spread = min(spread, SPREAD_STEP_MAX * self.fano[place])
+            fano = self.fano[place] + weight * (spread - self.fano[place])
             if empty > window:
-                kept = exp(-empty / MEMORY_S)
+                kept = exp(-empty * weight)
                 fano = fano * kept + expected * (1 - kept)
             self.fano[place] = max(fano, 1.0)
 
@@ -201,11 +201,11 @@ class Ticks:
         passed = tick - self.tick
         self.tick = tick
         count, self.count = self.count, 0
-        if passed > REST_TICKS_MAX:
+        if passed > REST_TICKS:
             self._begin(float(count), 0)
             return None
         found = self._take(count)
-        for _ in range(min(passed - 1, SILENT_TICKS_MAX)):
+        for _ in range(passed - 1):
             found = self._take(0) or found
         return found
 

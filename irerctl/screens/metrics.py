@@ -41,7 +41,8 @@ def draw_gauges(found: Mapping[str, Any], history: Mapping[str, Sequence[Mapping
     for each in found["gauges"]:
         name, target = render.clean(each["name"]), f"{each['target']:g}"
         if render.terminal():
-            drawn = bar(None if each["value"] is None else each["value"] / 100, "green" if each.get("met") else "red", BAR_CELLS)
+            value = each["value"]
+            drawn = "" if value is None else bar(value / 100, "green" if each.get("met") else "red", BAR_CELLS)
             rows.append([name, percent(each), drawn, target, _of(each), _spark(each["name"], history)])
         else:
             rows.append([name, percent(each), target, _of(each), render.clean(str(each["window"]))])
@@ -53,12 +54,16 @@ def draw_meters(found: Mapping[str, Any], history: Mapping[str, Sequence[Mapping
     rows = []
     for each in found["meters"]:
         value = render.clean(str(each.get("reason") or "-")) if each["value"] is None else f"{each['value']:.1f}"
-        row = [render.clean(each["name"]), value, render.clean(str(each["unit"])), TRENDS.get(each["trend"]["sign"], "-")]
+        row = [render.clean(each["name"]), value, render.clean(str(each["unit"])), _trend(each["trend"])]
         if render.terminal():
             row.append(_spark(each["name"], history))
         rows.append(row)
     columns = ["meter", "value", "unit", "trend"]
     render.table([*columns, "last hour"] if render.terminal() else columns, rows, right=["value"])
+
+
+def _trend(trend: Mapping[str, Any]) -> str:
+    return "-" if trend.get("slope") is None else TRENDS.get(trend["sign"], "-")
 
 
 def percent(gauge: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
     turned = status.get("turned_away", 0)
     away = render.paint(f"{render.count(turned)} turned away", fg="yellow") if turned else "nobody turned away"
     render.say(f"{render.plural(status.get('taken', 0), 'way')} given, {away}")
-    render.tell("Try: irerctl nav go DOMAIN --subject SUBJECT --token @FILE   or: irerctl help route")
+    render.tell("Try: irerctl nav go DOMAIN --subject WHO --token @FILE   or: irerctl nav --help")
 
 
 def draw_fail_overs(routes: Sequence[Mapping[str, Any]]) -> None:

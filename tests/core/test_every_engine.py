@@ -371,7 +371,7 @@ PINNED = {
     "gate": ("2d4ce0a4940a1e00", "bb1df357d73130a3"),
     "nav": ("2d4ce0a4940a1e00", "c4e7caa299bf6834"),
     "control": ("2d4ce0a4940a1e00", "43c23aa14adb66b2"),
-    "provenance": ("3509e46c8ca54fa2", "d94f79ef42879f10"),
+    "provenance": ("fd5207668b6449b2", "8fa146cc9d946a02"),
     "cache": ("c34bb412ddf5655b", "44af2e7225c16099"),
     "entity": ("2e720e8e7af43733", "759193c9c728a644"),
     "circuit": ("22db961ebdd91220", "0bb36fc4090ec5f8"),

@@ -325,6 +325,17 @@ def test_a_gate_that_lets_a_bad_token_through_lowers_the_gauge(wrong: dict[str, 
     assert (after.value, after.met, after.parts["let_through"]) == (50.0, False, 1)
 
 
+def test_a_token_of_an_earlier_boot_opens_nothing() -> None:
+    gate = Gate()
+    made = gate.do("gate.issue_token", domain="wealth", subject=SUBJECT, ttl_s=3_600)
+    check = {"kind": "gate", "domain": "wealth", "subject": SUBJECT, "allowed": True, "jti": made.jti}
+    gate.forge("gate.checked", check)
+    gate.restart(1, reboot=True)
+    assert gate.gauge("threshold_lock").parts["let_through"] == 0
+    gate.forge("gate.checked", check)
+    assert gate.gauge("threshold_lock").parts["let_through"] == 1
+
+
 def test_a_way_given_with_the_token_of_somebody_else_was_let_through() -> None:
     gate = Gate()
     gate.forge("token.issued", {"jti": "t", "kind": "gate", "domain": "info", "subject": SUBJECT, "ttl_s": 60, "generation": 1})
@@ -520,6 +531,17 @@ def test_a_drill_stands_in_where_nothing_happened_and_is_called_modelled() -> No
     store.do("set", key="a", value=1)
     gauge = store.gauge("latency_tolerance")
     assert (gauge.value, gauge.provenance) == (100.0, "measured")
+
+
+def test_a_revision_of_the_far_end_that_follows_ours_confirms_it() -> None:
+    store = Store()
+    store.do("set", key="a", value=1)
+    generation, _, ours = store.rev("a").partition("-")
+    store.do("merge", documents=[{"key": "a", "generation": int(generation) + 1, "ids": ["f" * 32, ours], "value": 9}])
+    assert store.gauge("resource_flow").parts["confirmed"] == 1
+    store.do("set", key="b", value=1)
+    store.do("merge", documents=[{"key": "b", "generation": 5, "ids": ["f" * 32], "value": 9}])
+    assert store.gauge("resource_flow").parts["confirmed"] == 1, "one beside it does not"
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -147,7 +147,7 @@ def histories(seed: int) -> dict[str, list[Written]]:
     return {"gate_log": gate.records, "cache_log": store.records}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_gauges_made_anew_from_the_logs_equal_the_live_ones(seed: int) -> None:
     logs = histories(seed)

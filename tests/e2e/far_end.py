@@ -1,4 +1,4 @@
-"""A real PouchDB server for tests, and a wire to it that can be cut at any byte. Without node or its packages, tests say so loudly."""
+"""A real PouchDB server for tests, and a wire to it that can be cut at any byte. Where it is missing, tests say so loudly."""
 
 import contextlib
 import json

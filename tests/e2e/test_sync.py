@@ -271,6 +271,7 @@ def test_a_far_end_that_was_restored_to_an_older_state_is_noticed_and_gets_every
             for n in range(5):
                 client.call("cache.set", {"key": f"late{n}", "value": {"n": n}})
                 database.put(f"late-there{n}", n=n)
+                database.bring({"_id": "torn", "_rev": f"1-{n}", "_revisions": {"start": 1, "ids": [f"{n}"]}, "n": n})
             client.call("cache.set", {"key": "old", "value": {"n": 2}})
             assert sync(client)["ok"]
             agree(client, database)

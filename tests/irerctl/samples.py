@@ -347,3 +347,37 @@ HISTORY: dict[str, Any] = {
         for number in range(360)
     ],
 }
+
+TAP = {"seq": 4, "time": AT, "actor": "uid:0", "event_type": "user_action", "run_id": "run_001"}
+PROVENANCE_STATUS = {"taps": 1, "edges": 2, "reports": 3, "anomalies": 1, "newest": [TAP], "unusual": ["burst: 40 in 1 s"]}
+UNUSUAL = {
+    "anomalies": [
+        {
+            "seq": 5,
+            "time": AT,
+            "kind": "burst",
+            "of": "type",
+            "name": "user_action",
+            "scale": 1,
+            "unit": "s",
+            "count": 40,
+            "expected": 2.5,
+            "statistic": 9.0,
+            "threshold": 6.0,
+            "evidence": "40 of user_action within 1 s",
+            "causes": ["provenance_log:4"],
+        }
+    ]
+}
+GRAPH = {
+    "nodes": [
+        {"id": "provenance_log:4", "kind": "record", "label": "provenance.tapped", "time": AT},
+        {"id": "run:run_001", "kind": "run", "label": "run_001"},
+    ],
+    "edges": [
+        {"source": "provenance_log:4", "target": "run:run_001", "relation": "member-of"},
+        {"source": "thing:b", "target": "thing:a", "relation": "derived-from", "rule": "r1", "cost": 1.5},
+    ],
+    "node_count": 2,
+    "edge_count": 2,
+}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from core.engine import Refused, Row
 from core.entity.reads import EntityPage
 from irerctl import fields, generic, paging
+from irerctl.main import cli
 from irerctl.shown_once import secrets_of
 from tests.irerctl.conftest import Run, Serve
 from tests.irerctl.peer import RECEIPT, Stream, Written
@@ -73,9 +75,29 @@ def test_each_example_can_be_typed_and_is_sent_as_it_stands(run: Run, serve: Ser
 @pytest.mark.parametrize("called", generic.FIXED)
 def test_a_fixed_command_sends_what_its_name_says(run: Run, serve: Serve, called: str) -> None:
     fixed = generic.FIXED[called]
-    peer = serve({fixed.method: Written({})})
-    assert run(*called.split()).exit_code == 0
+    peer = serve({fixed.method: Refused("failed-precondition", "asked for, and that is enough")})
+    assert run(*called.split()).exit_code == 65
     assert (peer.calls[0].m, peer.calls[0].p) == (fixed.method, dict(fixed.params))
+
+
+def test_offline_on_means_that_the_far_end_is_not_talked_to() -> None:
+    assert generic.FIXED["offline on"].params == {"online": False} and generic.FIXED["offline off"].params == {"online": True}
+
+
+ROOT = Path(__file__).parents[2]
+ADVICE = re.compile(r"(?::|\bor) +irerctl ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
+
+
+def test_every_command_that_a_text_of_ours_tells_people_to_type_is_there() -> None:
+    ctx, told, wrong = click.Context(cli), 0, []
+    for path in (path for top in ("core", "irerd", "irerctl", "state") for path in (ROOT / top).rglob("*.py")):
+        said = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith('"""'))
+        for name, inner in ADVICE.findall(said):
+            found = cli.get_command(ctx, name)
+            told += 1
+            if found is None or (inner and isinstance(found, click.Group) and inner not in found.commands):
+                wrong.append(f"{path.relative_to(ROOT)}: irerctl {name} {inner}")
+    assert told > 50 and wrong == []
 
 
 def test_every_namespace_that_people_ask_for_has_its_commands() -> None:

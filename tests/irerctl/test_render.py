@@ -31,6 +31,12 @@ def test_columns_fit_the_terminal_and_short_ones_stay_whole(widths: list[int], c
     assert all(fitted == natural for fitted, natural in zip(found, widths, strict=True) if natural <= share)
 
 
+def test_what_is_cut_loses_its_colours_and_what_fits_keeps_them() -> None:
+    painted = "ab \x1b[33mcd\x1b[0m"
+    assert render.cut(painted, 5) == painted
+    assert render.cut(painted, 4) == "ab …" and render.cut("abcdef", 4) == "abc…" and render.cut(painted, None) == painted
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [

@@ -23,6 +23,7 @@ from core.entity import reads as entity_reads
 from core.gate import reads as gate_reads
 from core.metrics import reads as metrics_reads
 from core.nav import reads as nav_reads
+from core.provenance import reads as provenance_reads
 from irerctl import figures, generic, render
 from irerctl.screens import circuit, metrics, system
 from tests.irerctl import samples
@@ -69,6 +70,10 @@ ANSWERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "circuit.status": (circuit_reads.CircuitStatus, samples.CIRCUIT_STATUS),
     "circuit.orders": (circuit_reads.OrderPage, samples.ORDERS),
     "circuit.wealth": (circuit_reads.WealthReport, samples.WEALTH),
+    "provenance.status": (provenance_reads.Status, samples.PROVENANCE_STATUS),
+    "provenance.anomalies": (provenance_reads.AnomalyPage, samples.UNUSUAL),
+    "provenance.taps": (provenance_reads.TapPage, {"taps": [samples.TAP]}),
+    "provenance.graph": (provenance_reads.Graph, samples.GRAPH),
     "metrics.gauges": (metrics_reads.Gauges, samples.GAUGES),
     "metrics.meters": (metrics_reads.Meters, samples.METERS),
     "metrics.history": (metrics_reads.History, samples.HISTORY),
@@ -97,6 +102,10 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "order": ("3 placed", "1 failed", "2 refused at gate wealth", "39.98 EUR", "task-parked"),
     "order list": ("o-1", "fulfilled", "39.98 EUR"),
     "wealth": ("about 600.00 EUR", "400.00 EUR and 900.00 EUR", "95% of 20", "mean 75%"),
+    "provenance": ("burst: 40 in 1 s", "1 tap", "40 of user_action", "run_001"),
+    "provenance taps": ("user_action", "run_001"),
+    "provenance anomalies": ("burst", "2.5"),
+    "provenance graph": ("provenance.tapped (provenance_log:4)", "member-of", "derived-from", "r1", "2 nodes, 2 edges"),
     "metrics": ("100.0 %", "no-evidence", "7 of 10, modelled", "rising", "records 1 to 9 of gate_log"),
     "metrics meters": ("2.5", "no-evidence"),
     "metrics history threshold_lock": ("2026-01-02T03:04:05.000006Z", "numerator"),
@@ -144,7 +153,7 @@ def test_a_terminal_is_never_wider_than_it_is(
     assert lines and [line for line in lines if len(line) > columns] == []
 
 
-@pytest.mark.parametrize("words", ["gate", "nav", "control", "entity", "cache", "order", "wealth", "metrics"])
+@pytest.mark.parametrize("words", ["gate", "nav", "control", "entity", "cache", "order", "wealth", "provenance", "metrics"])
 def test_a_very_narrow_terminal_still_shows_who_and_what(
     run: Run, serve: Serve, on_screen: Callable[[int], None], words: str
 ) -> None:
@@ -197,6 +206,13 @@ def test_names_that_others_chose_cannot_drive_the_terminal(
     assert not CONTROL.search(ANSI.sub("", ran.stdout)) and "pwned" in ran.stdout
 
 
+@screens
+def test_as_data_the_same_names_are_whole_and_cannot_drive_it_either(run: Run, serve: Serve, words: str) -> None:
+    serve({method: spoiled(copy.deepcopy(sample)) for method, sample in SAMPLES.items()})
+    text = run("-o", "json", *words.split()).stdout
+    assert not CONTROL.search(text) and json.dumps(HARM)[1:-1] in json.dumps(json.loads(text))
+
+
 def emptied(value: Any) -> Any:
     match value:
         case dict():
@@ -238,6 +254,7 @@ ENGINES = {
     "cache": samples.CACHE_STATUS,
     "entity": samples.FLEET,
     "circuit": samples.CIRCUIT_STATUS,
+    "provenance": samples.PROVENANCE_STATUS,
 }
 
 
@@ -253,7 +270,21 @@ def test_status_has_one_line_for_each_engine_and_fits_on_a_screen(run: Run, serv
     assert said["control"] == "2 engines  1 suspended  1 platform  1 not available  14 allowed  2 denied"
     assert said["cache"] == "3 keys  1.5 KiB  2 to sync  1 conflict  offline"
     assert said["entities"] == "3  1 error_correction  1 awakening  1 hibernating  2 deactivated  offline"
+    assert said["origins"] == "1 tap  2 edges  3 reports  1 unusual"
     assert said["orders"] == "3 placed  1 open  1 failed  today 39.98 EUR"
+
+
+def test_on_a_narrow_terminal_every_line_of_status_is_cut_clean(run: Run, serve: Serve, on_screen: Callable[[int], None]) -> None:
+    serve({"system.status": {**samples.STATUS, "engines": {"resource": samples.RESOURCE_STATUS, **ENGINES}}})
+    on_screen(44)
+    lines = run("status").stdout.splitlines()[1:]
+    assert any(line.endswith("…") for line in lines)
+    assert not CONTROL.search("".join(ANSI.sub("", line) for line in lines))
+    assert [
+        line
+        for line in lines
+        if line[:5] in ("gates", "route", "contr", "cache", "entit", "order") and len(ANSI.sub("", line)) > 44
+    ] == []
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -294,6 +325,17 @@ def test_money_is_drawn_in_the_units_of_its_currency(minor: int, currency: str, 
 def test_history_is_drawn_coarser_but_never_invented() -> None:
     assert metrics.coarse([1, None, 3, 5, None, None], 3) == [1, 4, None]
     assert metrics.coarse([1, None], 3) == [1, None]
+
+
+def test_what_nobody_measured_has_no_bar_and_no_trend(run: Run, serve: Serve, on_screen: Callable[[int], None]) -> None:
+    meters = copy.deepcopy(samples.METERS)
+    meters["meters"][1]["trend"] = {"slope": None, "sign": 0, "intervals": 0}
+    serve({**SAMPLES, "metrics.meters": meters})
+    on_screen(100)
+    lines = {line.split()[0]: ANSI.sub("", line) for line in run("metrics").stdout.splitlines() if line.strip()}
+    assert "█" in lines["latency_tolerance"] and "░" in lines["resource_flow"]
+    assert not set("█░") & set(lines["threshold_lock"].partition("95")[0]) and "no-evidence" in lines["threshold_lock"]
+    assert "rising" in lines["nav_velocity"] and "steady" not in lines["gate_density"]
 
 
 def test_an_interval_lies_where_its_numbers_are() -> None:
@@ -461,6 +503,18 @@ def test_watch_shows_how_it_stands_and_then_what_happens_there(run: Run, serve: 
     asked = len(peer.calls)
     assert json.loads(run(engine, "--watch", "-o", "jsonl").stdout)["type"] == "gate.checked"
     assert len(peer.calls) == asked + 1, "as data there is only the stream"
+
+
+def test_a_document_in_pieces_is_whole_in_a_pipe_and_harmless_on_a_terminal(
+    run: Run, serve: Serve, on_screen: Callable[[int], None]
+) -> None:
+    pieces = ['{"a": "', "x\x1b[2J", 'y"}\n{"b"', ": 1}"]
+    peer = serve({"provenance.export_audit": Stream([{"text": piece} for piece in pieces], result={"next": "7"})})
+    ran = run("provenance", "export", "--format", "jsonl")
+    assert ran.stdout == "".join(pieces) and "add --after 7" in ran.stderr
+    assert peer.calls[0].p == {"format": "jsonl"}
+    on_screen(80)
+    assert run("provenance", "export").stdout == '{"a": "x\\x1b[2Jy"}\n{"b": 1}\n'
 
 
 def test_a_job_is_followed_to_its_end_and_its_failure_is_exit_status_1(run: Run, serve: Serve) -> None:

@@ -68,6 +68,8 @@ class Promises:
         self.order_counts: Counter[str] = Counter()
         self.claims: dict[str, str] = {}
         """The effect of each awake entity's claim."""
+        self.given_back: dict[str, str] = {}
+        """The claim that ended with each effect that asks for its end."""
         self.needs: dict[str, bool] = {}
         self.online = {True}
         """All that the cache ever said of the uplink."""
@@ -202,31 +204,16 @@ class Promises:
         if payload["to_state"] == "awakening" and self.needs[entity]:
             self.claims[entity] = f"{log}:{record.seq}:0"
         elif payload["to_state"] in ("hibernating", "deactivated"):
-            self.claims.pop(entity, None)
+            self.given_back[f"{log}:{record.seq}:0"] = self.claims.pop(entity, "")
 
     def _entity_asked(self, log: str, record: "Rec", payload: dict[str, Any]) -> None:
         self._was_asked(log, record, payload["effect"], payload["ok"])
 
     def _entity_released(self, log: str, record: "Rec", payload: dict[str, Any]) -> None:
         """Units that were given back are given back."""
-        cause_log, seq, _ = payload["effect"].split(":")
-        cause = self._record(cause_log, int(seq))
-        entity = cause.payload["entity_id"] if cause is not None else ""
-        before = [
-            claim
-            for claim in self.asked
-            if claim.startswith("entities:") and self._entity_of(claim) == entity and int(claim.split(":")[1]) < int(seq)
-        ]
-        held = [
-            claim for claim in before if self.asked[claim].event_type == "task.submitted" and f"entity:{claim}" not in self.ends
-        ]
-        if held:
-            self._wrong("N4", log, record, f"{entity} gave its units back, and {held} still stand")
-
-    def _entity_of(self, claim: str) -> str:
-        log, seq, _ = claim.split(":")
-        cause = self._record(log, int(seq))
-        return str(cause.payload.get("entity_id", "")) if cause is not None else ""
+        claim = self.given_back.pop(payload["effect"], None)
+        if claim in self.asked and f"entity:{claim}" not in self.ends:
+            self._wrong("N4", log, record, f"the units of {claim} are given back, and its task still stands")
 
     def _entity_uplink(self, log: str, record: "Rec", payload: dict[str, Any]) -> None:
         if payload["online"] not in self.online:

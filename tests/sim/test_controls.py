@@ -10,10 +10,13 @@ from unittest.mock import patch
 
 import pytest
 
+import core.gate.judge
 import irerd.daemon
+from core.engine import IRER, Refused
 from core.keys import Keys
 from core.world import World
-from irerd.dispatch import Dispatch
+from irerd.dispatch import Answer, Dispatch
+from irerd.effects import Effects
 from irerd.refusals import Refusals
 from irerd.session import Session
 from irerd.upkeep import Upkeep
@@ -24,6 +27,8 @@ from tests.sim.machine import Faults, Spoiled
 from tests.sim.universe import run_seed
 
 SEEDS = range(1, 9)
+MORE_SEEDS = range(1, 41)
+"""For rules that few callers come to."""
 SYNCS_DONE = 8
 
 
@@ -168,6 +173,53 @@ def _forgetful_apply(whole: Callable[..., None]) -> Callable[..., None]:
     return apply
 
 
+def _ask_without_key(self: Dispatch, method: str, params: Any, idem: str, reply: Any) -> None:
+    row = self.world.rows[method]
+    try:
+        self.write(row, self.params(row, params), IRER, reply)
+    except Refused as refused:
+        reply(Answer(error=refused))
+
+
+def _never_used(whole: Callable[..., Any]) -> Callable[..., Any]:
+    """The judge of tokens, blind to whether one was used up."""
+
+    def objection(*arguments: Any) -> Any:
+        found = whole(*arguments)
+        return None if found == "used" else found
+
+    return objection
+
+
+@contextmanager
+def shown_again() -> Iterator[None]:
+    """A repeated key is answered with what the first one was answered, its secret too."""
+    told: dict[tuple[str, str], Answer] = {}
+    whole = Dispatch.write
+
+    def write(self: Dispatch, row: Any, params: Any, actor: Any, reply: Any, idem: str | None = None) -> None:
+        def remember(answer: Answer) -> None:
+            if answer.error is None and idem is not None:
+                told[actor.name, idem] = answer
+            reply(answer)
+
+        if row.shown_once and idem is not None and (actor.name, idem) in told:
+            reply(told[actor.name, idem]._replace(replayed=True))
+        else:
+            whole(self, row, params, actor, remember if row.shown_once else reply, idem)
+
+    with patch.object(Dispatch, "write", write):
+        yield
+
+
+def _refuse_at_once(self: Dispatch, needed: Any, reply: Any, refused: Refused) -> None:
+    raise refused
+
+
+def _forget_the_cause(self: Effects, effect: str) -> bool:
+    return self._dispatch.writer is not None
+
+
 CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], str]] = {
     "no fdatasync": (Spoiled(files=without_sync), nullcontext, "N1|durable|on record"),
     "a flush that lies": (Spoiled(medium=without_sync), nullcontext, "N1|durable|damage|on the medium"),
@@ -197,6 +249,29 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
     "snapshot of what is not durable": (Spoiled(), snapshots_in_passing, "N6"),
     "deleted before that is on record": (Spoiled(), lambda: patch.object(Log, "prune", _prune_at_once), "no durable record"),
     "a stop that waits for nobody": (Spoiled(), stops_at_once, "left unanswered"),
+    "an effect asked for without its key": (
+        Spoiled(),
+        lambda: patch.object(Dispatch, "ask", _ask_without_key),
+        "not under the key|not under its effect's key",
+    ),
+    "an effect before its cause": (Spoiled(), lambda: patch.object(Effects, "_durable", _forget_the_cause), "N9"),
+    "a token that is never used up": (
+        Spoiled(),
+        lambda: patch.object(core.gate.judge, "_objection", _never_used(core.gate.judge._objection)),
+        "was used up",
+    ),
+    "no wait across logs": (Spoiled(), lambda: patch.object(Writer, "_met", lambda self, command: True), "N4"),
+    "a secret shown again": (Spoiled(), shown_again, "was shown again"),
+    "an engine that never falls": (
+        Spoiled(),
+        lambda: patch.object(Dispatch, "stands", lambda self, engine_id, key: True),
+        "access",
+    ),
+    "a refusal told of what is not durable": (
+        Spoiled(),
+        lambda: patch.object(Dispatch, "_refuse_once_durable", _refuse_at_once),
+        "N4",
+    ),
     "a stream of what is not durable": (
         Spoiled(),
         lambda: patch.object(irerd.daemon.Daemon, "durable_seq", lambda self, log: self.dispatch.next_seq.get(log, 0) - 1),
@@ -204,14 +279,24 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
     ),
 }
 
+RARE = frozenset(
+    {
+        "a token that is never used up",
+        "no wait across logs",
+        "a secret shown again",
+        "an engine that never falls",
+        "a refusal told of what is not durable",
+    }
+)
+
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_broken_rule_is_noticed(control: str) -> None:
     spoiled, broken, expected = CONTROLS[control]
     with broken():
-        for seed in SEEDS:
+        for seed in MORE_SEEDS if control in RARE else SEEDS:
             outcome = run_seed(seed, spoiled=spoiled)
             if outcome.violation is not None:
                 break
-    assert outcome.violation is not None, f"{control}: {len(SEEDS)} seeds noticed nothing"
+    assert outcome.violation is not None, f"{control}: up to seed {seed} nothing was noticed"
     assert re.search(expected, outcome.violation), outcome.violation

@@ -16,11 +16,13 @@ from tests.sim.machine import Faults, Spoiled
 from tests.sim.universe import Outcome, run_seed
 
 SEEDS = range(1, 11)
+MORE_SEEDS = range(1, 31)
+"""For a broken rule, up to the first that notices it."""
 FILLING = Spoiled(faults=lambda random: Faults(), fills=2.0)
 
 
-def outcomes() -> Iterator[Outcome]:
-    for seed in SEEDS:
+def outcomes(seeds: range = SEEDS) -> Iterator[Outcome]:
+    for seed in seeds:
         yield run_seed(seed, 250, FILLING)
 
 
@@ -63,6 +65,6 @@ CONTROLS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
 def test_a_broken_rule_is_noticed_on_a_full_disk(control: str) -> None:
     broken, expected = CONTROLS[control]
     with broken():
-        violation = next((outcome.violation for outcome in outcomes() if outcome.violation is not None), None)
-    assert violation is not None, f"{control}: {len(SEEDS)} seeds noticed nothing"
+        violation = next((outcome.violation for outcome in outcomes(MORE_SEEDS) if outcome.violation is not None), None)
+    assert violation is not None, f"{control}: {len(MORE_SEEDS)} seeds noticed nothing"
     assert any(part in violation for part in expected.split("|")), violation

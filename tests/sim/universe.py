@@ -9,9 +9,10 @@ import gc
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,10 +21,15 @@ from unittest.mock import patch
 import trio
 import trio.testing
 
+import core.world
+import irerd.daemon
 import irerd.journal
+import irerd.ports
 from core.access import Rules
+from core.catalogue import Catalogue
 from core.engines import ENGINES
 from core.settings import Access, CacheSettings, Circuit, Entities, Jobs, Limits, Log, Pool, Pools, Retry, Settings
+from core.world import World
 from irerd.config import Changes, diff
 from irerd.daemon import STOP_S, Daemon
 from irerd.host import Transport
@@ -42,7 +48,7 @@ from tests.sim.wares import Shelf
 from tests.sim.wires import CallerEnd, DaemonEnd
 from tests.sim.wires import connect as wires
 
-OPERATIONS = 400
+OPERATIONS = 420
 SETTLE_S = 240.0
 """Virtual time within which everything that was asked for comes to an end once nothing fails any more."""
 STILL_S = 5.0
@@ -53,6 +59,9 @@ NAMES = ("link", "rename", "unlink", "fsync_dir")
 CLEAN_STOP_S = 2 * STOP_S
 BACK_S = 4.0
 """Virtual time after which everything goes on once a full disk has room again, the slowest look at it included."""
+
+
+ENDED = frozenset({"done", "cancelled", "expired", "parked"})
 
 
 class Violation(AssertionError):
@@ -87,9 +96,34 @@ class Outcome:
 def run_seed(seed: int, operations: int = OPERATIONS, spoiled: Spoiled = UNSPOILED) -> Outcome:
     """One universe from its beginning to its end."""
     universe = Universe(seed, operations, spoiled)
-    with _determined(seed), patch.object(irerd.journal, "_journal", Listening(universe)):
+    with _determined(seed), _worked_out_once(), patch.object(irerd.journal, "_journal", Listening(universe)):
         trio.run(universe.run, clock=trio.testing.MockClock(autojump_threshold=0))
     return universe.outcome()
+
+
+@contextmanager
+def _worked_out_once() -> Iterator[None]:
+    """What a process works out from its code alone, and each of ours alike, is not worked out by each."""
+    with (
+        patch.object(irerd.daemon, "Catalogue", lambda engines: _CATALOGUE),
+        patch.object(core.world, "_reader", _reader),
+        patch.object(irerd.ports, "_documents_in", _documents_in),
+        patch.object(World, "schema", lambda self, log: _schema(log)),
+    ):
+        yield
+
+
+_CATALOGUE = Catalogue(list(ENGINES))
+_reader = cache(core.world._reader)
+_documents_in = cache(irerd.ports._documents_in)
+
+
+@cache
+def _schema(log: str, whole: Callable[[World, str], str] = World.schema) -> str:
+    return whole(_WORLD, log)
+
+
+_WORLD = World(ENGINES)
 
 
 @contextmanager
@@ -254,6 +288,8 @@ class Universe:
         self.found_full = self._returns = 0
         self._lost: Counter[str] = Counter()
         """Refusals, by caller, that were told on a full disk by a process that ended before there was room."""
+        self.excused: set[str] = set()
+        """Callers one of whose refusals found no room in the queue in this life: it was told first and is put on record soon."""
         self._ended_full: set[int] = set()
         """The lives of such processes."""
 
@@ -436,6 +472,13 @@ class Universe:
         host.flaky = ending.kind != "none"
         daemon = self._daemon = Daemon(host, self._configuration, Path("/var/lib/irer"), ENGINES, self._segments(), self._room)
         self._ends = {}
+        keep = daemon.refusals._keep
+
+        def kept(command: Any) -> None:
+            self.excused.add(command.caller)
+            keep(command)
+
+        daemon.refusals._keep = kept  # type: ignore[method-assign]
         async with trio.open_nursery() as nursery:
             self._serving = nursery
 
@@ -460,10 +503,11 @@ class Universe:
         self._after_life(ending)
 
     def _after_life(self, ending: Ending) -> None:
-        if self.full:
+        if self.full or self.excused:
             self._ended_full.add(self.life)
-            for actor in self.refusals_told:
+            for actor in self.refusals_told if self.full else sorted(self.excused):
                 self._lost[actor] += max(0, self.unrecorded(actor))
+        self.excused.clear()
         if self._filling.random() < 0.5 or not self._ready.is_set():
             self._machine.disk.capacity = None
         if ending.kind == "power":
@@ -571,10 +615,10 @@ class Universe:
                 disk.capacity = disk._used() + random.choice((0, 1_000, 10_000, 50_000))
                 self.full = True
                 self.trace.operation(f"the disk is full but for {disk.free()} bytes")
-            said, found = self.oracle.fulls["engine_state"], self.found_full
+            said, found = self.oracle.fulls.total(), self.found_full
             await self._wait_operations(random.randint(30, 150))
             await self._make_room(daemon)
-            if self.found_full > found and self.oracle.fulls["engine_state"] == said and not began_full:
+            if self.found_full > found and self.oracle.fulls.total() == said and not began_full:
                 self.blame("calls were told that the disk is full, and no log says so")
             began_full = False
 
@@ -650,14 +694,32 @@ class Universe:
         self._check_replay(daemon)
         if not self.may_fail:
             self.oracle.replayed(self._machine.disk)
+            self._check_rest(daemon)
         before = daemon.effects.timers_fired
         await trio.sleep(STILL_S)
         fired = daemon.effects.timers_fired - before
         if fired > STILL_TIMERS_MAX:
             self.blame(f"{fired} timers fired within {STILL_S:g} s in which there was nothing to do")
 
+    def _check_rest(self, daemon: Daemon) -> None:
+        """What must be so once nothing moves any more."""
+        if missing := [actor for actor in self.refusals_told if self.unrecorded(actor) > 0]:
+            self.blame(f"refusals of {missing} were told and are not on record")
+        fleet, pools = daemon.world.states["entity"], daemon.world.states["resource"]
+        held = {name for name, task in pools.tasks.items() if name.startswith("entity:") and task.state not in ENDED}
+        claimed = {f"entity:{claim}" for claim, entity in fleet.claims.items() if fleet.entities[entity].claimed}
+        if held != claimed:
+            self.blame(f"awake entities hold {sorted(claimed)}; the pools have {sorted(held)} for them")
+        for secret in self.shelf.shown:
+            for path, data in self._machine.disk.tree().items():
+                if secret.encode() in data:
+                    self.blame(f"{path} holds a secret that was shown")
+
     def _restless(self, daemon: Daemon) -> str:
         """What is not at its end yet."""
+        fleet, book = daemon.world.states["entity"], daemon.world.states["circuit"]
+        if left := [*fleet.releases, *book.open, *book.unqueued, *book.entity_asks]:
+            return f"entities and orders: {left[:5]}"
         counts = [(name, pool.counts) for name, pool in daemon.world.states["resource"].pools.items()]
         for name, count in counts:
             if going := {state: count[state] for state in ("waiting", "blocked", "retrying", "running") if count[state]}:

@@ -94,15 +94,15 @@ def _if_rev(random: Random, shelf: Shelf, key: str, may: bool) -> dict[str, str]
 def token(random: Random, shelf: Shelf) -> Request:
     luck = random.random()
     if luck < 0.3 or not shelf.tokens:
-        ttl_s = random.choice((1, 5, 300, 3600))
+        ttl_s = random.choice((1, 60, 300, 3600))
         asked = {"domain": random.choice(DOMAINS), "subject": random.choice(("ann", "bob")), "ttl_s": ttl_s}
         return "gate.issue_token", asked | ({"offline": True} if random.random() < 0.2 else {})
-    domain, subject, offline, text, jti = random.choice(shelf.tokens[-6:])
-    if random.random() < 0.15:
+    domain, subject, offline, text, jti = random.choice(shelf.tokens[-3:])
+    if random.random() < 0.1:
         text = random.choice((WRONG_TOKEN, text[:-3] + "AAA", text.swapcase()))
     if random.random() < 0.1:
         domain = random.choice(DOMAINS)
-    if luck < 0.5:
+    if luck < 0.45:
         return "gate.check", {"token": text, "domain": domain} | ({"offline": True} if offline else {})
     if luck < 0.85:
         return "nav.navigate", {"token": text, "domain": domain, "subject": subject} | ({"offline": True} if offline else {})
@@ -121,9 +121,9 @@ def control(random: Random, shelf: Shelf) -> Request:
         (("actions.check", {"engine_id": engine, "platform": platform, "action_type": action}), 14),
         (("engines.register", {"engine_id": f"engine{random.randint(0, 30)}", "capabilities": _all_actions()}), 10),
         (("engines.rotate_key", {"engine_id": engine, "grace_s": random.choice((0.0, 2.0))}), 3),
-        (("engines.suspend", {"engine_id": engine}), 3),
-        (("engines.unsuspend", {"engine_id": engine}), 4),
-        (("engines.revoke", {"engine_id": engine}), 3),
+        (("engines.suspend", {"engine_id": engine}), 6),
+        (("engines.unsuspend", {"engine_id": engine}), 5),
+        (("engines.revoke", {"engine_id": engine}), 4),
         (("engines.set_permissions", {"engine_id": engine, "deny": {platform: [action]} if random.random() < 0.3 else {}}), 2),
         (("platforms.define", {"platform": platform, "actions": PLATFORMS[platform]}), 6),
         (("platforms.set_status", {"platform": platform, "status": random.choice(("available", "available", "disabled"))}), 4),
@@ -133,6 +133,13 @@ def control(random: Random, shelf: Shelf) -> Request:
         (("gate.rotate_key", {"kind": random.choice(("gate", "offline")), "grace_s": random.choice((0, 2))}), 2),
     )
     return random.choices([request for request, _ in requests], [weight for _, weight in requests])[0]
+
+
+def first_steps(random: Random) -> list[Request]:
+    """What an admin sets up."""
+    policies = [("gate.set_policy", {"domain": domain, "single_use": True}) for domain in random.sample(DOMAINS, 2)]
+    platforms = [("platforms.define", {"platform": name, "actions": actions}) for name, actions in PLATFORMS.items()]
+    return [*policies, *platforms, ("engines.register", {"engine_id": "engine0", "capabilities": _all_actions()})]
 
 
 def _all_actions() -> dict[str, list[str]]:

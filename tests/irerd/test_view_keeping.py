@@ -178,8 +178,11 @@ async def test_a_view_sees_what_is_durable_and_nothing_before(rig: Rig) -> None:
     assert rig.sums.total == 0
     rig.write("right_log", 7)
     assert rig.sums.total == 7
+    later = rig.decide("left_log", 100)
     rig.sync("left_log", records)
     assert rig.sums.total == 12 and rig.views.look("sum") is rig.kept.follower
+    rig.sync("left_log", later)
+    assert rig.sums.total == 112
 
 
 @pytest.mark.parametrize("saved_at", [0, 3, 30, None])
@@ -290,6 +293,38 @@ async def test_a_view_catches_up_though_much_is_written_meanwhile(rig: Rig, monk
     again.some(3, 99)
     before = again.dumped()
     assert left < 20 and before == await again.anew()
+
+
+async def test_a_command_that_becomes_durable_just_then_is_neither_lost_nor_doubled(rig: Rig) -> None:
+    rig.some(6)
+    again = rig.after_kill()
+    open_ends: list[tuple[str, int]] = []
+    rounds = 0
+
+    def commit(log: str, amount: int) -> None:
+        """On disk, and the loop has not heard of it yet."""
+        batch = again.logs[log].seal(again.decide(log, amount))
+        again.logs[log].commit(batch.data)
+        open_ends.append((log, batch.receipts[-1][0]))
+
+    def between() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 2:
+            commit("left_log", 1_000)  # read back from the log, and fed again when the loop hears of it
+        if rounds == 3:
+            again.views.after_group(dict([open_ends.pop()]))
+            again.write("left_log", 20_000)  # kept in memory
+            commit("left_log", 300_000)  # only the next group brings it
+            commit("right_log", 4_000_000)  # read back, and brought by the next group once more
+
+    again.host.between = between
+    await again.up()
+    total = rig.sums.total
+    assert rounds == 3 and again.sums.total == total + 4_021_000
+    again.views.after_group(dict(open_ends))
+    assert again.sums.total == total + 4_321_000
+    assert again.dumped() == await again.anew()
 
 
 async def test_records_that_were_let_go_are_told_as_missing(rig: Rig) -> None:

@@ -1,0 +1,132 @@
+"""Periodic grids of N points a side, and the modes a field on them may have.
+
+A field is stored as its kept modes only, |n| < N/4 by default, in the order 0, 1, …, K−1, −(K−1), …, −1 on every axis and in
+the scale of an unnormalised transform. A real field stores of its last axis only n = 0 … K−1. What is not kept is not there,
+so it can never be alive. Nothing here knows the equation.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from kernels.params import PRECISIONS, Signature
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The shape of things; equal grids have equal fields."""
+
+    dimensions: int
+    points: int
+    kept: int
+    precision: str
+
+    @classmethod
+    def of(cls, signature: Signature) -> "Grid":
+        return cls(signature.dimensions, signature.points, signature.kept, signature.precision)
+
+    @property
+    def complex_type(self) -> np.dtype:
+        return PRECISIONS[self.precision][0]
+
+    @property
+    def real_type(self) -> np.dtype:
+        return PRECISIONS[self.precision][1]
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return tuple(range(-self.dimensions, 0))
+
+    @property
+    def count(self) -> int:
+        return self.points**self.dimensions
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The kept mode numbers of one axis, as stored."""
+        upward = np.arange(self.kept)
+        return np.concatenate([upward, -upward[:0:-1]])
+
+    def _mesh(self, half: bool) -> list[np.ndarray]:
+        last = np.arange(self.kept) if half else self.numbers
+        return np.meshgrid(*[self.numbers] * (self.dimensions - 1), last, indexing="ij")
+
+    def mode(self, axis: int, half: bool = False) -> np.ndarray:
+        """The mode number along one axis, for every stored mode."""
+        return self._mesh(half)[axis].astype(self.real_type)
+
+    def squares(self, half: bool = False) -> np.ndarray:
+        """|n|² of every stored mode."""
+        return sum(mesh**2 for mesh in self._mesh(half))
+
+    @cached_property
+    def distinct(self) -> np.ndarray:
+        """The different values |n|² takes, ascending; linear coefficients are worked out once for each."""
+        return np.unique(self.squares())
+
+    def gather(self, values: Array, half: bool = False) -> Array:
+        """One value for each different |n|², spread over the stored modes."""
+        return values[np.searchsorted(self.distinct, self.squares(half))]
+
+    def energy_weights(self) -> np.ndarray:
+        """How often each mode of a stored real field counts: a mode with n > 0 on the last axis stands for its mirror too."""
+        return np.where(self._mesh(half=True)[-1] == 0, 1.0, 2.0).astype(self.real_type)
+
+    def outer(self) -> np.ndarray:
+        """Which modes lie in the outer eighth of the kept band."""
+        reach = np.max(np.abs(self._mesh(half=False)), axis=0)
+        return reach > 0.875 * (self.kept - 1)
+
+    # -- between modes and points
+
+    def _widen(self, modes: Array, axis: int) -> Array:
+        size = modes.shape[axis]
+        shape = list(modes.shape)
+        shape[axis] = self.points - size
+        upward = lax.slice_in_dim(modes, 0, self.kept, axis=axis)
+        downward = lax.slice_in_dim(modes, self.kept, size, axis=axis)
+        return jnp.concatenate([upward, jnp.zeros(shape, modes.dtype), downward], axis)
+
+    def _narrow(self, spectrum: Array, axis: int) -> Array:
+        size = spectrum.shape[axis]
+        upward = lax.slice_in_dim(spectrum, 0, self.kept, axis=axis)
+        downward = lax.slice_in_dim(spectrum, size - self.kept + 1, size, axis=axis)
+        return jnp.concatenate([upward, downward], axis)
+
+    def to_points(self, modes: Array) -> Array:
+        for axis in self.axes:
+            modes = self._widen(modes, axis)
+        return jnp.fft.ifftn(modes, axes=self.axes)
+
+    def to_modes(self, field: Array) -> Array:
+        spectrum = jnp.fft.fftn(field, axes=self.axes)
+        for axis in self.axes:
+            spectrum = self._narrow(spectrum, axis)
+        return spectrum
+
+    def to_points_real(self, modes: Array) -> Array:
+        for axis in self.axes[:-1]:
+            modes = self._widen(modes, axis)
+        width = self.points // 2 + 1 - self.kept
+        modes = jnp.pad(modes, [(0, 0)] * (modes.ndim - 1) + [(0, width)])
+        return jnp.fft.irfftn(modes, s=(self.points,) * self.dimensions, axes=self.axes)
+
+    def to_modes_real(self, field: Array) -> Array:
+        spectrum = jnp.fft.rfftn(field, axes=self.axes)[..., : self.kept]
+        for axis in self.axes[:-1]:
+            spectrum = self._narrow(spectrum, axis)
+        return spectrum
+
+    def full_squares(self) -> np.ndarray:
+        """|n|² of all modes a real grid field has, for filters that must not cut its band."""
+        every = np.fft.fftfreq(self.points, 1 / self.points)
+        last = np.arange(self.points // 2 + 1)
+        return sum(mesh**2 for mesh in np.meshgrid(*[every] * (self.dimensions - 1), last, indexing="ij"))
+
+    def filtered(self, field: Array, response: Array) -> Array:
+        """A real field with every mode, kept or not, multiplied by its response."""
+        spectrum = jnp.fft.rfftn(field, axes=self.axes) * response
+        return jnp.fft.irfftn(spectrum, s=(self.points,) * self.dimensions, axes=self.axes)

@@ -1,0 +1,97 @@
+"""The sourced non-local complex Ginzburg–Landau equation: everything of it that is stepped explicitly.
+
+    dA/dt = gain A + diffusion Lap_g A − cubic rho A − reach A (K*rho) − quintic rho² A + J
+
+gain and c0·diffusion·Lap are the linear part and belong to the integrator; the rest of Lap_g, and all products, are here. Every
+product is formed on the full grid, so with the `half` band the cubic and the non-local terms are exact.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from kernels import geometry
+from kernels.etd import Fields
+from kernels.grid import Grid
+from kernels.params import Coefficients
+
+
+class Seen(NamedTuple):
+    """What a stage saw of the geometry: the least density, and the least and largest Omega⁻²."""
+
+    density_min: Array
+    inverse_min: Array
+    inverse_max: Array
+
+
+def response(grid: Grid, c: Coefficients) -> Array:
+    """K̂ for all modes of a real grid field. With ring_a = 0 it is the Gaussian."""
+    k2 = grid.full_squares() * (2 * jnp.pi / c.length) ** 2 * c.sigma**2
+    ring = (jnp.exp(-k2 / 2) - c.ring_a * jnp.exp(-(c.ring_r**2) * k2 / 2)) / (1 - c.ring_a)
+    return ring.astype(grid.real_type)
+
+
+def typed(grid: Grid, c: Coefficients) -> Coefficients:
+    """The numbers in the precision of the fields."""
+    kinds = {True: grid.complex_type, False: grid.real_type}
+    return Coefficients(*(jnp.asarray(value).astype(kinds[jnp.iscomplexobj(value)]) for value in c))
+
+
+def losses(grid: Grid, field: Array, c: Coefficients, kernel: Array | None) -> Array:
+    """−(cubic rho + reach K*rho + quintic rho²) A on the grid."""
+    rho = field.real**2 + field.imag**2
+    real = c.quintic * rho * rho if kernel is None else c.quintic * rho * rho + c.reach * grid.filtered(rho, kernel)
+    return -(c.cubic * rho + real) * field
+
+
+def flat_explicit(grid: Grid, c: Coefficients, kernel: Array | None, pump: Array) -> Callable[[Fields], tuple[Fields, None]]:
+    """Without geometry: the losses and the pump."""
+    t = typed(grid, c)
+
+    def explicit(fields: Fields) -> tuple[Fields, None]:
+        (modes,) = fields
+        return (grid.to_modes(losses(grid, grid.to_points(modes), t, kernel)) + pump,), None
+
+    return explicit
+
+
+def views(grid: Grid, modes: Array, wave_step: Array) -> tuple[Array, Array, Array]:
+    """A, its flat Laplacian and its gradients on the grid, from one batch of transforms."""
+    step = wave_step.astype(grid.real_type)
+    laplacian = modes * (-grid.squares().astype(grid.real_type) * step**2)
+    gradients = [modes * (1j * grid.mode(axis)).astype(grid.complex_type) * step for axis in range(grid.dimensions)]
+    points = grid.to_points(jnp.stack([modes, laplacian, *gradients]))
+    return points[0], points[1], points[2:]
+
+
+def density_slopes(grid: Grid, density: Array, rho_s: Array, c: Coefficients, wave_step: Array) -> Array | None:
+    """∇lnOmega on the grid; in two dimensions nobody needs it."""
+    if grid.dimensions == 2:
+        return None
+    step = wave_step.astype(grid.real_type)
+    waves = [density * (1j * grid.mode(axis, half=True)).astype(grid.complex_type) * step for axis in range(grid.dimensions)]
+    return geometry.log_slope(rho_s, c.alpha, c.rho_vac) * grid.to_points_real(jnp.stack(waves))
+
+
+def curved_explicit(
+    grid: Grid, c: Coefficients, kernel: Array | None, pump: Array, balance: Array
+) -> Callable[[Fields], tuple[Fields, Seen]]:
+    """With geometry: what the linear part with Omega⁻² = balance leaves over, the losses, and what the field feeds rho_s."""
+    t = typed(grid, c)
+    wave_step = 2 * jnp.pi / c.length
+    share = balance.astype(grid.real_type)
+
+    def explicit(fields: Fields) -> tuple[Fields, Seen]:
+        modes, density = fields
+        field, flat, gradients = views(grid, modes, wave_step)
+        rho_s = grid.to_points_real(density)
+        inverse = geometry.inverse_square(rho_s, t.alpha, t.rho_vac)
+        slopes = density_slopes(grid, density, rho_s, t, wave_step)
+        curved = geometry.laplacian(flat, inverse, grid.dimensions, slopes, gradients) - share * flat
+        change = grid.to_modes(losses(grid, field, t, kernel) + t.diffusion * curved) + pump
+        fed = grid.to_modes_real(geometry.source(field, gradients, t.kappa, t.eta, t.core) + t.m2 * t.rho_vac)
+        return (change, fed / t.tau), Seen(jnp.min(rho_s), jnp.min(inverse), jnp.max(inverse))
+
+    return explicit
