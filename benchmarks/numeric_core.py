@@ -26,13 +26,13 @@ def prepare(cores: int) -> None:
 
 
 def interleaved(sides: list[Callable[[], Any]], rounds: int) -> list[list[float]]:
-    """Seconds of each side in every round, one after the other so that both meet the same weather."""
+    """Processor seconds of each side in every round, one after the other so that both meet the same weather."""
     times: list[list[float]] = [[] for _ in sides]
     for _ in range(rounds):
         for side, found in zip(sides, times, strict=True):
-            began = time.perf_counter()
+            began = time.process_time()
             side()
-            found.append(time.perf_counter() - began)
+            found.append(time.process_time() - began)
     return times
 
 

@@ -5,6 +5,7 @@ replies out. What runs longer is a `task`, served by `irerd/ports.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ class Answer(NamedTuple):
 
 
 Reply = Callable[[Answer], None]
+Still = Callable[[], object]
 
 
 class _InFlight(NamedTuple):
@@ -117,7 +119,8 @@ class Dispatch:
 
     # --- contexts ---------------------------------------------------------------------------------------------------
 
-    def context(self, actor: Actor, mono_us: int | None = None) -> Context:
+    def context(self, actor: Actor, mono_us: int | None = None, *, deciding: bool = False) -> Context:
+        """`deciding`: something may be done because of what is seen, so all of it must have verified."""
         return Context(
             now_us=self.host.now_us(),
             mono_us=self.host.mono_us() if mono_us is None else mono_us,
@@ -126,7 +129,7 @@ class Dispatch:
             settings=self.settings,
             new_id=self.host.new_id,
             random=self.host.random,
-            peek=self._peek,
+            peek=self._peek_whole if deciding else self._peek,
             secrets=self.secrets,
             seen=self.values.seen,
         )
@@ -141,9 +144,16 @@ class Dispatch:
 
     def _peek(self, engine: str) -> Any:
         log = self.world.engines[engine].log
-        if log is not None:
+        if log is not None and log not in self.damaged:
             self._peeked[log] = self.next_seq[log] - 1
         return self.world.states[engine]
+
+    def _peek_whole(self, engine: str) -> Any:
+        log = self.world.engines[engine].log
+        if log in self.damaged:
+            text = f"{log} did not verify, and without it this cannot be decided. See: irerctl audit hashchain"
+            raise Refused("data-loss", text, reason="read-only")
+        return self._peek(engine)
 
     # --- judging ----------------------------------------------------------------------------------------------------
 
@@ -323,14 +333,20 @@ class Dispatch:
             log: seq if log in seen or writer is None else writer.durable_before(log, seq) for log, seq in self.next_seq.items()
         }
 
-    def write(self, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None = None) -> None:
-        """Decide, apply and queue for the writer; `reply` comes once it is durable."""
+    def write(
+        self, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None = None, still: Still | None = None
+    ) -> None:
+        """Decide, apply and queue for the writer; `reply` comes once it is durable. `still` raises Refused where the caller may not
+        any more: between a call and its decision others may come.
+        """
         engine = self.world.engine_of[row.name]
         log = engine.log
         assert log is not None and self.writer is not None
         if log in self.held:
-            self._hold(log, row, params, actor, reply, idem)
+            self._hold(log, actor, reply, partial(self.write, row, params, actor, reply, idem, still), row.name)
             return
+        if still is not None:
+            still()
         digest = ""
         if idem is not None:
             assert self.ledger is not None
@@ -339,7 +355,7 @@ class Dispatch:
                 return
         self._writable(log, actor)
         self._peeked = self._permitted_by(actor)
-        ctx = self.context(actor, self._moment_us())
+        ctx = self.context(actor, self._moment_us(), deciding=True)
         try:
             decision = self._redacted(self.world.decide(row, params, ctx))
         except Refused as refused:
@@ -409,17 +425,17 @@ class Dispatch:
             for write in self.held.pop(log):
                 write()
 
-    def _hold(self, log: str, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None) -> None:
+    def _hold(self, log: str, actor: Actor, reply: Reply, again: Callable[[], None], name: str) -> None:
         if actor is not IRER and len(self.held[log]) >= self.settings.limits.waiting:
             raise Refused("resource-exhausted", f"{log} is being tidied. Try again shortly", reason="log-queue", retry_ms=100)
 
         def write() -> None:
             try:
-                self.write(row, params, actor, reply, idem)
+                again()
             except Refused as refused:
                 reply(Answer(error=refused))
             except Exception as error:
-                instance = self.on_internal_error(row.name, error)
+                instance = self.on_internal_error(name, error)
                 reply(Answer(error=Refused("internal", "a bug in irer; nothing was written", data={"instance": instance})))
 
         self.held[log].append(write)
@@ -430,7 +446,7 @@ class Dispatch:
         assert log is not None
         self._peeked = self._permitted_by(actor)
         try:
-            events = self._redacted(self.world.decide(row, params, self.context(actor))).events
+            events = self._redacted(self.world.decide(row, params, self.context(actor, deciding=True))).events
         except Refused as refused:
             self._refuse_once_durable(self._peeked | self._newest((log,)), reply, refused)
             return
@@ -471,12 +487,8 @@ class Dispatch:
         """Whether this key was used before; then the answer is on its way."""
         pending = self._in_flight.get((actor.name, idem))
         if pending is not None:
-            try:
-                self._same(actor, pending.digest, digest, idem)
-            except Refused as refused:
-                self._refuse_once_durable({pending.log: pending.first_seq}, reply, refused)
-            else:
-                pending.others.append(reply)
+            self._same(actor, pending.digest, digest, idem)
+            pending.others.append(reply)
             return True
         known = self.keys.find(actor.name, idem, self.host.now_us())
         if known is None:

@@ -84,7 +84,7 @@ class Index:
             db = apsw.Connection(str(path))
             try:
                 db.set_busy_timeout(BUSY_MS)
-                db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-16384")
+                db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16384")
                 with db:
                     self._made(db)
                 return db
@@ -131,7 +131,7 @@ class Index:
         """A log that was restored or repaired has another past: then all is made anew."""
         for name, known in self._logs().items():
             last = self._durable.get(name)
-            if last is None or not known.next_seq:
+            if last is None or not known.tip:
                 continue
             tip = next((record.event_hash for record in _records(self._files, name, known.next_seq - 1, known.next_seq - 1)), None)
             if last + 1 < known.next_seq or tip not in (None, known.tip):
@@ -155,10 +155,11 @@ class Index:
                 logs[each] = _Log(len(logs) + 1, 0, "", "", 0)
         numbers = {each: log.number for each, log in logs.items()}
         known, names = logs[name], frozenset(numbers)
-        moment, first, seq, tip = known.moment, known.first, known.next_seq, known.tip
+        begin = max(known.next_seq, survey(self._files, name).first_seq)  # older ones may have been let go
+        moment, first, seq, tip = known.moment, known.first, begin, known.tip
         rows: list[tuple[int, int, int, int | None]] = []
         edges: list[tuple[int, int, int, int, str | None, float | None]] = []
-        for record in _records(self._files, name, known.next_seq, min(last, known.next_seq + COMMIT_RECORDS - 1)):
+        for record in _records(self._files, name, begin, min(last, begin + COMMIT_RECORDS - 1)):
             seq, tip = record.seq + 1, record.event_hash
             if (now := f"{record.boot_id} {record.mono_us}") != moment:
                 moment, first = now, record.seq
@@ -173,7 +174,7 @@ class Index:
             edges += [self._edge(id, link, numbers) for link in found.links]
         self._db.executemany("INSERT OR IGNORE INTO record VALUES(?, ?, ?, ?)", rows)
         self._db.executemany("INSERT OR IGNORE INTO edge VALUES(?, ?, ?, ?, ?, ?)", edges)
-        if seq == known.next_seq <= last:
+        if seq == begin <= last:
             seq = last + 1  # what cannot be read is not in the graph
             tip = ""
         self._db.execute(

@@ -379,6 +379,10 @@ class Session:
             raise Refused("unauthenticated", NO_PROOF, reason="engine-proof")
         return bound[1]
 
+    def _still(self, call: Call, row: Row) -> Callable[[], object] | None:
+        """Of an engine: whether it has not lost its standing by the time its command is decided."""
+        return partial(self._speaker, call, row) if call.as_ is not None else None
+
     def _bind(self, engine_id: str, answer: Answer) -> None:
         """An engine proved its key: from here on this connection may speak as it."""
         if answer.error is None and answer.result.valid:
@@ -417,7 +421,7 @@ class Session:
             elif call.dry:
                 dispatch.dry(row, params, actor, reply)
             else:
-                dispatch.write(row, params, actor, reply, call.idem)
+                dispatch.write(row, params, actor, reply, call.idem, self._still(call, row))
         except Refused:
             raise
         except Exception as error:
@@ -443,7 +447,7 @@ class Session:
         if call.dry:
             dispatch.dry(row, params, actor, reply)
         else:
-            dispatch.write(row, params, actor, reply, call.idem)
+            dispatch.write(row, params, actor, reply, call.idem, self._still(call, row))
         return None
 
     def _bug(self, row: Row, error: Exception) -> Refused:

@@ -7,6 +7,7 @@ A density that left the domain gives no number here; the caller sees it in `rho_
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import Array
@@ -26,22 +27,21 @@ def log_slope(rho_s: Array, alpha: Array, rho_vac: Array) -> Array:
     return -0.5 * alpha * (1 - tanh * tanh) / rho_s
 
 
-def laplacian(flat: Array, inverse: Array, dimensions: int, slopes: Array | None, gradients: Array | None) -> Array:
-    """Lap_g f = Omega⁻² [Lap f + (d−2) ∇lnOmega·∇f]. In two dimensions the second term is absent, and so are its inputs."""
+def laplacian(flat: Array, inverse: Array, dimensions: int, slopes: Sequence[Array], gradients: Sequence[Array]) -> Array:
+    """Lap_g f = Omega⁻² [Lap f + (d−2) ∇lnOmega·∇f]. In two dimensions the second term is absent, and nobody needs slopes."""
     if dimensions == 2:
         return inverse * flat
-    assert slopes is not None and gradients is not None
-    return inverse * (flat + (dimensions - 2) * jnp.sum(slopes * gradients, axis=0))
+    along = sum(slope * gradient for slope, gradient in zip(slopes, gradients, strict=True))
+    return inverse * (flat + (dimensions - 2) * along)
 
 
-def source(field: Array, gradients: Array, kappa: Array, eta: Array, core: Array) -> Array:
-    """T00 = eta |∇A|² + (kappa − eta) |Im(A*∇A)|² / (rho + core), gradients along axis 0.
+def source(field: Array, gradients: Sequence[Array], kappa: Array, eta: Array, core: Array) -> Array:
+    """T00 = eta |∇A|² + (kappa − eta) |Im(A*∇A)|² / (rho + core).
 
     This is kappa Im² / rho + eta Re² / rho without unwrapping a phase, and finite where A is 0.
     """
-    rho = field.real**2 + field.imag**2
-    squared = jnp.sum(gradients.real**2 + gradients.imag**2, axis=0)
-    current = field.real * gradients.imag - field.imag * gradients.real
-    below = rho + core
-    ratio = jnp.where(below > 0, jnp.sum(current**2, axis=0) / jnp.where(below > 0, below, 1), 0)
+    squared = sum(g.real**2 + g.imag**2 for g in gradients)
+    current = sum((field.real * g.imag - field.imag * g.real) ** 2 for g in gradients)
+    below = field.real**2 + field.imag**2 + core
+    ratio = jnp.where(below > 0, current / jnp.where(below > 0, below, 1), 0)
     return eta * squared + (kappa - eta) * ratio

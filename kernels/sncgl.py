@@ -19,10 +19,9 @@ from kernels.params import Coefficients
 
 
 class Seen(NamedTuple):
-    """What a stage saw of the geometry: the least density, and the least and largest Omega⁻²."""
+    """What a stage saw of the geometry: the least density, and the largest Omega⁻²."""
 
     density_min: Array
-    inverse_min: Array
     inverse_max: Array
 
 
@@ -57,22 +56,22 @@ def flat_explicit(grid: Grid, c: Coefficients, kernel: Array | None, pump: Array
     return explicit
 
 
-def views(grid: Grid, modes: Array, wave_step: Array) -> tuple[Array, Array, Array]:
-    """A, its flat Laplacian and its gradients on the grid, from one batch of transforms."""
+def views(grid: Grid, modes: Array, wave_step: Array) -> tuple[Array, Array, list[Array]]:
+    """A, its flat Laplacian and its gradients on the grid."""
     step = wave_step.astype(grid.real_type)
     laplacian = modes * (-grid.squares().astype(grid.real_type) * step**2)
     gradients = [modes * (1j * grid.mode(axis)).astype(grid.complex_type) * step for axis in range(grid.dimensions)]
-    points = grid.to_points(jnp.stack([modes, laplacian, *gradients]))
-    return points[0], points[1], points[2:]
+    return grid.to_points(modes), grid.to_points(laplacian), [grid.to_points(gradient) for gradient in gradients]
 
 
-def density_slopes(grid: Grid, density: Array, rho_s: Array, c: Coefficients, wave_step: Array) -> Array | None:
+def density_slopes(grid: Grid, density: Array, rho_s: Array, c: Coefficients, wave_step: Array) -> list[Array]:
     """∇lnOmega on the grid; in two dimensions nobody needs it."""
     if grid.dimensions == 2:
-        return None
+        return []
     step = wave_step.astype(grid.real_type)
     waves = [density * (1j * grid.mode(axis, half=True)).astype(grid.complex_type) * step for axis in range(grid.dimensions)]
-    return geometry.log_slope(rho_s, c.alpha, c.rho_vac) * grid.to_points_real(jnp.stack(waves))
+    slope = geometry.log_slope(rho_s, c.alpha, c.rho_vac)
+    return [slope * grid.to_points_real(wave) for wave in waves]
 
 
 def curved_explicit(
@@ -92,6 +91,9 @@ def curved_explicit(
         curved = geometry.laplacian(flat, inverse, grid.dimensions, slopes, gradients) - share * flat
         change = grid.to_modes(losses(grid, field, t, kernel) + t.diffusion * curved) + pump
         fed = grid.to_modes_real(geometry.source(field, gradients, t.kappa, t.eta, t.core) + t.m2 * t.rho_vac)
-        return (change, fed / t.tau), Seen(jnp.min(rho_s), jnp.min(inverse), jnp.max(inverse))
+        low, high = jnp.min(rho_s), jnp.max(rho_s)
+        # Omega⁻² rises or falls with the density throughout, so its extremes are at the density's.
+        extremes = geometry.inverse_square(jnp.stack([low, high]), t.alpha, t.rho_vac)
+        return (change, fed / t.tau), Seen(low, jnp.max(extremes))
 
     return explicit

@@ -24,7 +24,7 @@ PROMINENCE_MIN: Final = 0.5
 FLOOR: Final = 1e-12
 """Of the strongest shell: what lies deeper than this is as good as empty."""
 ROUNDING: Final = 16
-"""Times the resolution of the number type: a density that varies less than this is uniform, and its spectrum is rounding."""
+"""Times the resolution of the number type: what of a density varies less than this may be its rounding."""
 
 
 class Shells(NamedTuple):
@@ -121,13 +121,14 @@ def rounding_power(means: Reals, points: int, dimensions: int, resolution: float
 def flatten(power: Reals, rounding: float = 0.0) -> tuple[Reals, Reals]:
     """Logarithm of the power, and the same without its background: a running median.
 
+    Rounding has hills of its own; a little of everything is added so that they drown, and all is flat where there is nothing else.
     The window shrinks on both sides alike towards the ends. A monotone spectrum is then its own median everywhere and keeps
     nothing; a window that is cut on one side only would leave the ends standing out.
     """
     strongest = power.max()
     if not strongest > rounding:
         return np.zeros_like(power), np.zeros_like(power)
-    y = np.log(power + FLOOR * strongest)
+    y = np.log(power + FLOOR * strongest + rounding)
     return y, y - _background(y)
 
 

@@ -19,7 +19,7 @@ MAY_IMPORT = {"core": set(), "kernels": set(), "state": {"core"}, "irerd": {"cor
 
 LIBRARIES = {
     "core": {"msgspec", "cbor2", "numpy"},
-    "kernels": {"numpy", "jax", "numba"},
+    "kernels": {"numpy", "scipy", "jax", "numba"},
     "state": {"msgspec"},
     "irerd": {"msgspec", "trio", "prometheus_client"},
     "irerctl": {"msgspec", "click", "rich"},

@@ -180,7 +180,7 @@ def _known(key: str) -> None:
     if key in LIVE_KEYS:
         return
     if any(f"{key}.".startswith(f"{place}.") for place in FILE_ONLY):
-        text = f"{key} stands in the file alone: nobody takes a role or names a host over the socket. Edit it there, then: irerctl reload"
+        text = f"{key} stands in the file alone: nobody takes a role or names a host otherwise. Edit it there, then: irerctl reload"
         raise Refused("failed-precondition", text, reason="file-only")
     inner = [name for name in LIVE_KEYS if name.startswith(f"{key}.")]
     if inner:

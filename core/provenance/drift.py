@@ -20,7 +20,7 @@ TYPES_MAX = 256
 RARE = 4.0
 """Types of which fewer are expected among the newest are taken together."""
 THRESHOLD = 5.0
-USUAL_WEIGHT = 1 / 256
+USUAL_WEIGHT = 1 / 1_024
 OTHERS = "others"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import trio
 
-from core.engine import Ask, Asked, Command, Engine, Errand, Job, JobEnded, Timer
+from core.engine import IRER, Ask, Asked, Command, Engine, Errand, Job, JobEnded, Refused, Timer
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects.children import Children
 from irerd.host import Host
@@ -23,6 +23,8 @@ SLEEP_S_MAX = 60.0
 """Trio's clock stops while the machine sleeps, timers do not: look again at least this often."""
 REPORT_RETRY_S = 0.2
 ASK_RETRY_S = 1.0
+NO_ANSWER = frozenset({"resource-exhausted", "unavailable", "durability-unknown", "data-loss"})
+"""Codes that do not say what became of a request: it may be done already, so it is asked again, and answered from the log."""
 FULL_RETRY_S = 1.0
 
 
@@ -72,11 +74,13 @@ class Effects:
         timers: dict[str, Timer] = {}
         jobs: dict[str, Job | Ask | Errand] = {}
         try:
-            for effect in engine.wanted(self._dispatch.world.states[engine.name], self._dispatch.context_of_irer()):
+            for effect in engine.wanted(self._dispatch.world.states[engine.name], self._dispatch.context(IRER, deciding=True)):
                 if isinstance(effect, Timer):
                     timers[effect.id] = effect
                 else:
                     jobs[effect.id] = effect
+        except Refused:
+            pass  # it looks at a log that did not verify: what it wants because of that is left until it does
         except Exception as error:  # what was wanted before stays wanted, and the next event asks again
             self._dispatch.on_internal_error(f"wanted {engine.name}", error)
             return
@@ -199,7 +203,7 @@ class Effects:
             error = answers[0].error
             if error is None:
                 return Asked(ask.id, True, "ok", "", msgspec.to_builtins(answers[0].result))
-            if error.code not in ("resource-exhausted", "unavailable") and error.reason != "read-failed":
+            if error.code not in NO_ANSWER:
                 return Asked(ask.id, False, error.code, error.detail)
             await trio.sleep(ASK_RETRY_S)
 

@@ -114,6 +114,22 @@ def test_a_planted_drift_is_found_and_named() -> None:
     assert drifts(mixed, chance.choices(names, [30, 25, 20, 25], k=4_000)) == [], "usual by now"
 
 
+def test_a_drift_over_two_thousand_events_is_found_too() -> None:
+    chance, mixed = random.Random(1), drift.Mix()
+    assert drifts(mixed, chance.choices("abcd", [40, 30, 28, 2], k=6_000)) == []
+    ramp = [chance.choices("abcd", [40 - part / 200, 30 - part / 400, 28 - part / 250, 2 + part / 87])[0] for part in range(2_000)]
+    assert drifts(mixed, ramp)[0].name == "d"
+
+
+@pytest.mark.parametrize("stay", [0.9, 0.99])
+def test_events_that_come_in_runs_are_learnt_to_do_so(stay: float) -> None:
+    chance, mixed, names = random.Random(1), drift.Mix(), ["a"]
+    for _ in range(40_000):
+        names.append(names[-1] if chance.random() < stay else chance.choice("abcde"))
+    drifts(mixed, names[:8_000])
+    assert drifts(mixed, names[8_000:]) == []
+
+
 def test_a_type_never_seen_before_is_a_drift_once_there_is_much_of_it() -> None:
     mixed = drift.Mix()
     for number in range(3_000):

@@ -18,7 +18,8 @@ ROWS = [row for row in World(ENGINES).rows.values() if row.kind != "internal"]
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
-    irerd = Irerd(tmp_path_factory.mktemp("methods")).start()
+    nobody_there = '[cache.remote]\nurl = "http://127.0.0.1:1"\nattempts = 100\n'
+    irerd = Irerd(tmp_path_factory.mktemp("methods"), nobody_there).start()
     with irerd.client() as client:
         client.call("resource.submit_task", {"task_id": "t-1", "resource_type": "storage", "duration_s": 3600}, idem="cli-8d2f6c01")
         for key, value in (("greeting", "good day"), ("old-greeting", "ave"), ("agenda", {"text": "tea at four"})):
@@ -42,6 +43,8 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         issued = raw.ask("gate.issue_token", {"domain": "info", "subject": "user_001"})
         assert isinstance(issued, Done)
         params["jti"] = issued.r["jti"]  # no example can know one
+    if row.name in ("system.op_watch", "system.op_cancel"):
+        params["job"] = ended_sync(raw)  # the same
     id = raw.call(row.name, params)
     first = raw.next()
     if row.deadline_ms is None and isinstance(first, Mark):
@@ -50,6 +53,15 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         first = raw.next()
     assert isinstance(first, Done) and first.id == id, first
     assert (first.rc is not None) == (row.kind == "write" and bool(first.r)), "a write says where it stands"
+    if row.name == "cache.sync":
+        assert isinstance(raw.ask("system.op_cancel", {"job": first.r["job"]}), Done)
+
+
+def ended_sync(raw: Raw) -> str:
+    begun = raw.ask("cache.sync")
+    assert isinstance(begun, Done)
+    assert isinstance(raw.ask("system.op_cancel", {"job": begun.r["job"]}), Done)
+    return str(begun.r["job"])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

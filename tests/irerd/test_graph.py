@@ -256,6 +256,20 @@ def test_an_index_of_another_history_is_made_anew(ledger: Ledger, tmp_path: Path
     index.close()
 
 
+def test_records_that_were_let_go_are_passed_over(ledger: Ledger, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(graph, "COMMIT_RECORDS", 2)
+    for number in range(12):
+        ledger.write("orders", ("order.placed", {"order_id": f"o-{number}"}))
+        if number in (5, 8):
+            ledger.log("orders").rotate(stamp)
+    oldest = min(tmp_path.glob("orders.0*.jsonl"))
+    oldest.unlink()
+    index = ledger.index()
+    index.catch_up()
+    assert {node for node in whole(index)[0] if node.startswith("order:")} == {f"order:o-{number}" for number in range(6, 12)}
+    index.close()
+
+
 def test_what_takes_too_long_is_said_and_goes_on_next_time(ledger: Ledger, monkeypatch: Any) -> None:
     monkeypatch.setattr(graph, "COMMIT_RECORDS", 2)
     for number in range(9):

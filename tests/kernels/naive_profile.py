@@ -3,7 +3,7 @@
 import itertools
 import math
 import statistics
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -52,11 +52,14 @@ def prominence(z: Numbers, top: int) -> float:
 
 
 def peaks(z: Numbers, x: Numbers, modes: list[int]) -> Numbers:
-    """Positions in rising order; only for spectra without flat tops."""
+    """Positions in rising order. A run of equal values is one place, and stands for its middle."""
+    runs = [list(run) for _, run in itertools.groupby(range(len(z)), key=lambda i: z[i])]
     found = []
-    for i in range(1, len(z) - 1):
-        if z[i - 1] < z[i] > z[i + 1] and prominence(z, i) >= max(0.5, 3 / math.sqrt(modes[i] / 2)):
-            vertex = 0.5 * (z[i - 1] - z[i + 1]) / (z[i - 1] - 2 * z[i] + z[i + 1])
+    for before, run, after in zip(runs, runs[1:], runs[2:], strict=False):
+        i = run[(len(run) - 1) // 2]
+        if z[before[-1]] < z[i] > z[after[0]] and prominence(z, i) >= max(0.5, 3 / math.sqrt(modes[i] / 2)):
+            bend = z[i - 1] - 2 * z[i] + z[i + 1]
+            vertex = 0.5 * (z[i - 1] - z[i + 1]) / bend if bend else 0.0
             found.append((prominence(z, i), x[i] + vertex * (x[i + 1] - x[i - 1]) / 2))
     return sorted(place for _, place in sorted(found, key=lambda pair: -pair[0])[:32])
 
@@ -68,7 +71,7 @@ def cost(peaks: Numbers, targets: Numbers, s: float) -> float:
     def extra(peak: float) -> float:
         return 0.2 if targets[0] - gap / 2 < s * peak < targets[-1] + gap / 2 else 0.0
 
-    @lru_cache(maxsize=None)
+    @cache
     def rest(i: int, j: int) -> float:
         if i == len(targets):
             return sum(map(extra, peaks[j:]))
@@ -128,5 +131,5 @@ def surrogate(field: np.ndarray, phases: np.ndarray) -> np.ndarray:
 def ramp_rest(index: Numbers, values: Numbers) -> float:
     """Least sum of squares of a·i^b and a·ln(i + b), over a dense scan of b."""
     i, v = np.array(index), np.array(values)
-    ramps = [i**b for b in np.geomspace(1e-3, 10, 20_000)] + [np.log(i + b) for b in np.geomspace(1e-3, 1e6, 20_000) - 1]
+    ramps = [i**b for b in np.geomspace(1e-3, 10, 3_000)] + [np.log(i + b) for b in np.geomspace(1e-3, 1e6, 3_000) - 1]
     return min(float(((v - ramp * (ramp @ v) / (ramp @ ramp)) ** 2).sum()) for ramp in ramps if ramp.any())

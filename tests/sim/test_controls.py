@@ -12,6 +12,7 @@ import pytest
 
 import core.gate.judge
 import irerd.daemon
+import irerd.writer
 from core.engine import IRER, Refused
 from core.keys import Keys
 from core.world import World
@@ -120,10 +121,10 @@ def a_sync_fails(random: Random) -> Faults:
     return Faults(nth=random.randint(5, 60), error=errno.EIO, only=("fdatasync",))
 
 
-class HastyWriter(Writer):
+def _write_hastily(whole: Callable[..., Any]) -> Callable[..., Any]:
     """Lets the replies of a group out before the group is written."""
 
-    async def _write(self, group: Any) -> None:
+    async def write(self: Writer, group: Any) -> None:
         for commands in group.values():
             for place, command in enumerate(commands):
                 commands[place] = command._replace(release=_once(command.release))
@@ -141,10 +142,12 @@ class HastyWriter(Writer):
 
             self._queues[name].log.seal = seal  # type: ignore[method-assign]
         try:
-            await super()._write(group)
+            await whole(self, group)
         finally:
             for name in group:
                 del self._queues[name].log.seal
+
+    return write
 
 
 def _once(release: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -197,7 +200,7 @@ def shown_again() -> Iterator[None]:
     told: dict[tuple[str, str], Answer] = {}
     whole = Dispatch.write
 
-    def write(self: Dispatch, row: Any, params: Any, actor: Any, reply: Any, idem: str | None = None) -> None:
+    def write(self: Dispatch, row: Any, params: Any, actor: Any, reply: Any, idem: str | None = None, still: Any = None) -> None:
         def remember(answer: Answer) -> None:
             if answer.error is None and idem is not None:
                 told[actor.name, idem] = answer
@@ -206,7 +209,7 @@ def shown_again() -> Iterator[None]:
         if row.shown_once and idem is not None and (actor.name, idem) in told:
             reply(told[actor.name, idem]._replace(replayed=True))
         else:
-            whole(self, row, params, actor, remember if row.shown_once else reply, idem)
+            whole(self, row, params, actor, remember if row.shown_once else reply, idem, still)
 
     with patch.object(Dispatch, "write", write):
         yield
@@ -230,7 +233,7 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
     ),
     "reply before sync": (
         Spoiled(),
-        lambda: patch.object(irerd.daemon, "Writer", HastyWriter),
+        lambda: patch.object(Writer, "_write", _write_hastily(Writer._write)),
         "which is not durable|durable is what is below",
     ),
     "read released early": (
