@@ -120,7 +120,11 @@ def main() -> None:
     prepare(given.cores)
     import jax
 
-    print(json.dumps({"cores": given.cores, "jax": jax.__version__, "device": jax.devices()[0].device_kind, "load": os.getloadavg()[0]}))
+    print(
+        json.dumps(
+            {"cores": given.cores, "jax": jax.__version__, "device": jax.devices()[0].device_kind, "load": os.getloadavg()[0]}
+        )
+    )
     for whole in (False, True):
         for precision in given.types:
             for points in given.points:

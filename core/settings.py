@@ -25,12 +25,12 @@ RootName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z"), words("a name
 RemoteUrl = Annotated[
     str,
     Meta(max_length=120, pattern=r"^(https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?)?\Z"),
-    words("http:// or https:// and a host, then a port and a path if need be; a user is named in username, never in the URL"),
+    words("a URL: http:// or https://, a host, then a port and a path if need be; a user stands in username, never in the URL"),
 ]
 DatabaseName = Annotated[
     str,
     Meta(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_$()+/-]{0,63}\Z"),
-    words("the name of a database: a letter, then letters, digits and _ $ ( ) + - /"),
+    words("the name of a database as CouchDB has it: a small letter, then small letters, digits and signs such as _ - and +"),
 ]
 
 

@@ -15,8 +15,10 @@ import trio
 from core.access import Peer
 from core.engine import Actor, Command, Refused, Row
 from core.fields import takes_secret
+from core.paging import weight
 from core.wire import calls
 from core.wire.calls import BadCall, Bye, Call, Cancel, Hello, ServerConnection, Violation, Why
+from core.wire.codec import VALUES_MAX, CodecError
 from core.wire.errors import body as error_body
 from core.wire.frames import FRAME_MAX
 from irerd.dispatch import Answer, Dispatch
@@ -36,6 +38,8 @@ ALWAYS_ANSWERED = frozenset({"system.ping", "system.info", "system.health"})
 """Methods that answer while the daemon recovers."""
 PROOF_METHOD = "engines.validate"
 """Binds an engine to the connection on which it proved its key."""
+JUDGE_METHOD = "actions.check"
+"""Says what an engine may do. Its answer is worth something, so it is never had without its record."""
 UNNAMED_METHODS = frozenset({"system.ping", "system.info", PROOF_METHOD})
 """What a caller whose only role is `engine` may call before it has said which engine it is."""
 NO_PROOF = "no valid engine proof on this connection. Call engines.validate with the engine's key first"
@@ -58,7 +62,7 @@ class Outbox:
         self.size += len(data)
 
     def flush_nowait(self) -> None:
-        """Send what fits at once."""
+        """Send what fits at once; the sender sends the rest."""
         if not self.size:
             return
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -66,6 +70,8 @@ class Outbox:
         self.sent += taken
         self.size = len(data) - taken
         self._parts = [data[taken:]] if self.size else []
+        if self.size:
+            self._filled.set()
         if taken:
             self._drained.set()
 
@@ -148,6 +154,9 @@ class Session:
         self._reading = trio.CancelScope()
         self._hello_due = trio.current_time() + HELLO_S
         self._batching = False
+        self._streaming: dict[int, Row] = {}
+        self._forbidden: dict[int, Refused] = {}
+        """Streams that a reload ended, and what their callers are told."""
         self._engines: dict[str, tuple[int, Actor]] = {}
         """Engines that proved a key on this connection: which of their keys, and how they are called."""
 
@@ -227,6 +236,17 @@ class Session:
         self.actor = Actor(f"uid:{peer.uid}", peer.role, peer.uid)
         self._engines = {id: (key, Actor(actor.name, peer.role, peer.uid)) for id, (key, actor) in self._engines.items()}
         self._connection.frame_max = WRITER_FRAME_MAX if peer.may_write else READER_FRAME_MAX
+        self._end_what_is_forbidden()
+
+    def _end_what_is_forbidden(self) -> None:
+        """A stream has no end of its own: one that its caller might not begin now is ended, and on record as a refusal."""
+        dispatch = self._service.dispatch
+        for id, row in self._streaming.items():
+            verdict = dispatch.may(self.peer, row)
+            scope = self._in_flight.get(id)
+            if not verdict.allowed and scope is not None:
+                self._forbidden[id] = dispatch.refusal(self.peer, row, verdict)
+                scope.cancel()
 
     def end_streams(self) -> None:
         """Streams have no end of their own: a daemon that stops ends them, and they go on by cursor at the next one."""
@@ -276,9 +296,13 @@ class Session:
         result = msgspec.to_builtins(answer.result)
         if log in self._service.dispatch.damaged:
             result["integrity"] = "failed"
-        frame = calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed)
-        if len(frame) > FRAME_MAX:
-            text = f"the answer has {len(frame):,} bytes, more than a frame holds ({FRAME_MAX:,}). Ask for less: limit, after"
+        try:
+            frame = calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed)
+        except CodecError:
+            size, values = weight(result)
+            if size <= FRAME_MAX and values <= VALUES_MAX:
+                raise
+            text = f"the answer is more than a frame holds ({FRAME_MAX:,} bytes, {VALUES_MAX:,} values). Ask for less: limit, after"
             frame = calls.err(id, error_body(Refused("resource-exhausted", text, reason="answer-too-large")))
         self._end(id, frame)
 
@@ -342,6 +366,9 @@ class Session:
         if call.dry and takes_secret(row.params):
             text = f"{row.name} judges a secret, and that is never tried without a record. Call it without dry"
             raise Refused("invalid-argument", text, fields=[("dry", "not with a secret")])
+        if call.dry and row.name == JUDGE_METHOD:
+            text = f"{row.name} judges, and no judgement is told without its record. Call it without dry"
+            raise Refused("invalid-argument", text, fields=[("dry", "not of a judgement")])
 
     def _crowded(self) -> Refused | None:
         """What one call too many is told. Reads are answered at once, so any number of them may come."""
@@ -404,6 +431,8 @@ class Session:
             scope = trio.CancelScope()
             self._in_flight[call.id] = scope
             self._streams += row.streams
+            if row.streams:
+                self._streaming[call.id] = row
             stream = Stream(call.id, self.outbox)
 
             async def work() -> Answer:
@@ -469,12 +498,16 @@ class Session:
                 answer = Answer(error=self._bug(row, error))
         if late.cancelled_caught:
             answer = Answer(error=Refused("deadline-exceeded", f"not done within {deadline_ms} ms"))
+        elif scope.cancelled_caught and call.id in self._forbidden:
+            answer = Answer(error=self._forbidden[call.id])
         elif scope.cancelled_caught and self._service.state() == "draining":
             text = "irerd is stopping; go on from the last cursor"
             answer = Answer(error=Refused("unavailable", text, reason="draining", retry_ms=500))
         elif scope.cancelled_caught:
             answer = Answer(error=Refused("cancelled", "cancelled by the caller"))
         self._streams -= row.streams
+        self._streaming.pop(call.id, None)
+        self._forbidden.pop(call.id, None)
         if answer is None:
             return
         if answer.error is not None:

@@ -114,7 +114,7 @@ class Writer:
         return self._queues[log].full
 
     def fits(self, log: str, size: int, *, own: bool = False) -> bool:
-        """Whether a command of at most `size` bytes may be queued: room for it is claimed. irer's own may draw on half of its part."""
+        """Whether room is claimed for a command of at most `size` bytes. irer's own may draw on half of its part."""
         queue = self._queues[log]
         return size + PADDING_BYTES_MAX <= queue.free + (queue.log.room.own_bytes // 2 if own else 0)
 

@@ -23,7 +23,7 @@ LEDGER = "ledger.json"
 KEYS = "keys"
 KEY = "keys/ledger"
 OTHER_KEYS = ("pepper", "token")
-"""What keeps engine keys comparable, and what signs tokens. ledger.json says once they are made; from then on they must be there."""
+"""What keeps engine keys comparable, and what signs tokens. Once ledger.json says that they are made, they must be there."""
 
 _LOG_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _DIGEST_BYTES = 16

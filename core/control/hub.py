@@ -191,8 +191,9 @@ def _known(key: str) -> None:
 
 
 def decide_key(control: Control, command: SetKey, ctx: Context) -> Decision:
-    _known(command.key)
     known = control.keys.get(command.key)
+    if command.value is not None or known is None:  # a key that was set in an older version can still be unset
+        _known(command.key)
     rev = known.rev if known is not None else 0
     check_rev(command.key, command.if_rev, rev, "config.get")
     if command.value is None:

@@ -12,7 +12,8 @@ from core.fields import privacy, words
 
 ENGINES_MAX = 10_000
 PLATFORMS_MAX = 1_000
-FLAGS_MAX = 5_000
+FLAGS_MAX = 4_000
+"""With the longest of names, all of them fit the one answer of `config.global`."""
 RULES_MAX = 500_000
 """Allowed and denied actions of all engines together."""
 PLATFORMS_OF_ENGINE_MAX = 256

@@ -4,6 +4,7 @@ from core.control.model import PLATFORMS_MAX, ActionScopes, Control, Platform, P
 from core.control.registry import page, unknown
 from core.engine import NOTHING, Command, Context, Decision, Event, Refused, Result, Stamp
 from core.fields import Cursor, Limit, Name
+from core.paging import Room
 
 
 class Define(Command):
@@ -119,5 +120,12 @@ def _written(platform: Platform) -> dict[str, list[str]]:
 
 def listed(control: Control, params: ListPlatforms, ctx: Context) -> PlatformPage:
     names, following = page(control.platforms, params.after, params.limit)
-    found = [(name, control.platforms[name]) for name in names]
-    return PlatformPage([PlatformRow(name, platform.status, _written(platform)) for name, platform in found], following)
+    found: list[PlatformRow] = []
+    room = Room()
+    for name in names:
+        platform = control.platforms[name]
+        row = PlatformRow(name, platform.status, _written(platform))
+        if not room.take(row):
+            return PlatformPage(found, found[-1].platform)
+        found.append(row)
+    return PlatformPage(found, following)

@@ -28,6 +28,7 @@ from core.control.model import (
 )
 from core.engine import NOTHING, Command, Context, Decision, Event, Refused, Result, Stamp
 from core.fields import Code, Count, Cursor, Hash, Limit, Name, Secret, Time
+from core.paging import Room
 from core.secrets import same, text
 from core.times import time_text
 
@@ -498,9 +499,12 @@ def page(names: Iterable[str], after: str | None, limit: int | None) -> tuple[li
 
 def listed(control: Control, params: ListEngines, ctx: Context) -> EnginePage:
     names, following = page(control.engines, params.after, params.limit)
-    rows = [
-        EngineRow(name, found.standing, found.rev, count(found.allow), count(found.deny), _text_of(found.proved_us))
-        for name in names
-        for found in (control.engines[name],)
-    ]
+    rows: list[EngineRow] = []
+    room = Room()
+    for name in names:
+        found = control.engines[name]
+        row = EngineRow(name, found.standing, found.rev, count(found.allow), count(found.deny), _text_of(found.proved_us))
+        if not room.take(row):
+            return EnginePage(rows, rows[-1].engine_id)
+        rows.append(row)
     return EnginePage(rows, following)

@@ -160,7 +160,7 @@ ENGINE = Engine(
             commands.decide_report,
             apply={events.Reported: fleet.apply_reported, events.Turned: fleet.apply_turned},
             help="A sign of life, and how well the entity is",
-            example={"entity_id": "worker_001", "health": 97.5},
+            example={"entity_id": "sensor_007", "health": 97.5},
             cli="entity report ENTITY_ID HEALTH",
         ),
         write(
@@ -169,7 +169,7 @@ ENGINE = Engine(
             commands.decide_heal,
             apply={events.Correcting: fleet.apply_correcting},
             help="Begin the correction of an entity anew, with all its attempts",
-            example={"entity_id": "worker_001"},
+            example={"entity_id": "gateway_2"},
             cli="entity heal ENTITY_ID",
         ),
         read("get", commands.One, reads.get, help="One entity", example={"entity_id": "worker_001"}, cli="entity get ENTITY_ID"),

@@ -6,10 +6,12 @@ import pytest
 
 from core.control import ENGINE
 from core.control import policy as policy_module
-from core.control.model import ENGINES_MAX, KEY_PREFIX, RULES_MAX, Control
+from core.control.model import ENGINES_MAX, FLAGS_MAX, KEY_PREFIX, RULES_MAX, Control, Flag, Key
 from core.engine import Actor, Decision, Refused
 from core.secrets import text
 from core.settings import LIVE, Pool, Pools, Settings
+from core.wire.calls import done
+from core.wire.frames import FRAME_MAX
 from tests.core.engine_loop import ANN, EngineLoop
 
 ROOT = Actor("uid:0", "admin", 0)
@@ -292,6 +294,34 @@ def test_lists_come_in_pages_by_name(loop: EngineLoop) -> None:
         rest = loop.look(verb, {"limit": 2, "after": first.next})
         assert [getattr(row, key) for row in getattr(rest, field)] == ["c"] and rest.next is None
     assert loop.look("platforms.list").platforms[0].actions == {"y": ["z"]}
+
+
+def test_whatever_is_listed_fits_a_frame(loop: EngineLoop) -> None:
+    """A page ends by its size too, and the flags, of which there are no pages, are few enough for their longest names."""
+    actions = {f"a{number:03d}".ljust(54, "x"): ["s" * 40] for number in range(480)}
+    names = [f"p{number:02d}" for number in range(40)]
+    for name in names:
+        loop.ask("platforms.define", {"platform": name, "actions": actions}, ROOT)
+    seen, after, pages = [], None, 0
+    while pages == 0 or after is not None:
+        page = loop.look("platforms.list", {"after": after} if after else {})
+        assert len(done(1, page)) <= FRAME_MAX
+        seen += [row.platform for row in page.platforms]
+        after, pages = page.next, pages + 1
+    assert seen == names and pages > 1
+    for number in range(FLAGS_MAX):
+        flag = f"{number:04d}".ljust(64, "f") + "." + "g" * 64
+        loop.state.flags[flag] = Flag(False, 2**31)
+    assert len(done(1, loop.look("config.global", {}))) <= FRAME_MAX
+
+
+def test_a_key_that_this_version_does_not_know_can_still_be_unset(loop: EngineLoop) -> None:
+    """Else what an older version set would trouble the daemon's health for ever."""
+    loop.state.keys["limits.of_old"] = Key(7, 1, 0, "uid:0")
+    assert refused(loop, "config.set", {"key": "limits.of_old", "value": 8}).code == "not-found"
+    [event] = loop.ask("config.set", {"key": "limits.of_old", "value": None}, ROOT)
+    assert event.event_type == "config.key_unset" and loop.state.overrides() == {}
+    assert refused(loop, "config.set", {"key": "limits.of_new", "value": None}).code == "not-found"
 
 
 # --- judgements as records --------------------------------------------------------------------------------------------------

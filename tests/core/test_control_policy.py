@@ -8,7 +8,7 @@ import pytest
 from core.control import ENGINE
 from core.control.model import Control
 from core.control.policy import Ruling, judge
-from core.engine import Actor
+from core.engine import IRER, Actor
 from tests.core.engine_loop import ANN, EngineLoop
 
 POLICIES, REQUESTS = 500, 200
@@ -231,3 +231,13 @@ def test_a_judgement_costs_the_same_lookups_whatever_the_number_of_rules() -> No
         return Counting.reads
 
     assert reads(3) == reads(3000) == 4
+
+
+def test_only_irer_itself_asks_as_irer_and_no_role_of_that_name() -> None:
+    """Whoever writes the configuration may call a role of their own `irer`: it is worth no more than any other."""
+    loop = EngineLoop(ENGINE)
+    loop.ask("platforms.define", {"platform": "p", "actions": {"x": []}})
+    loop.ask("engines.register", {"engine_id": "a", "capabilities": {"p": ["x"]}})
+    control = loop.world.states["control"]
+    assert judge(control, IRER, "a", "p", "x").allowed
+    assert judge(control, Actor("uid:7", "irer", 7), "a", "p", "x").reason == "identity"

@@ -180,7 +180,7 @@ def test_units_that_no_pool_can_give_leave_the_entity_awakening_with_the_reason(
     row = world.loop.look("get", {"entity_id": "a"})
     assert "8 units of compute were refused" in row.waits_for and "ceiling" in row.waits_for
     assert len(world.asked) == 1, "it is not asked for again and again"
-    with pytest.raises(Refused, match="outside 1..8"):
+    with pytest.raises(Refused, match=r"outside 1\.\.8"):
         world.do("spawn", "b", type="worker", needs={"pool": "compute", "units": 9})
 
 

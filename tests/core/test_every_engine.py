@@ -358,10 +358,19 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         29.5,
     ],
     "circuit": [
-        ("order", {"order_id": "o-1", "customer": "ann", "items": [{"sku": "x", "quantity": 2, "unit_price": 199}], "currency": "EUR"}),
-        ("order", {"order_id": "o-2", "customer": "bob", "items": [{"sku": "y", "quantity": 1, "unit_price": 5}], "currency": "USD"}),
+        (
+            "order",
+            {"order_id": "o-1", "customer": "ann", "items": [{"sku": "x", "quantity": 2, "unit_price": 199}], "currency": "EUR"},
+        ),
+        (
+            "order",
+            {"order_id": "o-2", "customer": "bob", "items": [{"sku": "y", "quantity": 1, "unit_price": 5}], "currency": "USD"},
+        ),
         0.0,
-        ("order", {"order_id": "o-3", "customer": "ann", "items": [{"sku": "x", "quantity": 1, "unit_price": 1}], "currency": "EUR"}),
+        (
+            "order",
+            {"order_id": "o-3", "customer": "ann", "items": [{"sku": "x", "quantity": 1, "unit_price": 1}], "currency": "EUR"},
+        ),
     ],
 }
 """A fixed history of each engine: commands, and seconds that pass."""

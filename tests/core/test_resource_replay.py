@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.agenda import Agenda
 from core.engine import Actor, Job, JobEnded, Refused
 from core.resource import ENGINE
-from core.agenda import Agenda
 from core.resource.commands import Dispatch, decide_dispatch
 from core.resource.pools import POOLS, PRIORITIES, STATES, Pools
 from core.resource.queue import AGE_US

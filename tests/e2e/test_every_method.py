@@ -27,6 +27,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
         for engine_id in ("action", "retired"):
             client.call("engines.register", {"engine_id": engine_id, "capabilities": {}})
         client.call("platforms.define", {"platform": "calendar", "actions": {"create_event": []}})
+        for entity_id, kind in (("sensor_007", "sensor"), ("gateway_2", "gateway")):
+            client.call("entity.spawn", {"entity_id": entity_id, "type": kind})
+            client.call("entity.awaken", {"entity_id": entity_id})
+        client.call("entity.report", {"entity_id": "gateway_2", "health": 5})
     try:
         yield irerd
     finally:

@@ -298,6 +298,11 @@ class Universe:
         """Whether a call to the disk has failed in this life: then the daemon may refuse, and stop."""
         return self._damaged or self._faults.failed
 
+    @property
+    def damaged(self) -> bool:
+        """Whether a log did not verify at this start."""
+        return self._damaged
+
     def unrecorded(self, actor: str) -> int:
         """Refusals that were told and could still be on record, and are not."""
         return self.refusals_told[actor] - self.oracle.refused[actor] - self._lost[actor]

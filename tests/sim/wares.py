@@ -153,6 +153,16 @@ def _setting(random: Random) -> dict[str, Any]:
     return {"key": key, "value": random.choice(values)}
 
 
+def pair(random: Random) -> list[Request]:
+    """Of the second of these it is told what the first one made or took away."""
+    name = f"p{random.getrandbits(32):08x}"
+    key = {"key": random.choice(KEYS)}
+    spawn: Request = ("entity.spawn", {"entity_id": name, "type": "sensor"})
+    placed = {"customer": "ann@example.org", "items": [{"sku": "widget", "quantity": 1, "unit_price": 5}], "currency": "EUR"}
+    order: Request = ("circuit.order", placed | {"order_id": name})
+    return random.choice(([spawn, spawn], [order, order], [("cache.delete", key), ("cache.get", key)]))
+
+
 def report(random: Random, shelf: Shelf) -> Request:
     kind = random.choice(("email.sent", "email.read"))
     if random.random() < 0.5:

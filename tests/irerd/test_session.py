@@ -1,0 +1,76 @@
+"""How answers leave one connection: a large one whole, one that is too large as a refusal, and never none."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+
+from core.access import Peer
+from core.engine import Nothing, Row
+from core.wire.codec import VALUES_MAX, CodecError, decode
+from core.wire.frames import FRAME_MAX, Frames
+from irerd.dispatch import Answer
+from irerd.session import Outbox, Session
+
+PEER = Peer(0, 0, frozenset(), frozenset({"admin"}), frozenset())
+ROW = Row("a.look", "read", Nothing, None, "", {})
+
+
+class Pipe:
+    """A peer that takes so many bytes at a time."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken = b""
+
+    async def receive(self) -> bytes:
+        return b""
+
+    def send_nowait(self, data: bytes) -> int:
+        self.taken += data[: self.room]
+        return min(self.room, len(data))
+
+    async def wait_writable(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        pass
+
+
+async def test_what_does_not_leave_at_once_leaves_as_soon_as_there_is_room(nursery: trio.Nursery, autojump_clock: Any) -> None:
+    """Nothing else may be said on this connection ever after, and the rest must go out all the same."""
+    pipe = Pipe(room=1_000)
+    outbox = Outbox(pipe)
+    nursery.start_soon(outbox.run)
+    outbox.put(b"x" * 2_500)
+    outbox.flush_nowait()
+    with trio.fail_after(1):
+        while outbox.size:
+            await trio.sleep(0.01)
+    assert pipe.taken == b"x" * 2_500
+
+
+def answered(result: Any) -> dict[str, Any]:
+    """What the peer is told whose answer this is."""
+    dispatch = SimpleNamespace(calls={}, damaged=set(), world=SimpleNamespace(engine_of={ROW.name: SimpleNamespace(log=None)}))
+    pipe = Pipe(room=2 * FRAME_MAX)
+    session = Session(pipe, PEER, SimpleNamespace(dispatch=dispatch))  # type: ignore[arg-type]
+    session._answer(1, ROW, Answer(result))
+    session.outbox.flush_nowait()
+    [body] = Frames(FRAME_MAX).feed(pipe.taken)
+    return decode(body)
+
+
+@pytest.mark.parametrize("result", [{"a": [0] * (VALUES_MAX + 1)}, {"a": "x" * (FRAME_MAX + 1)}, {"a": ["é" * 60_000] * 10}])
+async def test_an_answer_that_fits_no_frame_is_a_refusal_and_not_a_bug(result: Any) -> None:
+    end = answered(result)
+    assert (end["t"], end["e"]["code"], end["e"]["reason"]) == ("err", "resource-exhausted", "answer-too-large")
+    assert "Ask for less" in end["e"]["detail"]
+
+
+async def test_an_answer_that_just_fits_is_told_and_one_that_makes_no_sense_stays_a_bug() -> None:
+    fitting = {"a": "x" * (FRAME_MAX - 100)}
+    assert answered(fitting) == {"t": "done", "id": 1, "r": fitting}
+    with pytest.raises(CodecError):
+        answered({"a": float("nan")})
