@@ -273,7 +273,7 @@ class Ports:
             return ends, {}
         asked = parse_cursor(params.since, daemon.ledger_id)
         for log, seq in asked.items():
-            if seq > daemon.dispatch.next_seq.get(log, 0):
+            if log not in daemon.damage and seq > daemon.dispatch.next_seq.get(log, 0):
                 raise Refused("out-of-range", "the cursor is ahead of the log: it was restored or repaired. List again, then watch")
         start = {log: asked.get(log, daemon.log(log).first_seq) for log in ends}
         for log, seq in start.items():

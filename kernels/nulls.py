@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kernels import spectrum as spectra
-from kernels.score import TOLERANCE, Aligned, Code, Score, align, count_reached, log_primes, scale_range, unaligned
+from kernels.score import TARGETS_MIN, TOLERANCE, Aligned, Code, Score, align, count_reached, log_primes, scale_range, unaligned
 
 Reals = NDArray[np.float64]
 Complexes = NDArray[np.complexfloating]
@@ -100,7 +100,7 @@ def stream(job_uuid: UUID, null: str, index: int) -> np.random.Philox:
 def uniform(job_uuid: UUID, null: str, index: int, count: int) -> Reals:
     """Numbers in [0, 1) from the raw bits, so that no later release of NumPy can draw others."""
     bits = stream(job_uuid, null, index).random_raw(count)
-    found: Reals = (bits >> np.uint64(11)) * 2.0**-53
+    found: Reals = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return found
 
 
@@ -155,7 +155,7 @@ def phase_draws(
     """Scores of draws first, first + 1, ...: the whole pipeline for each, and the rank among the sequences where they are given."""
     points, dimensions = fields.shape[-1], fields.ndim - 1
     where = spectra.shells(points, dimensions)
-    rounding = spectra.rounding_power(spectra.mean_densities(fields), points, dimensions, np.finfo(fields.dtype).eps)
+    rounding = spectra.rounding_power(spectra.mean_densities(fields), points, dimensions, spectra.resolution(fields))
     status = np.full(draws, spectra.NO_PEAKS, dtype=np.int8)
     score = np.full(draws, np.nan)
     rank = np.full(draws, -1, dtype=np.int64)
@@ -272,9 +272,9 @@ def ramp_gain(peaks: Reals, aligned: Aligned, targets: Reals) -> Score:
     if isinstance(aligned.score, Code):
         return aligned.score
     index = np.flatnonzero(aligned.matched >= 0)
-    scaled = aligned.s * peaks[aligned.matched[index]]
+    scaled: Reals = aligned.s * peaks[aligned.matched[index]]
     prime = float(np.sum((scaled - targets[index]) ** 2))
-    ramp = _best_ramp(index + 1.0, scaled)
+    ramp = _best_ramp((index + 1).astype(np.float64), scaled)
     return math.log((ramp + _RSS_TINY) / (prime + _RSS_TINY))
 
 
@@ -359,15 +359,21 @@ def no_sequence_explains(aligned: Aligned, integers: Integers, gain: Score) -> b
     )
 
 
-def profile(fields: Complexes, job_uuid: UUID, length: float, count: int = TARGETS_TO_CERTIFY, draws: int = DRAWS_MIN) -> Profile:
-    """Spectrum, score and nulls of snapshots `(snapshots, *grid)` of A in a box of this length."""
+def measure(fields: Complexes, length: float, count: int = TARGETS_MIN) -> tuple[spectra.Spectrum, Aligned]:
+    """Spectrum and score without nulls: all that a step of a hunt needs."""
     targets = log_primes(count)
     seen = spectra.spectrum(fields)
-    peaks = seen.peaks.x
     if seen.status == spectra.DIVERGED:
-        aligned = unaligned(Code.DIVERGED, count)
-    else:
-        aligned = align(peaks, targets, *scale_range(seen.x, targets), 2 * math.pi / length)
+        return seen, unaligned(Code.DIVERGED, count)
+    return seen, align(seen.peaks.x, targets, *scale_range(seen.x, targets), 2 * math.pi / length)
+
+
+def profile(fields: Complexes, job_uuid: UUID, length: float, count: int = TARGETS_TO_CERTIFY, draws: int = DRAWS_MIN) -> Profile:
+    """Spectrum, score and nulls of snapshots `(snapshots, *grid)` of A in a box of this length."""
+    PValue(draws, draws)  # too few are refused before the work, not after it
+    targets = log_primes(count)
+    seen, aligned = measure(fields, length, count)
+    peaks = seen.peaks.x
     p_phase, p_target = _significance(fields, job_uuid, seen, aligned, targets, draws)
     integers = integer_sequences(peaks, aligned.score, seen.x, count, job_uuid)
     return Profile(seen, aligned, p_phase, p_target, integers, ramp_gain(peaks, aligned, targets))

@@ -127,7 +127,8 @@ def align(peaks: Reals, targets: Reals, low: float, high: float, dk: float = 1.0
 
 @njit(cache=True)
 def reaches(peaks: Reals, targets: Reals, low: float, high: float, limit: float) -> bool:
-    """Whether the least cost is at most the limit: sooner known than the cost itself. One within the tolerance above may count too."""
+    """Whether the least cost is at most the limit: sooner known than the cost itself. One that is above by no more than the
+    tolerance may count too."""
     if peaks.size == 0 or low > high:
         return bool(targets.size <= limit + TOLERANCE)
     cost, _, _ = least_cost(peaks, targets, low, high, limit + 2 * TOLERANCE, limit + TOLERANCE)

@@ -67,10 +67,10 @@ def shells(points: int, dimensions: int) -> Shells:
     count = points // 2 - 1
     bins = np.rint(length).astype(np.int32)
     bins[bins > count] = 0
-    # The other half of a real transform is this one's mirror image, but for the two columns that are their own.
+    # The other half of a real transform is this one's mirror image. The first column is its own; the last is in no shell.
     twice = np.full(bins.shape, 2.0)
-    twice[:, [0, -1]] = 1.0
-    modes = np.bincount(bins.ravel(), twice.ravel(), count + 1)[1:]
+    twice[:, 0] = 1.0
+    modes: Reals = np.bincount(bins.ravel(), twice.ravel(), count + 1)[1:].astype(np.float64)
     x = np.bincount(bins.ravel(), (twice * length).ravel(), count + 1)[1:] / modes
     return Shells(bins, modes, x, np.maximum(PROMINENCE_MIN, 3 / np.sqrt(modes / 2)))
 
@@ -109,12 +109,16 @@ def _add_up(modes: NDArray[np.complexfloating], bins: NDArray[np.int32], sums: R
                     if shell > 0:
                         value = modes[draw, snapshot, line, column]
                         power = np.float64(value.real) ** 2 + np.float64(value.imag) ** 2
-                        sums[draw, shell - 1] += power if column in (0, columns - 1) else 2 * power
+                        sums[draw, shell - 1] += power if column == 0 else 2 * power
 
 
-def rounding_power(means: Reals, points: int, dimensions: int, resolution: float) -> float:
+def resolution(fields: NDArray[np.complexfloating]) -> float:
+    return float(np.finfo(fields.dtype).eps)
+
+
+def rounding_power(means: Reals, points: int, dimensions: int, eps: float) -> float:
     """The power a mode has in a uniform density by rounding alone: nothing below it is a wave."""
-    return float(points**dimensions * (ROUNDING * resolution * np.max(np.abs(means))) ** 2)
+    return float(points**dimensions * (ROUNDING * eps * np.max(np.abs(means))) ** 2)
 
 
 @njit(cache=True)
@@ -198,7 +202,7 @@ def spectrum(fields: NDArray[np.complexfloating]) -> Spectrum:
         return Spectrum(DIVERGED, where.x, where.modes, nothing, nothing, nothing, Peaks(np.empty(0), np.empty(0)))
     means = mean_densities(fields)
     power = shell_power(density(fields, means), dimensions)
-    rounding = rounding_power(means, points, dimensions, np.finfo(fields.dtype).eps)
+    rounding = rounding_power(means, points, dimensions, resolution(fields))
     y, z = flatten(power, rounding)
     peaks = Peaks(*stand_out(z, where.x, where.prominence))
     return Spectrum(OK if peaks.x.size else NO_PEAKS, where.x, where.modes, power, y, z, peaks)

@@ -6,22 +6,29 @@ Each key has the revisions that CouchDB would give it, so that any server of its
 
 from collections.abc import Iterator
 
-from core.cache import commands, events, job, reads
+from core.cache import commands, drill, events, job, reads
 from core.cache.form import accepted, stored
 from core.cache.model import Cache, dump, load
-from core.engine import CancelJob, Check, Context, Engine, Errand, JobEnded, Nothing, Timer, internal, read, write
+from core.engine import CancelJob, Check, Context, Engine, Errand, Job, JobEnded, JobStatus, Nothing, Timer, internal, read, write
 
 
-def wanted(cache: Cache, ctx: Context) -> Iterator[Timer | Errand]:
-    """The next value whose time ends, by the wall clock of now; and the sync that runs, or is the next to begin by itself."""
+def wanted(cache: Cache, ctx: Context) -> Iterator[Timer | Errand | Job]:
+    """The next value whose time ends, by the wall clock of now; the sync that runs, or is the next to begin by itself; a drill."""
     if (first := cache.ends.first()) is not None:
         yield Timer("expire", ctx.mono_us + max(0, first - ctx.now_us), commands.ExpireValues())
     yield from job.wanted(cache, ctx)
+    yield from drill.wanted(cache)
 
 
 def checks(cache: Cache, ctx: Context) -> Iterator[Check]:
     yield from reads.checks(cache, ctx)
     yield from job.checks(cache)
+    yield from drill.checks(cache)
+
+
+def jobs(cache: Cache) -> Iterator[JobStatus]:
+    yield from job.jobs(cache)
+    yield from drill.jobs(cache)
 
 
 ENGINE = Engine(
@@ -36,7 +43,7 @@ ENGINE = Engine(
     blobs=Cache.blobs,
     oldest=Cache.oldest,
     canonical=accepted,
-    jobs=job.jobs,
+    jobs=jobs,
     rows=[
         write(
             "set",
@@ -92,6 +99,19 @@ ENGINE = Engine(
             help="Begin to replicate with the far end, both ways",
             example={},
             cli="offline sync",
+        ),
+        write(
+            "drill",
+            drill.AskDrill,
+            drill.decide_drill,
+            apply={
+                drill.DrillStarted: drill.apply_started,
+                drill.Drilled: drill.apply_drilled,
+                drill.DrillStopped: drill.apply_stopped,
+            },
+            help="Rehearse hours without a network on a simulated daemon",
+            example={"hours": 1, "operations": 100},
+            cli="offline drill",
         ),
         read("queue", reads.ListQueue, reads.queue, help="What waits to be synced, oldest first", example={}, cli="offline queue"),
         read(

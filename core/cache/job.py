@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from core.cache import drill
 from core.cache.events import Remote
 from core.cache.model import Cache
 from core.cache.runs import Run
@@ -170,7 +171,7 @@ def effect_of(run: Run) -> str:
 def decide_ended(cache: Cache, command: JobEnded, ctx: Context) -> Decision:
     running = cache.runs.running
     if running is None or effect_of(running) != command.effect:
-        return NOTHING  # it was cancelled meanwhile
+        return drill.decide_ended(cache, command, ctx)  # a drill's, or of a job that was cancelled meanwhile
     outcome = msgspec.convert(command.result, _Outcome)
     not_before_us = 0
     if not command.ok:
@@ -196,7 +197,9 @@ def decide_cancel(cache: Cache, command: CancelJob, ctx: Context) -> Decision:
         return Decision(SyncEnded(running.job, "cancelled"))
     if any(run.job == command.job for run in cache.runs.recent):
         return NOTHING
-    raise Refused("not-found", f"no sync is named {command.job}. See: irerctl offline", reason="job")
+    if (decision := drill.decide_cancel(cache, command, ctx)) is not None:
+        return decision
+    raise Refused("not-found", f"no sync and no drill is named {command.job}. See: irerctl offline", reason="job")
 
 
 def apply_started(cache: Cache, event: SyncStarted, stamp: Stamp) -> None:

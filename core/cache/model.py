@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from core.cache.order import Ends, Line, Names
-from core.cache.runs import Runs
+from core.cache.runs import Drills, Runs
 from core.fields import Frozen
 from core.revisions import Branch, Tree, merge, pack, unpack
 
@@ -135,6 +135,7 @@ class Cache:
         self.online = True
         self.checkpoints: dict[str, Checkpoint] = {}
         self.runs = Runs()
+        self.drills = Drills()
         self._work_out(())
 
     def _work_out(self, names: Iterator[str] | tuple[str, ...]) -> None:
@@ -151,18 +152,19 @@ class Cache:
         """Blobs, by how many live leaves name them."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cache) and (self.docs, self.online, self.checkpoints, self.runs) == (
+        return isinstance(other, Cache) and (self.docs, self.online, self.checkpoints, self.runs, self.drills) == (
             other.docs,
             other.online,
             other.checkpoints,
             other.runs,
+            other.drills,
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Cache":
         copied = Cache()
-        copied.restore(dict(self.docs), self.online, dict(self.checkpoints), self.runs)  # what they hold never changes
+        copied.restore(dict(self.docs), self.online, dict(self.checkpoints), self.runs, self.drills)  # what they hold never changes
         return copied
 
     # --- what is alive in the orders ----------------------------------------------------------------------------------
@@ -235,9 +237,11 @@ class Cache:
                         if not self.named[body.blob]:
                             del self.named[body.blob]
 
-    def restore(self, docs: dict[str, Document], online: bool, checkpoints: dict[str, Checkpoint], runs: Runs) -> None:
+    def restore(
+        self, docs: dict[str, Document], online: bool, checkpoints: dict[str, Checkpoint], runs: Runs, drills: Drills
+    ) -> None:
         """Become what a snapshot says."""
-        self.docs, self.online, self.checkpoints, self.runs = docs, online, checkpoints, runs
+        self.docs, self.online, self.checkpoints, self.runs, self.drills = docs, online, checkpoints, runs, drills
         self._work_out(tuple(sorted(key for key, doc in docs.items() if doc.live)))
         self.live = sum(map(len, self.names.blocks))
         self.bytes = sum(doc.held for doc in docs.values())
@@ -282,6 +286,7 @@ class CacheDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fi
     online: bool
     checkpoints: dict[str, Checkpoint]
     runs: Runs
+    drills: Drills
     shape: Document | None = None
     """Never there: through it the schema covers what stands in `parts`."""
 
@@ -295,7 +300,7 @@ def dump(cache: Cache) -> CacheDump:
     entries = ((key, cache.docs[key]) for _, key in cache.changes.after(-1))
     while some := list(islice(entries, PART_DOCUMENTS)):
         parts.append(_part_encoder.encode(some))
-    return CacheDump(parts, cache.online, cache.checkpoints, cache.runs)
+    return CacheDump(parts, cache.online, cache.checkpoints, cache.runs, cache.drills)
 
 
 def load(dumped: CacheDump) -> Cache:
@@ -305,7 +310,7 @@ def load(dumped: CacheDump) -> Cache:
             # One number, not two that are equal.
             docs[key] = msgspec.structs.replace(doc, at=doc.changed) if doc.at == doc.changed else doc
     cache = Cache()
-    cache.restore(docs, dumped.online, dumped.checkpoints, dumped.runs)
+    cache.restore(docs, dumped.online, dumped.checkpoints, dumped.runs, dumped.drills)
     return cache
 
 

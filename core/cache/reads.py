@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from core.cache.commands import found
+from core.cache.drill import LastDrill, last
 from core.cache.events import Key, RevText
 from core.cache.form import loaded
 from core.cache.model import Body, Cache, Document
@@ -244,6 +245,7 @@ class CacheStatus(Result):
     from_memory: values that were found in memory
     from_disk: values that were read from disk
     last_sync: when the last sync ended
+    drill: the last offline drill
     """
 
     online: bool
@@ -258,6 +260,7 @@ class CacheStatus(Result):
     from_memory: Count
     from_disk: Count
     last_sync: str | None = None
+    drill: LastDrill | None = None
 
 
 def status(cache: Cache, params: Nothing, ctx: Context) -> CacheStatus:
@@ -276,6 +279,7 @@ def status(cache: Cache, params: Nothing, ctx: Context) -> CacheStatus:
         from_memory=seen.from_memory,
         from_disk=seen.from_disk,
         last_sync=time_text(last_us) if last_us else None,
+        drill=last(cache),
     )
 
 

@@ -57,8 +57,8 @@ def test_a_reload_ends_the_streams_of_who_has_no_role_any_more_and_of_nobody_els
     admin = Raw(irerd.socket)
     irerd.config.write_text(viewers(STAYING))
     ok(admin, "system.reload")
-    end = leaving.end_of(id)
-    assert isinstance(end, Err) and (end.e["code"], end.e["reason"]) == ("permission-denied", "no-role")
+    end = leaving.next()
+    assert isinstance(end, Err) and (end.id, end.e["code"], end.e["reason"]) == (id, "permission-denied", "no-role")
     seen = staying.next()
     assert isinstance(seen, Item) and seen.id == other
     told = seen.r["data"]

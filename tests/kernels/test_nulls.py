@@ -122,6 +122,12 @@ def test_scrambling_keeps_the_spectrum_of_the_field_and_not_that_of_its_density(
     assert spectrum.shell_power((turned - turned.mean())[None], 2)[:8] == pytest.approx(observed[:8], rel=1e-9)
 
 
+def test_a_draw_without_peaks_is_never_as_good_and_a_tie_is():
+    status = np.array([spectrum.OK, spectrum.NO_PEAKS, spectrum.OK, spectrum.OK], dtype=np.int8)
+    draws = nulls.Draws(status, np.array([0.5, np.nan, 0.4, 0.6]), np.full(4, -1))
+    assert [nulls.as_good(observed, draws) for observed in (0.3, 0.4, 0.5 - 5e-6, 5.0)] == [0, 1, 2, 3]
+
+
 # --- H9: p-values
 
 
@@ -269,7 +275,8 @@ def test_peaks_at_other_integers_are_explained_by_them():
 
 def test_the_best_ramp_is_the_best():
     draw = np.random.default_rng(12)
-    for curve in (T8, T5, np.arange(1, 9) ** 0.64, np.log(np.arange(1, 9) + 4.0), draw.uniform(1, 3, 8)):
+    eight = np.arange(1, 9)
+    for curve in (T8, T5, eight**0.64, np.log(eight + 4), np.log(eight - 0.7), draw.uniform(1, 3, 8)):
         i, values = np.arange(1.0, curve.size + 1), curve * (1 + 0.01 * draw.standard_normal(curve.size))
         found, scanned = nulls._best_ramp(i, values), naive.ramp_rest(list(i), list(values))
         assert scanned * (1 - 1e-2) - 1e-12 <= found <= scanned + 1e-12

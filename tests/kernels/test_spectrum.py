@@ -77,6 +77,12 @@ def test_peaks_are_those_of_the_twin():
     assert found > 200
 
 
+@pytest.mark.parametrize("count", [3, 9, 31, 57, 95])
+def test_the_background_is_that_of_the_twin(count):
+    power = np.exp(np.random.default_rng(count).standard_normal(count))
+    assert spectrum.flatten(power)[1] == pytest.approx(naive.flatten(list(power)), abs=1e-12)
+
+
 def test_the_most_prominent_are_kept():
     z = np.zeros(101)
     z[1::2] = 1 + np.arange(50)[::-1] % 50

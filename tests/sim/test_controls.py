@@ -251,7 +251,7 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
     "rotation without syncing the directory": (Spoiled(files=without_directory_sync), nullcontext, "N1|damage|durable|on record"),
     "snapshot of what is not durable": (Spoiled(), snapshots_in_passing, "N6"),
     "deleted before that is on record": (Spoiled(), lambda: patch.object(Log, "prune", _prune_at_once), "no durable record"),
-    "a stop that waits for nobody": (Spoiled(), stops_at_once, "left unanswered"),
+    "a stop that waits for nobody": (Spoiled(), stops_at_once, "left unanswered|N6"),
     "an effect asked for without its key": (
         Spoiled(),
         lambda: patch.object(Dispatch, "ask", _ask_without_key),

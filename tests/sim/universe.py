@@ -206,6 +206,10 @@ class Configuration:
             ),
         )
 
+    def edit(self) -> None:
+        """Somebody edits the file while the daemon is down."""
+        self.settings = self._drawn(self.settings.access)
+
     async def reload(self) -> Changes:
         await trio.sleep(self._random.choice((0.0, 0.01)))
         changed = self._drawn(self.settings.access)
@@ -280,6 +284,7 @@ class Universe:
         self._faults = Faults()
         self._virtual_s = 0.0
         self._filling = Random(f"the disk of {seed}")
+        self._editing = Random(f"the settings of {seed}")
         self._room = Room(8_192, self._filling.choice((16_384, 32_768)), self._filling.choice((65_536, 262_144)))
         self.full = False
         """Whether the disk may be found full: it is, or it was a moment ago."""
@@ -471,6 +476,8 @@ class Universe:
         self._damaged = self._stopping = self._clean = False
         self._faults = ending.faults
         self._ready = trio.Event()
+        if self.life > 1 and self._editing.random() < 0.3:
+            self._configuration.edit()
         faults = ending.faults
         self.trace.operation(f"life {self.life} begins, boot {self._machine.boot_id}; it is to end by {ending}")
         host = self._host = SimHost(self._machine, faults, self.oracle, self._spoiled)
