@@ -365,6 +365,11 @@ def _follow_job(now: Session, row: Row, begun: Mapping[str, Any], receipt: Any) 
 
 
 def _draw_job(last: Mapping[str, Any]) -> None:
+    method = str(last.get("method", ""))
+    drawn = getattr(screen(method.partition(".")[0]), "DRAW_JOB", {}).get(method)
+    if drawn and last.get("result"):
+        drawn(last)
+        return
     ended = render.verdict("ok", "done") if last.get("ok") else render.verdict("failed", str(last.get("code") or last.get("state")))
     render.say(f"{render.clean(str(last.get('method', 'it')))}: {ended}  {render.fields(last.get('result') or {})}".rstrip())
     if last.get("detail"):

@@ -74,6 +74,7 @@ ROWS = {
     "offline": {
         "": "Keys, bytes, hits, and what waits to be synced",
         "conflicts": "Keys that were edited in two places at once",
+        "drill": "Rehearse hours without a network on a simulated daemon",
         "off": "Go online again: the far end may be talked to",
         "on": "Work without the far end: what is written waits in the queue",
         "queue": "What waits to be synced, oldest first",

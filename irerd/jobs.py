@@ -169,6 +169,13 @@ def export(request: dict[str, Any]) -> dict[str, Any]:
     return export(request, lambda text: print(json.dumps({"piece": text}), flush=True))
 
 
+def drill(request: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal of hours without a network, a row of progress now and then: the work behind `cache.drill`."""
+    from irerd.drill import drill
+
+    return drill(request, lambda said: print(json.dumps({"progress": said}), flush=True))
+
+
 JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "hash_tree": hash_tree,
     "verify_log": verify_log,
@@ -176,6 +183,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "verify": verify,
     "graph": graph,
     "export": export,
+    "drill": drill,
 }
 
 

@@ -60,6 +60,11 @@ SEAMS = {
     "irerd/daemon.py": {"pathlib", "os"},
     # The work of a child process of its own, on files of its own.
     "irerd/graph.py": {"pathlib", "os", "time"},
+    # A drill: files of its own in a directory of its own, and chance from its seed alone.
+    "irerd/drill/__init__.py": {"pathlib", "os", "shutil", "tempfile"},
+    "irerd/drill/caller.py": {"random"},
+    "irerd/drill/rehearsal.py": {"pathlib", "random"},
+    "irerd/drill/side.py": {"pathlib", "random"},
     "irerd/host.py": {"pathlib", "os", "random", "secrets", "signal", "subprocess", "time", "pwd"},
     "irerd/jobs.py": {"pathlib", "os", "resource", "threading"},
     "irerd/journal.py": {"os", "time"},

@@ -199,7 +199,7 @@ def decide_cancel(cache: Cache, command: CancelJob, ctx: Context) -> Decision:
         return NOTHING
     if (decision := drill.decide_cancel(cache, command, ctx)) is not None:
         return decision
-    raise Refused("not-found", f"no sync and no drill is named {command.job}. See: irerctl offline", reason="job")
+    raise Refused("not-found", f"no sync is named {command.job}, and no drill. See: irerctl offline", reason="job")
 
 
 def apply_started(cache: Cache, event: SyncStarted, stamp: Stamp) -> None:

@@ -60,7 +60,41 @@ def draw_status(status: Mapping[str, Any]) -> None:
         "conflicts": number(status.get("conflicts", 0)),
         "last sync": moment(status.get("last_sync")),
     }
+    if status.get("drill"):
+        lines["last drill"] = _drilled(status["drill"])
     render.pairs(lines)
+
+
+def _drilled(drill: Mapping[str, Any]) -> str:
+    """`100 % of 10,000 operations in 24 hours survived, 2026-01-31 12:00`."""
+    share = drill.get("latency_tolerance", 0)
+    whole = share == 100 and drill.get("chains") == "ok"
+    over = render.plural(drill.get("hours", 0), "hour")
+    said = f"{share:g} % of {number(drill.get('operations', 0))} operations in {over} survived"
+    return f"{render.verdict('ok' if whole else 'failed', said)}, {moment(drill.get('ended_at'))}"
+
+
+def draw_drill(last: Mapping[str, Any]) -> None:
+    """What an offline drill came to, in words."""
+    found = last["result"]
+    attempted, survived, hours = found["attempted"], found["survived"], render.plural(found["hours"], "hour")
+    verdict = render.verdict("ok" if last.get("ok") else "failed", f"{found['latency_tolerance']:g} %")
+    render.say(
+        f"latency tolerance {verdict}: {number(survived)} of {number(attempted)} operations survived {hours} without a network"
+    )
+    kills, cuts = render.plural(found["kills"], "kill"), render.plural(found["cuts"], "cut")
+    render.say(
+        f"{kills} of the daemon, {cuts} of the connection, {render.plural(found['conflicts'], 'document')} edited on both sides"
+    )
+    equal = "both sides are equal" if found["equal"] else render.verdict("failed", "the sides are not equal")
+    chains = "every chain verifies" if found["chains"] == "ok" else render.verdict("failed", "a chain is broken")
+    render.say(f"At the end {equal}, and {chains}.")
+    if found.get("lost"):
+        rows = [
+            [render.clean(each["key"]), render.clean(each.get("rev") or "-"), render.clean(each["why"])] for each in found["lost"]
+        ]
+        render.table(["lost", "revision", "why"], rows)
+        render.note("This is a fault of irer. Report it, with the record of the drill: irerctl watch --help")
 
 
 def _online(status: Mapping[str, Any]) -> str:
@@ -171,3 +205,5 @@ DRAW = {
     "cache.set_online": draw_online,
     "cache.resolve": draw_resolved,
 }
+DRAW_JOB = {"cache.drill": draw_drill}
+"""Jobs whose end is told in words."""

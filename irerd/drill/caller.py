@@ -5,7 +5,7 @@ It keeps its own, much simpler idea of every key and learns nothing from the eng
 
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from core.cache.commands import Delete, Set
 from core.cache.events import ValueDeleted, ValueExpired, ValueSet
@@ -18,6 +18,7 @@ KEY_OPERATIONS = 12
 """Operations for each key, on average."""
 
 Kind = Literal["set", "delete", "get"]
+KINDS: tuple[Kind, ...] = ("set", "delete", "get")
 
 
 class Operation(NamedTuple):
@@ -98,7 +99,8 @@ class Caller:
     def _put(self, number: int, operation: Operation, known: Known | None) -> str:
         key = operation.key
         if operation.kind == "get":
-            return "ok" if known is not None and self.side.look("get", Get(key)).value == known.value else "another-value"
+            value = self.side.look("get", Get(key)).value
+            return "ok" if known is not None and value == known.value else "another-value"
         right = known.rev if known is not None and operation.if_rev else WRONG_REV
         if_rev = None if operation.if_rev is None else right
         if operation.kind == "set":
@@ -169,7 +171,12 @@ class Caller:
             return
         for each in self.accepted:
             known = self._known.get(each.key)
-            if each.key in differing and known is not None and each.life == known.life and each.rev not in revs_of(self.side, each.key):
+            if (
+                each.key in differing
+                and known is not None
+                and each.life == known.life
+                and each.rev not in revs_of(self.side, each.key)
+            ):
                 self.fates[each.number] = "forgotten"
         for key in differing:  # so that one loss is not counted with everything that follows it
             self._relearn(key)
@@ -206,7 +213,7 @@ def planned(chance: Random, keys: Sequence[str], count: int, start_us: int, end_
 
 def _operation(chance: Random, keys: Sequence[str], at_us: int, span_s: float) -> Operation:
     key = keys[int(len(keys) * chance.random() ** 1.5)]
-    kind = cast(Kind, chance.choices(("set", "delete", "get"), (65, 10, 25))[0])
+    kind = chance.choices(KINDS, (65, 10, 25))[0]
     if kind == "get":
         return Operation(at_us, kind, key)
     if_rev = chance.choices((None, True, False), (70, 25, 5))[0]
@@ -218,4 +225,6 @@ def _operation(chance: Random, keys: Sequence[str], at_us: int, span_s: float) -
 
 def _value(chance: Random) -> Any:
     number = chance.randrange(10**9)
-    return chance.choice((number, f"text {number}", None, [number, chance.random()], {"n": number, "text": "x" * chance.randrange(300)}))
+    return chance.choice(
+        (number, f"text {number}", None, [number, chance.random()], {"n": number, "text": "x" * chance.randrange(300)})
+    )

@@ -8,6 +8,7 @@ from typing import Any
 from core.cache import ENGINE
 from core.cache.commands import Delete, Set, SetOnline
 from core.cache.drill import LOST_MAX
+from core.cache.form import canonical
 from core.cache.sync import Leaf, leaf_bodies
 from core.engine import Engine, Refused
 from irerd.drill.caller import Accepted, Caller, Operation, key_names, planned, revs_of
@@ -19,12 +20,15 @@ START_US = 1_767_225_600_000_000
 HOUR_US = 3_600_000_000
 GROUP_MAX = 48
 """Commands that one sync of the log may cover."""
-KILLS = 8
-"""Of the near side while it is offline, on average."""
+KILLS_MAX = 8
+KILL_EVERY = 100
+"""Operations for one kill of the near side while it is offline, up to so many kills."""
 FAR_SHARE = 4
 """The far end is edited once for so many operations."""
-CUT_EVERY = 12
+CUT_EVERY = 10
 """A connection is cut at one in so many of the moments at which it may be."""
+KILL_SHARE = 0.1
+"""Of the cuts, those that are a kill of the near side."""
 TRIES_MAX = 200
 ROUNDS_MAX = 20
 TOLD_EVERY = 500
@@ -59,6 +63,8 @@ class Rehearsal:
         self._tie = tie(self._near, self._far)
         self._caller = Caller(self._near, self._clock, operations)
         self._cuts = 0
+        self._moments = 0
+        self._first_cut = self._chance.randint(1, 4)
 
     def run(self) -> dict[str, Any]:
         try:
@@ -98,15 +104,17 @@ class Rehearsal:
         start_us = self._clock.now_us
         mine = planned(self._chance, self._keys, self._operations, start_us, self._end_us)
         theirs = planned(self._chance, self._keys, self._operations // FAR_SHARE, start_us, self._end_us)
+        kills = set(self._chance.sample(range(self._operations), min(KILLS_MAX, 1 + self._operations // KILL_EVERY)))
         at = 0
         while at < len(mine):
             group = mine[at : at + self._chance.randint(1, GROUP_MAX)]
-            while theirs and theirs[-len(theirs)].at_us <= group[0].at_us:
+            while theirs and theirs[0].at_us <= group[0].at_us:
                 self._edit_there(theirs.pop(0))
             self._far.commit()
             for number, operation in enumerate(group, at):
                 self._caller.ask(number, operation)
-            if self._chance.random() < KILLS * len(group) / self._operations:
+            if struck := kills.intersection(range(at, at + len(group))):
+                kills -= struck
                 self._caller.kill()
                 continue  # nobody was told that these were done, so they are asked again
             self._caller.commit()
@@ -142,8 +150,8 @@ class Rehearsal:
             except Cut:
                 self._cuts += 1
                 self._clock.now_us += self._chance.randrange(1_000_000, 60_000_000)
-                if self._chance.random() < 0.2:
-                    self._caller.side.kill()
+                if self._chance.random() < KILL_SHARE:
+                    self._near.kill()
         self._tie.risk = lambda: None
         for _ in range(ROUNDS_MAX):
             moved = self._tie.moved
@@ -153,7 +161,9 @@ class Rehearsal:
                 return
 
     def _risk(self) -> None:
-        if self._chance.randrange(CUT_EVERY) == 0:
+        """The first time soon, so that even a small drill is cut."""
+        self._moments += 1
+        if self._moments == self._first_cut or self._chance.randrange(CUT_EVERY) == 0:
             raise Cut
 
     def _pass_time(self) -> bool:
@@ -216,10 +226,4 @@ def _fate(each: Accepted, here: set[str], there: set[str], near: dict[str, Leave
     if each.key in differing:
         return "differs"
     said = next((leaf[2] for leaf in near[each.key] if leaf[0] == each.rev), None)
-    return "" if said is None or said == _canonical(each.value) else "wrong-value"
-
-
-def _canonical(value: Any) -> bytes:
-    from core.cache.form import canonical
-
-    return canonical(value)
+    return "" if said is None or said == canonical(each.value) else "wrong-value"

@@ -166,7 +166,15 @@ class Side:
     def _context(self, actor: Actor) -> Context:
         time_us, mono_us, boot_id = self._stamp()
         return Context(
-            time_us, mono_us, boot_id, actor, self._settings, self._new_id, self._chance, self._world.states.__getitem__, self._secrets
+            time_us,
+            mono_us,
+            boot_id,
+            actor,
+            self._settings,
+            self._new_id,
+            self._chance,
+            self._world.states.__getitem__,
+            self._secrets,
         )
 
     def _new_id(self) -> str:

@@ -14,8 +14,8 @@ from core.cache.sync import Change, Leaf, batches, changes_since, incoming, leaf
 from irerd.drill.side import Side
 
 REMOTE = "drill://far"
-STEP = 100
-"""Documents of one step."""
+STEP = 16
+"""Documents of one step: few, so that there are many moments for a cut."""
 ALONE = -1
 """Before the first record."""
 

@@ -171,19 +171,22 @@ class Effects:
                 elif isinstance(job, Errand):
                     await self._report(engine, "job_ended", await self._do(job))
                 else:
-                    await self._report(engine, "job_ended", await self._children.run(job))
+                    await self._report(engine, "job_ended", await self._children.run(job, self._teller(job)))
         finally:
             del self._running[job.id]
             self.progress.pop(job.id, None)
             self._changed.set()
 
-    async def _do(self, errand: Errand) -> JobEnded:
+    def _teller(self, effect: Errand | Job) -> Progress:
         def tell(progress: dict[str, Any]) -> None:
-            self.progress[errand.id] = progress
+            self.progress[effect.id] = progress
             self.on_progress()
 
+        return tell
+
+    async def _do(self, errand: Errand) -> JobEnded:
         try:
-            return await self._errands[errand.name](errand, tell)
+            return await self._errands[errand.name](errand, self._teller(errand))
         except Exception as error:
             instance = self._dispatch.on_internal_error(f"errand {errand.name}", error)
             return JobEnded(errand.id, False, "internal", f"a bug in irer; the journal has it under {instance}")

@@ -342,6 +342,9 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         5.0,
         ("set_online", {"online": False}),
         ("resolve", {"key": "a", "rev": "2-ffffffffffffffffffffffffffffffff"}),
+        ("drill", {"hours": 2, "operations": 50}),
+        ("cancel_job", {"job": "id-1"}),
+        ("drill", {}),
     ],
     "entity": [
         ("spawn", {"entity_id": "a", "type": "worker", "labels": {"site": "north"}}),
@@ -381,7 +384,7 @@ PINNED = {
     "nav": ("2d4ce0a4940a1e00", "c4e7caa299bf6834"),
     "control": ("2d4ce0a4940a1e00", "43c23aa14adb66b2"),
     "provenance": ("fd5207668b6449b2", "8fa146cc9d946a02"),
-    "cache": ("c34bb412ddf5655b", "44af2e7225c16099"),
+    "cache": ("fc1e7b7e85c5fd1d", "10f37f32352b89c0"),
     "entity": ("2e720e8e7af43733", "759193c9c728a644"),
     "circuit": ("22db961ebdd91220", "0bb36fc4090ec5f8"),
 }

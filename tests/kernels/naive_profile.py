@@ -100,13 +100,8 @@ def cost_by_listing(peaks: Numbers, targets: Numbers, s: float) -> float:
     return best
 
 
-def score(peaks: Numbers, targets: Numbers, low: float, high: float, points: int = 6_000) -> float:
-    """Least cost over a scan of the scale: never below the true least, and near it only as far as the scan is dense."""
-    return min(cost(tuple(peaks), tuple(targets), float(s)) for s in np.linspace(low, high, points))
-
-
 def scan(peaks: np.ndarray, targets: np.ndarray, low: float, high: float, points: int = 6_000) -> float:
-    """The same scan for all scales at once, so that hundreds of peak sets can be scanned."""
+    """Least cost over a scan of the scale, all scales at once: never below the true least, and as near as the scan is dense."""
     s = np.linspace(low, high, points)
     gap = np.diff(targets).min()
     table = [np.arange(len(targets) + 1.0)[:, None] * np.ones(points)]

@@ -169,6 +169,8 @@ def test_a_profile_with_fewer_draws_is_refused():
     field, _ = planted_field(0, 64, 0.0)
     with pytest.raises(ValueError, match="999"):
         nulls.profile(field, JOB, 40.0, count=5, draws=RAW_DRAWS)
+    with pytest.raises(ValueError, match="999"):  # also where nothing would be drawn
+        nulls.profile(np.ones((1, 16, 16), dtype=complex), JOB, 40.0, draws=RAW_DRAWS)
 
 
 def test_fresh_runs_have_fresh_draws():

@@ -174,7 +174,7 @@ WIDE = dataclasses.replace(LINE, dealias="two_thirds")
 
 def soliton(steps: int, sig: Signature = WIDE, length: float = 41.0, c: dict | None = None) -> tuple[float, float, float]:
     """Error, mass drift and energy drift after T = 10 of i u' = −½ u_xx − |u|²u from sech."""
-    numbers = coefficients({**SET_S, "L": length, "g_nl": 0.0})._replace(gain=0.0, diffusion=0.5j, cubic=-1j, **(c or {}))
+    numbers = coefficients({**SET_S, "L": length, "g_nl": 0.0})._replace(**{"gain": 0.0, "diffusion": 0.5j, "cubic": -1j, **(c or {})})
     x = (np.arange(256) - 128) * length / 256
     start = (1 / np.cosh(x)).astype(complex)
     k = 2 * np.pi / length * np.fft.fftfreq(256, 1 / 256)
