@@ -17,7 +17,7 @@ from core.settings import LIVE, Settings
 Place = tuple[str | int, ...]
 """The way to a value: names of tables and keys, positions in arrays."""
 
-FILE_ONLY = frozenset({"access", "cache.remote"})
+FILE_ONLY = frozenset({"access", "cache.remote", "jobs.roots"})
 """Sections that no caller may set: nobody gives themselves a role over the socket, or names a file or a host."""
 
 

@@ -62,6 +62,8 @@ STOP_S = 10.0
 """How long a stop waits for calls that run; then they are cancelled."""
 LAST_REPLIES_S = 1.0
 LAG_DEGRADED_MS = 1000.0
+ADMIN_CONNECTIONS = 4
+"""Connections that only an admin may open beyond the limits: whoever set them too low, or filled them, does not shut the door."""
 State = Literal["recovering", "ready", "draining"]
 
 
@@ -442,9 +444,10 @@ class Daemon:
         limits = self.settings.limits
         if credentials is None or credentials.uid == NOBODY_UID:
             return Refused("permission-denied", "the kernel could not say who you are", reason="no-credentials")
-        if len(self._sessions) >= limits.connections:
+        kept = ADMIN_CONNECTIONS if "admin" in self._recognise(credentials).roles else 0
+        if len(self._sessions) >= limits.connections + kept:
             return Refused("resource-exhausted", f"{limits.connections} connections are open already", reason="connections")
-        if self._per_uid.get(credentials.uid, 0) >= limits.connections_per_uid:
+        if self._per_uid.get(credentials.uid, 0) >= limits.connections_per_uid + kept:
             text = f"uid {credentials.uid} has {limits.connections_per_uid} connections open"
             return Refused("resource-exhausted", text, reason="connections-per-uid")
         return None

@@ -260,12 +260,17 @@ def _short(path: Path) -> str:
     return str(path).replace(home, "~", 1) if str(path).startswith(home + "/") else str(path)
 
 
+SWITCH_S = 0.001
+"""How long a thread that reads logs may keep the interpreter from the event loop: 5 ms, as Python has it, would show in replies."""
+
+
 def _serve(options: argparse.Namespace, configuration: FileConfiguration, notifier: Notifier) -> int:
     try:
         process = Process(options, configuration, notifier)
     except OSError as error:
         _complain(f"{state_dir(options.state_dir)}: {error.strerror or type(error).__name__}. Give another --state-dir")
         return EXIT_CANNOT_CREATE
+    sys.setswitchinterval(SWITCH_S)
     try:
         trio.run(process.run)
     except BaseExceptionGroup as group:

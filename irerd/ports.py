@@ -38,6 +38,8 @@ CHUNK_RECORDS = 256
 QUERY_RECORDS_MAX = 100_000
 """Records of `gate_log` that one answer looks through; the next one goes on where it ended."""
 QUERY_LIMIT_DEFAULT = 1_000
+READERS_MAX = 1
+"""Searches through the logs at one time. They keep the interpreter busy, and the loop and the writer need it too."""
 CLOCK_STEP_US_MAX = 86_400_000_000
 """Wall time may step back; a record that is older than asked for by more than this ends a search in time."""
 
@@ -47,6 +49,7 @@ class Ports:
 
     def __init__(self, daemon: "Daemon") -> None:
         self._daemon = daemon
+        self.readers = trio.CapacityLimiter(READERS_MAX)
         self.reads: dict[str, Callable[[Any, Actor], Any]] = {
             "system.ping": self.ping,
             "system.info": self.info,
@@ -291,7 +294,8 @@ class Ports:
             if position[log] > end:
                 continue
             found = True
-            records = await daemon.host.offload(daemon.dispatch.stored, log, position[log], end)
+            async with self.readers:
+                records = await daemon.host.offload(daemon.dispatch.stored, log, position[log], end)
             for record in records:
                 position[log] = record.seq + 1
                 engine = daemon.world.engine_of_event(record.event_type)
@@ -353,7 +357,8 @@ class Ports:
         last, looked, oldest = asked.last, 0, daemon.log(GATE_LOG).first_seq
         while last >= oldest and len(found) < limit and looked < QUERY_RECORDS_MAX and not asked.passed:
             first = max(oldest, last - CHUNK_RECORDS + 1)
-            fitting = await daemon.host.offload(self._decided, asked, first, last)
+            async with self.readers:
+                fitting = await daemon.host.offload(self._decided, asked, first, last)
             found += fitting
             looked += last - first + 1
             last = first - 1

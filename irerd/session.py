@@ -5,9 +5,10 @@ read its replies. The end of the stream cancels every call of the connection; wh
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import trio
@@ -135,6 +136,8 @@ class Service:
     """recovering, ready or draining."""
     progress: Callable[[], str]
     """What to say to a caller who comes too early or too late."""
+    turns: WeakValueDictionary[int, trio.Lock] = field(default_factory=WeakValueDictionary)
+    """Of each uid that is connected: whose calls are being handled now."""
 
 
 class Session:
@@ -157,6 +160,8 @@ class Session:
         self._streaming: dict[int, Row] = {}
         self._forbidden: dict[int, Refused] = {}
         """Streams that a reload ended, and what their callers are told."""
+        self._turn = service.turns.setdefault(peer.uid, trio.Lock())
+        self._has_turn = False
         self._engines: dict[str, tuple[int, Actor]] = {}
         """Engines that proved a key on this connection: which of their keys, and how they are called."""
 
@@ -184,24 +189,51 @@ class Session:
             data = await self._next_bytes()
             if not data:
                 return
-            self._batching = True
-            turn_ends = trio.current_time() + TURN_S
-            for message in self._connection.receive(data):
-                self._handle(message, nursery)
-                if self.outbox.size >= READ_PAUSE_BYTES or trio.current_time() > turn_ends:
-                    await self._let_others_run()
-                    turn_ends = trio.current_time() + TURN_S
-            self._batching = False
+            await self._take_turn()
+            try:
+                await self._handle_all(data, nursery)
+            finally:
+                self._give_turn()
             self._leave_when_idle()
             self.outbox.flush_nowait()
 
+    async def _handle_all(self, data: bytes, nursery: trio.Nursery) -> None:
+        self._batching = True
+        turn_ends = trio.current_time() + TURN_S
+        for message in self._connection.receive(data):
+            self._handle(message, nursery)
+            if self.outbox.size >= READ_PAUSE_BYTES or trio.current_time() > turn_ends:
+                await self._let_others_run()
+                turn_ends = trio.current_time() + TURN_S
+        self._batching = False
+
     async def _let_others_run(self) -> None:
-        """One receive can hold thousands of calls with large answers: it may keep neither the loop nor the memory."""
+        """One receive can hold thousands of calls with large answers: it may keep neither the loop nor the memory.
+
+        The turn is kept meanwhile, so that other callers come between and not more of this one's connections; but not while the
+        peer takes nothing, for then the others would wait for it.
+        """
         self._batching = False
         self.outbox.flush_nowait()
-        await self.outbox.wait_below(READ_PAUSE_BYTES)
+        if self.outbox.size >= READ_PAUSE_BYTES:
+            self._give_turn()
+            await self.outbox.wait_below(READ_PAUSE_BYTES)
+            await self._take_turn()
         await trio.lowlevel.checkpoint()
         self._batching = True
+
+    async def _take_turn(self) -> None:
+        """All connections of one uid have one turn among them: who opens sixty gets no more of the loop than who opens one."""
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        self._has_turn = True
+
+    def _give_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._turn.release()
 
     async def _next_bytes(self) -> bytes:
         if self._greeted:

@@ -50,8 +50,9 @@ class Progress(NamedTuple):
 
 
 class WorkFailed(Exception):
-    """The job has no outcome. Codes of the pool: `poison`, `timeout`, `busy`, `closed`, `no-process`, `no-memory`, `bad-output`,
-    `unknown-job`, `bad-spec`, `broken`; or the job's own. `detail` is for the journal: why the last attempt was lost, or the place of a fault of ours."""
+    """The job has no outcome. `code` is the job's own or one of the pool's: `poison`, `timeout`, `busy`, `closed`, `no-process`,
+    `no-memory`, `bad-output`, `unknown-job`, `bad-spec`, `broken`. `detail` is for the journal: why the last attempt was lost,
+    or the place of a fault of ours."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(f"{code} ({detail})" if detail else code)

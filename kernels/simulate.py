@@ -1,4 +1,4 @@
-"""Runs of the field, many at once: one compiled program for each signature, every number an argument.
+"""Runs of the field, many in a call: one compiled program for each signature, every number an argument.
 
 Lanes share nothing but the program: a lane that fails freezes at its last good state and is told apart by its status, and each
 lane's bits are those it would have in any other batch of at least two lanes. JAX must have 64-bit types enabled.
@@ -150,9 +150,7 @@ def _run(sig: Signature, grid: Grid, c: Coefficients, A0: Array, rho_s0: Array, 
         first, state = carry
         balance = _balance(grid, c, state.fields) if curved else jnp.ones((), jnp.float64)
         by_field = _weights(grid, c, balance, curved) if flat_weights is None else flat_weights
-        explicit = (
-            sncgl.curved_explicit(grid, c, kernel, pump, balance) if curved else sncgl.flat_explicit(grid, c, kernel, pump)
-        )
+        explicit = sncgl.curved_explicit(grid, c, kernel, pump, balance) if curved else sncgl.flat_explicit(grid, c, kernel, pump)
         end = jnp.minimum(first + BLOCK_STEPS, steps)
 
         def segment(carry: tuple[Array, State]) -> tuple[Array, State]:
@@ -184,8 +182,9 @@ def _weights(grid: Grid, c: Coefficients, balance: Array, curved: bool) -> list[
 
 def _balance(grid: Grid, c: Coefficients, fields: etd.Fields) -> Array:
     """c0: what the linear part takes Omega⁻² to be, so that the rest stays stable for all of it."""
-    inverse = inverse_square(grid.to_points_real(fields[1]).astype(jnp.float64), c.alpha, c.rho_vac)
-    low, high = jnp.min(inverse), jnp.max(inverse)
+    rho_s = grid.to_points_real(fields[1])
+    extremes = inverse_square(jnp.stack([jnp.min(rho_s), jnp.max(rho_s)]).astype(jnp.float64), c.alpha, c.rho_vac)
+    low, high = jnp.min(extremes), jnp.max(extremes)
     balance = jnp.maximum((low + high) / 2, high / 1.5)
     # A lane that has failed already may have no number here; it goes no further, whatever stands in its weights.
     return jnp.where(jnp.isfinite(balance), balance, 1.0)

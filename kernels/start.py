@@ -98,7 +98,9 @@ def start(kind: str, settings: Mapping[str, object], seed: int, dimensions: int,
     raise ValueError(f"no initial state {kind} in {dimensions} dimensions; there are {', '.join(KINDS)}")
 
 
-def pump(shape: str, amplitude: complex, width: float, numbers: tuple[int, ...], length: float, dimensions: int, points: int) -> np.ndarray:
+def pump(
+    shape: str, amplitude: complex, width: float, numbers: tuple[int, ...], length: float, dimensions: int, points: int
+) -> np.ndarray:
     """J: a periodic bump in the middle of the box (`gaussian`, of this width) or a plane wave with these mode numbers."""
     if shape == "plane":
         return complex(amplitude) * plane_wave(dimensions, points, numbers, 1.0)

@@ -7,15 +7,14 @@ verification. It is the work of a child process, on two fresh directories that a
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from irerd.drill.rehearsal import Rehearsal
 
 PREFIX = "irer-drill-"
-LEFT_S = 3_600.0
-"""A directory of a drill this much older than ours was left by one that was killed: none may take so long."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -23,21 +22,37 @@ Tell = Callable[[dict[str, Any]], None]
 def drill(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """What became of each operation; `tell` hears how far it is."""
     params = request["params"]
-    place = Path(tempfile.mkdtemp(prefix=PREFIX))
-    try:
-        _tidy(place)
+    with _directory() as place:
         return Rehearsal(place, params["hours"], params["operations"], params["seed"], tell=tell).run()
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A fresh one that goes however this process ends: whoever cancels a drill kills it, and then it can tidy nothing up.
+
+    So a process beside it does: it holds nothing but one end of a pipe, and reads there that this one is gone.
+    """
+    place = Path(tempfile.mkdtemp(prefix=PREFIX))
+    here, there = os.pipe()
+    beside = os.fork()
+    if beside == 0:
+        _tidy_after(here, there, place)
+    os.close(here)
+    try:
+        yield place
     finally:
+        os.close(there)
+        os.waitpid(beside, 0)
+
+
+def _tidy_after(here: int, there: int, place: Path) -> None:
+    """Out of reach of the signal that ends the drill, which goes to its whole group."""
+    try:
+        os.setsid()
+        os.close(there)
+        for standard in range(3):
+            os.close(standard)
+        os.read(here, 1)
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _tidy(ours: Path) -> None:
-    """A drill that is cancelled is killed, and leaves its directory to the next one."""
-    made = ours.stat()
-    with os.scandir(ours.parent) as entries:
-        for entry in entries:
-            if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
-                continue
-            found = entry.stat(follow_symlinks=False)
-            if found.st_uid == made.st_uid and made.st_mtime - found.st_mtime > LEFT_S:
-                shutil.rmtree(entry.path, ignore_errors=True)
+    finally:
+        os._exit(0)

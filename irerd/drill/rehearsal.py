@@ -14,6 +14,7 @@ from core.engine import Engine, Refused
 from irerd.drill.caller import Accepted, Caller, Operation, key_names, planned, revs_of
 from irerd.drill.side import Clock, Side
 from irerd.drill.tie import Cut, Tie
+from state.recover import Corrupt
 from state.verify import verify_logs
 
 START_US = 1_767_225_600_000_000
@@ -67,12 +68,15 @@ class Rehearsal:
         self._first_cut = self._chance.randint(1, 4)
 
     def run(self) -> dict[str, Any]:
+        conflicts, equal = 0, False
         try:
             self._meet()
             self._part()
             self._join()
             conflicts = self._near.cache.conflicted_count
             equal = self._judge()
+        except (Corrupt, Refused, LookupError):  # a log that cannot be read back, or an engine that contradicts itself
+            self._give_up()
         finally:
             self._near.close()
             self._far.close()
@@ -190,6 +194,10 @@ class Rehearsal:
             if not self._caller.fates[each.number] and each.life not in self._caller.ended:
                 self._caller.fates[each.number] = _fate(each, here[each.key], there[each.key], near, differing)
         return not differing
+
+    def _give_up(self) -> None:
+        """Nothing that was not counted as lost by now can be shown to be there."""
+        self._caller.fates = [fate or "forgotten" for fate in self._caller.fates]
 
     def _told(self, number: int) -> dict[str, Any]:
         caller = self._caller

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from core.canonical import event_payload
 from core.control.checks import ActionChecked, DecidedPage, Query
@@ -32,6 +33,7 @@ class History:
         self.records: list[Any] = [self._record(seq, steps_us) for seq in range(first_seq, first_seq + count)]
         self.first_seq = first_seq
         self.port = Ports.__new__(Ports)
+        self.port.readers = trio.CapacityLimiter(1)
         self.port._daemon = SimpleNamespace(  # type: ignore[assignment]
             damage={},
             durable_seq=lambda log: first_seq + count - 1,

@@ -1,5 +1,6 @@
 """How answers leave one connection: a large one whole, one that is too large as a refusal, and never none."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,7 +55,7 @@ def answered(result: Any) -> dict[str, Any]:
     """What the peer is told whose answer this is."""
     dispatch = SimpleNamespace(calls={}, damaged=set(), world=SimpleNamespace(engine_of={ROW.name: SimpleNamespace(log=None)}))
     pipe = Pipe(room=2 * FRAME_MAX)
-    session = Session(pipe, PEER, SimpleNamespace(dispatch=dispatch))  # type: ignore[arg-type]
+    session = Session(pipe, PEER, SimpleNamespace(dispatch=dispatch, turns={}))  # type: ignore[arg-type]
     session._answer(1, ROW, Answer(result))
     session.outbox.flush_nowait()
     [body] = Frames(FRAME_MAX).feed(pipe.taken)
@@ -73,3 +74,33 @@ async def test_an_answer_that_just_fits_is_told_and_one_that_makes_no_sense_stay
     assert answered(fitting) == {"t": "done", "id": 1, "r": fitting}
     with pytest.raises(CodecError):
         answered({"a": float("nan")})
+
+
+async def test_the_connections_of_one_uid_take_turns_and_others_come_between(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three connections have much to ask, two of them of one uid: after each turn of that uid the other has one."""
+    monkeypatch.setattr("irerd.session.TURN_S", -1.0)  # every message is a turn of its own
+    service: Any = SimpleNamespace(turns={}, dispatch=None)
+    handled: list[str] = []
+
+    def connected(name: str, uid: int) -> Session:
+        session = Session(Pipe(room=10), PEER._replace(uid=uid), service)
+        monkeypatch.setattr(session, "_handle", lambda message, nursery: handled.append(name))
+        monkeypatch.setattr(session._connection, "receive", lambda data: [1, 2, 3, 4])
+        return session
+
+    async def received(session: Session) -> None:
+        await session._take_turn()
+        try:
+            await session._handle_all(b"", nursery)
+        finally:
+            session._give_turn()
+
+    async with trio.open_nursery() as three:
+        for session in (connected("a1", 7), connected("a2", 7), connected("b", 8)):
+            three.start_soon(received, session)
+    first = handled[: max(place for place, name in enumerate(handled) if name == "b") + 1]
+    assert sorted(handled) == ["a1"] * 4 + ["a2"] * 4 + ["b"] * 4
+    assert len({name for name in first if name != "b"}) == 1, "two connections of one uid were handled side by side"
+    assert not any(one == other for one, other in pairwise(first) if one != "b"), first

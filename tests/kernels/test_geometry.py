@@ -154,9 +154,7 @@ def test_from_afar_field_and_density_come_together(tau):
 
 def test_h_shrinks_with_tau():
     field = wave(16, (2, 1), 0.4)
-    found = [
-        run(CURVED, {**SET_G, "tau": tau}, field, 2.0, 4000, rho_s=np.full((1, 16, 16), 1.2)).h[0] for tau in (0.01, 0.001)
-    ]
+    found = [run(CURVED, {**SET_G, "tau": tau}, field, 2.0, 4000, rho_s=np.full((1, 16, 16), 1.2)).h[0] for tau in (0.01, 0.001)]
     assert found == pytest.approx([2.577e-3, 2.532e-4], rel=1e-3)
 
 

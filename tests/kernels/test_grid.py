@@ -45,7 +45,15 @@ def test_one_mode_more_or_the_two_thirds_rule_are_not_exact():
 
 @pytest.mark.parametrize(
     ("dealias", "points", "top"),
-    [("half", 32, 7), ("half", 10, 2), ("half", 30, 7), ("two_thirds", 48, 15), ("two_thirds", 32, 10), ("none", 32, 15), ("sixth", 48, 7)],
+    [
+        ("half", 32, 7),
+        ("half", 10, 2),
+        ("half", 30, 7),
+        ("two_thirds", 48, 15),
+        ("two_thirds", 32, 10),
+        ("none", 32, 15),
+        ("sixth", 48, 7),
+    ],
 )
 def test_the_kept_modes_are_those_strictly_inside(dealias, points, top):
     grid = Grid.of(Signature(points=points, dealias=dealias))

@@ -81,9 +81,9 @@ def test_without_loss_every_kept_mode_is_an_exponential_and_no_other_lives():
 def predicted(s: dict, k: float) -> complex:
     """The larger rate at wave number k on the uniform state."""
     square = s["eps"] / (s["lam"] * s["b3"] + s["g_nl"])
-    kernel = (np.exp(-((k * s["sigma"]) ** 2) / 2) - s.get("ring_a", 0) * np.exp(-((s.get("ring_r", 0.5) * k * s["sigma"]) ** 2) / 2)) / (
-        1 - s.get("ring_a", 0)
-    )
+    kernel = (
+        np.exp(-((k * s["sigma"]) ** 2) / 2) - s.get("ring_a", 0) * np.exp(-((s.get("ring_r", 0.5) * k * s["sigma"]) ** 2) / 2)
+    ) / (1 - s.get("ring_a", 0))
     spread = s["eps"] * (0.5 + 0.8j) * k * k
     g = square * (s["lam"] * complex(s["b3"], s["c3"]) + s["g_nl"] * kernel)
     return -spread.real - g.real + np.sqrt(complex(g.real**2 - spread.imag**2 - 2 * spread.imag * g.imag))
@@ -96,7 +96,10 @@ def measured(s: dict | list[dict], number: int = 1, time: float = 10.0, steps: i
     x = 2 * np.pi * np.arange(256) / 256
     k = number * 2 * np.pi / c.length
     # The growing shape itself: the real combination of the two side bands that the linear problem has.
-    square, kernel = base**2, (np.exp(-((k * c.sigma) ** 2) / 2) - c.ring_a * np.exp(-((c.ring_r * k * c.sigma) ** 2) / 2)) / (1 - c.ring_a)
+    square, kernel = (
+        base**2,
+        (np.exp(-((k * c.sigma) ** 2) / 2) - c.ring_a * np.exp(-((c.ring_r * k * c.sigma) ** 2) / 2)) / (1 - c.ring_a),
+    )
     spread, g = c.diffusion * k * k, square * (c.cubic + c.reach * kernel)
     # d(u, v)/dt for A = (R + u + iv) e^{iwt}: the real Jacobian.
     jacobian = np.array([[-spread.real - 2 * g.real, spread.imag], [-spread.imag - 2 * g.imag, -spread.real]])
@@ -174,7 +177,9 @@ WIDE = dataclasses.replace(LINE, dealias="two_thirds")
 
 def soliton(steps: int, sig: Signature = WIDE, length: float = 41.0, c: dict | None = None) -> tuple[float, float, float]:
     """Error, mass drift and energy drift after T = 10 of i u' = −½ u_xx − |u|²u from sech."""
-    numbers = coefficients({**SET_S, "L": length, "g_nl": 0.0})._replace(**{"gain": 0.0, "diffusion": 0.5j, "cubic": -1j, **(c or {})})
+    numbers = coefficients({**SET_S, "L": length, "g_nl": 0.0})._replace(
+        **{"gain": 0.0, "diffusion": 0.5j, "cubic": -1j, **(c or {})}
+    )
     x = (np.arange(256) - 128) * length / 256
     start = (1 / np.cosh(x)).astype(complex)
     k = 2 * np.pi / length * np.fft.fftfreq(256, 1 / 256)
@@ -288,7 +293,7 @@ def made_up(d: int, points: int, t, c: Coefficients):
     rho = jnp.abs(field) ** 2
 
     def kernel(k2):
-        return np.exp(-c.sigma**2 * k2 / 2)
+        return np.exp(-(c.sigma**2) * k2 / 2)
 
     bb, gg = jnp.abs(b) ** 2, jnp.abs(g) ** 2
     far = 1 + (bb + gg) / 2 + kernel(1) * 2 * (jnp.real(b) * np.cos(x) + jnp.real(g) * np.cos(y))
