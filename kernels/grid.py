@@ -42,7 +42,7 @@ class Grid:
 
     @property
     def count(self) -> int:
-        return self.points**self.dimensions
+        return int(self.points**self.dimensions)
 
     @cached_property
     def numbers(self) -> np.ndarray:
@@ -52,7 +52,7 @@ class Grid:
 
     def _mesh(self, half: bool) -> list[np.ndarray]:
         last = np.arange(self.kept) if half else self.numbers
-        return np.meshgrid(*[self.numbers] * (self.dimensions - 1), last, indexing="ij")
+        return list(np.meshgrid(*[self.numbers] * (self.dimensions - 1), last, indexing="ij"))
 
     def mode(self, axis: int, half: bool = False) -> np.ndarray:
         """The mode number along one axis, for every stored mode."""
@@ -60,7 +60,7 @@ class Grid:
 
     def squares(self, half: bool = False) -> np.ndarray:
         """|n|² of every stored mode."""
-        return sum(mesh**2 for mesh in self._mesh(half))
+        return np.sum([mesh**2 for mesh in self._mesh(half)], axis=0)
 
     @cached_property
     def distinct(self) -> np.ndarray:
@@ -124,7 +124,7 @@ class Grid:
         """|n|² of all modes a real grid field has, for filters that must not cut its band."""
         every = np.fft.fftfreq(self.points, 1 / self.points)
         last = np.arange(self.points // 2 + 1)
-        return sum(mesh**2 for mesh in np.meshgrid(*[every] * (self.dimensions - 1), last, indexing="ij"))
+        return np.sum([mesh**2 for mesh in np.meshgrid(*[every] * (self.dimensions - 1), last, indexing="ij")], axis=0)
 
     def filtered(self, field: Array, response: Array) -> Array:
         """A real field with every mode, kept or not, multiplied by its response."""

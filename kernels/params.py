@@ -7,9 +7,12 @@ numbers share one program. Nothing here reads a clock, a file or chance.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+Number = Any
+"""A float or a complex number, or an array of them with a lane for each run."""
 
 OK, DIVERGED, GEOMETRY, PADDING = range(4)
 STATUS = ("ok", "diverged", "geometry", "padding")
@@ -24,7 +27,10 @@ DIMENSIONS = (1, 2)
 DEALIAS = {"half": 4, "two_thirds": 3, "none": 2, "sixth": 6}
 """Modes with |n| < N / divisor are kept, strictly, on every axis."""
 GEOMETRIES = ("coevolve", "off")
-PRECISIONS = {"f32": (np.dtype(np.complex64), np.dtype(np.float32)), "f64": (np.dtype(np.complex128), np.dtype(np.float64))}
+PRECISIONS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
+    "f32": (np.dtype(np.complex64), np.dtype(np.float32)),
+    "f64": (np.dtype(np.complex128), np.dtype(np.float64)),
+}
 
 POINTS_MIN, POINTS_MAX = 8, 4096
 STEPS_MAX, WIDTH_MAX, SNAPSHOTS_MAX = 10_000_000, 1024, 64
@@ -101,24 +107,24 @@ class Coefficients(NamedTuple):
     dA/dt = gain A + diffusion Lap_g A − cubic rho A − reach A (K*rho) − quintic rho² A + J
     """
 
-    gain: float
-    diffusion: complex
-    cubic: complex
-    reach: float
-    quintic: float
-    sigma: float
-    ring_a: float
-    ring_r: float
-    kappa: float
-    eta: float
-    alpha: float
-    core: float
-    rho_vac: float
-    spread: float
-    m2: float
-    tau: float
-    length: float
-    dt: float
+    gain: Number
+    diffusion: Number
+    cubic: Number
+    reach: Number
+    quintic: Number
+    sigma: Number
+    ring_a: Number
+    ring_r: Number
+    kappa: Number
+    eta: Number
+    alpha: Number
+    core: Number
+    rho_vac: Number
+    spread: Number
+    m2: Number
+    tau: Number
+    length: Number
+    dt: Number
 
 
 def coefficients(settings: Mapping[str, float]) -> Coefficients:
@@ -150,7 +156,7 @@ def stack(runs: Sequence[Coefficients], width: int) -> Coefficients:
     """Lanes side by side; what is missing to the width repeats the first run."""
     rows = [*runs, *[runs[0]] * (width - len(runs))]
     columns = zip(*rows, strict=True)
-    return Coefficients(*(np.asarray(column, np.result_type(np.float64, *column)) for column in columns))  # type: ignore[arg-type]
+    return Coefficients(*(np.asarray(column, np.result_type(np.float64, *column)) for column in columns))
 
 
 def reference_density(settings: Mapping[str, float]) -> float:

@@ -112,15 +112,22 @@ def _padded(lanes: np.ndarray, width: int, dtype: np.dtype, fill: float) -> np.n
 @cache
 def program(sig: Signature) -> Any:
     """The compiled program of a signature: (coefficients, A0, rho_s0, J, steps) → the parts of a `Result`."""
-    if not jax.config.jax_enable_x64:
+    if not jax.config.read("jax_enable_x64"):
         raise RuntimeError("kernels need 64-bit types: set jax_enable_x64 before the first program")
+    return batch(sig, side_by_side=jax.default_backend() != "cpu")
+
+
+def batch(sig: Signature, side_by_side: bool) -> Any:
+    """All lanes of a call. An accelerator takes them side by side.
+
+    A core takes them one after another: the fields of one lane stay in its cache, and neither the width of the batch nor the
+    lane's place in it can change a bit. Side by side, sums over a field differed in the last digit of single precision.
+    """
     run = partial(_run, sig, Grid.of(sig))
-    if jax.default_backend() != "cpu":
+    if side_by_side:
         return jax.jit(jax.vmap(run, in_axes=(0, 0, 0, 0, None)))
 
-    def one_after_another(c: Coefficients, A0: Array, rho_s0: Array, J: Array, steps: Array) -> tuple[Array, ...]:
-        """A core works on one lane at a time: its fields stay in the cache, and no lane's place in the batch, or the batch's
-        width, can change a bit of it. Side by side they did, in the last digit of single precision."""
+    def one_after_another(c: Coefficients, A0: Array, rho_s0: Array, J: Array, steps: Array) -> Any:
         return lax.map(lambda lane: run(*lane, steps), (c, A0, rho_s0, J))
 
     return jax.jit(one_after_another)

@@ -5,6 +5,7 @@ Modes are drawn in the order of |n|², so a finer grid continues the very same f
 
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -79,22 +80,21 @@ def from_artefact(field: np.ndarray, points: int) -> np.ndarray:
     return np.fft.ifftn(spectrum, norm="forward")
 
 
-def start(kind: str, settings: Mapping[str, object], seed: int, dimensions: int, points: int, c: Coefficients) -> np.ndarray:
+def start(kind: str, settings: Mapping[str, Any], seed: int, dimensions: int, points: int, c: Coefficients) -> np.ndarray:
     """The initial field a specification names. Settings: `amplitude`, `modes` (plane wave), `field` (from_artefact)."""
-    given: dict[str, object] = dict(settings)
-    amplitude = complex(given.get("amplitude", _usual_amplitude(kind, c)))  # type: ignore[arg-type]
+    amplitude = complex(settings.get("amplitude", _usual_amplitude(kind, c)))
     if kind == "noise":
         return noise(seed, dimensions, points, abs(amplitude))
     if kind == "plane_wave":
-        numbers = tuple(given.get("modes", (1,) + (0,) * (dimensions - 1)))  # type: ignore[arg-type]
+        numbers = tuple(settings.get("modes", (1,) + (0,) * (dimensions - 1)))
         exact = plane_wave_amplitude(c, numbers)
-        return plane_wave(dimensions, points, numbers, abs(amplitude) if "amplitude" in given else exact)
+        return plane_wave(dimensions, points, numbers, abs(amplitude) if "amplitude" in settings else exact)
     if kind == "uniform":
         return uniform(dimensions, points, amplitude)
     if kind == "spiral" and dimensions == 2:
         return spiral(points, abs(amplitude))
     if kind == "from_artefact":
-        return from_artefact(np.asarray(given["field"]), points)
+        return from_artefact(np.asarray(settings["field"]), points)
     raise ValueError(f"no initial state {kind} in {dimensions} dimensions; there are {', '.join(KINDS)}")
 
 
@@ -117,4 +117,4 @@ def _usual_amplitude(kind: str, c: Coefficients) -> float:
 
 
 def _angles(dimensions: int, points: int) -> list[np.ndarray]:
-    return np.meshgrid(*[2 * np.pi * np.arange(points) / points] * dimensions, indexing="ij")
+    return list(np.meshgrid(*[2 * np.pi * np.arange(points) / points] * dimensions, indexing="ij"))

@@ -227,7 +227,7 @@ def _believed(said: dict[str, Any], running: Drill) -> Outcome | None:
     except msgspec.ValidationError:
         return None
     missing = running.operations - outcome.survived
-    true = outcome.attempted == running.operations and missing >= 0 and len(outcome.lost) == min(missing, LOST_MAX)
+    true = outcome.attempted == running.operations and len(outcome.lost) == min(missing, LOST_MAX)
     return outcome if true and (outcome.equal or missing) else None
 
 

@@ -9,8 +9,7 @@ from core.cache import ENGINE
 from core.cache.commands import Delete, Set, SetOnline
 from core.cache.drill import LOST_MAX
 from core.cache.form import canonical
-from core.cache.sync import Leaf, leaf_bodies
-from core.engine import Engine, Refused
+from core.engine import Engine, Place, Refused
 from irerd.drill.caller import Accepted, Caller, Operation, key_names, planned, revs_of
 from irerd.drill.side import Clock, Side
 from irerd.drill.tie import Cut, Tie
@@ -214,14 +213,21 @@ Leaves = list[tuple[str, int, bytes | None]]
 
 
 def _leaves(side: Side) -> Iterator[tuple[str, Leaves]]:
-    """Every document with its leaves, the winner first: what they say, and when they end."""
-    for key in side.cache.docs:
-        yield key, [(leaf.rev, leaf.expires_us, _said(side, leaf)) for leaf in leaf_bodies(side.cache, key)]
+    """Every document with its leaves, the winner first: what they say, and when they end.
+
+    Read from the documents themselves, not with what the sync reads them with: a fault there must not hide itself.
+    """
+    for key, doc in side.cache.docs.items():
+        leaves: Leaves = []
+        for leaf in doc.tree:
+            body = doc.bodies.get(leaf.text)
+            leaves.append((leaf.text, 0, None) if body is None else (leaf.text, body.expires_us, _said(side, key, body.at)))
+        yield key, leaves
 
 
-def _said(side: Side, leaf: Leaf) -> bytes | None:
+def _said(side: Side, key: str, at: int) -> bytes:
     try:
-        return side.value(leaf.place) if leaf.place is not None else None
+        return side.value(Place(key, at))
     except LookupError:
         return b""
 

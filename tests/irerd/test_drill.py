@@ -128,7 +128,7 @@ class Scribbles(Side):
     ("parts", "why"),
     [
         ({"engine": changed(ValueSet, drops_unsynced)}, {"wrong-answer", "missing-here", "refused", "forgotten"}),
-        ({"tie": LosesLeaf}, {"missing-there", "differs"}),
+        ({"tie": LosesLeaf}, {"missing-there"}),
         ({"tie": MixesUp}, {"differs"}),
         ({"near": Unwrites}, {"forgotten"}),
     ],

@@ -116,6 +116,15 @@ def test_so_it_is_with_geometry():
         assert same(many, go(CURVED_TWO, [lane]), [lane], [0])
 
 
+def test_lanes_side_by_side_come_out_as_those_one_after_another(monkeypatch):
+    runs = [coefficients({**DEFAULT, "alpha": alpha}) for alpha in (0.3, 0.7)]
+    fields = np.stack([noise(lane, 2, 16, 0.5, reach=3) for lane in range(2)])
+    one = run(CURVED, runs, fields, 0.0, 100, dt=0.05)
+    monkeypatch.setattr(module, "program", lambda sig: module.batch(sig, side_by_side=True))
+    two = run(CURVED, runs, fields, 0.0, 100, dt=0.05)
+    assert all(np.allclose(a, b, rtol=1e-11, atol=1e-12, equal_nan=True) for a, b in zip(one, two, strict=True))
+
+
 def test_a_batch_must_have_room_for_two():
     assert check(dataclasses.replace(FLAT, width=1), {}, 10) == [
         "width 1 is not a whole number from 2 to 1024; a single run is padded to 2 lanes"
@@ -170,6 +179,13 @@ def test_coarse_steps_end_with_a_number_or_with_a_status(contrast):
     failed = found.status != OK
     assert np.all(found.fail_step[failed] > 0) and np.all(found.fail_step[~failed] == -1)
     assert found.status[0] == OK
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("contrast", [1.0, 2.0, 4.0, 64.0])
+def test_coarse_steps_over_ten_thousand_steps(contrast):
+    found = hard(contrast, steps=10_000)
+    assert np.all(np.isfinite(found.A)) and np.all((found.status == OK) == (found.fail_step == -1))
 
 
 def test_a_density_that_runs_out_is_no_geometry():

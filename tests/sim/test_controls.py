@@ -278,12 +278,13 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
     "a stream of what is not durable": (
         Spoiled(),
         lambda: patch.object(irerd.daemon.Daemon, "durable_seq", lambda self, log: self.dispatch.next_seq.get(log, 0) - 1),
-        "durable",
+        "durable|chain does not hold",
     ),
 }
 
 RARE = frozenset(
     {
+        "deleted before that is on record",
         "a token that is never used up",
         "no wait across logs",
         "a secret shown again",
