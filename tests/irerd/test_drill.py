@@ -16,10 +16,11 @@ import trio
 
 import irerd.drill as drills
 from core.cache import ENGINE
+from core.cache.commands import Set, decide_set
 from core.cache.drill import AskDrill
 from core.cache.events import ValueSet, apply_set
 from core.cache.sync import Leaf
-from core.engine import Engine, Event, Job, JobEnded
+from core.engine import Context, Decision, Engine, Event, Job, JobEnded, Refused
 from core.settings import Jobs
 from irerd import jobs
 from irerd.drill import drill
@@ -72,6 +73,23 @@ def drops_unsynced(cache: Any, event: ValueSet, stamp: Any) -> None:
     apply_set(cache, event, stamp)
     if stamp.seq % 40 == 0:
         cache.forget(event.key)
+
+
+def answering(verb: str, run: Callable[..., Any]) -> Engine:
+    """The cache engine with another answer to one method."""
+    engine = copy.copy(ENGINE)
+    engine.rows = [replace(row, run=run) if row.name == f"cache.{verb}" else row for row in ENGINE.rows]
+    return engine
+
+
+def refuses_some(cache: Any, command: Set, ctx: Context) -> Decision:
+    if command.key.endswith("3") and not cache.online:
+        raise Refused("resource-exhausted", "there is room, but not for you")
+    return decide_set(cache, command, ctx)
+
+
+def overlooks_if_rev(cache: Any, command: Set, ctx: Context) -> Decision:
+    return decide_set(cache, Set(command.key, command.value, command.ttl_s), ctx)
 
 
 class LosesLeaf(Tie):
@@ -128,11 +146,13 @@ class Scribbles(Side):
     ("parts", "why"),
     [
         ({"engine": changed(ValueSet, drops_unsynced)}, {"wrong-answer", "missing-here", "refused", "forgotten"}),
+        ({"engine": answering("set", refuses_some)}, {"refused"}),
+        ({"engine": answering("set", overlooks_if_rev)}, {"wrong-answer"}),
         ({"tie": LosesLeaf}, {"missing-there"}),
         ({"tie": MixesUp}, {"differs"}),
         ({"near": Unwrites}, {"forgotten"}),
     ],
-    ids=["drops-unsynced", "loses-leaf", "mixes-up", "unwrites"],
+    ids=["drops-unsynced", "refuses", "overlooks-if-rev", "loses-leaf", "mixes-up", "unwrites"],
 )
 def test_whoever_loses_something_is_found_out(tmp_path: Path, parts: dict[str, Any], why: set[str]) -> None:
     found = rehearse(tmp_path, **parts)
