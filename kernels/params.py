@@ -183,7 +183,7 @@ def kernel_least(ring_a: float, ring_r: float) -> float:
 def ill_posed(c: Coefficients) -> bool:
     """Whether the local and non-local losses together can turn into gain without a quintic term to end it."""
     worst = c.reach * (kernel_least(c.ring_a, c.ring_r) if c.reach > 0 else 1.0)
-    return c.cubic.real + worst < 0 and c.quintic <= 0
+    return bool(c.cubic.real + worst < 0 and c.quintic <= 0)
 
 
 def field_bytes(signature: Signature) -> int:
@@ -201,6 +201,8 @@ def check(signature: Signature, settings: Mapping[str, float], steps: int, memor
             f"{signature.width} lanes of {signature.points} points a side need {field_bytes(signature):,} bytes; "
             f"{memory_bytes:,} are allowed: take fewer lanes, points or snapshots"
         )
+    if not signature.nonlocal_term and settings.get("g_nl", DEFAULTS["g_nl"]) != 0:
+        reasons.append("a program without the non-local term runs only where g_nl is 0")
     if not _whole(steps, 1, STEPS_MAX):
         reasons.append(f"steps {steps} is not a whole number from 1 to {STEPS_MAX:,}")
     return reasons + [reason for name, value in settings.items() if (reason := _bound_reason(name, value))]

@@ -17,7 +17,6 @@ from core.cache.events import (
     ConflictResolved,
     Ended,
     ExpiresUs,
-    Generation,
     Key,
     MaybeKey,
     OnlineSet,
@@ -41,6 +40,8 @@ from core.revisions import known as known_in
 from core.times import time_text
 from core.world import EVENTS_MAX
 
+GENERATION_TAKEN_MAX = 900_000_000_000_000
+"""Of the far end's revisions. A revision is written with at most 15 digits, and what comes must leave room for edits."""
 EXPIRED_AT_ONCE_MAX = 128
 ENDED_AT_ONCE_MAX = 256
 """Conflicting revisions of one key that one `resolve` ends."""
@@ -108,7 +109,7 @@ class Incoming(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     """
 
     key: Key
-    generation: Generation
+    generation: Annotated[int, Meta(ge=1, le=GENERATION_TAKEN_MAX)]
     ids: Annotated[list[RevId], Meta(min_length=1, max_length=REVS_LIMIT)]
     deleted: bool = False
     value: Any = None

@@ -70,6 +70,7 @@ def load(dumped: BookDump) -> Book:
     state.closed.update(dict.fromkeys(dumped.closed))
     state.unqueued.update(dumped.unqueued)
     state.days = {currency: dict(days) for currency, days in dumped.days}
+    state.booked.update({currency: sum(day.revenue for day in days.values()) for currency, days in state.days.items()})
     state.serving, state.awakened = dumped.serving, dumped.awakened
     state.entity_asks.update(dumped.entity_asks)
     state.placed, state.failed = dumped.placed, dumped.failed

@@ -1,6 +1,6 @@
 """The order book: what the circuit engine knows, and how each event changes it."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Literal
 
 import msgspec
@@ -57,6 +57,8 @@ class Book:
         self.closed: OrderedDict[str, None] = OrderedDict()
         self.days: dict[str, dict[int, Day]] = {}
         """By currency, then by day since 1970 (UTC). Failed orders are taken out again."""
+        self.booked: Counter[str] = Counter()
+        """What the days of each currency add up to."""
         self.serving: dict[str, int] = {}
         """Open orders of each bound entity."""
         self.awakened: dict[str, bool] = {}
@@ -100,6 +102,7 @@ def apply_ordered(book: Book, event: Ordered, stamp: Stamp) -> None:
     day = book.days.setdefault(order.currency, {}).setdefault(day_of(stamp.time_us), Day())
     day.orders += 1
     day.revenue += order.total
+    book.booked[order.currency] += order.total
     if order.entity_id is not None:
         serving = book.serving.get(order.entity_id, 0)
         book.serving[order.entity_id] = serving + 1
@@ -140,6 +143,7 @@ def _close(book: Book, order: Order, state: Literal["fulfilled", "failed"], reas
         day = book.days[order.currency][day_of(order.placed_us)]
         day.orders -= 1
         day.revenue -= order.total
+        book.booked[order.currency] -= order.total
     if order.entity_id is not None:
         _served_one(book, order.entity_id, stamp)
     book.closed[order.order_id] = None

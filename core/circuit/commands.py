@@ -46,6 +46,10 @@ def decide_place(book: Book, command: Place, ctx: Context) -> Decision:
     total = sum(item.quantity * item.unit_price for item in command.items)
     if total > INT_MAX:
         raise Refused("out-of-range", f"the order adds up to {total:,} minor units; at most {INT_MAX:,} can be booked")
+    if book.booked[command.currency] + total > INT_MAX:
+        left = max(0, INT_MAX - book.booked[command.currency])
+        text = f"all orders in {command.currency} add up to at most {INT_MAX:,} minor units, and {left:,} of them are left"
+        raise Refused("out-of-range", f"{text}. Order for less, or in another currency", reason="booked")
     if command.entity_id is not None:
         fleet = ctx.peek("entity")
         entity = fleet.entities.get(command.entity_id)

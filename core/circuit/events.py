@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from core.engine import Event
-from core.fields import Code, Count, Frozen, Label, Name, privacy, words
+from core.fields import Code, Count, Frozen, Name, privacy, words
 
 Currency = Annotated[
     str,
@@ -15,6 +15,7 @@ Currency = Annotated[
     privacy("public"),
 ]
 Customer = Annotated[str, Meta(min_length=1, max_length=200), privacy("pseudonym")]
+Sku = Annotated[str, Meta(max_length=200), privacy("open")]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000)]
 Minor = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
 """An amount of money in the smallest unit of its currency, such as cents."""
@@ -29,7 +30,7 @@ class Item(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
     unit_price: price of one, in minor units (cents)
     """
 
-    sku: Label
+    sku: Sku
     quantity: Quantity
     unit_price: Minor
 

@@ -8,7 +8,7 @@ from msgspec import Meta
 from core.circuit.book import Book, Day, Order, OrderState, day_of
 from core.circuit.events import Currency, Items
 from core.engine import Check, Command, Context, Nothing, Refused, Result
-from core.fields import Code, Count, Cursor, Limit, Name, Time
+from core.fields import INT_MAX, Code, Count, Cursor, Limit, Name, Time
 from core.forecast import total_of_next
 from core.paging import Room
 from core.times import time_text
@@ -211,7 +211,8 @@ def revenue(book: Book, now_us: int) -> list[Revenue]:
     for currency, days in sorted(book.days.items()):
         week = sum(days[day].revenue for day in range(today - 7, today) if day in days)
         now = days[today].revenue if today in days else 0
-        found.append(Revenue(currency, sum(d.orders for d in days.values()), sum(d.revenue for d in days.values()), now, week))
+        count = sum(day.orders for day in days.values())
+        found.append(Revenue(currency, count, _money(book.booked[currency]), _money(now), _money(week)))
     return found
 
 
@@ -241,7 +242,7 @@ def _projected(currency: str, days: dict[int, Day], horizon: int, now_us: int) -
     return Projection(
         currency,
         len(series),
-        round(sum(series) / len(series)) if series else 0,
+        _money(sum(series) / len(series)) if series else 0,
         trend(series),
         _money(total.expected),
         _money(total.low) if total.low is not None else None,
@@ -270,8 +271,8 @@ def trend(series: list[int]) -> float:
 
 
 def _money(amount: float) -> int:
-    """Revenue is never negative."""
-    return min(max(0, round(amount)), 2**53 - 1)
+    """Revenue is never negative, and no more than an answer can say: a book may be older than the bound on what is booked."""
+    return min(max(0, round(amount)), INT_MAX)
 
 
 def day_text(day: int) -> str:

@@ -99,8 +99,8 @@ def find(fleet: Fleet, entity_id: str) -> Entity:
 def decide_spawn(fleet: Fleet, command: Spawn, ctx: Context) -> Decision:
     if command.entity_id in fleet.entities:
         state = fleet.shown(fleet.entities[command.entity_id])
-        text = f"{command.entity_id} exists and is {state}. Choose another name, or: irerctl entity awaken {command.entity_id}"
-        raise Refused("already-exists", text)
+        instead = f", or: irerctl entity awaken {command.entity_id}" if (state, "awaken") in TABLE else ""
+        raise Refused("already-exists", f"{command.entity_id} exists and is {state}. Choose another name{instead}")
     if len(fleet.entities) >= ENTITIES_MAX + len(fleet.gone):
         raise Refused("resource-exhausted", f"{ENTITIES_MAX:,} entities are known. Deactivate some first", reason="entities")
     if command.needs is not None:
@@ -130,7 +130,7 @@ def decide_deactivate(fleet: Fleet, command: One, ctx: Context) -> Decision:
 def decide_report(fleet: Fleet, command: Report, ctx: Context) -> Decision:
     entity = find(fleet, command.entity_id)
     if entity.state == "deactivated":
-        raise Refused("failed-precondition", f"{entity.entity_id} is deactivated for good", reason="deactivated")
+        raise Refused("failed-precondition", f"{entity.entity_id} is deactivated for good. Spawn another", reason="deactivated")
     events: list[Event] = [Reported(command.entity_id, command.health, command.note)]
     well = command.health >= ctx.settings.entities.unhealthy_below
     if entity.state == "active" and not well:

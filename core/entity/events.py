@@ -7,12 +7,13 @@ from msgspec import Meta
 
 from core.engine import Event
 from core.entity.lifecycle import Cause, EntityType, Kept
-from core.fields import Code, Count, Frozen, Label, Name, privacy
+from core.fields import Code, Count, Frozen, Name, privacy
 from core.resource.events import PoolName
 
 Health = Annotated[float, Meta(ge=0, le=100)]
 Note = Annotated[str, Meta(max_length=500), privacy("open")]
-Labels = Annotated[dict[Name, Label], Meta(max_length=16)]
+LabelText = Annotated[str, Meta(max_length=200), privacy("open")]
+Labels = Annotated[dict[Name, LabelText], Meta(max_length=16)]
 
 
 class Needs(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):

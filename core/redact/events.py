@@ -168,6 +168,9 @@ def _entries(info: inspect.DictType, privacy: str, alias: str | None, where: str
         return lambda redactor, value: _same(value, redactor.value(value, context))
     keys = _change(info.key_type, privacy, alias, where, context)
     values = _change(info.value_type, privacy, alias, where, context)
+    longest = _open_text(info.value_type, privacy)
+    if keys is None and longest is not None:
+        return lambda redactor, value: _same(value, {name: _named(redactor, name, item, longest) for name, item in value.items()})
     if keys is None and values is None:
         return None
 
@@ -178,6 +181,20 @@ def _entries(info: inspect.DictType, privacy: str, alias: str | None, where: str
         }
 
     return entries
+
+
+def _open_text(info: Any, privacy: str) -> int | None:
+    """The most characters of a free text; None where it is something else, or has no bound."""
+    while isinstance(info, inspect.Metadata):
+        privacy = (info.extra or {}).get("privacy", privacy)
+        info = info.type
+    return info.max_length if isinstance(info, inspect.StrType) and privacy == "open" else None
+
+
+def _named(redactor: Redactor, name: str, value: str, longest: int) -> str:
+    """A text whose name is public, and may say what the text is."""
+    made: str = redactor.value(value, name)
+    return made if made == value or len(made) <= longest else TOO_LONG
 
 
 def _same(value: Any, made: Any) -> Any:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.cache import ENGINE
-from core.cache.commands import Merge
+from core.cache.commands import GENERATION_TAKEN_MAX, Merge
 from core.cache.events import ValueDeleted, ValueExpired, ValueSet
 from core.cache.form import EXPIRES, VALUE, members, value_of
 from core.cache.sync import batches, changes_since, incoming, leaf_bodies, outgoing, revs_diff, waiting
@@ -77,6 +77,7 @@ def test_a_document_is_what_couchdb_would_call_it() -> None:
         ({"_revisions": {"start": 2, "ids": ["x"]}}, "invalid-argument", "do not agree"),
         ({"_revisions": {"start": 1, "ids": []}}, "invalid-argument", "merged"),
         ({"_revisions": [1]}, "invalid-argument", "merged"),
+        ({"_rev": f"{10**15 - 1}-x", "_revisions": None}, "invalid-argument", "merged"),
         ({"n": 2**60}, "invalid-argument", "beyond"),
         ({"n": "x" * 1_100_000}, "invalid-argument", "1,048,576"),
     ],
@@ -87,6 +88,15 @@ def test_a_document_that_cannot_be_held_is_refused_clearly(document: dict[str, A
     with pytest.raises(Refused) as refused:
         incoming(good | document)
     assert refused.value.code == code and said in refused.value.detail
+
+
+def test_the_highest_revision_that_is_taken_in_can_still_be_edited_here() -> None:
+    loop = EngineLoop(ENGINE)
+    loop.ask("merge", {"documents": [plain({"_id": "a", "_rev": f"{GENERATION_TAKEN_MAX}-x", "n": 1})]}, IRER)
+    loop.ask("set", {"key": "a", "value": 2})
+    loop.ask("delete", {"key": "a"})
+    [change] = changes_since(loop.state, -1, 10)
+    assert change.revs[0].startswith(f"{GENERATION_TAKEN_MAX + 2}-") and not revs_diff(loop.state, {"a": change.revs})
 
 
 def test_a_large_document_is_handed_on_to_be_stored_first() -> None:

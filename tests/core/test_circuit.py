@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.circuit import ENGINE
-from core.circuit.book import DAY_US, day_of, task_of
+from core.circuit.book import DAY_US, Day, day_of, task_of
 from core.circuit.reads import daily, trend
 from core.engine import Ask, Asked, Refused
 from core.entity import ENGINE as ENTITY
+from core.fields import INT_MAX
 from core.forecast import total_of_next
 from core.resource import ENGINE as RESOURCE
 from tests.core.engine_loop import EngineLoop
@@ -78,6 +79,36 @@ def test_an_order_whose_fulfilment_is_lost_has_failed_and_is_no_revenue() -> Non
     status = shop.loop.look("status")
     assert (status.placed, status.open, status.failed) == (2, 0, 1)
     assert [(each.orders, each.revenue, each.today) for each in status.revenue] == [(1, 100, 100)]
+
+
+def test_what_a_currency_brings_in_all_never_outgrows_what_an_answer_can_say() -> None:
+    shop = Shop()
+    shop.order("o-1", 10**12, 9_000)
+    with pytest.raises(Refused, match="in EUR add up") as refused:
+        shop.order("o-2", 10**12, 9_000)
+    assert refused.value.code == "out-of-range"
+    shop.order("o-3", 10**12, 7)
+    shop.order("o-4", 10**12, 9_000, currency="USD")
+    status = shop.loop.look("status")
+    assert [(each.currency, each.revenue) for each in status.revenue] == [("EUR", 9_007 * 10**12), ("USD", 9 * 10**15)]
+    loaded = ENGINE.load(ENGINE.dump(shop.loop.state))  # type: ignore[misc]
+    assert loaded == shop.loop.state and loaded.booked == {"EUR": 9_007 * 10**12, "USD": 9 * 10**15}
+    for task in list(shop.pools.state.tasks):
+        shop.pools.ask("cancel_task", {"task_id": task})
+    shop.run(1)
+    shop.order("o-5", 10**12, 9_000)
+    assert shop.states()["o-5"] == "open", "what failed is taken out again"
+
+
+def test_a_book_that_was_written_before_that_bound_can_still_be_read() -> None:
+    shop = Shop()
+    today = day_of(shop.loop.context().now_us)
+    shop.loop.state.days["EUR"] = {today - back: Day(1, 9 * 10**15) for back in range(1, 4)}
+    shop.loop.state.booked["EUR"] = 27 * 10**15
+    found = shop.loop.look("wealth", {"horizon_days": 30})
+    [revenue], [projection] = found.revenue, found.projections
+    assert revenue.revenue == revenue.last_7_days == INT_MAX
+    assert 0 <= projection.mean_per_day <= INT_MAX and projection.expected <= INT_MAX
 
 
 def test_a_bound_entity_is_awake_exactly_as_long_as_one_of_its_orders_is_open() -> None:

@@ -248,6 +248,18 @@ def test_a_name_is_used_once_and_an_unknown_one_is_answered_with_the_nearest() -
     assert refused.value.code == "not-found"
 
 
+@pytest.mark.parametrize("verb", [None, "awaken", "deactivate"])
+def test_a_name_that_is_taken_is_told_to_be_awakened_only_where_that_can_be_done(verb: str | None) -> None:
+    world = World()
+    world.do("spawn", type="worker")
+    if verb is not None:
+        world.do(verb)
+    with pytest.raises(Refused) as refused:
+        world.do("spawn", type="worker")
+    told = "irerctl entity awaken a" in refused.value.detail
+    assert told == (world.state() == "hibernating") and "Choose another name" in refused.value.detail
+
+
 def test_listing_pages_through_all_of_them_once() -> None:
     world = World()
     for number in range(25):

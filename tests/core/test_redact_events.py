@@ -7,8 +7,10 @@ import pytest
 from msgspec import Meta
 
 from core.canonical import event_payload
+from core.circuit.events import Item, Ordered
 from core.engine import Event
 from core.engines import ENGINES
+from core.entity.events import Spawned
 from core.fields import Code, Count, Name, Object, privacy
 from core.redact import ProgrammingError, Redactor, redact_event
 from core.redact.events import PSEUDONYM_CHARS, TOO_LONG
@@ -119,3 +121,15 @@ def test_every_event_there_is_has_a_plan():
     for engine in ENGINES:
         for event in engine.applies:
             _plan(event)
+
+
+def test_what_callers_write_beside_an_entity_or_on_a_line_of_an_order_is_searched():
+    token = "ghp_" + "A1b2C3d4E5f6" * 3
+    labels = {"owner": EMAIL, "region": "eu", "password": "hunter2"}
+    spawned = redact_event(REDACTOR, Spawned("w1", "worker", labels))
+    assert spawned.labels == {"owner": ALIAS, "region": "eu", "password": "[redacted:password]"}
+    ordered = redact_event(
+        REDACTOR, Ordered("o-1", "pn_" + 32 * "0", [Item(f"key {token}", 1, 5), Item("widget", 2, 5)], "EUR", 15)
+    )
+    assert [item.sku for item in ordered.items] == ["key [redacted:api-key]", "widget"]
+    assert redact_event(REDACTOR, spawned) is spawned and redact_event(REDACTOR, ordered) is ordered

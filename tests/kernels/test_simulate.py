@@ -133,16 +133,16 @@ def test_a_batch_must_have_room_for_two():
 
 def test_a_hundred_sets_of_numbers_need_one_program():
     sig = Signature(dimensions=1, points=16, precision="f64", geometry="off", snapshots=1)
-    program.cache_clear()
+    before = program.cache_info().misses
     rng = np.random.default_rng(0)
     for number in range(100):
         settings = {"eps": rng.uniform(0.3, 1.5), "L": rng.uniform(5, 80), "tau": rng.uniform(0.1, 2), "sigma": rng.uniform(0.5, 8)}
         found = run(sig, settings, noise(number, 1, 16), 0.0, int(rng.integers(1, 70)), dt=rng.uniform(0.001, 0.05))
         assert found.status[0] == OK
-    assert program.cache_info().misses == 1 and program(sig)._cache_size() == 1
+    assert program.cache_info().misses == before + 1 and program(sig)._cache_size() == 1
     # Broken variant: a number that the program is made for.
     run(dataclasses.replace(sig, snapshots=2), {}, noise(0, 1, 16), 0.0, 8, dt=0.05)
-    assert program.cache_info().misses == 2
+    assert program.cache_info().misses == before + 2
 
 
 # -- ends that are not good
@@ -249,6 +249,7 @@ def test_h_max_is_the_largest_of_the_last_quarter():
         ({"model": "fmia"}, {}, 10, "model fmia"),
         ({"points": 4096, "width": 100}, {}, 10, "bytes"),
         ({"snapshots": 0}, {}, 10, "snapshots 0"),
+        ({"nonlocal_term": False}, {}, 10, "non-local term"),
         ({}, {}, 0, "steps 0"),
         ({}, {}, True, "steps True"),
         ({}, {"eps": float("nan")}, 10, "eps nan"),
@@ -265,7 +266,7 @@ def test_what_cannot_run_is_refused_with_its_bound(change, settings, steps, word
 
 def test_what_can_run_is_not_refused_and_may_be_warned_of():
     assert check(Signature(), {"eps": 0.9, "alpha": -1}, 2000) == []
-    assert warnings({}) == ["dt 0.05 is coarse for these rates; about 0.0465 resolves them"] or warnings({}) == []
+    assert warnings({}) == [] and "coarse" in warnings({"dt": 0.3})[0]
     [said] = warnings({"tau": 0.001, "dt": 0.01})
     assert "tau" in said
     assert ill_posed(coefficients(RING)) and not ill_posed(coefficients({**RING, "lam5": 0.2}))
