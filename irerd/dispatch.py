@@ -350,7 +350,7 @@ class Dispatch:
         digest = ""
         if idem is not None:
             assert self.ledger is not None
-            digest = self.ledger.digest(row.name, event_payload(_as_asked(row, params)))
+            digest = self.ledger.digest(row.name, _canonical(row, params))
             if self._repeat(row, actor, idem, digest, reply):
                 return
         self._writable(log, actor)
@@ -637,6 +637,14 @@ def _answer(row: Row, decision: Decision) -> Any:
 def _shown_once(row: Row) -> Refused:
     text = f"{row.name} was done with this key, and its answer held a secret that is shown once. Revoke or rotate that secret"
     return Refused("already-exists", f"{text}, and ask with a new key", reason="shown-once")
+
+
+def _canonical(row: Row, params: Command) -> bytes:
+    """What was asked, in the one form whose digest stands for it."""
+    try:
+        return event_payload(_as_asked(row, params))
+    except CanonicalError as error:
+        raise Refused("invalid-argument", f"{row.name}: a value cannot be stored: {error}") from None
 
 
 def _ignore(answer: Answer) -> None:

@@ -320,6 +320,19 @@ class Session:
         if answer.error is not None:
             self._end(id, calls.err(id, error_body(answer.error)))
             return
+        try:
+            frame = self._told(id, row, answer)
+        except Exception as error:  # whoever releases answers goes on, and this caller hears that something is wrong
+            frame = calls.err(id, error_body(self._untold(row, answer, error)))
+        self._end(id, frame)
+
+    def _untold(self, row: Row, answer: Answer, error: Exception) -> Refused:
+        """An answer that makes no frame is a bug of ours; what was asked may be done all the same."""
+        instance = self._service.dispatch.on_internal_error(row.name, error)
+        done = "what was asked is done and on record" if answer.receipt is not None else "nothing was written"
+        return Refused("internal", f"a bug in irer: the answer could not be told; {done}", data={"instance": instance})
+
+    def _told(self, id: int, row: Row, answer: Answer) -> bytes:
         receipt = None
         if answer.receipt is not None:
             receipt = {"log": answer.receipt.log, "seq": answer.receipt.seq, "event_hash": answer.receipt.event_hash}
@@ -329,14 +342,13 @@ class Session:
         if log in self._service.dispatch.damaged:
             result["integrity"] = "failed"
         try:
-            frame = calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed)
+            return calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed)
         except CodecError:
             size, values = weight(result)
             if size <= FRAME_MAX and values <= VALUES_MAX:
                 raise
             text = f"the answer is more than a frame holds ({FRAME_MAX:,} bytes, {VALUES_MAX:,} values). Ask for less: limit, after"
-            frame = calls.err(id, error_body(Refused("resource-exhausted", text, reason="answer-too-large")))
-        self._end(id, frame)
+            return calls.err(id, error_body(Refused("resource-exhausted", text, reason="answer-too-large")))
 
     # --- in ---------------------------------------------------------------------------------------------------------
 

@@ -245,3 +245,11 @@ def test_a_flood_of_large_answers_stalls_nobody_else_and_fills_no_memory(daemon:
         after = client.call("system.health").result
     assert after["resident_bytes"] - before < 64 << 20
     flood.close()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "a\x07b", "\U0001f600"])
+@pytest.mark.parametrize("idem", [None, "a-key-of-eight"])
+def test_a_member_name_that_cannot_be_stored_is_the_callers_error_and_no_bug(daemon: Irerd, name: str, idem: str | None) -> None:
+    raw = Raw(daemon.socket)
+    error = raw.ask("cache.set", {"key": "k", "value": {name: 1}}, **({"idem": idem} if idem else {}))
+    assert isinstance(error, Err) and error.e["code"] == "invalid-argument", error
