@@ -1,9 +1,12 @@
 """How many rows of a list one answer takes: a page ends by bytes and by values too, so that every page can be sent.
 
-Pure and cheap: it weighs a row and never counts below what the row will be in a frame. It knows no list and no cursor.
+Pure and cheap: it weighs a row and never counts below what the row will be in a frame. It knows no list; of cursors it knows those
+that are the order number of the last row.
 """
 
 import msgspec
+
+from core.engine import Refused
 
 PAGE_BYTES_MAX = 1_048_576
 """A frame holds 64 KiB more, for what stands around the rows."""
@@ -39,3 +42,13 @@ def weight(row: msgspec.Struct) -> tuple[int, int]:
     text = _JSON.encode(row)
     values = 1 + text.count(b",") + text.count(b"{") + text.count(b"[")
     return len(text) + LONGER_BY_MAX * values, values
+
+
+def order_after(method: str, after: str | None) -> int | None:
+    """The order number that a page begins behind; None for the first page."""
+    if after is None:
+        return None
+    if not after.isascii() or not after.isdecimal() or len(after) > 16:
+        text = "not a `next` of this listing. Leave it out to begin"
+        raise Refused("invalid-argument", f"{method}: after: {text}", fields=[("after", text)])
+    return int(after)

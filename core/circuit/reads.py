@@ -1,6 +1,5 @@
 """What the circuit engine tells: orders, the circuit in one object, and what revenue has come and may come. Looks only."""
 
-from datetime import date, timedelta
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -10,7 +9,7 @@ from core.circuit.events import Currency, Items
 from core.engine import Check, Command, Context, Nothing, Refused, Result
 from core.fields import INT_MAX, Code, Count, Cursor, Limit, Name, Time
 from core.forecast import total_of_next
-from core.paging import Room
+from core.paging import Room, order_after
 from core.times import time_text
 
 LIMIT_DEFAULT = 1_000
@@ -178,7 +177,7 @@ def _row(order: Order) -> OrderRow:
 
 
 def orders(book: Book, params: ListOrders, ctx: Context) -> OrderPage:
-    before = _order(params.after)
+    before = order_after("circuit.orders", params.after)
     limit = params.limit or LIMIT_DEFAULT
     rows: list[OrderRow] = []
     room = Room()
@@ -194,15 +193,6 @@ def orders(book: Book, params: ListOrders, ctx: Context) -> OrderPage:
         last = order.order
         rows += [row] if row is not None else []
     return OrderPage(rows)
-
-
-def _order(after: str | None) -> int | None:
-    if after is None:
-        return None
-    if not after.isdecimal() or len(after) > 16:
-        text = "not a `next` of this listing. Leave it out to begin"
-        raise Refused("invalid-argument", f"circuit.orders: after: {text}", fields=[("after", text)])
-    return int(after)
 
 
 def revenue(book: Book, now_us: int) -> list[Revenue]:
@@ -273,10 +263,6 @@ def trend(series: list[int]) -> float:
 def _money(amount: float) -> int:
     """Revenue is never negative, and no more than an answer can say: a book may be older than the bound on what is booked."""
     return min(max(0, round(amount)), INT_MAX)
-
-
-def day_text(day: int) -> str:
-    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
 def checks(book: Book, ctx: Context) -> list[Check]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from core.engine import Check, Command, Context, Nothing, Refused, Result
+from core.engine import Check, Command, Context, Nothing, Result
 from core.entity.commands import One, find
 from core.entity.events import Health, Labels, Needs, Note
 from core.entity.fleet import Entity, Fleet, task_of
 from core.entity.lifecycle import STATES, EntityType, State
 from core.fields import Code, Count, Cursor, Limit, Name, Time
-from core.paging import Room
+from core.paging import Room, order_after
 from core.times import time_text
 
 LIMIT_DEFAULT = 1_000
@@ -128,14 +128,14 @@ def get(fleet: Fleet, params: One, ctx: Context) -> EntityRow:
 
 
 def page(fleet: Fleet, params: ListEntities, ctx: Context) -> EntityPage:
-    after = _order(params.after)
+    after = order_after("entity.list", params.after)
     limit = params.limit or LIMIT_DEFAULT
     rows: list[EntityRow] = []
     room = Room()
     looked = 0
     last = after
     for entity in fleet.entities.values():
-        if entity.order <= after:
+        if after is not None and entity.order <= after:
             continue
         asked_for = params.type in (None, entity.type) and params.state in (None, fleet.shown(entity))
         row = _row(fleet, entity) if asked_for else None
@@ -145,15 +145,6 @@ def page(fleet: Fleet, params: ListEntities, ctx: Context) -> EntityPage:
         last = entity.order
         rows += [row] if row is not None else []
     return EntityPage(rows)
-
-
-def _order(after: str | None) -> int:
-    if after is None:
-        return -1
-    if not after.isdecimal() or len(after) > 16:
-        text = "after: not a `next` of this listing. Leave it out to begin"
-        raise Refused("invalid-argument", f"entity.list: {text}", fields=[("after", text)])
-    return int(after)
 
 
 def status(fleet: Fleet, params: Nothing, ctx: Context) -> FleetStatus:
@@ -171,7 +162,7 @@ def status(fleet: Fleet, params: Nothing, ctx: Context) -> FleetStatus:
 
 
 def checks(fleet: Fleet, ctx: Context) -> Iterator[Check]:
-    sick = [entity_id for entity_id in list(fleet.attempts.entries)[:NAMED_MAX]]
+    sick = list(fleet.attempts.entries)[:NAMED_MAX]
     count = fleet.counts["error_correction"]
     if count:
         more = f" and {count - len(sick)} more" if count > len(sick) else ""

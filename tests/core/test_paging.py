@@ -3,10 +3,12 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.paging import PAGE_BYTES_MAX, PAGE_VALUES_MAX, Room, weight
+from core.engine import Refused
+from core.paging import PAGE_BYTES_MAX, PAGE_VALUES_MAX, Room, order_after, weight
 from core.wire.calls import done
 from core.wire.frames import FRAME_MAX, HEADER_LEN
 
@@ -50,3 +52,11 @@ def test_a_row_too_heavy_for_any_page_stands_alone_so_that_the_list_goes_on() ->
     room = Room()
     assert room.take(Line("x" * (PAGE_BYTES_MAX + 1)))
     assert not room.take(Line(1))
+
+
+@pytest.mark.parametrize("after", ["", "x", "-1", "1.5", "\u0663", "1" * 17])
+def test_a_cursor_that_no_page_gave_is_refused_by_name(after: str) -> None:
+    with pytest.raises(Refused, match="entity.list: after: not a `next` of this listing") as refused:
+        order_after("entity.list", after)
+    assert [path for path, _ in refused.value.fields] == ["after"]
+    assert order_after("entity.list", None) is None and order_after("entity.list", "41") == 41
