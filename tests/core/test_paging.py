@@ -56,7 +56,7 @@ def test_a_row_too_heavy_for_any_page_stands_alone_so_that_the_list_goes_on() ->
 
 @pytest.mark.parametrize("after", ["", "x", "-1", "1.5", "\u0663", "1" * 17])
 def test_a_cursor_that_no_page_gave_is_refused_by_name(after: str) -> None:
-    with pytest.raises(Refused, match="entity.list: after: not a `next` of this listing") as refused:
+    with pytest.raises(Refused, match=r"entity\.list: after: not a `next` of this listing") as refused:
         order_after("entity.list", after)
     assert [path for path, _ in refused.value.fields] == ["after"]
     assert order_after("entity.list", None) is None and order_after("entity.list", "41") == 41
