@@ -1,0 +1,162 @@
+"""The regimes a stream has been in, by what they looked like, and what a source is therefore said to be in.
+
+A stream remembers eight regimes as mean and log variance. Once things have calmed down after a shift the stream is compared with
+each by symmetric Kullback-Leibler divergence: below 1 nat it is that regime again, under its old number; else a new number takes the
+place of the regime least often seen. A source has names, not numbers: they are told from how many of its streams shifted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from core.energy.layout import ANCHOR, MEAN, QUANTUM, REGIME, REGIME_COUNT, REGIMES, SPREAD, Block
+
+SAME_NATS = 1.0
+"""Below this a regime is one that was seen before."""
+NAMES = ("learning", "stable", "drifting", "transition", "unstable")
+SHARE = 0.2
+"""Of a source's streams that must shift within one cooldown."""
+PLAIN = 2.0
+"""A sum beyond this many bounds changes the regime of a source by itself."""
+DRIFTING = 0.5
+"""Of the bound, on as many streams as would make a shift."""
+UNSTABLE_SHIFTS = 3
+UNSTABLE_COOLDOWNS = 10
+COOLDOWN = 32
+LEARNING = 64
+HALF = 0.5
+"""Counted for what has not happened yet."""
+
+_MEANS, _LOGS = slice(0, REGIMES), slice(REGIMES, 2 * REGIMES)
+_IDS, _USES, _TOTAL = slice(0, REGIMES), slice(REGIMES, 2 * REGIMES), 2 * REGIMES
+
+
+class Recognised(NamedTuple):
+    regime: int
+    known: bool
+    replaced: int
+
+
+def divergence(mean_a: float, log_a: float, mean_b: float, log_b: float) -> float:
+    """KL(a‖b) + KL(b‖a) of two bell curves, nats, from their means and the logarithms of their variances."""
+    apart = (mean_a - mean_b) ** 2
+    ratio = math.cosh(max(-300.0, min(300.0, log_a - log_b)))
+    return ratio - 1 + 0.5 * min(apart * (math.exp(-log_a) + math.exp(-log_b)), 1e300)
+
+
+def recognise(block: Block, at: int) -> Recognised:
+    """Which regime this row is in now; the row's bank remembers it."""
+    mean, log = _now(block, at)
+    means, logs = block.bank[_MEANS, at], block.bank[_LOGS, at]
+    ids, uses = block.bank_i4[_IDS, at], block.bank_i4[_USES, at]
+    near = [(divergence(mean, log, float(means[k]), float(logs[k])), k) for k in range(REGIMES) if ids[k]]
+    least, slot = min(near, default=(math.inf, 0))
+    known, replaced = least < SAME_NATS, -1
+    if known:
+        weight = 1 / (1 + min(int(uses[slot]), 8))
+        means[slot] += weight * (mean - float(means[slot]))
+        logs[slot] += weight * (log - float(logs[slot]))
+        uses[slot] += 1
+    else:
+        slot = min(range(REGIMES), key=lambda k: (int(uses[k]) if ids[k] else -1, int(ids[k])))
+        replaced = int(ids[slot]) - 1
+        block.bank_i4[_TOTAL, at] += 1
+        ids[slot], uses[slot] = block.bank_i4[_TOTAL, at], 1
+        means[slot], logs[slot] = mean, log
+    block.i4[REGIME, at] = ids[slot] - 1
+    return Recognised(int(ids[slot]) - 1, known, replaced)
+
+
+def leave(block: Block, at: int, ticks: int) -> None:
+    """Before a row leaves its regime: what was learnt of it since it was recognised, unless too much of that is already new."""
+    if 4 * ticks > block.i4[REGIME_COUNT, at]:
+        return
+    mean, log = _now(block, at)
+    for slot in range(REGIMES):
+        if block.bank_i4[slot, at] == block.i4[REGIME, at] + 1 and block.bank_i4[slot, at]:
+            block.bank[slot, at], block.bank[REGIMES + slot, at] = mean, log
+
+
+def _now(block: Block, at: int) -> tuple[float, float]:
+    """Mean and log variance as the bank keeps them; a sensor's step is the least spread there is."""
+    mean = float(block.f8[MEAN, at] - block.f8[ANCHOR, at])
+    least = max(float(block.f4[QUANTUM, at]) ** 2 / 12, (1e-9 * abs(float(block.f8[MEAN, at]))) ** 2, 1e-60)
+    return mean, math.log(max(float(block.f8[SPREAD, at]), least))
+
+
+class Told(NamedTuple):
+    """What is said of a source after one more tick."""
+
+    name: str
+    next_likely: str
+    confidence: float
+    announced: bool
+    """It has changed regime with this tick."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a source has been through, tick by tick. Never changed: `see` answers the next one."""
+
+    ticks: int = 0
+    name: str = "learning"
+    lately: tuple[tuple[int, int], ...] = ()
+    """Streams that shifted within the last cooldown, and when."""
+    changes: tuple[int, ...] = ()
+    """Ticks at which the source changed regime, the latest few."""
+    until: int = 0
+    """End of the cooldown."""
+    counts: tuple[tuple[int, ...], ...] = field(default_factory=lambda: ((0,) * len(NAMES),) * len(NAMES))
+    brier: float = 0.0
+    """Running mean of the squared error of what was said to come next."""
+    brier_same: float = 0.0
+    """And of saying that nothing will change."""
+
+    def see(self, streams: int, shifted: Sequence[tuple[int, float, int]], alerts: Sequence[float]) -> tuple["Source", Told]:
+        """One more tick: rows that shifted with statistic ÷ bound and scale, and the alert of each stream."""
+        tick = self.ticks + 1
+        lately = tuple(each for each in self.lately if tick - each[1] <= COOLDOWN and each[0] not in [one[0] for one in shifted])
+        lately = (*lately, *((row, tick) for row, _, _ in shifted))[-256:]
+        needed = max(1, math.ceil(SHARE * streams))
+        announced = bool(shifted) and tick > self.until and (len(lately) >= needed or max(each[1] for each in shifted) > PLAIN)
+        changes, until = self.changes, self.until
+        if announced:
+            changes, lately = (*changes, tick)[-UNSTABLE_SHIFTS:], ()
+            until = tick + max(COOLDOWN, *(scale for _, _, scale in shifted))
+        name = self._name(tick, needed, changes, until, alerts)
+        expected, confidence = self.next()
+        rate = 1 / min(tick, 1_024)
+        brier = self.brier + rate * ((confidence - (name == expected)) ** 2 - self.brier)
+        same = self.brier_same + rate * (float(name != self.name) - self.brier_same)
+        row, column = NAMES.index(self.name), NAMES.index(name)
+        counts = tuple(
+            tuple(count + (i == row and j == column) for j, count in enumerate(line)) for i, line in enumerate(self.counts)
+        )
+        after = replace(
+            self, ticks=tick, name=name, lately=lately, changes=changes, until=until, counts=counts, brier=brier, brier_same=same
+        )
+        likely, sure = after.next()
+        return after, Told(name, likely, sure, announced)
+
+    def _name(self, tick: int, needed: int, changes: tuple[int, ...], until: int, alerts: Sequence[float]) -> str:
+        if tick <= LEARNING:
+            return "learning"
+        if len(changes) == UNSTABLE_SHIFTS and tick - changes[0] <= UNSTABLE_COOLDOWNS * COOLDOWN:
+            return "unstable"
+        if tick < until:
+            return "transition"
+        return "drifting" if sum(each > DRIFTING for each in alerts) >= needed else "stable"
+
+    def next(self) -> tuple[str, float]:
+        """The likeliest name of the next tick, and the posterior mean of its share."""
+        counts = self.counts[NAMES.index(self.name)]
+        best = max(range(len(NAMES)), key=lambda k: (counts[k], NAMES[k] == self.name))
+        return NAMES[best], (counts[best] + HALF) / (sum(counts) + HALF * len(NAMES))
+
+    def hazard(self) -> float:
+        """How likely the next tick changes the regime."""
+        changed = sum(line[NAMES.index("transition")] for i, line in enumerate(self.counts) if NAMES[i] != "transition")
+        return (changed + HALF) / (self.ticks + 1)

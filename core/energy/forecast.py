@@ -1,0 +1,183 @@
+"""What a stream will show next: four kinds of expert, mixed by how well they did lately, with an interval that learns its own width.
+
+Naive, exponential smoothing (the best of four rates lately), an autoregression of order four by recursive least squares on what
+differs from the running mean, and the running mean. Weights follow (L_min / L)^16 with L the running mean absolute error: free of
+scale, four squarings. The interval follows adaptive conformal inference (Gibbs and Candès, 2021). A second mix, whose weights forget
+slowly, is what the regime detector subtracts: the quick one would learn a shift before anybody saw it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from core.energy.layout import (
+    COUNT,
+    GAINS,
+    HALVES,
+    HIGH,
+    LAGS,
+    LEVEL_LOSSES,
+    LEVEL_OF,
+    LOSSES,
+    LOW,
+    MEAN,
+    QUANTUM,
+    REGIME_COUNT,
+    SLOW_LOSSES,
+    SPREAD,
+    WEIGHTS,
+    Block,
+    Flags,
+    Floats,
+    Rows,
+    Singles,
+)
+
+RATES = (0.05, 0.15, 0.35, 0.7)
+ORDER = 4
+FORGET = 0.999
+LOSS_RATE = np.float32(0.02)
+SLOW_RATE = np.float32(1 / 512)
+MEAN_MAX = 4_096.0
+"""The running mean looks back no further."""
+WIDEN = np.float32(0.15)
+MISS = np.float32(0.05)
+"""The share of outcomes that may lie outside the interval."""
+TINY = np.float32(1e-30)
+START_GAIN = 10.0
+"""How freely the autoregression learns at first, in units of the stream's own variance."""
+GAIN_MAX = 1e6
+"""Beyond this nothing is forgotten: where nothing happens, forgetting makes the gains grow without bound."""
+EXPERTS = ("naive", "smoothing", "autoregression", "mean")
+
+_RATES = np.array(RATES)[:, None]
+_PAIRS = [(i, j) for i in range(ORDER) for j in range(i, ORDER)]
+_FIRST = np.array([i for i, _ in _PAIRS])
+_SECOND = np.array([j for _, j in _PAIRS])
+_FULL = np.array([_PAIRS.index((min(i, j), max(i, j))) for i in range(ORDER) for j in range(ORDER)])
+_DIAGONAL = [_PAIRS.index((i, i)) for i in range(ORDER)]
+
+
+class Ahead(NamedTuple):
+    """What is expected of the next point, from what was seen."""
+
+    experts: Floats
+    """One line each, in the order of EXPERTS."""
+    mixed: Floats
+    slow: Floats
+    half: Singles
+    """Half the width of the 95 % interval around `mixed`."""
+    deviations: Floats
+    """The last four values less the running mean."""
+
+
+def ahead(block: Block) -> Ahead:
+    """The forecast of the next value of each row."""
+    f8, f4 = block.f8, block.f4
+    experts = np.empty((4, block.size))
+    experts[0] = f8[LAGS.start]
+    experts[1] = _smoothed(f8[LEVEL_OF], f4[LEVEL_LOSSES])
+    deviations = f8[LAGS] - f8[MEAN]
+    parts = f8[WEIGHTS] * deviations
+    margin = 0.5 * (f8[HIGH] - f8[LOW])
+    raw = f8[MEAN] + (((parts[0] + parts[1]) + parts[2]) + parts[3])
+    experts[2] = np.minimum(np.maximum(raw, f8[LOW] - margin), f8[HIGH] + margin)
+    experts[3] = f8[MEAN]
+    mixed = _mix(experts, f4[LOSSES][:4])
+    slow = _mix(experts, f4[SLOW_LOSSES])
+    half = np.maximum(f4[HALVES.start + 4], 2 * f4[QUANTUM])
+    return Ahead(experts, mixed, slow, half, deviations)
+
+
+def _smoothed(levels: Floats, losses: Singles) -> Floats:
+    best, least = levels[0], losses[0]
+    for level, loss in zip(levels[1:], losses[1:], strict=True):
+        best = np.where(loss < least, level, best)
+        least = np.minimum(loss, least)
+    return best
+
+
+def _mix(experts: Floats, losses: Singles) -> Floats:
+    least = np.minimum(np.minimum(losses[0], losses[1]), np.minimum(losses[2], losses[3])) + TINY
+    weights = least / (losses + TINY)
+    for _ in range(4):
+        weights *= weights
+    parts = weights * experts
+    total = ((weights[0] + weights[1]) + weights[2]) + weights[3]
+    mixed: Floats = (((parts[0] + parts[1]) + parts[2]) + parts[3]) / total
+    return mixed
+
+
+def weights_of(block: Block) -> Floats:
+    """How much each expert counts, one line each."""
+    losses = block.f4[LOSSES][:4].astype(np.float64)
+    raw = ((losses.min(axis=0) + TINY) / (losses + TINY)) ** 16
+    return raw / raw.sum(axis=0)
+
+
+def begin(block: Block, first: Flags, values: Floats) -> None:
+    """Rows whose first point this is: they expect what they see."""
+    value = values[first]
+    for field in (LAGS, LEVEL_OF):
+        block.f8[field, first] = value
+    for line in (MEAN, LOW, HIGH):
+        block.f8[line, first] = value
+
+
+def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
+    """The outcome of what was said. The lags of the rows in `lost` begin anew: before them lies a gap."""
+    f8, f4 = block.f8, block.f4
+    count = block.i4[COUNT]
+    errors = np.empty((5, block.size), np.float32)
+    np.abs(values - said.experts, out=errors[:4], casting="same_kind")
+    np.abs(values - said.mixed, out=errors[4], casting="same_kind")
+    start = np.float32(1) / np.maximum(count, 1).astype(np.float32)
+    rate = np.maximum(LOSS_RATE, start)
+    _judge(f4, errors, rate)
+    f4[SLOW_LOSSES] += np.maximum(SLOW_RATE, start) * (errors[:4] - f4[SLOW_LOSSES])
+    level_errors = np.abs(values - f8[LEVEL_OF]).astype(np.float32)
+    f4[LEVEL_LOSSES] += rate * (level_errors - f4[LEVEL_LOSSES])
+    _regress(block, values - f8[MEAN], said.deviations, lost)
+    f8[LEVEL_OF] += _RATES * (values - f8[LEVEL_OF])
+    f8[MEAN] += (values - f8[MEAN]) / np.minimum(block.i4[REGIME_COUNT] + 1.0, MEAN_MAX)
+    np.minimum(f8[LOW], values, out=f8[LOW])
+    np.maximum(f8[HIGH], values, out=f8[HIGH])
+    lags = f8[LAGS]
+    lags[3] = lags[2]
+    lags[2] = lags[1]
+    lags[1] = lags[0]
+    lags[0] = values
+    if lost is not None:
+        lags[:, lost] = values[lost]
+
+
+def _judge(f4: Singles, errors: Singles, rate: Singles) -> None:
+    """Running losses, and the half-widths that 95 of 100 errors stay below."""
+    halves, losses = f4[HALVES], f4[LOSSES]
+    losses += rate * (errors - losses)
+    outside = (errors > halves).astype(np.float32)
+    halves += np.maximum(WIDEN, rate) * losses * (outside - MISS) 
+    np.maximum(halves, 0, out=halves)
+
+
+def _regress(block: Block, target: Floats, deviations: Floats, lost: Rows | None) -> None:
+    f8 = block.f8
+    gains, weights, spread = f8[GAINS], f8[WEIGHTS], f8[SPREAD]
+    count = block.i4[COUNT]
+    projected = gains[_FULL].reshape(ORDER, ORDER, -1) * deviations
+    along = ((projected[:, 0] + projected[:, 1]) + projected[:, 2]) + projected[:, 3]
+    inner = along * deviations
+    scale = FORGET + (((inner[0] + inner[1]) + inner[2]) + inner[3])
+    said = weights * deviations
+    error = target - (((said[0] + said[1]) + said[2]) + said[3])
+    if lost is not None:
+        error[lost] = 0.0
+    weights += along * (error / scale)
+    gains -= along[_FIRST] * along[_SECOND] / scale
+    trace = ((gains[_DIAGONAL[0]] + gains[_DIAGONAL[1]]) + gains[_DIAGONAL[2]]) + gains[_DIAGONAL[3]]
+    gains /= np.where(trace * spread < GAIN_MAX, FORGET, 1.0)
+    spread += (target * target - spread) * np.maximum(1 / 512, 1.0 / (block.i4[REGIME_COUNT] + 1.0))
+    dormant = (gains[0] == 0) & (count >= ORDER) & (spread > 0)
+    if dormant.any():
+        for line in _DIAGONAL:
+            gains[line, dormant] = START_GAIN / spread[dormant]

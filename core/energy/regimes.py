@@ -1,0 +1,174 @@
+"""When a stream is no longer what it was: a multi-scale test on the ranks of what the forecast leaves over.
+
+Per scale w a running mean m and variance v of the scores; G_w = w (m² + v − 1 − ln v) is 2w times the Kullback-Leibler divergence of
+the fast window from what is usual. A sum per scale gathers what of G_w is beyond its usual size, and a shift is told when one sum
+passes its bound. The bounds H come from simulation (`python -m benchmarks.regime_bounds`), not from a textbook: no p-value is given.
+After a shift the stream is new: its quantiles are learnt again, and each scale waits until there is enough to compare with.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from core.energy import quantiles
+from core.energy.layout import (
+    AGE,
+    ALERT,
+    ANCHOR,
+    COOLDOWN,
+    COUNT,
+    KEPT,
+    LOSSES,
+    MEAN,
+    MEANS,
+    QUANTILES,
+    QUANTUM,
+    REGIME_COUNT,
+    SCALES,
+    SINCE,
+    SLOW_LOSSES,
+    SPREAD,
+    SUMS,
+    VALUE_MEANS,
+    VALUE_VARIANCES,
+    VARIANCES,
+    WARM,
+    Block,
+    Floats,
+    Rows,
+    Singles,
+)
+
+DRIFT = np.float32(4.0)
+"""What of G_w a sum leaves out at every tick."""
+BOUNDS = (14.0, 14.0, 14.0, 14.0, 14.0)
+"""Of the sum at each scale: at least 100,000 ticks between two false alarms of a stream."""
+COOLDOWN_MIN = 32
+FAST = 3
+"""Scales that begin anew after a gap."""
+LOCATED = 64
+"""Scores that are looked through for the place of a shift."""
+CUT_MIN = 3
+"""Ticks that say nothing yet of where a shift began."""
+
+_SCALE = np.array(SCALES, np.float32)[:, None]
+_PART = np.float32(1) / _SCALE
+_BOUND = np.array(BOUNDS, np.float32)[:, None]
+_ARMED = np.array([max(64, 4 * each) for each in SCALES], np.int32)[:, None]
+_SETTLED = int(_ARMED[-1, 0])
+_LOW_BITS = np.uint64(4)
+_HIGH_BITS = np.uint64(60)
+ONE = np.float32(1)
+LEAST = np.float32(1e-6)
+"""Of a variance whose logarithm is taken."""
+
+
+class Alarm(NamedTuple):
+    """One row of a block whose sum passed the bound."""
+
+    at: int
+    scale: int
+    """Which of SCALES."""
+    statistic: float
+    ticks: int
+    """That what is new has lasted."""
+
+
+def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> list[Alarm]:
+    """One more tick of each row: what the slow forecast left over, ranked, scored and summed."""
+    f4, i4 = block.f4, block.i4
+    count, age = i4[COUNT], i4[AGE]
+    residuals = quantiles.spread_ties(values - expected, count, f4[QUANTUM], values)
+    tracked = f4[QUANTILES]
+    below = tracked < residuals
+    code = below.sum(axis=0, dtype=np.uint8)
+    scores = quantiles.SCORES[code]
+    youngest = int(age.min())
+    warm = np.flatnonzero(age < WARM) if youngest < WARM else None
+    before = f4[KEPT, warm] if warm is not None else None
+    quantiles.learn(tracked, below, age)
+    _push(block, code)
+    _sum(f4, scores)
+    if youngest < _SETTLED:
+        f4[SUMS] *= age >= _ARMED
+    if lost is not None:
+        _forget(block, lost)
+    np.copyto(i4[SINCE], count, where=f4[SUMS] <= 0)
+    beyond = (f4[SUMS] / _BOUND).max(axis=0)
+    f4[ALERT] = beyond
+    if warm is not None and before is not None:
+        f4[KEPT, warm] = before
+        quantiles.keep(block, warm, residuals)
+    age += 1
+    i4[COOLDOWN] -= i4[COOLDOWN] > 1
+    if not (beyond > 1).any():
+        return []
+    return [_alarm(block, int(at)) for at in np.flatnonzero(beyond > 1) if age[at] > WARM and not i4[COOLDOWN, at]]
+
+
+def _push(block: Block, code: np.ndarray) -> None:
+    ranks = block.u8
+    carried = ranks[:-1] >> _HIGH_BITS
+    ranks <<= _LOW_BITS
+    ranks[1:] |= carried
+    ranks[0] |= code
+
+
+def _sum(f4: Singles, scores: Singles) -> None:
+    means, variances, sums = f4[MEANS], f4[VARIANCES], f4[SUMS]
+    away = scores - means
+    means += away * _PART
+    variances += (away * (scores - means) - variances) * _PART
+    np.maximum(variances, LEAST, out=variances)
+    excess = means * means
+    excess += variances
+    excess -= np.log(variances)
+    sums += excess - (ONE + DRIFT * _PART)
+    np.maximum(sums, 0, out=sums)
+
+
+def _forget(block: Block, rows: Rows) -> None:
+    """What the fast scales saw lies before a gap."""
+    for lines, usual in ((MEANS, 0), (VARIANCES, 1), (SUMS, 0)):
+        block.f4[lines.start : lines.start + FAST, rows] = usual
+
+
+def _alarm(block: Block, at: int) -> Alarm:
+    sums = block.f4[SUMS, at] / _BOUND[:, 0]
+    scale = int(sums.argmax())
+    since = int(block.i4[COUNT, at]) - int(block.i4[SINCE.start + scale, at])
+    return Alarm(at, scale, float(block.f4[SUMS.start + scale, at]), located(block, at, since))
+
+
+def latest(block: Block, at: int) -> Singles:
+    """The scores of the last ticks, the oldest first: as many as are kept and were ranked since the quantiles began."""
+    words = block.u8[:, at]
+    shifts = np.arange(0, 64, 4, dtype=np.uint64)
+    codes = ((words[:, None] >> shifts) & np.uint64(15)).ravel()
+    ranked = min(LOCATED, int(block.i4[AGE, at]) - WARM)
+    return quantiles.SCORES[codes[:ranked][::-1].astype(np.intp)]
+
+
+def located(block: Block, at: int, since: int) -> int:
+    """How many of the latest ticks belong to what is new: the cut that explains them best, unless it lies further back."""
+    scores = latest(block, at).astype(np.float64)[::-1]
+    number = np.arange(1, len(scores) + 1)
+    mean = np.cumsum(scores) / number
+    variance = np.maximum(np.cumsum(scores * scores) / number - mean * mean, 0.05)
+    gain = number * (mean * mean + variance - 1 - np.log(variance))
+    gain[:CUT_MIN] = 0
+    best = int(gain.argmax()) + 1
+    if best >= len(scores) - 1 and since > best:
+        return since
+    return max(best, 1)
+
+
+def restart(block: Block, alarm: Alarm) -> None:
+    """What is new is what is usual from here on; until the cooldown ends nothing is told."""
+    at, scale = alarm.at, alarm.scale
+    block.i4[AGE, at] = 0
+    block.i4[COOLDOWN, at] = max(COOLDOWN_MIN, SCALES[scale]) + 1
+    block.f4[SLOW_LOSSES, at] = block.f4[LOSSES.start : LOSSES.start + 4, at]
+    block.f8[MEAN, at] = block.f8[ANCHOR, at] + float(block.f4[VALUE_MEANS.start + scale, at])
+    block.f8[SPREAD, at] = float(block.f4[VALUE_VARIANCES.start + scale, at])
+    block.i4[REGIME_COUNT, at] = min(alarm.ticks, SCALES[scale])
