@@ -13,8 +13,6 @@ from msgspec import Meta
 
 from core.fields import INT_MAX, Frozen, Name, privacy, words
 
-MICRO = 1_000_000
-"""Micro-units of one unit."""
 ISSUANCE = "issuance"
 """Owes all there is of an asset, so its balance is never above nought."""
 TREASURY = "treasury"

@@ -13,9 +13,10 @@ from msgspec import Meta
 
 from core.energy import proof
 from core.energy.acting import CheckRow
-from core.energy.books import ISSUANCE, MICRO, TREASURY, Books, Overdrawn, Posting, moved
+from core.energy.books import ISSUANCE, TREASURY, Books, Overdrawn, Posting, moved
 from core.engine import Command, Context, Decision, Event, Refused, Result, Stamp
 from core.fields import Code, Count, Frozen, Name, Time
+from core.micro import MICRO
 from core.times import time_us
 
 OPEN_MAX = 64
@@ -320,7 +321,7 @@ class Outcome(NamedTuple):
 
 
 def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
-    """Every claim that was met counts for its predictor, whether somebody proves it or not: else only lucky ones would be proved."""
+    """Every claim that was met counts for its predictor, also one that nobody proves: else only lucky ones would be."""
     ledger = claims.ledgers[source]
     record, sums, settled = _record(ledger), list(ledger.reference_sums), ledger.settled
     met = []

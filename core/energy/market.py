@@ -12,9 +12,10 @@ import msgspec
 from msgspec import Meta
 
 from core.energy import pricing
-from core.energy.books import ISSUANCE, MICRO, TREASURY, Asset, Books, Overdrawn, Posting, moved
+from core.energy.books import ISSUANCE, TREASURY, Asset, Books, Overdrawn, Posting, moved
 from core.engine import Command, Context, Decision, Event, Nothing, Refused, Result, Stamp
 from core.fields import INT_MAX, Count, Frozen, Name
+from core.micro import MICRO, micro
 from core.times import time_text
 
 HOLD_US = 30_000_000
@@ -233,7 +234,7 @@ def list_prices(terms: pricing.Terms, measured: pricing.Measured) -> dict[str, p
 
 def quoted(market: Market, command: AskQuote, price: pricing.Price, discount_ppm: int, currency: str, ctx: Context) -> Decision:
     """What this order would cost this caller, at this list price."""
-    quantity_micro = pricing.micro(command.quantity)
+    quantity_micro = micro(command.quantity)
     if quantity_micro is None:
         text = f"{command.quantity!r} has more than six decimal places. Round the quantity to millionths"
         raise Refused("invalid-argument", text, reason="precision", fields=[("/quantity", "at most six decimal places")])

@@ -6,10 +6,9 @@ A price of an order is rounded in favour of the house: half-even would let a lar
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from core.energy.books import MICRO
+from core.micro import MICRO
 
 Side = Literal["buy", "sell"]
 QUANTITY_MAX = 1_000_000_000
@@ -108,11 +107,3 @@ def total_micro(side: Side, quantity_micro: int, list_micro: int, discount_ppm: 
         end = TIERS[place + 1][0] * MICRO if place + 1 < len(TIERS) else quantity_micro
         paid += max(min(quantity_micro, end) - start * MICRO, 0) * percent
     return -(-list_micro * paid * (PPM - discount_ppm) // (100 * PPM * MICRO))
-
-
-def micro(amount: float) -> int | None:
-    """A decimal with at most six places as micro-units; None for a finer one, or none at all."""
-    if not math.isfinite(amount):
-        return None
-    scaled = Decimal(repr(amount)) * MICRO
-    return int(scaled) if scaled == scaled.to_integral_value() else None

@@ -217,8 +217,9 @@ class EngineLoop:
         self._resume()
 
     def _resume(self) -> None:
-        if f"{self.engine.name}.resume" in self.world.rows:
-            self.ask("resume", self.world.rows[f"{self.engine.name}.resume"].params(), IRER)
+        row = self.world.rows.get(f"{self.engine.name}.resume")
+        if row is not None and row.kind == "internal":
+            self.ask("resume", row.params(), IRER)
 
     def _fit_jobs(self) -> list[Timer]:
         """Jobs run while they are wanted. Answers the timers."""

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.energy.books import MICRO
 from core.energy.pricing import (
     PPM,
     REPUTATION_PPM_MAX,
@@ -14,12 +13,12 @@ from core.energy.pricing import (
     Terms,
     ceu,
     demand,
-    micro,
     munt,
     pft,
     reputation_ppm,
     total_micro,
 )
+from core.micro import MICRO, micro
 
 TERMS = Terms(ceu_base=0.05, pft_base=2.0, munt_base=10.0, energy_price=0.30, energy_reference=0.25)
 quantities = st.integers(1, 20_000 * MICRO)
