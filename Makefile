@@ -110,8 +110,8 @@ lock: $(DEVELOP_STAMP)  ## work the locks out anew (needs uv)
 	test -n "$$uv" || { echo "make lock needs uv. Try: $(BIN)/pip install uv" >&2; exit 1; }; \
 	compile() { echo 'setuptools>=77' | "$$uv" pip compile pyproject.toml - --python-version 3.11 --generate-hashes --upgrade \
 	  --no-header --no-annotate --no-emit-index-url --quiet "$$@" >/dev/null; }; \
-	compile --extra dev --extra science --output-file requirements-dev.lock; \
-	compile --constraint requirements-dev.lock --output-file requirements.lock
+	compile --extra dev --extra science --extra hub --output-file requirements-dev.lock; \
+	compile --extra science --extra hub --constraint requirements-dev.lock --output-file requirements.lock
 	@wc -l requirements.lock requirements-dev.lock
 
 clean:  ## remove everything that was made, the environment and ./.irer too

@@ -1,6 +1,7 @@
 """The list of engines: the only file that names them all."""
 
-from core import cache, circuit, control, entity, gate, nav, provenance, resource, system
+from core import cache, circuit, component, control, entity, gate, nav, provenance, resource, sim, system
+from core.hunt import engine as hunt
 
 ENGINES = [
     *system.TABLES,
@@ -12,4 +13,7 @@ ENGINES = [
     entity.ENGINE,
     circuit.ENGINE,
     provenance.ENGINE,
+    sim.ENGINE,
+    hunt.ENGINE,
+    component.ENGINE,
 ]

@@ -85,6 +85,10 @@ class Check:
             self.order(down, pools.scale_down_below, "stay below", up, pools.scale_up_above)
         if retry.base_s > retry.cap_s:
             self.order(("retry", "base_s"), retry.base_s, "not be above", ("retry", "cap_s"), retry.cap_s)
+        compute = settings.compute
+        if compute.retire_bytes > compute.memory_bytes:
+            retire, memory = ("compute", "retire_bytes"), ("compute", "memory_bytes")
+            self.order(retire, compute.retire_bytes, "not be above", memory, compute.memory_bytes)
         for name, root in settings.jobs.roots.items():
             if not root.startswith("/"):
                 self.problem(("jobs", "roots", name), f"jobs.roots.{name}: expected an absolute path, got {shown(root)}")

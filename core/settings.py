@@ -199,6 +199,129 @@ class Jobs(Section):
     memory_bytes: Annotated[int, Meta(ge=268_435_456)] = 2_147_483_648
 
 
+Scale = Annotated[str, Meta(pattern=r"^(linear|log)\Z"), words("linear or log")]
+
+
+class HuntRange(Section):
+    """Between which values a hunt varies a parameter of the model.
+
+    low: the least value
+    high: the greatest value
+    scale: linear, or log for what matters by its ratio
+    """
+
+    low: float
+    high: float
+    scale: Scale = "linear"
+
+
+class HuntSpace(Section):
+    """What a hunt searches when its caller names no space.
+
+    eps: gain, and the size of the diffusion
+    lam: strength of the local loss
+    b3: real part of the local loss
+    c3: imaginary part of the local loss
+    g_nl: strength of the non-local loss
+    sigma: reach of the non-local loss
+    a: depth of the kernel's ring
+    r: width of the kernel's ring
+    kappa: weight of the current in the source of space
+    eta: weight of the gradient in the source of space
+    alpha: how much the density of space changes lengths
+    rho_vac: density of empty space
+    D_g: diffusion of the density of space
+    m2: how fast the density of space returns, the mass squared
+    """
+
+    eps: HuntRange = HuntRange(0.3, 1.5, "log")
+    lam: HuntRange = HuntRange(0.5, 2.0, "log")
+    b3: HuntRange = HuntRange(0.5, 1.5)
+    c3: HuntRange = HuntRange(-1.5, 1.5)
+    g_nl: HuntRange = HuntRange(-0.3, 3.0)
+    sigma: HuntRange = HuntRange(0.5, 8.0, "log")
+    a: HuntRange = HuntRange(0.0, 0.9)
+    r: HuntRange = HuntRange(0.3, 0.8)
+    kappa: HuntRange = HuntRange(0.1, 1.0, "log")
+    eta: HuntRange = HuntRange(0.1, 1.0, "log")
+    alpha: HuntRange = HuntRange(-1.0, 1.0)
+    rho_vac: HuntRange = HuntRange(0.5, 2.0, "log")
+    D_g: HuntRange = HuntRange(0.5, 2.0, "log")
+    m2: HuntRange = HuntRange(0.3, 2.0, "log")
+
+
+class Hunt(Section):
+    """What a hunt is when its caller says nothing else. One that runs stays as it began.
+
+    at_once: hunts that may run at one time
+    num_generations: how many generations
+    population_size: candidates in each
+    n: points a side of the grid
+    l: length of a side
+    d: dimensions
+    steps: steps of one run
+    dt: time of one step; 0 takes for each run the one that its parameters suggest
+    dealias: which modes are kept: half, two_thirds, sixth or none
+    dtype: complex64 or complex128
+    snapshots: taken in the last quarter of a run
+    targets: how many primes the score aims at
+    tau: how slowly the density of space follows; never searched
+    lam5: quintic loss
+    lanes: runs in one call of a worker
+    parallel: such calls at one time
+    space: what is searched
+    """
+
+    at_once: Annotated[int, Meta(ge=1, le=16)] = 1
+    num_generations: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    population_size: Annotated[int, Meta(ge=1, le=200)] = 10
+    n: Annotated[int, Meta(ge=8, le=4_096)] = 64
+    l: Annotated[float, Meta(gt=0, le=1e6)] = 40.0  # noqa: E741 (its name in the model)
+    d: Annotated[int, Meta(ge=1, le=2)] = 2
+    steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 2_000
+    dt: Annotated[float, Meta(ge=0, le=10)] = 0.0
+    dealias: Annotated[str, Meta(pattern=r"^(half|two_thirds|sixth|none)\Z"), words("half, two_thirds, sixth or none")] = "half"
+    dtype: Annotated[str, Meta(pattern=r"^(complex64|complex128)\Z"), words("complex64 or complex128")] = "complex64"
+    snapshots: Annotated[int, Meta(ge=1, le=64)] = 8
+    targets: Annotated[int, Meta(ge=5, le=32)] = 5
+    tau: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    lam5: Annotated[float, Meta(ge=0, le=1e3)] = 0.0
+    lanes: Annotated[int, Meta(ge=1, le=48)] = 5
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 4
+    space: HuntSpace = HuntSpace()
+
+
+ComponentName = Annotated[str, Meta(pattern=r"^(bssn-check|null-profile)\Z"), words("bssn-check or null-profile")]
+
+
+class Component(Section):
+    """Analyses that run by themselves. A hunt never waits for them.
+
+    triggered: components that look at each job of a hunt, once it is done
+    winners: components that look at the best run of a hunt so far, each time a generation is done
+    """
+
+    triggered: list[ComponentName] = msgspec.field(default_factory=lambda: ["bssn-check"])
+    winners: list[ComponentName] = msgspec.field(default_factory=lambda: ["null-profile"])
+
+
+class Compute(Section):
+    """The worker processes that compute fields. They are started when the first job needs them.
+
+    workers: how many may run at once; 0: one for each core that irerd may use
+    memory_bytes: what a worker's data may take while a job runs; the fields of one run get half of it
+    retire_bytes: a worker that holds more than this after a job is replaced
+    retire_jobs: jobs after which a worker is replaced
+    timeout_s: the longest that one job may compute; a hunt's batch of runs is one job
+    """
+
+    workers: Annotated[int, Meta(ge=0, le=1_024)] = 0
+    memory_bytes: Annotated[int, Meta(ge=1_073_741_824, le=1 << 44)] = 4_294_967_296
+    retire_bytes: Annotated[int, Meta(ge=268_435_456, le=1 << 44)] = 2_147_483_648
+    retire_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
+    timeout_s: Seconds = 86_400.0
+
+
 class Control(Section):
     """Bounds on engines.
 
@@ -266,8 +389,11 @@ class Settings(Section):
     entities: how entities are watched and put right
     circuit: the profit circuit
     jobs: named jobs
+    component: analyses that run by themselves
+    compute: the worker processes that compute fields
     control: bounds on engines
     cache: what the cache may take up
+    hunt: what a hunt is when its caller says nothing else
     limits: bounds on callers
     log: how much history is kept
     logging: what is said on stderr
@@ -281,8 +407,11 @@ class Settings(Section):
     entities: Entities = Entities()
     circuit: Circuit = Circuit()
     jobs: Jobs = Jobs()
+    component: Component = Component()
+    compute: Compute = Compute()
     control: Control = Control()
     cache: CacheSettings = CacheSettings()
+    hunt: Hunt = Hunt()
     limits: Limits = Limits()
     log: Log = Log()
     logging: Logging = Logging()
@@ -290,6 +419,21 @@ class Settings(Section):
 
 
 LIVE = frozenset(
-    {"access", "pools", "retry", "entities", "circuit", "jobs", "control", "cache", "limits", "log", "logging", "debug"}
+    {
+        "access",
+        "pools",
+        "retry",
+        "entities",
+        "circuit",
+        "jobs",
+        "component",
+        "control",
+        "cache",
+        "hunt",
+        "limits",
+        "log",
+        "logging",
+        "debug",
+    }
 )
 """Sections whose keys `irerctl reload` applies at once."""

@@ -16,7 +16,7 @@ import trio
 
 from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
-from core.engine import Actor, Check, Engine, Nothing, Refused
+from core.engine import Actor, Check, Engine, Refused
 from core.keys import Keys
 from core.metrics import CRITICAL, HITS, MISSES, NOT_THE_CALLERS, REFUSED, VIEW
 from core.provenance.commands import Found
@@ -34,9 +34,12 @@ from irerd.cursors import Cursors
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects import Effects
 from irerd.effects.children import Children
+from irerd.effects.components import Components
+from irerd.effects.runs import Runs
 from irerd.effects.sync import Sync
 from irerd.host import Host, Transport
 from irerd.journal import innermost, journal, where
+from irerd.ledger import SimulationLedger
 from irerd.listen import Credentials
 from irerd.loop import Lag, SlowSteps
 from irerd.operations import Operations
@@ -142,10 +145,14 @@ class Daemon:
         self.dispatch.count_instead = self.refusals.count_instead
         children = Children(host, lambda: self.settings.jobs, state_dir, self.durable)
         sync = Sync(host, self.dispatch)
-        self.effects = Effects(host, self.dispatch, children, {"cache.sync": sync.run})
+        self.runs = Runs(host, state_dir, lambda: self.settings.compute)
+        components = Components(host, state_dir)
+        errands = {"cache.sync": sync.run, "sim.chunk": self.runs.run, "component.run": components.run}
+        self.effects = Effects(host, self.dispatch, children, errands)
         self.jobs = Operations(self.dispatch, self.effects.progress)
         self.effects.on_progress = self.jobs.stir
         self.views = Views(host, [VIEW], self._logs, self.dispatch.next_seq, self._totals, self._internal_error)
+        self.rows = SimulationLedger(host, self.dispatch, self._logs, self.durable_seq, self._internal_error)
         self.anomalies = Anomalies(self._give_found, self.dispatch.next_seq, self._internal_error)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
@@ -182,6 +189,7 @@ class Daemon:
                     upkeep.start_soon(self._work)
                     upkeep.start_soon(self.dispatch.values.run, lambda: not self.damage, self.dispatch.settled)
                     upkeep.start_soon(self.views.run)
+                    upkeep.start_soon(self.rows.run)
                     self.effects.refresh(self.world.logs)
                     self.state = "ready"
                     on_ready()
@@ -196,6 +204,7 @@ class Daemon:
                 await self._last_replies()
             upkeep.cancel_scope.cancel()
         await self.views.save()
+        await self.rows.catch_up()
         for name, log in self._logs.items():
             if self.dispatch.next_seq[name] == log.next_seq:
                 await self.host.offload(self._upkeep.take_snapshot, log)
@@ -205,9 +214,10 @@ class Daemon:
 
     async def _work(self) -> None:
         """Effects and refusals, until the daemon stops."""
+        assert self.ledger is not None
         try:
             with self._working:
-                async with trio.open_nursery() as nursery:
+                async with self.host.computing(self.ledger.id, self.settings.compute), trio.open_nursery() as nursery:
                     nursery.start_soon(self.effects.run)
                     nursery.start_soon(self.refusals.run)
         finally:
@@ -303,7 +313,7 @@ class Daemon:
         """Tell these engines that the daemon is back: times of another boot are put right. Those without room are told later."""
         for name in engines:
             row = self.world.rows.get(f"{name}.resume")
-            if row is not None and self.world.engines[name].log not in self.dispatch.read_only:
+            if row is not None and row.kind == "internal" and self.world.engines[name].log not in self.dispatch.read_only:
                 self.dispatch.give_to(row, row.params(), partial(self._resumed, name))
 
     def _resumed(self, engine: str, answer: Answer) -> None:
@@ -576,7 +586,7 @@ class Daemon:
         for engine in self.world.engines.values():
             row = self.world.rows.get(_SUMMARIES.get(engine.name, f"{engine.name}.status"))
             if engine.log is not None and row is not None:
-                found[engine.name] = self.world.read(row, Nothing(), ctx)
+                found[engine.name] = self.world.read(row, row.params(), ctx)
         return found
 
     def checks(self) -> list[Check]:
@@ -601,7 +611,10 @@ class Daemon:
         for key, why in self.left_out.items():
             text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
             checks.append(Check("settings", "degraded", text))
-        checks += [self.views.check(), self.anomalies.check()]
+        checks += [self.views.check(), self.rows.check(), self.anomalies.check()]
+        if (work := self.host.work_figures()) is not None and work.started:
+            text = f"{work.running} jobs run, {work.waiting} wait; {work.started} workers were started, {work.lost} attempts lost"
+            checks.append(Check("workers", "ok", text))
         late = self.lag.worst_ms()
         checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
         return checks

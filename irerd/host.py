@@ -9,7 +9,8 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import NamedTuple, Protocol, TypeVar
@@ -17,6 +18,8 @@ from typing import NamedTuple, Protocol, TypeVar
 import trio
 
 from core.secrets import SECRET_BYTES
+from core.settings import Compute
+from irerd.workers import Figures, Limits, Progress, Workers, WorkFailed, open_workers
 from state.fs import Files, RealFiles
 
 T = TypeVar("T")
@@ -85,6 +88,20 @@ class Host(Protocol):
         """Run `python -m MODULE` with the request on its standard input. Cancelling this kills it and all it started."""
         ...
 
+    def computing(self, ledger: str, settings: Compute) -> AbstractAsyncContextManager[None]:
+        """While this is open, there are workers for whoever asks. None is started before the first job."""
+        ...
+
+    async def work(
+        self, name: str, spec: bytes, *, timeout_s: float, on_progress: Callable[[Progress], None] | None = None
+    ) -> bytes:
+        """What a numeric job answers. Raises WorkFailed. Cancelling this kills the worker that has the job."""
+        ...
+
+    def work_figures(self) -> Figures | None:
+        """How the workers fare; None while there are none for anybody."""
+        ...
+
     def read_secret(self, name: str) -> bytes:
         """What a file that only this user may read holds: a path, or the name of a systemd credential. Raises Unreadable."""
         ...
@@ -98,6 +115,13 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:8]
 
 
+def cache_directory() -> Path:
+    """Where compiled programs are kept: what systemd gives, or the user's own. It may be deleted at any time."""
+    if listed := os.environ.get("CACHE_DIRECTORY"):
+        return Path(listed.split(":")[0])
+    return Path.home() / ".cache/irer"
+
+
 class RealHost:
     def __init__(self, state_dir: Path, child_environment: Mapping[str, str]) -> None:
         self.files: Files = RealFiles(state_dir)
@@ -105,6 +129,7 @@ class RealHost:
         self.random = random.Random(secrets.randbits(128))
         self._environment = dict(child_environment)
         self._drawn = bytearray()
+        self._workers: Workers | None = None
 
     def now_us(self) -> int:
         return time.time_ns() // 1_000
@@ -170,6 +195,30 @@ class RealHost:
                 await process.stdin.aclose()
                 await process.stdout.aclose()
                 await process.wait()
+
+    @asynccontextmanager
+    async def computing(self, ledger: str, settings: Compute) -> AsyncIterator[None]:
+        available = sorted(os.sched_getaffinity(0))
+        wanted = settings.workers or len(available)
+        cores = [available[number % len(available)] for number in range(wanted)]
+        limits = Limits(settings.memory_bytes, settings.retire_bytes, settings.retire_jobs)
+        name = ledger.replace("-", "")
+        async with open_workers(name, self._environment, cache=cache_directory(), cores=cores, limits=limits) as workers:
+            self._workers = workers
+            try:
+                yield
+            finally:
+                self._workers = None
+
+    async def work(
+        self, name: str, spec: bytes, *, timeout_s: float, on_progress: Callable[[Progress], None] | None = None
+    ) -> bytes:
+        if self._workers is None:
+            raise WorkFailed("closed")
+        return await self._workers.run(name, spec, timeout_s=timeout_s, on_progress=on_progress)
+
+    def work_figures(self) -> Figures | None:
+        return self._workers.figures() if self._workers is not None else None
 
     def read_secret(self, name: str) -> bytes:
         import stat

@@ -19,8 +19,10 @@ from core.views import Now
 from irerd import __version__
 from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
+from irerd.hunts import HuntPorts
 from irerd.provenance import ProvenancePorts
 from irerd.session import Stream
+from irerd.simulation import SimulationPorts
 from state.backup import Backup, key_check, log_of
 from state.ledger import Ledger
 from state.seal import Record
@@ -63,6 +65,8 @@ class Ports:
             "metrics.prometheus": self.prometheus,
         }
         self.provenance = ProvenancePorts(daemon, self._shown)
+        self.simulation = SimulationPorts(daemon)
+        self.hunts = HuntPorts(daemon, self.watch)
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
             "system.reload": self.reload,
             "system.watch": self.watch,
@@ -75,6 +79,11 @@ class Ports:
             "provenance.graph": self.provenance.graph,
             "provenance.export_audit": self.provenance.export_audit,
             "provenance.redact": self.provenance.redact,
+            "sim.show": self.simulation.show,
+            "sim.profile": self.simulation.profile,
+            "sim.validate": self.simulation.validate,
+            "hunt.watch": self.hunts.watch,
+            "hunt.best": self.hunts.best,
         }
         kinds = [kind for engine in daemon.world.engines.values() for kind in engine.applies]
         self._documents = {kind.event_type: found for kind in kinds if (found := _documents_in(kind))}

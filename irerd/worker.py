@@ -1,8 +1,8 @@
 """A worker process, `python -P -m irerd.worker`: one job after another, each a pure function of bytes.
 
-The only module of irerd that may import `kernels`, and only inside the job that needs it, so that a worker that plans never
-loads JAX. It must never hold a descriptor of the daemon besides its two pipes, never outlive the daemon, and never say what
-went wrong by an exception's text. What it answers is untrusted until irerd/workers.py has checked it.
+The only module of irerd that leads to `kernels`, by way of `irerd/work/`, and only inside the job that needs it, so that a worker
+that plans never loads JAX. It must never hold a descriptor of the daemon besides its two pipes, never outlive the daemon, and never
+say what went wrong by an exception's text. What it answers is untrusted until irerd/workers.py has checked it.
 """
 
 import ctypes
@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,8 +138,8 @@ def simulate(spec: bytes, tell: Tell) -> bytes:
     """
     import numpy as np
 
+    from irerd.work.stepping import run
     from kernels import params
-    from kernels.simulate import simulate as run
 
     sheet = unpack(spec)
     try:
@@ -160,8 +159,7 @@ def simulate(spec: bytes, tell: Tell) -> bytes:
     fields = given["A0"] if "A0" in given else np.stack([_start(lane, signature, c) for lane, c in zip(lanes, runs, strict=True)])
     vacuum = np.reshape([c.rho_vac for c in runs], (-1, *(1,) * signature.dimensions))
     density = given.get("rho_s0", np.broadcast_to(vacuum, shape))
-    result = run(signature, runs, fields, density, given.get("J", np.zeros(shape)), None, steps)
-    tell(steps, steps)
+    result = run(signature, runs, fields, density, given.get("J", np.zeros(shape)), steps, lambda done: tell(done, steps))
     return pack({"lanes": len(lanes)}, {name: _field(array) for name, array in result._asdict().items()})
 
 
@@ -187,6 +185,48 @@ def _field(array: Any) -> Field:
 
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return Field(plain.dtype.str, array.shape, plain.tobytes())
+
+
+def chunk(spec: bytes, tell: Tell) -> bytes:
+    """Runs of one grid and one setting, each measured and left in a file of its own."""
+    from irerd.work.chunk import chunk
+
+    return chunk(spec, tell)
+
+
+def profile(spec: bytes, tell: Tell) -> bytes:
+    """What the nulls say about the score of a stored run."""
+    from irerd.work.profile import profile
+
+    return profile(spec, tell)
+
+
+def validate(spec: bytes, tell: Tell) -> bytes:
+    """Both metrics of a stored run once more, worked out in another way."""
+    from irerd.work.validate import validate
+
+    return validate(spec, tell)
+
+
+def picture(spec: bytes, tell: Tell) -> bytes:
+    """A look at a stored run."""
+    from irerd.work.picture import picture
+
+    return picture(spec, tell)
+
+
+def bssn_check(spec: bytes, tell: Tell) -> bytes:
+    """How far the geometry of a stored run is from a classical one."""
+    from irerd.work.components import bssn_check
+
+    return bssn_check(spec, tell)
+
+
+def null_profile(spec: bytes, tell: Tell) -> bytes:
+    """What the score of a stored run is worth, and by how much it is better than chance."""
+    from irerd.work.components import null_profile
+
+    return null_profile(spec, tell)
 
 
 def warm_up(spec: bytes, tell: Tell) -> bytes:
@@ -259,6 +299,12 @@ def surroundings(spec: bytes, tell: Tell) -> bytes:
 
 
 JOBS: dict[str, Job] = {
+    "chunk": chunk,
+    "profile": profile,
+    "validate": validate,
+    "picture": picture,
+    "bssn_check": bssn_check,
+    "null_profile": null_profile,
     "simulate": simulate,
     "warm_up": warm_up,
     "echo": echo,
@@ -269,7 +315,7 @@ JOBS: dict[str, Job] = {
     "allocate": allocate,
     "surroundings": surroundings,
 }
-NUMERIC = {"simulate", "warm_up"}
+NUMERIC = {"bssn_check", "chunk", "null_profile", "profile", "simulate", "warm_up"}
 """Jobs that compile."""
 
 
@@ -290,24 +336,27 @@ class Compiled:
         }
         self._known: dict[Path, tuple[int, int]] = {}
 
-    def open(self) -> None:
-        """Before the first import of either library."""
-        for variable, folder in self.folders.items():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.environ[variable] = str(folder)
-        self._sums.mkdir(exist_ok=True, mode=0o700)
-        for entry, seen in self._entries():
-            if self._agrees(entry):
-                self._known[entry] = seen
-            else:
-                entry.unlink(missing_ok=True)
+    def open(self) -> bool:
+        """Before the first import of either library. False where nothing can be kept: then programs are compiled each time."""
+        try:
+            for folder in (*self.folders.values(), self._sums):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for entry, seen in self._entries():
+                if self._agrees(entry):
+                    self._known[entry] = seen
+                else:
+                    entry.unlink(missing_ok=True)
+        except OSError:
+            return False
+        os.environ.update({variable: str(folder) for variable, folder in self.folders.items()})
+        return True
 
     def note(self) -> None:
         """A sum for each entry that was written since the last look."""
         for entry, seen in self._entries():
             if self._known.get(entry) == seen:
                 continue
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # it went meanwhile, or there is no room: an entry without a sum is compiled again
                 part = self._sums / f"{os.getpid()}.part"
                 part.write_bytes(_sum(entry))
                 part.rename(self._sum_of(entry))
@@ -338,6 +387,8 @@ def _sum(entry: Path) -> bytes:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # the daemon imports this module too, and has no use for it
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -442,8 +493,8 @@ def main() -> None:
             spec = Path(head["segment"]).read_bytes()
         with line.watched(head["job"]):
             if compiled and head["name"] in NUMERIC and not opened:
-                compiled.open()
-                opened = True
+                opened = compiled.open()
+                compiled = compiled if opened else None
             answer = attempt(head["name"], spec, line.tell)
             if compiled and opened:
                 compiled.note()
@@ -481,6 +532,8 @@ def attempt(name: str, spec: bytes, tell: Tell) -> bytes | Sequence[str]:
         return ("bad-spec",)
     except MemoryError:
         return ("memory",)
+    except ModuleNotFoundError as error:
+        return ("not-installed", (error.name or "")[:100])
     except Exception as error:
         return ("broken", _place(error))
 

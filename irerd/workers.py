@@ -124,6 +124,8 @@ class Segments:
     def sweep(self) -> int:
         """Unlink what a killed daemon left. Only while no other daemon has this ledger."""
         swept = 0
+        if not self._folder.is_dir():
+            return 0  # where there is no shared memory, nothing was left in it
         for path in self._folder.iterdir():
             if path.name.startswith(self._prefix):
                 with suppress(FileNotFoundError, PermissionError):

@@ -5,8 +5,8 @@ A slice with the metric g = Omega² δ, unit lapse and no shift satisfies the Ha
     H = R + d(d−1)(∂_t lnOmega)² − 2 G T00,    R = −Omega⁻² [2(d−1) Lap lnOmega + (d−2)(d−1) |∇lnOmega|²]
 
 is zero. Reads A and rho_s of one instant, in NumPy, from two dimensions on. ∂_t lnOmega is what the equation of rho_s says at that
-instant, exactly as the simulation stepped it; no difference of snapshots is taken, so no interval between them plays a part. It
-never judges: whether this geometry should be a classical one is the question that the figure is for.
+instant, fed as the simulation feeds it; no difference of snapshots is taken, so no interval between them plays a part. It never
+judges: whether this geometry should be a classical one is the question that the figure is for.
 """
 
 import math
@@ -49,8 +49,8 @@ class Classical(NamedTuple):
     """‖2 G T00‖."""
 
 
-def check(field: NDArray[np.complexfloating], rho_s: NDArray[np.floating], c: Coefficients) -> Classical:
-    """One instant of a run `(*grid)`, with the numbers it was run with."""
+def check(field: NDArray[np.complexfloating], rho_s: NDArray[np.floating], c: Coefficients, kept: int) -> Classical:
+    """One instant of a run `(*grid)`, with the numbers it was run with; it kept the modes with |n| < `kept` on every axis."""
     dimensions = rho_s.ndim
     if dimensions < 2:
         return _without(ONE_DIMENSION)
@@ -58,7 +58,7 @@ def check(field: NDArray[np.complexfloating], rho_s: NDArray[np.floating], c: Co
         return _without(NOT_FINITE)
     density: Reals = rho_s.astype(np.float64)
     fed = source(field.astype(np.complex128), c)
-    growth = log_slope(density, c) * density_rate(density, fed, c)
+    growth = log_slope(density, c) * density_rate(density, banded(fed, kept), c)
     curved = curvature(log_omega(density, c), c.length)
     moving = dimensions * (dimensions - 1) * growth**2
     if norm(curved) + norm(moving) <= _rounding(rho_s, c):
@@ -142,7 +142,17 @@ def source(field: Complexes, c: Coefficients) -> Reals:
     return found
 
 
-# --- Derivatives on the periodic grid
+# --- Modes and derivatives on the periodic grid
+
+
+def banded(values: Reals, kept: int) -> Reals:
+    """The part in the kept modes: space is fed with no others."""
+    modes: Complexes = scipy.fft.fftn(values)
+    for axis, points in enumerate(values.shape):
+        beyond = np.abs(scipy.fft.fftfreq(points, 1 / points)) >= kept
+        modes[(slice(None),) * axis + (beyond,)] = 0
+    found: Reals = scipy.fft.ifftn(modes).real
+    return found
 
 
 def _waves(points: int, length: float, axis: int, dimensions: int) -> Reals:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import numpy as np
-
 from core.energy.layout import ANCHOR, MEAN, QUANTUM, REGIME, REGIME_COUNT, REGIMES, SPREAD, Block
 
 SAME_NATS = 1.0

@@ -1,492 +1,154 @@
-"""Claims about the future of a source, how they are met, judged and paid: each once, by our own points.
+"""Totals said in advance: what a source will have used, or made of entropy, when a claim falls due.
 
-A claim is on record before its outcome. When points pass its due time, what was really there is recorded beside the checks of that
-step; a proof then only compares. Every figure that a verdict rests on is worked out when it is decided and stands in its record.
+A claim is a rate, forecast from what was seen, times the time until then, with an interval that learns from the claims that were
+settled. Beside it stand the same claims by three plain forecasters, each with its own interval: only what is better than the best
+of them was worth saying. A claim is made before its outcome and judged once.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, NamedTuple
+import math
+from typing import NamedTuple
 
-import msgspec
-from msgspec import Meta
-
-from core.energy import proof
-from core.energy.acting import CheckRow
-from core.energy.books import ISSUANCE, TREASURY, Books, Overdrawn, Posting, moved
-from core.engine import Command, Context, Decision, Event, Refused, Result, Stamp
-from core.fields import Code, Count, Frozen, Name, Time
-from core.micro import MICRO
-from core.times import time_us
-
-OPEN_MAX = 64
-"""Claims of one source that are held. Where there are more, the one goes whose neighbours are closest: the rest stay spread."""
-SETTLED_KEPT = 10_000
-LAPSE_US = 86_400_000_000
-"""How long after it was due a claim may still be proved."""
-DAY_US = 86_400_000_000
+MISS = 0.05
+WIDEN = 0.05
+"""Neighbouring claims share most of their outcome, so the interval moves less with each than that of single steps."""
+LOSS_RATE = 0.02
+SHARPNESS = 16
+RARE = 2.5
+"""How much wider the interval is that 999 of 1,000 outcomes lie in."""
+START = 2.5
+"""The first intervals, in running errors: that of a bell curve."""
+START_CLAIMS = 32
 REFERENCES = ("naive", "smoothing", "mean")
-
-Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
-BandFields = tuple[float, float, float, float, float]
-"""Value, ends of the 95 % interval, ends of the 99.9 % interval."""
+PATH_MAX = 32
+"""Steps that the autoregression is followed; it has come to rest by then."""
 
 
-class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a source is expected to come to.
+class Rates(NamedTuple):
+    """What each forecaster expects of the rate until the claim is due, per second."""
 
-    prediction_id: its name
-    due_us: when, in µs since 1970
-    energy: the total energy then: value, ends of the 95 % and of the 99.9 % interval
-    entropy: the total entropy then, likewise
-    references: 95 % intervals of the energy by the naive predictors: last value, smoothing, mean
-    """
-
-    prediction_id: Name
-    due_us: Count
-    energy: BandFields
-    entropy: BandFields
-    references: Annotated[list[tuple[float, float]], Meta(max_length=3)] = []
+    naive: float
+    smoothing: float
+    mean: float
+    autoregression: float
 
 
-class Checked(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One check of the step in which a claim was due.
+class Horizon(NamedTuple):
+    """What settled claims of one total of one source have taught, all per second of the horizon. Never changed."""
 
-    outcome: pass, fail or vacuous
-    reason: what decided
-    value: what was found
-    limit: what it was held against
-    """
-
-    outcome: proof.Outcome
-    reason: Code
-    value: float | None = None
-    limit: float | None = None
-
-
-class Met(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What our own points say of the moment a claim was about.
-
-    prediction_id: which
-    energy: total then
-    entropy: total then
-    energy_spread: of that total
-    entropy_spread: of that total
-    checks: energy, entropy and feasibility of the step
-    hit: whether the outcome lies in both 95 % intervals
-    scores: interval scores: of the claim, of the naive predictors
-    gained: what the source's predictor gained up to this claim
-    most: the most it ever had, this claim included
-    rise: by how much this claim lifted that
-    confidence: share of its last outcomes that lay in their interval
-    measured: whether the energy was measured, not modelled or a surrogate
-    saved_share: of the energy that was expected, what was saved; only where it was measured
-    """
-
-    prediction_id: Name
-    energy: float
-    entropy: float
-    energy_spread: float
-    entropy_spread: float
-    checks: tuple[Checked, Checked, Checked]
-    hit: bool
-    scores: Annotated[list[float], Meta(max_length=4)]
-    gained: float
-    most: float
-    rise: float
-    confidence: float
-    measured: bool = False
-    saved_share: float | None = None
-
-
-class ClaimsMet(Event, type="energy.claims_met"):
-    """Points of a source passed the moments that these claims are about.
-
-    source: which
-    met: what was really there
-    """
-
-    source: Name
-    met: Annotated[list[Met], Meta(max_length=OPEN_MAX)]
-
-
-class Actual(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
-    """Totals of a source at one moment.
-
-    energy: total energy
-    entropy: total entropy
-    """
-
-    energy: Finite
-    entropy: Finite
-
-
-class Prove(Command):
-    """Puts a prediction to the proof.
-
-    prediction_id: as `sense` or `predict` gave it
-    actual_state: the totals of the source at the time it was due, as the caller has them
-    predicted_state: what was predicted; it must be what was issued
-    timestamp: when the actual state was; the time it was due without it
-    """
-
-    prediction_id: Name
-    actual_state: Actual
-    predicted_state: Actual | None = None
-    timestamp: Time | None = None
-
-
-class Proved(Event, type="energy.proved"):
-    """A prediction was put to the proof.
-
-    prediction_id: which
-    source: of the prediction
-    owner: who is credited, with the treasury
-    verdict: valid, invalid, vacuous, unverified or not-due; the first three settle it
-    reason: what decided
-    told: the actual state as the caller has it
-    checks: energy, entropy and feasibility
-    energy_error: in percent of the actual value
-    entropy_error: likewise
-    hit: whether the outcome lies in the 95 % interval
-    confidence: share of the predictor's last outcomes that lay in their interval
-    minted_micro: micro-units of PFT that were minted
-    postings: how they were booked
-    """
-
-    prediction_id: Name
-    source: Name
-    owner: Name
-    verdict: proof.Word
-    reason: Code
-    told: Actual
-    checks: tuple[Checked, Checked, Checked]
-    energy_error: float
-    entropy_error: float
-    hit: bool
-    confidence: float
-    minted_micro: Count
-    postings: Annotated[list[Posting], Meta(max_length=8)]
-
-
-class ProofAnswer(Result):
-    """What became of a prediction.
-
-    valid: whether it held, with physics to say so
-    verdict: valid, invalid, vacuous, unverified (irer has no points of that moment yet) or not-due
-    reason: what decided
-    checks: the tri-check, with reasons
-    energy_error: in percent of the actual value
-    entropy_error: likewise
-    pft_minted: what it earned
-    confidence_score: share of the predictor's last outcomes that lay in their 95 % interval
-    """
-
-    valid: bool
-    verdict: proof.Word
-    reason: str
-    checks: dict[str, CheckRow]
-    energy_error: float
-    entropy_error: float
-    pft_minted: float
-    confidence_score: float
-
-
-class Held(msgspec.Struct, forbid_unknown_fields=True):
-    """A claim that is open, and what our points said of it, once they did."""
-
-    claim: Claim
-    met: Met | None = None
-
-
-class Ledger(msgspec.Struct, forbid_unknown_fields=True):
-    """How the predictor does on one source."""
-
-    owner: str
-    gained: float = 0.0
-    most: float = 0.0
-    hits: str = ""
-    """The last outcomes, the oldest first: 1 for one in its interval, else 0."""
-    reference_sums: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(REFERENCES))
     settled: int = 0
-    minted_day: int = 0
-    minted_micro: int = 0
-    """On that day."""
+    covered: int = 0
+    losses: tuple[float, float, float, float] = (0.0,) * 4
+    loss: float = 0.0
+    halves: tuple[float, float, float] = (0.0,) * 3
+    half: float = 0.0
+    scores: tuple[float, float, float] = (0.0,) * 3
+    """Running mean interval score of the references."""
 
 
-class Claims:
-    """Open claims by source, what was settled lately, and how well each source is predicted."""
-
-    def __init__(self) -> None:
-        self.open: dict[str, OrderedDict[str, Held]] = {}
-        """By source, in the order in which they are due."""
-        self.source_of: dict[str, str] = {}
-        self.settled: OrderedDict[str, str] = OrderedDict()
-        """Predictions that were settled, with their verdict."""
-        self.ledgers: dict[str, Ledger] = {}
-        self.reputations: dict[str, tuple[int, int]] = {}
-        """By owner: valid and settled proofs."""
-        self.verdicts: dict[str, int] = {}
-        self.minted_micro = 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Claims) and vars(self) == vars(other)
-
-    __hash__ = None  # type: ignore[assignment]
+class Claim(NamedTuple):
+    total: float
+    """When the claim was made."""
+    horizon_s: float
+    expected: float
+    half: float
+    """Of the 95 % interval."""
+    half_rare: float
+    """Of the 99.9 % interval."""
+    rates: Rates
+    halves: tuple[float, float, float]
+    """Of the references."""
 
 
-class ClaimsDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
-    open: dict[str, list[Held]]
-    settled: list[tuple[str, str]]
-    ledgers: dict[str, Ledger]
-    reputations: dict[str, tuple[int, int]]
-    verdicts: dict[str, int]
-    minted_micro: int
+class Judged(NamedTuple):
+    covered: bool
+    error: float
+    score: float
+    """Interval score of the 95 % interval: less is better."""
+    reference: float
+    """Of the reference that was best so far, on this claim."""
+    reference_mean: float
+    """Its running mean: what a gain is measured in."""
+    gain: float
+    """Within -1 and 1."""
 
 
-def dump(claims: Claims) -> ClaimsDump:
-    held = {source: [msgspec.structs.replace(each) for each in own.values()] for source, own in claims.open.items()}
-    ledgers = {
-        source: msgspec.structs.replace(ledger, reference_sums=list(ledger.reference_sums))
-        for source, ledger in claims.ledgers.items()
-    }
-    settled = list(claims.settled.items())
-    return ClaimsDump(held, settled, ledgers, dict(claims.reputations), dict(claims.verdicts), claims.minted_micro)
+def path_rate(last: tuple[float, ...], mean: float, weights: tuple[float, ...], low: float, high: float, steps: int) -> float:
+    """The mean of what an autoregression expects of the next steps; `last` has the newest value first."""
+    lags = [value - mean for value in last]
+    margin = (high - low) / 2
+    total = 0.0
+    walked = max(1, min(steps, PATH_MAX))
+    value = 0.0
+    for _ in range(walked):
+        value = sum(weight * lag for weight, lag in zip(weights, lags, strict=True))
+        value = min(max(value + mean, low - margin), high + margin) - mean
+        lags = [value, *lags[:-1]]
+        total += value
+    return mean + (total + value * (steps - walked) if steps > walked else total) / max(steps, 1)
 
 
-def load(dumped: ClaimsDump) -> Claims:
-    claims = Claims()
-    for source, held in dumped.open.items():
-        claims.open[source] = OrderedDict((each.claim.prediction_id, each) for each in held)
-        claims.source_of.update((each.claim.prediction_id, source) for each in held)
-    claims.settled = OrderedDict(dumped.settled)
-    claims.ledgers, claims.reputations = dumped.ledgers, dumped.reputations
-    claims.verdicts, claims.minted_micro = dumped.verdicts, dumped.minted_micro
-    return claims
-
-
-# --- claims come and are met ------------------------------------------------------------------------------------------------
-
-
-def apply_claim(claims: Claims, source: str, owner: str, claim: Claim, stamp: Stamp) -> None:
-    """A claim was issued. Those that nobody can prove any more go, and of too many the one that is missed least."""
-    own = claims.open.setdefault(source, OrderedDict())
-    claims.ledgers.setdefault(source, Ledger(owner))
-    for old in list(own.values()):
-        if old.claim.due_us + LAPSE_US > stamp.time_us:
-            break
-        _forget(claims, source, old.claim.prediction_id)
-    own = claims.open.setdefault(source, OrderedDict())
-    if own and next(reversed(own.values())).claim.due_us > claim.due_us:  # a shorter horizon than before: keep the order of dues
-        held = sorted([*own.values(), Held(claim)], key=lambda each: each.claim.due_us)
-        claims.open[source] = own = OrderedDict((each.claim.prediction_id, each) for each in held)
-    else:
-        own[claim.prediction_id] = Held(claim)
-    claims.source_of[claim.prediction_id] = source
-    if len(own) > OPEN_MAX:
-        _forget(claims, source, _least_missed(own.values(), claim.prediction_id))
-
-
-def _least_missed(held: Iterable[Held], newest: str) -> str:
-    """Of three in a row the middle one goes whose neighbours are closest; never the one that was just issued."""
-    row = [each.claim for each in held]
-    gaps = [(after.due_us - before.due_us, place) for place, (before, after) in enumerate(zip(row, row[2:], strict=False), 1)]
-    return next(row[place].prediction_id for _, place in sorted(gaps) if row[place].prediction_id != newest)
-
-
-def _forget(claims: Claims, source: str, prediction_id: str) -> None:
-    own = claims.open[source]
-    del own[prediction_id], claims.source_of[prediction_id]
-    if not own:
-        del claims.open[source]
-
-
-def passed(claims: Claims, source: str, until_us: int) -> Iterator[Claim]:
-    """Claims of a source whose moment is not after this one, and was not met before."""
-    for held in claims.open.get(source, {}).values():
-        if held.claim.due_us > until_us:
-            return
-        if held.met is None:
-            yield held.claim
-
-
-class Outcome(NamedTuple):
-    """What our points say of one claim."""
-
-    claim: Claim
-    own: proof.Own
-    checks: Sequence[proof.Check]
-    measured: bool
-    saved_share: float | None = None
-
-
-def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
-    """Every claim that was met counts for its predictor, also one that nobody proves: else only lucky ones would be."""
-    ledger = claims.ledgers[source]
-    record, sums, settled = _record(ledger), list(ledger.reference_sums), ledger.settled
-    met = []
-    for claim, own, checks, measured, saved_share in outcomes:
-        hit = claim.energy[1] <= own.energy <= claim.energy[2] and claim.entropy[1] <= own.entropy <= claim.entropy[2]
-        scores = _scores(claim, own.energy)
-        rise = 0.0
-        if scores:
-            best = min(range(len(REFERENCES)), key=sums.__getitem__)
-            mean = (sums[best] + scores[1 + best]) / (settled + 1)
-            rise = record.settle(proof.gain(scores[0], scores[1 + best], mean), hit)
-            sums, settled = [total + score for total, score in zip(sums, scores[1:], strict=True)], settled + 1
-        told = tuple(Checked(*check) for check in checks)
-        met.append(
-            Met(
-                claim.prediction_id,
-                *own,
-                told,  # type: ignore[arg-type]
-                hit,
-                scores,
-                record.gained,
-                record.most,
-                rise,
-                record.confidence,
-                measured,
-                saved_share,
-            )
-        )
-    return ClaimsMet(source, met)
-
-
-def _record(ledger: Ledger) -> proof.Record:
-    return proof.Record(ledger.gained, ledger.most, (hit == "1" for hit in ledger.hits))
-
-
-def apply_met(claims: Claims, event: ClaimsMet, stamp: Stamp) -> None:
-    own: Mapping[str, Held] = claims.open.get(event.source, {})
-    ledger = claims.ledgers[event.source]
-    for met in event.met:
-        if (held := own.get(met.prediction_id)) is not None:
-            held.met = met
-        if met.scores:
-            ledger.settled += 1
-            ledger.gained, ledger.most = met.gained, met.most
-            ledger.hits = (ledger.hits + ("1" if met.hit else "0"))[-proof.OUTCOMES_KEPT :]
-            ledger.reference_sums = [total + score for total, score in zip(ledger.reference_sums, met.scores[1:], strict=True)]
-
-
-# --- the proof --------------------------------------------------------------------------------------------------------------
-
-NOT_CHECKED = (Checked("vacuous", "no-points"),) * 3
-
-
-def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, base_micro: int, daily_micro: int) -> Decision:
-    source, held = _find(claims, command.prediction_id)
-    claim, met = held.claim, held.met
-    ledger = claims.ledgers[source]
-    due = met is not None or ctx.now_us >= claim.due_us if command.timestamp is None else _time(command.timestamp) >= claim.due_us
-    energy, entropy = proof.Band(*claim.energy), proof.Band(*claim.entropy)
-    told = proof.State(command.actual_state.energy, command.actual_state.entropy)
-    checks = met.checks if met is not None else NOT_CHECKED
-    own = proof.Own(met.energy, met.entropy, met.energy_spread, met.entropy_spread) if met is not None else None
-    verdict = proof.judge((energy, entropy), told, own, [proof.Check(*msgspec.structs.astuple(check)) for check in checks])
-    word, reason = verdict.word, verdict.reason
-    if not due:
-        word, reason = "not-due", "not-due"
-    elif command.predicted_state is not None and _differs(command.predicted_state, energy, entropy):
-        word, reason = "invalid", "not-what-was-issued"
-    minted = 0
-    if word == "valid" and met is not None and met.measured:
-        earned = proof.minted_micro(base_micro, met.rise, met.confidence, met.saved_share)
-        minted = max(min(earned, daily_micro - _minted_today(ledger, ctx.now_us)), 0)
-    postings = _credits(minted, ledger.owner)
-    try:
-        books.check(postings)
-    except Overdrawn:
-        minted, postings = 0, []
-    event = Proved(
-        command.prediction_id,
-        source,
-        ledger.owner,
-        word,
-        reason,
-        command.actual_state,
-        checks,
-        verdict.energy_error,
-        verdict.entropy_error,
-        verdict.hit,
-        met.confidence if met is not None else _record(ledger).confidence,
-        minted,
-        postings,
+def claim(known: Horizon, total: float, rates: Rates, horizon_s: float, doubt: float) -> Claim:
+    """`doubt` is half the width of the interval of a single step, per second: the width before anything was settled."""
+    rate = _mixed(known.losses, rates)
+    half = known.half if known.settled else doubt
+    halves = known.halves if known.settled else (doubt,) * 3
+    return Claim(
+        total,
+        horizon_s,
+        total + rate * horizon_s,
+        half * horizon_s,
+        RARE * half * horizon_s,
+        rates,
+        tuple(each * horizon_s for each in halves),  # type: ignore[arg-type]
     )
-    return Decision(event)
 
 
-def _find(claims: Claims, prediction_id: str) -> tuple[str, Held]:
-    source = claims.source_of.get(prediction_id)
-    if source is not None:
-        return source, claims.open[source][prediction_id]
-    if (verdict := claims.settled.get(prediction_id)) is not None:
-        text = f"{prediction_id} was settled already ({verdict}); each prediction is settled once. Prove a newer one"
-        raise Refused("failed-precondition", text, reason="settled", data={"verdict": verdict})
-    text = f"no prediction {prediction_id} is open: it was never issued, it made room for newer ones, or was due over a day ago"
-    raise Refused("not-found", f"{text}. Each eil.sense issues one", reason="prediction")
-
-
-def _time(text: str) -> int:
-    try:
-        return time_us(text)
-    except ValueError:
-        shown = f"{text} is no time that exists. Write it as 2026-01-31T12:00:00Z"
-        raise Refused("invalid-argument", shown, fields=[("/timestamp", "no such day or hour")]) from None
-
-
-def _differs(said: Actual, energy: proof.Band, entropy: proof.Band) -> bool:
-    pairs = ((said.energy, energy.value), (said.entropy, entropy.value))
-    return any(abs(one - other) > 1e-6 * max(abs(one), abs(other), 1e-6) for one, other in pairs)
-
-
-def _scores(claim: Claim, actual: float) -> list[float]:
-    if len(claim.references) != len(REFERENCES):
-        return []
-    bands = [(claim.energy[1], claim.energy[2]), *claim.references]
-    return [proof.interval_score(low, high, actual) for low, high in bands]
-
-
-def _minted_today(ledger: Ledger, now_us: int) -> int:
-    return ledger.minted_micro if ledger.minted_day == now_us // DAY_US else 0
-
-
-def _credits(minted: int, owner: str) -> list[Posting]:
-    """Half to whose source it is, the rest to the treasury: the predictor is the house's own."""
-    half = minted // 2
-    return moved("PFT", half, ISSUANCE, owner) + moved("PFT", minted - half, ISSUANCE, TREASURY)
-
-
-def apply_proved(claims: Claims, books: Books, event: Proved, stamp: Stamp) -> None:
-    claims.verdicts[event.verdict] = claims.verdicts.get(event.verdict, 0) + 1
-    if event.verdict in ("not-due", "unverified"):
-        return
-    _forget(claims, event.source, event.prediction_id)
-    claims.settled[event.prediction_id] = event.verdict
-    while len(claims.settled) > SETTLED_KEPT:
-        claims.settled.popitem(last=False)
-    ledger = claims.ledgers[event.source]
-    day = stamp.time_us // DAY_US
-    ledger.minted_micro = event.minted_micro + (ledger.minted_micro if ledger.minted_day == day else 0)
-    ledger.minted_day = day
-    if event.verdict != "vacuous":
-        valid, settled = claims.reputations.get(event.owner, (0, 0))
-        claims.reputations[event.owner] = (valid + (event.verdict == "valid"), settled + 1)
-    books.book(event.postings)
-    claims.minted_micro += event.minted_micro
-
-
-def answer(event: Proved) -> ProofAnswer:
-    names = ("energy", "entropy", "feasibility")
-    checks = {name: CheckRow(*msgspec.structs.astuple(check)) for name, check in zip(names, event.checks, strict=True)}
-    return ProofAnswer(
-        event.verdict == "valid",
-        event.verdict,
-        event.reason,
-        checks,
-        event.energy_error,
-        event.entropy_error,
-        event.minted_micro / MICRO,
-        event.confidence,
+def settle(known: Horizon, said: Claim, outcome: float) -> tuple[Horizon, Judged]:
+    """The total when it was due."""
+    error = abs(outcome - said.expected)
+    actual = (outcome - said.total) / said.horizon_s
+    errors = tuple(abs(actual - rate) for rate in said.rates)
+    scores = tuple(
+        interval_score(each * said.horizon_s, half) / said.horizon_s for each, half in zip(errors[:3], said.halves, strict=True)
     )
+    ours = interval_score(error, said.half) / said.horizon_s
+    best = min(range(3), key=lambda k: known.scores[k])
+    mean = known.scores[best]
+    gain = min(max((scores[best] - ours) / mean, -1.0), 1.0) if known.settled and mean > 0 else 0.0
+    covered = error <= said.half
+    start = 1 / (known.settled + 1)
+    rate = max(LOSS_RATE, start)
+    after = Horizon(
+        known.settled + 1,
+        known.covered + covered,
+        tuple(old + rate * (new - old) for old, new in zip(known.losses, errors, strict=True)),  # type: ignore[arg-type]
+        known.loss + rate * (error / said.horizon_s - known.loss),
+        known.halves,
+        known.half,
+        tuple(old + start * (new - old) for old, new in zip(known.scores, scores, strict=True)),  # type: ignore[arg-type]
+    )
+    return _widened(known, after, error / said.horizon_s, errors), Judged(covered, error, ours, scores[best], mean, gain)
+
+
+def _widened(known: Horizon, after: Horizon, error: float, errors: tuple[float, ...]) -> Horizon:
+    losses = (after.losses[0], after.losses[1], after.losses[2])
+    if known.settled < START_CLAIMS:
+        return after._replace(half=START * after.loss, halves=(START * losses[0], START * losses[1], START * losses[2]))
+    halves = tuple(_wider(half, loss, each) for half, loss, each in zip(known.halves, losses, errors[:3], strict=True))
+    return after._replace(half=_wider(known.half, after.loss, error), halves=halves)
+
+
+def _wider(half: float, loss: float, error: float) -> float:
+    return max(0.0, half + WIDEN * max(loss, half / 4) * ((error > half) - MISS))
+
+
+def interval_score(error: float, half: float) -> float:
+    """Width, and forty times what an outcome lies outside (Gneiting and Raftery, 2007): honest intervals pay best."""
+    return 2 * half + 2 / MISS * max(error - half, 0.0)
+
+
+def _mixed(losses: tuple[float, ...], rates: Rates) -> float:
+    least = min(losses)
+    weights = [1.0 if loss <= 0 else (least / loss) ** SHARPNESS for loss in losses]
+    whole = math.fsum(weights)
+    return math.fsum(weight * rate for weight, rate in zip(weights, rates, strict=True)) / whole if whole > 0 else rates.naive

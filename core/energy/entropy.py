@@ -22,7 +22,6 @@ from core.energy.layout import (
     VALUE_VARIANCES,
     Block,
     Floats,
-    Flags,
     Singles,
 )
 
@@ -34,7 +33,7 @@ TERCILE_STRIDE = np.float32(2.75)
 """One over the density of a bell curve of spread 1 at its terciles."""
 
 _PART = np.array([1 / each for each in SCALES], np.float32)[:, None]
-_ORDER_OF = np.array([0, 1, 1, 2, 3, 4, 4, 5], np.int8)
+_ORDER_OF = np.array([0, 1, 2, 0, 0, 3, 4, 5], np.int8)
 """Of three comparisons of three values; two of the eight outcomes cannot be."""
 _ORDERS = np.arange(6, dtype=np.int8)[:, None]
 _PAIRS = np.arange(9, dtype=np.int32)[:, None]

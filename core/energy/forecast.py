@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.energy.layout import (
+    ALERT,
     COUNT,
     GAINS,
     HALVES,
@@ -37,9 +38,13 @@ RATES = (0.05, 0.15, 0.35, 0.7)
 ORDER = 4
 FORGET = 0.999
 LOSS_RATE = np.float32(0.02)
-SLOW_RATE = np.float32(1 / 512)
+SLOW_RATE = np.float32(1 / 2_048)
+HANDICAP = np.array([[1.03], [1.03], [1.0], [1.0]], np.float32)
+"""What the detector's mix adds to the losses of those that follow a shift at once: where they are no better, they would hide it."""
 MEAN_MAX = 4_096.0
 """The running mean looks back no further."""
+DOUBTED = np.float32(0.25)
+"""Of the bound: while the detector nears it, its mix learns nothing, or it would learn the shift."""
 WIDEN = np.float32(0.15)
 MISS = np.float32(0.05)
 """The share of outcomes that may lie outside the interval."""
@@ -83,8 +88,8 @@ def ahead(block: Block) -> Ahead:
     raw = f8[MEAN] + (((parts[0] + parts[1]) + parts[2]) + parts[3])
     experts[2] = np.minimum(np.maximum(raw, f8[LOW] - margin), f8[HIGH] + margin)
     experts[3] = f8[MEAN]
-    mixed = _mix(experts, f4[LOSSES][:4])
-    slow = _mix(experts, f4[SLOW_LOSSES])
+    mixed = _mix(experts, f4[LOSSES][:4], 4)
+    slow = _mix(experts, f4[SLOW_LOSSES] * HANDICAP, 6)
     half = np.maximum(f4[HALVES.start + 4], 2 * f4[QUANTUM])
     return Ahead(experts, mixed, slow, half, deviations)
 
@@ -97,13 +102,14 @@ def _smoothed(levels: Floats, losses: Singles) -> Floats:
     return best
 
 
-def _mix(experts: Floats, losses: Singles) -> Floats:
+def _mix(experts: Floats, losses: Singles, squarings: int) -> Floats:
     least = np.minimum(np.minimum(losses[0], losses[1]), np.minimum(losses[2], losses[3])) + TINY
     weights = least / (losses + TINY)
-    for _ in range(4):
+    for _ in range(squarings):
         weights *= weights
-    parts = weights * experts
-    total = ((weights[0] + weights[1]) + weights[2]) + weights[3]
+    shares = weights.astype(np.float64)
+    parts = shares * experts
+    total = ((shares[0] + shares[1]) + shares[2]) + shares[3]
     mixed: Floats = (((parts[0] + parts[1]) + parts[2]) + parts[3]) / total
     return mixed
 
@@ -134,7 +140,8 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
     start = np.float32(1) / np.maximum(count, 1).astype(np.float32)
     rate = np.maximum(LOSS_RATE, start)
     _judge(f4, errors, rate)
-    f4[SLOW_LOSSES] += np.maximum(SLOW_RATE, start) * (errors[:4] - f4[SLOW_LOSSES])
+    believed = np.maximum(SLOW_RATE, start) * (f4[ALERT] < DOUBTED)
+    f4[SLOW_LOSSES] += believed * (errors[:4] - f4[SLOW_LOSSES])
     level_errors = np.abs(values - f8[LEVEL_OF]).astype(np.float32)
     f4[LEVEL_LOSSES] += rate * (level_errors - f4[LEVEL_LOSSES])
     _regress(block, values - f8[MEAN], said.deviations, lost)
@@ -156,7 +163,7 @@ def _judge(f4: Singles, errors: Singles, rate: Singles) -> None:
     halves, losses = f4[HALVES], f4[LOSSES]
     losses += rate * (errors - losses)
     outside = (errors > halves).astype(np.float32)
-    halves += np.maximum(WIDEN, rate) * losses * (outside - MISS) 
+    halves += np.maximum(WIDEN, rate) * losses * (outside - MISS)
     np.maximum(halves, 0, out=halves)
 
 
@@ -176,7 +183,7 @@ def _regress(block: Block, target: Floats, deviations: Floats, lost: Rows | None
     gains -= along[_FIRST] * along[_SECOND] / scale
     trace = ((gains[_DIAGONAL[0]] + gains[_DIAGONAL[1]]) + gains[_DIAGONAL[2]]) + gains[_DIAGONAL[3]]
     gains /= np.where(trace * spread < GAIN_MAX, FORGET, 1.0)
-    spread += (target * target - spread) * np.maximum(1 / 512, 1.0 / (block.i4[REGIME_COUNT] + 1.0))
+    spread += (target * target - spread) * np.maximum(1 / 512, 1.0 / np.maximum(block.i4[REGIME_COUNT], 1))
     dormant = (gains[0] == 0) & (count >= ORDER) & (spread > 0)
     if dormant.any():
         for line in _DIAGONAL:

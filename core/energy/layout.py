@@ -16,6 +16,7 @@ Singles = NDArray[np.float32]
 Counts = NDArray[np.int32]
 Rows = NDArray[np.intp]
 Flags = NDArray[np.bool_]
+Codes = NDArray[np.uint8]
 
 CHUNK = 4_096
 SCALES = (4, 16, 64, 256, 1024)

@@ -19,6 +19,7 @@ from core.energy.layout import (
     VARIANCES,
     WARM,
     Block,
+    Codes,
     Counts,
     Flags,
     Floats,
@@ -61,6 +62,13 @@ def spread_ties(residuals: Floats, ticks: Counts, quantum: Singles, values: Floa
     golden -= np.floor(golden)
     width = np.maximum(np.maximum(ARTLESS * np.abs(values), LEAST), quantum)
     return (residuals + (golden - 0.5) * width).astype(np.float32)
+
+
+def ranked(quantiles: Singles, residuals: Singles) -> tuple[Flags, Codes, Singles]:
+    """Which quantiles lie below each residual, how many do, and the score of that rank."""
+    below = quantiles < residuals
+    code = below.sum(axis=0, dtype=np.uint8)
+    return below, code, SCORES[code]
 
 
 def learn(quantiles: Singles, below: Flags, age: Counts) -> None:

@@ -34,6 +34,7 @@ from core.energy.layout import (
     VARIANCES,
     WARM,
     Block,
+    Codes,
     Floats,
     Rows,
     Singles,
@@ -41,7 +42,7 @@ from core.energy.layout import (
 
 DRIFT = np.float32(4.0)
 """What of G_w a sum leaves out at every tick."""
-BOUNDS = (14.0, 14.0, 14.0, 14.0, 14.0)
+BOUNDS = (14.0, 11.0, 8.0, 6.0, 5.0)
 """Of the sum at each scale: at least 100,000 ticks between two false alarms of a stream."""
 COOLDOWN_MIN = 32
 FAST = 3
@@ -52,13 +53,13 @@ CUT_MIN = 3
 """Ticks that say nothing yet of where a shift began."""
 
 _SCALE = np.array(SCALES, np.float32)[:, None]
-_PART = np.float32(1) / _SCALE
+_PART = np.float32(2) / (_SCALE + 1)
+_LEAVE = 1 + DRIFT / _SCALE
 _BOUND = np.array(BOUNDS, np.float32)[:, None]
 _ARMED = np.array([max(64, 4 * each) for each in SCALES], np.int32)[:, None]
 _SETTLED = int(_ARMED[-1, 0])
 _LOW_BITS = np.uint64(4)
 _HIGH_BITS = np.uint64(60)
-ONE = np.float32(1)
 LEAST = np.float32(1e-6)
 """Of a variance whose logarithm is taken."""
 
@@ -80,9 +81,7 @@ def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> 
     count, age = i4[COUNT], i4[AGE]
     residuals = quantiles.spread_ties(values - expected, count, f4[QUANTUM], values)
     tracked = f4[QUANTILES]
-    below = tracked < residuals
-    code = below.sum(axis=0, dtype=np.uint8)
-    scores = quantiles.SCORES[code]
+    below, code, scores = quantiles.ranked(tracked, residuals)
     youngest = int(age.min())
     warm = np.flatnonzero(age < WARM) if youngest < WARM else None
     before = f4[KEPT, warm] if warm is not None else None
@@ -106,7 +105,7 @@ def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> 
     return [_alarm(block, int(at)) for at in np.flatnonzero(beyond > 1) if age[at] > WARM and not i4[COOLDOWN, at]]
 
 
-def _push(block: Block, code: np.ndarray) -> None:
+def _push(block: Block, code: Codes) -> None:
     ranks = block.u8
     carried = ranks[:-1] >> _HIGH_BITS
     ranks <<= _LOW_BITS
@@ -123,7 +122,8 @@ def _sum(f4: Singles, scores: Singles) -> None:
     excess = means * means
     excess += variances
     excess -= np.log(variances)
-    sums += excess - (ONE + DRIFT * _PART)
+    excess -= _LEAVE
+    sums += excess
     np.maximum(sums, 0, out=sums)
 
 
@@ -171,4 +171,4 @@ def restart(block: Block, alarm: Alarm) -> None:
     block.f4[SLOW_LOSSES, at] = block.f4[LOSSES.start : LOSSES.start + 4, at]
     block.f8[MEAN, at] = block.f8[ANCHOR, at] + float(block.f4[VALUE_MEANS.start + scale, at])
     block.f8[SPREAD, at] = float(block.f4[VALUE_VARIANCES.start + scale, at])
-    block.i4[REGIME_COUNT, at] = min(alarm.ticks, SCALES[scale])
+    block.i4[REGIME_COUNT, at] = 0

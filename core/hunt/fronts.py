@@ -1,10 +1,14 @@
 """Who dominates whom, and who stands alone: the two orders that NSGA-II selects by.
 
 Every objective is minimised. A point with an objective that is not a number has no score: it dominates nothing, and every point
-of its feasibility whose objectives are numbers dominates it. Nothing here may depend on the order in which points are given.
+of its feasibility whose objectives are numbers dominates it. Nothing here may depend on the order in which points are given,
+but for which of several equal points stands for them: the first.
 """
 
+import math
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +54,73 @@ def ranks(points: "Points", feasibility: "Sequence[int] | None" = None, enough: 
     return rank
 
 
+def thinned(points: "Points", size: int) -> list[int]:
+    """Which points of one front stay when only so many may, in their order.
+
+    The most crowded one leaves, then the most crowded of those that are left, and so on (Kukkonen and Deb 2006): leaving all
+    together, as in the first NSGA-II, empties whole stretches where points were close. Copies leave first, the last of them first;
+    of points as crowded as each other the one leaves whose objectives are greater, the first objective counting first.
+    """
+    import numpy as np
+
+    values = np.asarray(points, np.float64)
+    first, distinct = _distinct(values)
+    names = first.tolist()
+    if len(names) <= size:
+        copies = sorted(set(range(len(values))) - set(names))
+        return sorted(names + copies[: size - len(names)])
+    rows = [_Row(column) for column in distinct.T]
+    apart = [sum(row.gap(place) for row in rows) for place in range(len(names))]
+    # What was pushed before a neighbour left is out of date; it is known by its distance.
+    heap = [(distance, -place) for place, distance in enumerate(apart)]
+    heapify(heap)
+    left = len(names)
+    while left > size:
+        distance, negated = heappop(heap)
+        place = -negated
+        if distance != apart[place]:
+            continue
+        apart[place] = -1.0
+        left -= 1
+        for near in {near for row in rows for near in row.leave(place)}:
+            apart[near] = distance = sum([row.gap(near) for row in rows])
+            heappush(heap, (distance, -near))
+    return sorted(name for name, distance in zip(names, apart, strict=True) if distance >= 0)
+
+
+class _Row:
+    """The distinct points along one objective: who stands beside whom, and how far apart a point's neighbours are."""
+
+    def __init__(self, column: "NDArray[np.float64]") -> None:
+        found, where = _along(column)
+        order, along = found.tolist(), where.tolist()
+        self.at = [0.0] * len(column)
+        self.before = [-1] * len(column)
+        self.after = [-1] * len(column)
+        self.end = [False] * len(column)
+        for place, value in zip(order, along, strict=True):
+            self.at[place] = value
+        for low, high in pairwise(order):
+            self.after[low], self.before[high] = high, low
+        for place in (*order[:1], *order[-1:]):
+            self.end[place] = True
+
+    def gap(self, place: int) -> float:
+        low, high = self.before[place], self.after[place]
+        if low >= 0 and high >= 0:
+            return self.at[high] - self.at[low]
+        return math.inf if self.end[place] else 0.0
+
+    def leave(self, place: int) -> list[int]:
+        """The neighbours, whose neighbour is now another."""
+        low, high = self.before[place], self.after[place]
+        if low >= 0:
+            self.after[low] = high
+        if high >= 0:
+            self.before[high] = low
+        return [near for near in (low, high) if near >= 0]
+
+
 def crowding(points: "Points") -> "NDArray[np.float64]":
     """How far apart the neighbours of each point of one front are, summed over the objectives, each over its range.
 
@@ -62,20 +133,29 @@ def crowding(points: "Points") -> "NDArray[np.float64]":
     first, distinct = _distinct(values)
     apart = np.zeros(len(distinct))
     for column in distinct.T:
-        # The distinct points lie in the order of all their objectives, and a stable sort keeps it among equals.
-        order = np.argsort(column, kind="stable")
-        order = order[np.isfinite(column[order])]
-        if not len(order):
-            continue
-        # Halved, so that no difference of finite numbers is infinite.
-        along = column[order] / 2
-        extent = along[-1] - along[0]
-        if extent > 0:
-            apart[order[1:-1]] += (along[2:] - along[:-2]) / extent
-        apart[order[[0, -1]]] = np.inf
+        order, along = _along(column)
+        apart[order[1:-1]] += along[2:] - along[:-2]
+        apart[order[:1]] = apart[order[-1:]] = np.inf
     found = np.zeros(len(values))
     found[first] = apart
     return found
+
+
+def _along(column: "NDArray[np.float64]") -> "tuple[NDArray[np.int64], NDArray[np.float64]]":
+    """Which of the distinct points have a finite value in an objective, in its order, and where in its range, 0 to 1.
+
+    The distinct points come in the order of all their objectives, and a stable sort keeps it among equals.
+    """
+    import numpy as np
+
+    order = np.argsort(column, kind="stable")
+    order = order[np.isfinite(column[order])]
+    # Halved, so that no difference of finite numbers is infinite.
+    along = column[order] / 2
+    if len(along):
+        extent = along[-1] - along[0]
+        along = (along - along[0]) / (extent if extent > 0 else 1.0)
+    return order, along
 
 
 def _distinct(values: "NDArray[np.float64]") -> "tuple[NDArray[np.int64], NDArray[np.float64]]":

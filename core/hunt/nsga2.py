@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CROSSOVER_CHANCE = 0.9
-CROSSOVER_ETA = 15
-MUTATION_ETA = 20
+"""Of a pair."""
+SPREAD_CHANCE = 0.3
+"""Of a coordinate of a pair that is crossed."""
 ROUNDS_MAX = 8
 """So often children that are copies are born anew; copies of the last round stay."""
 
@@ -49,7 +50,7 @@ class Ranked(msgspec.Struct, metaclass=Frozen, frozen=True):
 
 
 class Child(msgspec.Struct, metaclass=Frozen, frozen=True):
-    """A point to try, and the places of its parents in the population; it has more of the first one."""
+    """A point to try, and the places of its parents in the population."""
 
     unit: tuple[float, ...]
     parent_a: int
@@ -66,9 +67,11 @@ def first(space_dim: int, size: int, generator: Draws) -> list[tuple[float, ...]
 
 
 def select(individuals: Sequence[Individual], size: int) -> list[Ranked]:
-    """The best `size`: whole fronts, and of the first that does not fit those that stand most alone; ties go by index.
+    """The best `size`: whole fronts, and of the first that does not fit what is left when the most crowded left one by one.
 
-    Best first. The front counts through all feasibilities: every real score stands before every `no_peaks`.
+    Best first: by front, crowding among the survivors, index. The front counts through all feasibilities, so every real score
+    stands before every `no_peaks`. The least value of the first objective survives, and that of each when `size` is at least twice
+    their number.
     """
     import numpy as np
 
@@ -77,11 +80,14 @@ def select(individuals: Sequence[Individual], size: int) -> list[Ranked]:
     objectives = np.array([each.objectives for each in individuals], np.float64)
     rank = fronts.ranks(objectives, [each.feasibility for each in individuals], enough=size)
     crowding = np.zeros(len(individuals))
+    survivors = np.empty(0, np.int64)
     for level in range(int(rank.max()) + 1):
         members = np.flatnonzero(rank == level)
+        if len(members) > size - len(survivors):
+            members = members[fronts.thinned(objectives[members], size - len(survivors))]
         crowding[members] = fronts.crowding(objectives[members])
-    reached = np.flatnonzero(rank >= 0)
-    order = reached[np.lexsort((reached, -crowding[reached], rank[reached]))][:size]
+        survivors = np.concatenate([survivors, members])
+    order = survivors[np.lexsort((survivors, -crowding[survivors], rank[survivors]))]
     return [
         Ranked(index, front, alone, individuals[index].unit)
         for index, front, alone in zip(order.tolist(), rank[order].tolist(), crowding[order].tolist(), strict=True)
@@ -97,6 +103,8 @@ def offspring(population: Sequence[Ranked], size: int, generator: Draws) -> list
     seen = {each.unit for each in population}
     children: list[Child] = []
     for turn in range(ROUNDS_MAX):
+        if len(children) == size:
+            break
         pairs = (size - len(children) + 1) // 2
         winners = _tournament(standing, 2 * pairs, generator).reshape(pairs, 2)
         born = _mutated(_crossed(units[winners], generator).reshape(2 * pairs, -1), generator)
@@ -106,8 +114,6 @@ def offspring(population: Sequence[Ranked], size: int, generator: Draws) -> list
             if len(children) < size and (unit not in seen or turn == ROUNDS_MAX - 1):
                 seen.add(unit)
                 children.append(Child(unit, parent_a, parent_b))
-        if len(children) == size:
-            break
     return children
 
 
@@ -133,23 +139,25 @@ def _tournament(standing: "NDArray[np.int64]", count: int, generator: Draws) -> 
 
 
 def _crossed(parents: "Floats", generator: Draws) -> "Floats":
-    """Simulated binary crossover (Deb and Agrawal 1995) between bounds: [pair, 2, coordinate] to the same of children.
+    """Simulated binary crossover (Deb and Agrawal 1995), eta 15, between bounds: [pair, 2, coordinate] to the same of children.
 
-    A coordinate takes part by chance ½; which child gets which end is chance too, and the child that keeps a parent's
-    coordinates where nothing is crossed is that parent's.
+    In a pair that is crossed some coordinates are spread about both parents, the others stay the parents'; and which child gets
+    which of the two values is chance for every coordinate, also for those that stay. Were it chance only for those that are
+    spread, few good coordinates of two parents would meet in one child: 98.9 % of the exact volume on ZDT2 instead of 99.1 %.
     """
     import numpy as np
 
     pairs, _, dim = parents.shape
-    takes_part = (generator.uniform(pairs, 1) < CROSSOVER_CHANCE) & (generator.uniform(pairs, dim) < 0.5)
-    chance, swapped = generator.uniform(pairs, dim), generator.uniform(pairs, dim) < 0.5
+    crossed = generator.uniform(pairs, 1) < CROSSOVER_CHANCE
     low, high = parents.min(axis=1), parents.max(axis=1)
     middle, half = (low + high) / 2, (high - low) / 2
-    takes_part &= half > 0
+    spread = crossed & (generator.uniform(pairs, dim) < SPREAD_CHANCE) & (half > 0)
+    chance = generator.uniform(pairs, dim)
     down = middle - _spread(chance, low, half) * half
-    up = middle + _spread(chance, 1 - high, half) * half
-    ends = np.stack([np.where(swapped, up, down), np.where(swapped, down, up)], axis=1)
-    return np.where(takes_part[:, None, :], np.clip(ends, 0.0, 1.0), parents)
+    up = middle + _spread(chance, 1.0 - high, half) * half
+    children = np.where(spread[:, None, :], np.clip(np.stack([down, up], axis=1), 0.0, 1.0), parents)
+    exchanged = crossed & (generator.uniform(pairs, dim) < 0.5)
+    return np.where(exchanged[:, None, :], children[:, ::-1, :], children)
 
 
 def _spread(chance: "Floats", room: "Floats", half: "Floats") -> "Floats":
@@ -164,7 +172,7 @@ def _spread(chance: "Floats", room: "Floats", half: "Floats") -> "Floats":
 
 
 def _mutated(points: "Floats", generator: Draws) -> "Floats":
-    """Polynomial mutation (Deb and Goyal 1996) between bounds, of one coordinate a point in the mean."""
+    """Polynomial mutation (Deb and Goyal 1996), eta 20, between bounds, of one coordinate a point in the mean."""
     import numpy as np
 
     count, dim = points.shape
@@ -187,7 +195,7 @@ def _power16(x: "Floats") -> "Floats":
 
 
 def _root16(x: "Floats") -> "Floats":
-    """CROSSOVER_ETA + 1 is a power of two: its root is exact square roots."""
+    """Square roots, which every machine rounds alike."""
     import numpy as np
 
     for _ in range(4):
@@ -207,7 +215,7 @@ def _power21(x: "Floats") -> "Floats":
 
 
 def _root21(x: "Floats") -> "Floats":
-    """Newton from x^(3/64), which is within 4 % for all x that chance can make; five steps reach the last bit."""
+    """Newton from x^(3/64), which for all x that chance can make is within 4 %: every step squares the error, times ten."""
     import numpy as np
 
     x = np.maximum(x, 2.0**-64)

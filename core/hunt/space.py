@@ -58,12 +58,13 @@ class Parameter(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fi
         return self.low if unit <= 0 else self.high if unit >= 1 else min(max(found, self.low), self.high)
 
     def unit(self, value: float) -> float:
-        if self.scale == "log":
-            found = (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
-        else:
-            # Halved, so that no difference of finite bounds is infinite.
-            found = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
-        return min(max(found, 0.0), 1.0)
+        at, start, end = map(self._along, (min(max(value, self.low), self.high), self.low, self.high))
+        # Of neighbouring floats the logarithms may be the same.
+        return min(max((at - start) / (end - start), 0.0), 1.0) if start < end else 0.0
+
+    def _along(self, value: float) -> float:
+        """Halved where it is linear, so that no difference of finite bounds is infinite."""
+        return math.log(value) if self.scale == "log" else value / 2
 
 
 class Space(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.catalogue import Catalogue
 from core.publish.parts import gather, part_name, pointed
+from core.publish.routes import JOBS, ROUTES, Route
 from core.wire.calls import DEADLINE_MS_MAX
 from core.wire.errors import CODES
 
@@ -19,14 +20,35 @@ _STATUS_TEXT = {499: "Client Closed Request"}
 
 
 def openapi(catalogue: Catalogue) -> dict[str, Any]:
-    document = catalogue.document()
+    return _written(catalogue.document())
+
+
+def served(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a daemon's own catalogue, with the paths that stand for one method each: what a gateway serves."""
+    made = _written(document)
+    methods = {method["name"]: method for method in document["methods"]}
+    paths: dict[str, Any] = made["paths"]
+    for route in ROUTES:
+        if route.method in methods:
+            paths[route.path] = {route.verb.lower(): _routed(route, methods[route.method])}
+    for path in paths.values():
+        for operation in path.values():
+            operation["responses"]["default"] = {"$ref": "#/components/responses/Refused"}
+    made["components"]["responses"]["Refused"] = {
+        "description": "A refusal of HTTP itself, under its own status",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    return made
+
+
+def _written(document: Mapping[str, Any]) -> dict[str, Any]:
     namespaces = sorted({method["name"].partition(".")[0] for method in document["methods"]})
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "irer",
             "version": str(document["proto"]),
-            "summary": "Every method of irer over HTTP, for a gateway; this version comes without one (`irerctl hub`)",
+            "summary": "Every method of irer over HTTP, as `irerctl hub` serves them",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "tags": [{"name": namespace} for namespace in namespaces],
@@ -49,7 +71,7 @@ def _operation(method: Mapping[str, Any]) -> dict[str, Any]:
             "required": bool(method["params"].get("required")),
             "content": {"application/json": {"schema": _placed(method["params"], asks=True), "example": method["example"]}},
         },
-        "responses": {"200": _answer(method), **_refused()},
+        "responses": {**_answers(method), **_refused()},
         "x-irer-permission": method["needs"],
         "x-irer-kind": method["kind"],
         "x-irer-streams": method["streams"],
@@ -66,6 +88,31 @@ def _operation(method: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
+def _routed(route: Route, method: Mapping[str, Any]) -> dict[str, Any]:
+    """The operation of a path that stands for one method."""
+    made = _operation(method)
+    made["operationId"] = f"{route.verb.lower()}{route.path.replace('/', '_')}"
+    made["x-irer-method"] = route.method
+    if route.verb == "GET":
+        del made["requestBody"]
+        made["parameters"] += list(_query(method))
+    elif route.form == "start-hunt":
+        made["requestBody"]["required"] = False
+    if route.engine:
+        made["parameters"] += [{"$ref": "#/components/parameters/EngineId"}, {"$ref": "#/components/parameters/EngineKey"}]
+    if (answer := _FORMS.get(route.form)) is not None:
+        made["responses"].pop("202", None)
+        made["responses"].pop("200", None)
+        made["responses"] |= answer
+    return made
+
+
+def _query(method: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    required = method["params"].get("required", [])
+    for name, schema in method["params"].get("properties", {}).items():
+        yield {"name": name, "in": "query", "required": name in required, "schema": _placed(schema, asks=True)}
+
+
 def _headers(method: Mapping[str, Any]) -> Iterator[str]:
     if method["kind"] == "write":
         yield "IdempotencyKey"
@@ -73,6 +120,14 @@ def _headers(method: Mapping[str, Any]) -> Iterator[str]:
         yield "TimeoutMs"
     if method["streams"]:
         yield "LastEventId"
+
+
+def _answers(method: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer may be; of a method that begins a job also 202."""
+    answer = _answer(method)
+    if method["name"] not in JOBS:
+        return {"200": answer}
+    return {"200": answer, "202": {**answer, "description": "The job has begun; system.op_watch follows it"}}
 
 
 def _answer(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,5 +232,57 @@ _PARAMETERS: dict[str, Any] = {
         "in": "header",
         "description": "The cursor to go on from",
         "schema": {"type": "string"},
+    },
+    "EngineId": {
+        "name": "X-Engine-ID",
+        "in": "header",
+        "required": True,
+        "description": "The engine that asks",
+        "schema": {"type": "string"},
+    },
+    "EngineKey": {
+        "name": "X-Engine-Key",
+        "in": "header",
+        "required": True,
+        "description": "Its key",
+        "schema": {"type": "string"},
+    },
+}
+_FORMS: dict[str, dict[str, Any]] = {
+    "text": {"200": {"description": "Prometheus' text format", "content": {"text/plain": {"schema": _TEXT}}}},
+    "start-hunt": {
+        "202": {
+            "description": "The hunt has begun",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"status": _TEXT, "hunt_id": _TEXT},
+                        "required": ["status", "hunt_id"],
+                    }
+                }
+            },
+        }
+    },
+    "get-status": {
+        "200": {
+            "description": "The hunt, as a page shows it",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "hunt_status": {**_TEXT, "description": "Idle, Running, Completed, Stopped, or Error: and why"},
+                            "last_event": {"type": ["string", "null"]},
+                            "last_sse": {"type": ["string", "null"]},
+                            "last_h_norm": {"type": ["string", "null"]},
+                            "found_files": {"type": "array", "items": _TEXT},
+                            "final_result": {"type": "object"},
+                        },
+                        "required": ["hunt_status", "last_event", "last_sse", "last_h_norm", "found_files", "final_result"],
+                    }
+                }
+            },
+        }
     },
 }

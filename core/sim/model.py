@@ -29,7 +29,7 @@ AMPLITUDE_MAX = 1e3
 TARGETS, TARGETS_MIN = 5, 5
 STEPS = 2_000
 MEMORY_BYTES = 2 << 30
-"""What the fields of one call may take, unless the configuration says otherwise."""
+"""What the fields of one call may take where nothing else is configured: half of what a worker may have."""
 DIVISORS = {"half": 4, "two_thirds": 3, "sixth": 6, "none": 2}
 """Modes with |n| < N / divisor are kept."""
 ITEM_BYTES = {"complex64": 8, "complex128": 16}
@@ -230,7 +230,7 @@ def check_memory(grid: Grid, settings: Settings, lanes: int, allowed: int) -> No
     if needed > allowed:
         text = (
             f"the fields of this run would take {needed:,} bytes of memory, and {allowed:,} are allowed. "
-            "Take fewer points or snapshots, or complex64; an admin raises the bound in [compute]"
+            "Take fewer points or snapshots, or complex64; or have an admin raise compute.memory_bytes and restart irerd"
         )
         _refuse("grid.n", text, code="resource-exhausted")
 

@@ -54,7 +54,8 @@ def run(
     for first in range(0, steps, portion):
         until = min(first + portion, steps)
         ends = np.int64(until) if side_by_side() else np.minimum(asked, until)
-        state = jax.block_until_ready(program.advance(numbers, state, pump, ends, np.int64(first), np.int64(steps)))
+        state = program.advance(numbers, state, pump, ends, np.int64(first), np.int64(steps))
+        state.status.block_until_ready()
         told(until)
     result = whole.Result(*(np.array(part) for part in program.finish(numbers, state, density)))
     result.flags[:lanes] |= np.array([ILL_POSED * ill_posed(one) for one in runs], result.flags.dtype)
@@ -69,7 +70,8 @@ def programs(sig: Signature) -> Programs:
     if not jax.config.read("jax_enable_x64"):  # type: ignore[no-untyped-call]
         raise RuntimeError("kernels need 64-bit types: set jax_enable_x64 before the first program")
     grid = Grid.of(sig)
-    begin, advance, finish = partial(_begin, sig, grid), partial(_advance, sig, grid), partial(_finish, sig, grid)
+    begin, finish = partial(_begin, sig, grid), partial(_finish, sig, grid)
+    advance: Any = partial(_advance, sig, grid)
     if side_by_side():
         spread = jax.vmap(advance, in_axes=(0, 0, 0, None, None, None))
         return Programs(jax.jit(jax.vmap(begin)), jax.jit(spread), jax.jit(jax.vmap(finish)))

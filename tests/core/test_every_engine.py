@@ -242,6 +242,22 @@ def test_every_log_can_have_snapshots(log: str) -> None:
     assert re.fullmatch("[0-9a-f]{64}", World(ENGINES).schema(log))
 
 
+RUN_OUTCOME: dict[str, Any] = {
+    "job_uuid": "id-1",
+    "status": "ok",
+    "flags": ["unsettled"],
+    "log_prime_sse": 0.25,
+    "sse_code": None,
+    "sdg_h_norm_l2": 0.125,
+    "h_code": None,
+    "sdg_h_norm_l2_max": 0.5,
+    "scaling_factor": 1.5,
+    "n_peaks": 4,
+    "n_targets": 5,
+    "resolved": False,
+    "artefact_sha256": "0" * 64,
+}
+
 HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
     "resource": [
         ("submit_task", {"task_id": "a", "units": 3, "duration_s": 2.0, "priority": "low"}),
@@ -393,6 +409,53 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("start", {"seed": 1, "space": {"eps": {"low": 0.5, "high": 2, "scale": "log"}}, "objectives": ["fitness"]}),
         0.0,
     ],
+    "sim": [
+        ("run", {"params": {"eps": 0.9, "c3": -0.6}, "grid": {"n": 32}, "steps": 200, "seed": 7}),
+        (
+            "run",
+            {
+                "params": {"a": 0.5, "g_nl": 2},
+                "settings": {"kernel": "ring", "pump": {"shape": "plane", "amplitude": 1, "k": [1, 0]}},
+            },
+        ),
+        ("run", {"grid": {"n": 8, "l": 10.0, "d": 1}, "dt": 0.01, "settings": {"initial": {"kind": "uniform"}, "snapshots": 1}}),
+        5.0,
+        ("job_ended", {"effect": "hunt_log:0:0", "ok": True, "code": "ok", "result": {"lanes": [RUN_OUTCOME]}}),
+        ("job_ended", {"effect": "hunt_log:1:0", "ok": False, "code": "poison", "detail": "three workers were lost"}),
+        ("cancel_job", {"job": "id-3"}),
+        ("run", {"seed": 1}),
+    ],
+    "component": [
+        ("run", {"name": "bssn-check", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"}}),
+        (
+            "run",
+            {"name": "null-profile", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174001"}, "variables": {"draws": 999}},
+        ),
+        ("run", {"name": "bssn-check", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174002"}}),
+        5.0,
+        (
+            "job_ended",
+            {
+                "effect": "hunt_log:0:0",
+                "ok": True,
+                "code": "ok",
+                "result": {
+                    "outputs": {
+                        "code": "ok",
+                        "h_classical": 1.0,
+                        "newton": 0.0,
+                        "curvature": 0.25,
+                        "expansion": 1e-7,
+                        "matter": None,
+                    },
+                    "artefact_sha256": "0" * 64,
+                },
+            },
+        ),
+        ("job_ended", {"effect": "hunt_log:1:0", "ok": False, "code": "no-artefact"}),
+        ("cancel_job", {"job": "id-3"}),
+        ("run", {"name": "null-profile", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"}}),
+    ],
 }
 """A fixed history of each engine: commands, and seconds that pass."""
 
@@ -406,6 +469,7 @@ PINNED = {
     "entity": ("2e720e8e7af43733", "759193c9c728a644"),
     "circuit": ("22db961ebdd91220", "0bb36fc4090ec5f8"),
     "hunt": ("", ""),
+    "component": ("ba5755cd385f4139", "e622a4ec2f51d5a9"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

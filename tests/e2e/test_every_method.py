@@ -8,6 +8,7 @@ import pytest
 from core.engine import Row
 from core.engines import ENGINES
 from core.fields import takes_secret
+from core.sim import SOME_RUN
 from core.wire.calls import Done, Err, Item, Mark
 from core.world import World
 from tests.e2e.harness import Irerd
@@ -31,10 +32,25 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
             client.call("entity.spawn", {"entity_id": entity_id, "type": kind})
             client.call("entity.awaken", {"entity_id": entity_id})
         client.call("entity.report", {"entity_id": "gateway_2", "health": 5})
+    leave_fields(irerd)
     try:
         yield irerd
     finally:
         irerd.close()
+
+
+def leave_fields(irerd: Irerd) -> None:
+    """The file of a run long ago, so that there is something to look into without computing a field."""
+    numpy, artefact = pytest.importorskip("numpy"), pytest.importorskip("kernels.artefact")
+    attributes = {"job_uuid": SOME_RUN["job_uuid"], "status": "diverged", "seed": 1, "n_targets": 5}
+    codes = {"sse_code": "diverged", "h_code": "diverged"}
+    settings = {"n": 8, "l": 10.0, "d": 1, "steps": 1, "dt": 0.1, "dtype": "complex64", "geometry": "off"}
+    field = numpy.ones(8, numpy.complex64)
+    arrays = {"A": field, "rho_s": field.real, "snaps": field[None], "diag": numpy.zeros((1, 6))}
+    place = irerd.state / f"data/run_{SOME_RUN['job_uuid']}.h5"
+    place.parent.mkdir(exist_ok=True)
+    with place.open("w+b") as file:
+        artefact.write(file, artefact.Artefact(attributes | codes, settings, arrays))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -57,8 +73,8 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         first = raw.next()
     assert isinstance(first, Done) and first.id == id, first
     assert (first.rc is not None) == (row.kind == "write" and bool(first.r)), "a write says where it stands"
-    if row.name == "cache.sync":
-        assert isinstance(raw.ask("system.op_cancel", {"job": first.r["job"]}), Done)
+    if row.name in ("cache.sync", "sim.run"):
+        assert isinstance(raw.ask("system.op_cancel", {"job": first.r.get("job") or first.r["job_uuid"]}), Done)
 
 
 def ended_sync(raw: Raw) -> str:

@@ -1,4 +1,4 @@
-"""The classical check: curvature by the book, a constraint that no choice of units can bend, and what it says of planted geometries."""
+"""The classical check: curvature by the book, a constraint that no choice of units can bend, and planted geometries."""
 
 import math
 
@@ -10,9 +10,9 @@ from hypothesis.extra.numpy import arrays
 
 from kernels import classical, geometry
 from kernels.params import Coefficients, coefficients
-from tests.kernels.runs import SET_G
+from tests.kernels.runs import CURVED, SET_G, run
 
-N = 48
+N, KEPT = 48, 12
 
 
 def numbers(**changed: float) -> Coefficients:
@@ -121,7 +121,7 @@ def test_a_plane_wave_that_is_not_settled_expands_evenly_and_is_consistent():
     c = numbers()
     q2, amplitude = 5.0, 0.4
     field = amplitude * np.exp(1j * (2 * x + y))
-    found = classical.check(field, np.full((N, N), 1.2), c)
+    found = classical.check(field, np.full((N, N), 1.2), c, KEPT)
     # kappa = eta: the core divides nothing, and T00 = kappa |∇A|².
     fed = c.kappa * q2 * amplitude**2
     growth = -0.5 * c.alpha / 1.2 * fed / c.tau  # at rho_vac: tanh is 0 there
@@ -130,6 +130,24 @@ def test_a_plane_wave_that_is_not_settled_expands_evenly_and_is_consistent():
     assert found.expansion == pytest.approx(2 * growth**2, rel=1e-12)
     assert found.matter == pytest.approx(2 * growth**2, rel=1e-12)
     assert found.newton == pytest.approx(growth**2 / fed, rel=1e-12)
+
+
+def test_space_is_fed_with_the_kept_modes_alone():
+    x, y = axes(2)
+    inside, beyond = 1.0 + 0.3 * np.cos(11 * x) * np.sin(3 * y), 0.2 * np.cos(12 * y) + 0.1 * np.cos(2 * x - 20 * y)
+    assert classical.banded(inside + beyond, KEPT) == pytest.approx(inside, abs=1e-14)
+
+
+def test_the_metric_moves_as_two_instants_of_a_simulation_say():
+    """∂_t lnOmega from one instant, against the difference of two that the simulation made."""
+    field, rho_s = (values[::3, ::3] for values in sample())
+    c, step = numbers(kappa=0.9, eta=0.4, lam5=0.0), 1e-4
+    early, late = (run(CURVED, c, field, step * steps, steps, rho_s=rho_s[None]) for steps in (4, 6))
+    middle = run(CURVED, c, field, step * 5, 5, rho_s=rho_s[None])
+    passed = (classical.log_omega(late.rho_s[0], c) - classical.log_omega(early.rho_s[0], c)) / (2 * step)
+    fed = classical.banded(classical.source(middle.A[0], c), CURVED.kept)
+    growth = classical.log_slope(middle.rho_s[0], c) * classical.density_rate(middle.rho_s[0], fed, c)
+    assert growth == pytest.approx(passed, abs=1e-6 * float(np.max(np.abs(passed))))
 
 
 # --- The constraint
@@ -174,13 +192,18 @@ def test_a_geometry_made_of_something_else_is_not():
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), d=st.sampled_from([2, 3]), alpha=st.floats(-3, 3), kind=st.sampled_from([np.float32, np.float64]))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    d=st.sampled_from([2, 3]),
+    alpha=st.floats(-3, 3),
+    kind=st.sampled_from([np.float32, np.float64]),
+)
 def test_random_fields_have_a_figure_from_0_to_1_or_a_reason(seed, d, alpha, kind):
     generator = np.random.default_rng(seed)
     shape = (8,) * d
     field = (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.result_type(kind, np.complex64))
     rho_s = np.exp(generator.normal(size=shape)).astype(kind)
-    found = classical.check(field, rho_s, numbers(alpha=alpha, kappa=0.2))
+    found = classical.check(field, rho_s, numbers(alpha=alpha, kappa=0.2), 2)
     if alpha == 0:
         assert found.status == classical.FLAT
     elif found.status == classical.OK:
@@ -193,16 +216,16 @@ def test_random_fields_have_a_figure_from_0_to_1_or_a_reason(seed, d, alpha, kin
 def test_where_nothing_can_be_said_there_is_a_reason_and_no_number():
     field, rho_s = sample()
     c = numbers()
-    assert classical.check(field[0], rho_s[0], c).status == classical.ONE_DIMENSION
-    assert classical.check(field, rho_s, numbers(alpha=0.0)).status == classical.FLAT
-    assert classical.check(field * 0, np.full_like(rho_s, 1.2), c).status == classical.FLAT
+    assert classical.check(field[0], rho_s[0], c, KEPT).status == classical.ONE_DIMENSION
+    assert classical.check(field, rho_s, numbers(alpha=0.0), KEPT).status == classical.FLAT
+    assert classical.check(field * 0, np.full_like(rho_s, 1.2), c, KEPT).status == classical.FLAT
     for bad in (np.nan, np.inf, 0.0, -1.0):
         spoiled = rho_s.copy()
         spoiled[3, 4] = bad
-        assert classical.check(field, spoiled, c).status == classical.NOT_FINITE
+        assert classical.check(field, spoiled, c, KEPT).status == classical.NOT_FINITE
     torn = field.copy()
     torn[0, 0] = complex(0, np.nan)
-    found = classical.check(torn, rho_s, c)
+    found = classical.check(torn, rho_s, c, KEPT)
     assert found.status == classical.NOT_FINITE and math.isnan(found.h_classical)
 
 
@@ -210,13 +233,13 @@ def test_rounding_of_a_settled_density_is_no_geometry():
     """A density that has come to rest in single precision: what is left of R is its last digits."""
     generator = np.random.default_rng(3)
     rho_s = (1.2 * (1 + 3e-8 * generator.normal(size=(64, 64)))).astype(np.float32)
-    assert classical.check(np.zeros((64, 64), np.complex64), rho_s, numbers()).status == classical.FLAT
+    assert classical.check(np.zeros((64, 64), np.complex64), rho_s, numbers(), 16).status == classical.FLAT
 
 
 def test_single_and_double_precision_agree():
     field, rho_s = sample()
     c = numbers(kappa=0.9, eta=0.4)
-    double = classical.check(field, rho_s, c)
-    single = classical.check(field.astype(np.complex64), rho_s.astype(np.float32), c)
+    double = classical.check(field, rho_s, c, KEPT)
+    single = classical.check(field.astype(np.complex64), rho_s.astype(np.float32), c, KEPT)
     assert double.status == single.status == classical.OK
     assert np.array(single[1:]) == pytest.approx(np.array(double[1:]), rel=1e-4)

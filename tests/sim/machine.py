@@ -7,15 +7,21 @@ it does reaches the disk or a caller.
 import errno
 import json
 import os
+import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Literal, TypeVar, cast
 
 import trio
 
+from core.settings import Compute
+from irerd import worker
 from irerd.host import OUTPUT_BYTES_MAX, ChildEnd, Output
+from irerd.workers import Figures, Progress, WorkFailed
 from state.fs import Files, Stat
 from state.verify import verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
@@ -409,11 +415,62 @@ class SimHost:
         lines = [*(rows if asked["name"] == "hashchain" else ()), {"ok": True, "code": "ok", "result": result}]
         return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
+    @asynccontextmanager
+    async def computing(self, ledger: str, settings: Compute) -> AsyncIterator[None]:
+        yield
+
+    async def work(
+        self, name: str, spec: bytes, *, timeout_s: float, on_progress: Callable[[Progress], None] | None = None
+    ) -> bytes:
+        """The very job, worked out in this process at some moment of its own; its files lie on the simulated disk."""
+        luck = self._luck
+        await trio.sleep(luck.choice((0.0, luck.uniform(0, 0.05), luck.uniform(0, 4))))
+        told: list[Progress] = []
+        with tempfile.TemporaryDirectory() as place:
+            asked, back = self._brought(json.loads(spec), Path(place))
+            os.environ.update(worker.NUMERIC_ENVIRONMENT)
+            answer = worker.attempt(name, json.dumps(asked).encode(), lambda done, total: told.append(Progress(done, total)))
+            for path, real in back.items():
+                if real.exists():
+                    self._put(path, real.read_bytes())
+        if on_progress is not None and told:
+            on_progress(told[-1])
+        self._trace.operation(f"work {name}: {'done' if isinstance(answer, bytes) else answer[0]}")
+        if isinstance(answer, bytes):
+            return answer
+        raise WorkFailed(answer[0], answer[1] if len(answer) > 1 else "")
+
+    def _brought(self, asked: dict[str, Any], place: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+        """The job's files moved to where it can reach them, and where those that it writes belong on the simulated disk."""
+        back: dict[str, Path] = {}
+        if "artefact" in asked:
+            path = on_disk(asked["artefact"])
+            (place / "artefact").write_bytes(self._machine.disk.content(path))
+            return {**asked, "artefact": str(place / "artefact")}, back
+        for number, file in enumerate(asked.get("files", [])):
+            back[on_disk(file)] = place / str(number)
+        return ({**asked, "files": [str(real) for real in back.values()]} if back else asked), back
+
+    def _put(self, path: str, data: bytes) -> None:
+        """As a worker writes it: whole, and synced."""
+        fd = self.files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self.files.write(fd, data)
+        self.files.fsync(fd)
+        self.files.close(fd)
+
+    def work_figures(self) -> Figures | None:
+        return None
+
     def resident_bytes(self) -> int:
         return 50_000_000
 
     def user_name(self, uid: int) -> str | None:
         return None if uid % 2 else f"user{uid}"
+
+
+def on_disk(path: str) -> str:
+    """A file that a worker was told of, by its name in the state directory, where each of a run's stands in a directory."""
+    return "/".join(Path(path).parts[-2:])
 
 
 GARBAGE = (

@@ -88,7 +88,7 @@ def one_by_one(front, size: int) -> list[int]:
     """The most crowded leaves, everything is worked out anew, and so on; the range stays that of the whole front."""
     copies = [place for place in range(len(front)) if front[place] in front[:place]]
     left = [place for place in range(len(front)) if place not in copies]
-    extents = [[f([front[place][k] for place in left]) for f in (min, max)] for k in range(len(front[0]))]
+    extents = [[f(front[place][k] / 2 for place in left) for f in (min, max)] for k in range(len(front[0]))]
     if len(left) < size:
         return sorted(left + copies[: size - len(left)])
     while len(left) > size:
@@ -99,10 +99,10 @@ def one_by_one(front, size: int) -> list[int]:
                 row = sorted(left, key=lambda other: (front[other][k], front[other]))
                 at = row.index(place)
                 ends = at in (0, len(row) - 1)
-                total += INF if ends else (front[row[at + 1]][k] - front[row[at - 1]][k]) / (high - low or 1.0)
-            # Sums in another order differ in the last bits; what is as crowded leaves by its place.
-            apart.append((round(total, 9), -place))
-        left.remove(-min(apart)[1])
+                over, under = ((front[row[at + side]][k] / 2 - low) / (high - low or 1.0) for side in ((0, 0) if ends else (1, -1)))
+                total += INF if ends else over - under
+            apart.append((total, tuple(-value for value in front[place]), place))
+        left.remove(min(apart)[2])
     return left
 
 

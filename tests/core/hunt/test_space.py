@@ -7,19 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engine import Refused
-from core.hunt.space import COMPLAINTS_MAX, DEFAULT, Range, Space, space
+from core.hunt.space import COMPLAINTS_MAX, DEFAULT, Parameter, Range, Space, space
 
 BOUNDS = {
     **{each.name: (-10.0, 10.0) if each.low < 0 else (0.0, 10.0) for each in DEFAULT.parameters},
     "lam5": (0.0, 10.0),
 }
 UNIT = st.floats(0, 1)
+INF = math.inf
 
 
 def test_the_default_space_is_the_documented_one():
     assert {each.name: (each.low, each.high) for each in DEFAULT.parameters} == {
-        "eps": (0.3, 1.5), "lam": (0.5, 2), "b3": (0.5, 1.5), "c3": (-1.5, 1.5), "g_nl": (-0.3, 3), "sigma": (0.5, 8), "a": (0, 0.9),
-        "r": (0.3, 0.8), "kappa": (0.1, 1), "eta": (0.1, 1), "alpha": (-1, 1), "rho_vac": (0.5, 2), "D_g": (0.5, 2), "m2": (0.3, 2),
+        "eps": (0.3, 1.5), "lam": (0.5, 2), "b3": (0.5, 1.5), "c3": (-1.5, 1.5), "g_nl": (-0.3, 3), "sigma": (0.5, 8),
+        "a": (0, 0.9), "r": (0.3, 0.8), "kappa": (0.1, 1), "eta": (0.1, 1), "alpha": (-1, 1), "rho_vac": (0.5, 2),
+        "D_g": (0.5, 2), "m2": (0.3, 2),
     }  # fmt: skip
     assert {each.name for each in DEFAULT.parameters if each.scale == "log"} == {
         each.name for each in DEFAULT.parameters if each.low > 0 and each.high >= 4 * each.low
@@ -50,6 +52,20 @@ def test_no_rounding_leads_out(scale, one, other, unit):
         assert low <= parameter.value(unit) <= high
         assert 0 <= parameter.unit(parameter.value(unit)) <= 1
         assert (parameter.value(0.0), parameter.value(1.0)) == (low, high)
+
+
+def test_neighbouring_floats_are_a_range_too():
+    for scale, high in (("log", math.nextafter(1e100, INF)), ("linear", 5e-324)):
+        low = math.nextafter(high, 0)
+        (parameter,) = (
+            space({"eps": Range(low, high, scale)}, {"eps": (0.0, INF)}).parameters if low else (Parameter("eps", low, high),)
+        )
+        assert [parameter.value(unit) for unit in (0.0, 1.0)] == [low, high]
+        assert 0 <= parameter.unit(low) <= parameter.unit(high) <= 1
+
+
+def test_what_lies_outside_comes_to_the_edge():
+    assert DEFAULT.unit({**DEFAULT.point([0.5] * len(DEFAULT)), "eps": -1.0, "a": 7.0})[:7:6] == (0.0, 1.0)
 
 
 def test_the_middle_is_the_mean_or_on_the_log_scale_the_geometric_mean():

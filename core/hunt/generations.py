@@ -1,0 +1,232 @@
+"""One generation: whom it asks for, and what it comes to. All arithmetic on objectives is here, and what it finds becomes an event.
+
+Codes take no part in it: a candidate without a number in every objective has none in any, and stands behind those that have.
+"""
+
+import math
+import uuid
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from core.hunt.draws import Draws, draws
+from core.hunt.events import (
+    Child,
+    FrontPoint,
+    GenerationClosed,
+    HuntAsked,
+    HuntCompleted,
+    HuntScored,
+    HuntStarted,
+    Objective,
+    Placed,
+)
+from core.hunt.hypervolume import hypervolume
+from core.hunt.nsga2 import DIVERGED, NO_PEAKS, REAL_SCORE, Individual, Ranked, first, offspring, select
+from core.hunt.start import space_of
+from core.hunt.state import Candidate, Hunt, place
+from core.sim.chunk import LaneOutcome
+from core.sim.model import well_posed
+
+REDRAWS_MAX = 32
+"""So often candidates whose equation is ill-posed are drawn anew; those of the last round are run, and flagged."""
+SEEDS_DRAW = REDRAWS_MAX
+"""The stream of a generation that its seeds come from, behind those of its points."""
+SEED_SHIFT = 32
+FITNESS_SSE_MIN = 1e-6
+SSE_REACHED, H_NORM_REACHED = 0.01, 0.001
+"""The source's thresholds of success."""
+
+Point = tuple[tuple[float, ...], tuple[str, ...]]
+"""A place in the unit cube, and the ids of the parents."""
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------------
+
+
+def asked(hunt: Hunt) -> list[HuntAsked]:
+    """The next generation, one record for each call."""
+    began, generation = hunt.began, hunt.closed
+    seeds = [int(raw) >> SEED_SHIFT for raw in draws(began.seed, generation, SEEDS_DRAW).raw(began.population_size)]
+    children = [
+        _child(began, generation, index, seed, point) for index, (seed, point) in enumerate(zip(seeds, _points(hunt), strict=True))
+    ]
+    lanes = began.settings.lanes
+    calls = [children[start : start + lanes] for start in range(0, len(children), lanes)]
+    return [HuntAsked(hunt.hunt_id, generation, number, call) for number, call in enumerate(calls)]
+
+
+def _child(began: HuntStarted, generation: int, index: int, seed: int, point: Point) -> Child:
+    """The one place where the id of a job is made."""
+    job_uuid = str(uuid.uuid5(uuid.UUID(began.namespace), place(generation, index)))
+    unit, parents = point
+    return Child(index, job_uuid, seed, space_of(began).point(unit), list(unit), list(parents))
+
+
+def _points(hunt: Hunt) -> list[Point]:
+    began = hunt.began
+    points: list[Point] = []
+    for turn in range(REDRAWS_MAX):
+        drawn = _drawn(hunt, began.population_size - len(points), draws(began.seed, hunt.closed, turn))
+        points += [each for each in drawn if turn == REDRAWS_MAX - 1 or _well_posed(began, each[0])]
+        if len(points) == began.population_size:
+            break
+    return points
+
+
+def _drawn(hunt: Hunt, count: int, generator: Draws) -> list[Point]:
+    if not hunt.survivors:
+        return [(unit, ()) for unit in first(len(hunt.began.space), count, generator)]
+    rows = [hunt.row(placed.generation, placed.index) for placed in hunt.survivors]
+    population = [
+        Ranked(index, placed.rank, math.inf if placed.crowding is None else placed.crowding, tuple(row.child.unit))
+        for index, (placed, row) in enumerate(zip(hunt.survivors, rows, strict=True))
+    ]
+    return [
+        (child.unit, (rows[child.parent_a].child.job_uuid, rows[child.parent_b].child.job_uuid))
+        for child in offspring(population, count, generator)
+    ]
+
+
+def _well_posed(began: HuntStarted, unit: Sequence[float]) -> bool:
+    return well_posed({**began.settings.params, **space_of(began).point(unit)})
+
+
+# --- outcomes -------------------------------------------------------------------------------------------------------------
+
+
+def scored(hunt: Hunt, outcomes: Sequence[LaneOutcome], indices: Sequence[int]) -> Iterator[HuntScored]:
+    """What a call came to, with the best so far marked."""
+    best = hunt.rows[hunt.best].outcome if hunt.best else None
+    for index, said in zip(indices, outcomes, strict=True):
+        event = _scored(hunt, index, said)
+        if event.fitness is not None and (best is None or _order(event) < _order(best)):
+            event = msgspec.structs.replace(event, best=True)
+            best = event
+        yield event
+
+
+def missing(hunt: Hunt, indices: Sequence[int], code: str) -> Iterator[HuntScored]:
+    """A call that could not be done, twice."""
+    for index in indices:
+        job_uuid = hunt.row(hunt.closed, index).child.job_uuid
+        yield HuntScored(hunt.hunt_id, hunt.closed, index, job_uuid, "missing", sse_code="missing", why=code)
+
+
+def _scored(hunt: Hunt, index: int, said: LaneOutcome) -> HuntScored:
+    return HuntScored(
+        hunt_id=hunt.hunt_id,
+        generation=hunt.closed,
+        index=index,
+        job_uuid=said.job_uuid,
+        status=said.status,
+        log_prime_sse=said.log_prime_sse,
+        sse_code=said.sse_code,
+        sdg_h_norm_l2=said.sdg_h_norm_l2,
+        h_code=said.h_code,
+        sdg_h_norm_l2_max=said.sdg_h_norm_l2_max,
+        scaling_factor=said.scaling_factor,
+        n_peaks=said.n_peaks,
+        n_targets=said.n_targets,
+        resolved=said.resolved,
+        flags=said.flags,
+        fail_step=said.fail_step,
+        artefact_sha256=said.artefact_sha256,
+        fitness=fitness(said.log_prime_sse),
+    )
+
+
+def fitness(log_prime_sse: float | None) -> float | None:
+    """The legacy scalar, as far as it stands on the score alone."""
+    return None if log_prime_sse is None else 1.0 / max(log_prime_sse, FITNESS_SSE_MIN)
+
+
+def reached(outcome: HuntScored) -> bool:
+    """Whether both of the source's thresholds are. It is no certificate."""
+    sse, norm = outcome.log_prime_sse, outcome.sdg_h_norm_l2
+    return sse is not None and norm is not None and sse < SSE_REACHED and norm < H_NORM_REACHED
+
+
+def _order(outcome: HuntScored) -> tuple[bool, float, float]:
+    """The best has the least: both thresholds first, then fitness, then the h-norm."""
+    norm = math.inf if outcome.sdg_h_norm_l2 is None else outcome.sdg_h_norm_l2
+    return (not reached(outcome), -(outcome.fitness or 0.0), norm)
+
+
+# --- closing --------------------------------------------------------------------------------------------------------------
+
+
+def closed(hunt: Hunt) -> GenerationClosed:
+    """Who survives, of those who did so before and all that have an outcome now."""
+    rows = [hunt.row(placed.generation, placed.index) for placed in hunt.survivors]
+    own = [row for row in hunt.open_rows() if is_outcome(row)]
+    pool = rows + own
+    seen = [individual(row, hunt.began.objectives) for row in pool]
+    ranked = select(seen, len(pool))
+    survivors, dropped = ranked[: hunt.began.population_size], ranked[hunt.began.population_size :]
+    front = [
+        FrontPoint(pool[each.index].generation, pool[each.index].child.index, list(seen[each.index].objectives))
+        for each in survivors
+        if each.rank == 0 and seen[each.index].feasibility == REAL_SCORE
+    ]
+    reference = hunt.began.reference
+    best = hunt.rows[hunt.best].child.job_uuid if hunt.best else None
+    return GenerationClosed(
+        hunt_id=hunt.hunt_id,
+        generation=hunt.closed,
+        outcomes=len(own),
+        missing=len(hunt.open_rows()) - len(own),
+        survivors=[_placed(each, pool) for each in survivors],
+        others=[found for each in dropped if (found := _placed(each, pool)).generation == hunt.closed],
+        front=front,
+        hypervolume=hypervolume([point.values for point in front], reference) if reference else None,
+        best=best,
+    )
+
+
+def is_outcome(row: Candidate) -> bool:
+    """Whether the optimiser hears of it: what could not be run, or has no score for a reason of ours, is left out."""
+    return row.outcome is not None and row.outcome.status != "missing" and row.outcome.sse_code != "missing"
+
+
+def individual(row: Candidate, objectives: Sequence[Objective]) -> Individual:
+    """As the optimiser sees it: every objective is made small."""
+    outcome, unit = row.outcome, tuple(row.child.unit)
+    assert outcome is not None
+    values = [_value(outcome, objective) for objective in objectives]
+    if outcome.status == "ok" and None not in values:
+        return Individual(unit, tuple(value for value in values if value is not None), REAL_SCORE)
+    return Individual(unit, (math.inf,) * len(values), NO_PEAKS if outcome.status == "ok" else DIVERGED)
+
+
+def _value(outcome: HuntScored, objective: Objective) -> float | None:
+    match objective:
+        case "log_prime_sse":
+            return outcome.log_prime_sse
+        case "sdg_h_norm_l2":
+            return outcome.sdg_h_norm_l2
+        case "fitness":
+            return None if outcome.fitness is None else -outcome.fitness
+
+
+def _placed(each: Ranked, pool: Sequence[Candidate]) -> Placed:
+    row = pool[each.index]
+    return Placed(row.generation, row.child.index, each.rank, each.crowding if math.isfinite(each.crowding) else None)
+
+
+def completed(hunt: Hunt) -> HuntCompleted:
+    """What all generations came to."""
+    best = hunt.rows[hunt.best].outcome if hunt.best else None
+    return HuntCompleted(
+        hunt_id=hunt.hunt_id,
+        jobs=hunt.done,
+        run=hunt.counts.get("run", 0),
+        scored=hunt.counts.get("scored", 0),
+        no_peaks=hunt.counts.get("no_peaks", 0),
+        diverged=hunt.counts.get("diverged", 0),
+        missing=hunt.counts.get("missing", 0),
+        reached=best is not None and reached(best),
+        best=best.job_uuid if best is not None else None,
+        log_prime_sse=best.log_prime_sse if best is not None else None,
+        sdg_h_norm_l2=best.sdg_h_norm_l2 if best is not None else None,
+    )

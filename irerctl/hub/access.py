@@ -1,0 +1,129 @@
+"""Who may ask the hub: which names it is called by, which pages may speak to it, and whose tokens it takes.
+
+On loopback a request has the role of the hub's process, with a token the weaker of both; anywhere else there must be a token. A
+browser carries no secret of ours that another site's page could borrow: there are no cookies. What is refused here never reaches
+irerd; what is judged there is on record there. Must never grant what the process itself may not do.
+"""
+
+import hashlib
+import hmac
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+import trio
+
+from core.access import ENGINE_METHODS, LADDER, holders
+from irerctl.hub.http1 import Head
+from irerctl.hub.link import Ask, Daemon, failed
+
+TOKEN_S = 1.0
+"""How long a token that was found good is not asked about again: so long a revoked one may still pass."""
+TOKENS_MAX = 1_024
+TOKEN_CHARS_MAX = 4_096
+CHECK_TOKEN = "system.check_http_token"
+CHECK_MS = 5_000
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+OURS = frozenset({"same-origin", "none"})
+
+
+class Caller(NamedTuple):
+    """Who asks. Without a token: whoever reaches the hub's loopback address."""
+
+    subject: str | None = None
+    role: str | None = None
+
+    def may(self, method: Mapping[str, Any]) -> bool:
+        """Whether the token's role holds what the method needs. The process's own role is judged by irerd."""
+        if self.role is None:
+            return True
+        if self.role == "engine":
+            return method["name"] in ENGINE_METHODS
+        return self.role in LADDER and self.role in holders(str(method["needs"]))
+
+    def key(self, idem: str | None) -> str | None:
+        """An idempotency key as irerd hears it. There all of the hub's callers are one, so a subject's keys are kept apart here."""
+        if idem is None or self.subject is None:
+            return idem
+        return "hub." + hashlib.sha256(f"{len(self.subject)} {self.subject} {idem}".encode()).hexdigest()[:48]
+
+
+ANYBODY = Caller()
+
+
+def host_name(authority: str) -> str:
+    """The name in a Host header, without its port; empty for what is no host."""
+    authority = authority.lower()
+    if authority.startswith("["):
+        name, closed, port = authority[1:].partition("]")
+        return name if closed and (not port or (port[0] == ":" and port[1:].isdigit())) else ""
+    name, _, port = authority.partition(":")
+    return name.rstrip(".") if not port or port.isdigit() else ""
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Access:
+    def __init__(self, daemon: Daemon, hosts: frozenset[str], *, tokens: bool) -> None:
+        self._daemon = daemon
+        self._hosts = hosts
+        self._tokens = tokens
+        """Whether nobody may ask without one."""
+        self._key = os.urandom(32)
+        self._good: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+
+    def check_host(self, head: Head) -> None:
+        """A name of ours: a foreign name that leads here is how a page of another site would reach this machine's ports."""
+        if host_name(head.headers["host"]) not in self._hosts:
+            text = "this hub does not go by that name. Start it with --allow-host NAME, or use the address it listens on"
+            raise failed("permission-denied", text, reason="host")
+
+    def check_origin(self, head: Head, secure: bool) -> None:
+        """No page but ours may speak to this hub, whatever it sends."""
+        origin, site = head.headers.get("origin"), head.headers.get("sec-fetch-site")
+        ours = f"{'https' if secure else 'http'}://{head.headers['host'].lower()}"
+        if (origin is not None and origin.lower() != ours) or (site is not None and site not in OURS):
+            raise failed("permission-denied", "only pages that this hub served may speak to it", reason="origin")
+
+    async def caller(self, head: Head) -> Caller:
+        """Who asks. Raises Failed: one text for every fault of a token."""
+        said = head.headers.get("authorization")
+        if said is None:
+            if self._tokens:
+                raise failed(
+                    "unauthenticated", "send Authorization: Bearer TOKEN. An admin makes one: irerctl call system.issue_http_token"
+                )
+            return ANYBODY
+        scheme, _, token = said.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():
+            raise self._refused()
+        mac = hmac.digest(self._key, token.encode(), "sha256")
+        now = trio.current_time()
+        found = self._good.get(mac)
+        if found is not None and now < found[0]:
+            return found[1]
+        caller = await self._judged(token)
+        self._good[mac] = now + TOKEN_S, caller
+        self._good.move_to_end(mac)
+        while len(self._good) > TOKENS_MAX:
+            self._good.popitem(last=False)
+        return caller
+
+    async def _judged(self, token: str) -> Caller:
+        if self._daemon.present and CHECK_TOKEN not in self._daemon.methods:
+            raise failed("unimplemented", "this irerd knows no HTTP tokens, so nobody can be let in with one", reason="no-tokens")
+        answer = (await self._daemon.ask(Ask(CHECK_TOKEN, {"token": token}, CHECK_MS))).r
+        if not isinstance(answer, dict) or answer.get("valid") is not True or not answer.get("subject") or not answer.get("role"):
+            raise self._refused()
+        return Caller(str(answer["subject"]), str(answer["role"]))
+
+    def _refused(self) -> Exception:
+        return failed("unauthenticated", "the token is not good here", reason="token-refused")

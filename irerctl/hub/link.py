@@ -1,0 +1,549 @@
+"""The hub's way to irerd: one connection that all calls share, a few more for streams, kept up through restarts.
+
+A call either ends or fails with `Failed`, whose body is as irerd would have said it: with no daemon at once, so that no HTTP
+caller ever waits for one. Nothing is asked twice here; who asked may, by key. Must never speak for an engine that did not prove
+its key on this very connection.
+"""
+
+import hmac
+import math
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import trio
+
+from core.wire import errors
+from core.wire.calls import Answered, Bye, ClientConnection, Done, Err, Item, Mark, ProtocolError, Welcome
+from core.wire.codec import CodecError
+from irerctl import VERSION
+
+RECEIVE_BYTES = 65_536
+IN_FLIGHT_MAX = 64
+WELCOME_S = 10.0
+DEADLINE_MS = 30_000
+"""Of a call whose method names none."""
+RETRY_S = 0.2
+RETRY_MS = 1_000
+GRACE_S = 1.0
+"""How much longer than its deadline an answer is waited for."""
+UNSENT_BYTES_MAX = 4 << 20
+QUEUE_ITEMS_MAX = 64
+QUEUE_BYTES_MAX = 1 << 18
+"""What may wait for one reader; a stream that can go on from a cursor is then cancelled, and taken up again there."""
+STREAM_LINKS_MAX = 8
+OWN_LINKS_MAX = 16
+"""Streams without a cursor that may run at once: each has a connection of its own, which waits for its reader."""
+
+
+class Failed(Exception):
+    """A call that was not answered with a result: the error's body."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__(str(body.get("code")))
+        self.body = dict(body)
+
+
+def failed(code: str, detail: str, **more: Any) -> Failed:
+    return Failed(errors.make(code, detail, **more))
+
+
+def away(why: str, effect: str | None = None) -> Failed:
+    """No daemon answers."""
+    return failed("unavailable", f"irerd does not answer: {why}", reason="no-daemon", retry_ms=RETRY_MS, effect=effect)
+
+
+class Ask(NamedTuple):
+    """One call as it is sent."""
+
+    method: str
+    params: Mapping[str, Any]
+    deadline_ms: int | None = None
+    idem: str | None = None
+    engine: str | None = None
+
+    def message(self) -> dict[str, Any]:
+        return {"m": self.method, "p": self.params, "dl": self.deadline_ms, "idem": self.idem, "as_": self.engine}
+
+
+class _Waiter:
+    __slots__ = ("answer", "ended")
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.answer: Done | Err | None = None
+
+
+class Inbox:
+    """What has come of one stream and was not taken yet, up to a bound."""
+
+    def __init__(self, *, resumable: bool) -> None:
+        self.behind = False
+        """The bound was reached: what comes now is not kept, the stream goes on later from its cursor."""
+        self.lost: str | None = None
+        """Why nothing more comes, though the stream did not end."""
+        self.full = False
+        self.wants_more: Callable[[], None] = lambda: None
+        self._resumable = resumable
+        self._messages: deque[tuple[Item | Mark | Done | Err, int]] = deque()
+        self._bytes = 0
+        self._changed = trio.Event()
+
+    def put(self, message: Item | Mark | Done | Err, size: int) -> None:
+        if self.behind:
+            return
+        if self._resumable and self._over():
+            self.behind = True
+        else:
+            self._messages.append((message, size))
+            self._bytes += size
+            self.full = not self._resumable and self._over()
+        self._changed.set()
+
+    def lose(self, why: str) -> None:
+        self.lost = why
+        self._changed.set()
+
+    async def next(self) -> Item | Mark | Done | Err | None:
+        """The next message; None when no more comes, and `behind` or `lost` says why."""
+        while not self._messages:
+            if self.behind or self.lost is not None:
+                return None
+            self._changed = trio.Event()
+            await self._changed.wait()
+        message, size = self._messages.popleft()
+        self._bytes -= size
+        if self.full and not self._over():
+            self.full = False
+            self.wants_more()
+        return message
+
+    def _over(self) -> bool:
+        return len(self._messages) >= QUEUE_ITEMS_MAX or self._bytes >= QUEUE_BYTES_MAX
+
+
+class Link:
+    """One connection to irerd. What is sent leaves whole and in order, whoever is cancelled."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.welcome: Welcome | None = None
+        self.farewell: Bye | None = None
+        self.lost: str | None = None
+        self.proofs: dict[str, bytes] = {}
+        """Engines that proved a key here, with a keyed hash of it. One key an engine: the last one that was proved counts."""
+        self._sock = sock
+        self._wire = ClientConnection()
+        self._unsent = bytearray()
+        self._filled = trio.Event()
+        self._waiters: dict[int, _Waiter] = {}
+        self._inboxes: dict[int, Inbox] = {}
+        self._in_flight = 0
+        self._room = trio.Event()
+        self._changed = trio.Event()
+        self._hungry = trio.Event()
+        self._scope = trio.CancelScope()
+
+    @property
+    def usable(self) -> bool:
+        return self.lost is None and self.farewell is None and self.welcome is not None and not self._wire.spent
+
+    @property
+    def streams(self) -> int:
+        return len(self._inboxes)
+
+    @property
+    def streams_max(self) -> int:
+        assert self.welcome is not None
+        return int(self.welcome.limits.get("streams", 64))
+
+    async def run(self) -> None:
+        """Sends and receives until the connection ends. Never raises."""
+        why = "the connection ended"
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._send_rest)
+                    self._put(self._wire.hello(f"irerctl-hub/{VERSION}"))
+                    await self._receive()
+                    nursery.cancel_scope.cancel()
+        except* OSError:
+            pass
+        except* ProtocolError as group:
+            why = f"what answers there is not irerd: {group.exceptions[0]}"
+        finally:
+            self._end(why)
+
+    def close(self) -> None:
+        self._scope.cancel()
+
+    def _end(self, why: str) -> None:
+        self.lost = why
+        for waiter in self._waiters.values():
+            waiter.ended.set()
+        for inbox in self._inboxes.values():
+            inbox.lose(why)
+        self._hungry.set()
+        self._wake()
+        self._sock.close()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+        self._room.set()
+        self._room = trio.Event()
+
+    async def started(self) -> bool:
+        """Whether irerd said who it is, in time."""
+        with trio.move_on_after(WELCOME_S):
+            while self.welcome is None and self.lost is None and self.farewell is None:
+                await self._changed.wait()
+        if self.welcome is None:
+            self._scope.cancel()
+        return self.welcome is not None
+
+    async def wait_unusable(self) -> None:
+        """Until nothing new may be asked here."""
+        while self.usable:
+            await self._changed.wait()
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    async def ask(self, ask: Ask) -> Done:
+        """Sends one call and waits for its end. Cancelled, it tells irerd. Raises Failed."""
+        limit = IN_FLIGHT_MAX if self.welcome is None else min(IN_FLIGHT_MAX, int(self.welcome.limits.get("calls", IN_FLIGHT_MAX)))
+        while self._in_flight >= limit:
+            await self._room.wait()
+        id = self._call(ask)
+        waiter = self._waiters[id] = _Waiter()
+        self._in_flight += 1
+        try:
+            await waiter.ended.wait()
+        except trio.Cancelled:
+            if waiter.answer is None and self.lost is None:
+                self._put(self._wire.cancel(id))
+            raise
+        finally:
+            if waiter.answer is not None or self.lost is not None:
+                self._waiters.pop(id, None)
+        answer = waiter.answer
+        if isinstance(answer, Done):
+            return answer
+        if answer is None:
+            raise self.refusal() or away(self.lost or "the connection ended", effect="unknown")
+        raise Failed(answer.e)
+
+    def refusal(self) -> Failed | None:
+        """Why irerd wants nothing to do with this hub, if that is what its last words said."""
+        if self.farewell is None or self.farewell.e is None:
+            return None
+        return Failed(self.farewell.e)
+
+    def _read_on(self) -> None:
+        self._hungry.set()
+
+    def _call(self, ask: Ask) -> int:
+        if self.lost is not None or self.farewell is not None:
+            raise self.refusal() or away(self.lost or "it is stopping")
+        if len(self._unsent) > UNSENT_BYTES_MAX:
+            raise failed("unavailable", "irerd is too busy to take more", reason="busy", retry_ms=RETRY_MS)
+        try:
+            id, data = self._wire.call(**ask.message())
+        except CodecError as error:
+            raise failed("invalid-argument", str(error), reason="not-sendable") from None
+        self._put(data)
+        return id
+
+    # --- streams ----------------------------------------------------------------------------------------------------
+
+    def open(self, ask: Ask, *, resumable: bool) -> tuple[int, Inbox]:
+        """Begins a streaming call. Raises Failed."""
+        id = self._call(ask)
+        inbox = self._inboxes[id] = Inbox(resumable=resumable)
+        inbox.wants_more = self._read_on
+        return id, inbox
+
+    def forget(self, id: int) -> None:
+        """Nobody reads this stream any more."""
+        if self._inboxes.pop(id, None) is not None and self.lost is None and id in self._wire.open_ids:
+            self._put(self._wire.cancel(id))
+        self._hungry.set()
+
+    # --- bytes ------------------------------------------------------------------------------------------------------
+
+    def _put(self, data: bytes) -> None:
+        """Sends at once what the kernel takes; the rest is sent when there is room."""
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._scope.cancel()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._unsent += data
+        self._filled.set()
+
+    async def _send_rest(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled = trio.Event()
+            while self._unsent:
+                await trio.lowlevel.wait_writable(self._sock)
+                with suppress(BlockingIOError):
+                    del self._unsent[: self._sock.send(self._unsent)]
+
+    async def _receive(self) -> None:
+        while not (self.farewell is not None and not self._wire.open_count):
+            while any(inbox.full for inbox in self._inboxes.values()):
+                self._hungry = trio.Event()
+                await self._hungry.wait()
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                data = self._sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            if not data:
+                return
+            size = len(data)
+            try:
+                messages = self._wire.receive(data)
+            except ProtocolError as error:
+                self._deliver_all(error.messages, size)
+                raise
+            self._deliver_all(messages, size)
+
+    def _deliver_all(self, messages: list[Answered], size: int) -> None:
+        share = size // max(1, len(messages))
+        for message in messages:
+            self._deliver(message, share)
+
+    def _deliver(self, message: Answered, size: int) -> None:
+        if isinstance(message, Welcome):
+            self.welcome = message
+            self._wake()
+            return
+        if isinstance(message, Bye):
+            self.farewell = message
+            self._wake()
+            return
+        if (inbox := self._inboxes.get(message.id)) is not None:
+            inbox.put(message, size)
+        elif isinstance(message, Done | Err) and (waiter := self._waiters.pop(message.id, None)) is not None:
+            waiter.answer = message
+            waiter.ended.set()
+            self._in_flight -= 1
+            self._room.set()
+            self._room = trio.Event()
+
+
+class Daemon:
+    """irerd as the hub sees it: connected to or not, and then with its methods."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.methods: dict[str, dict[str, Any]] = {}
+        """Every method of the daemon, as its own `system.describe` says. Kept while it is away, and asked for anew after that."""
+        self.document: dict[str, Any] | None = None
+        self.schema = ""
+        self.changed = trio.Event()
+        """Set, and made anew, whenever the daemon came or went."""
+        self.why_away = "it was not asked yet"
+        self._link: Link | None = None
+        self._stream_links: list[Link] = []
+        self._own_links = 0
+        self._opening = trio.Lock()
+        self._nursery: trio.Nursery | None = None
+        self._key = os.urandom(32)
+
+    @property
+    def present(self) -> bool:
+        return self._link is not None and self._link.usable
+
+    @property
+    def role(self) -> str:
+        """What this process may do there, by the daemon's own word."""
+        return str(self._link.welcome.peer.get("role")) if self._link is not None and self._link.welcome is not None else ""
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Stays connected, for ever. `started` once the first attempt is over, however it ended."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            first = True
+            while True:
+                link = await self._connect()
+                if link is not None and await self._learn(link):
+                    self._link = link
+                    self._turn()
+                if first:
+                    task_status.started()
+                    first = False
+                if self._link is not None:
+                    await self._link.wait_unusable()
+                    self.why_away = self._link.lost or "it is stopping"
+                    self._link = None
+                    self._turn()
+                await trio.sleep(RETRY_S)
+
+    def _turn(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+    async def _connect(self) -> Link | None:
+        assert self._nursery is not None
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(self.path)
+        except BlockingIOError:
+            sock.close()
+            self.why_away = "too many others wait to be let in"
+            return None
+        except OSError as error:
+            sock.close()
+            self.why_away = f"{self.path}: {(error.strerror or str(error)).lower()}"
+            return None
+        link = Link(sock)
+        self._nursery.start_soon(link.run)
+        if await link.started():
+            return link
+        refusal = link.refusal()
+        self.why_away = str(refusal.body.get("detail")) if refusal is not None else link.lost or "it said no welcome in time"
+        return None
+
+    async def _learn(self, link: Link) -> bool:
+        """Asks what the daemon can do. It may still be recovering: then later."""
+        assert link.welcome is not None
+        if self.document is not None and link.welcome.schema == self.schema:
+            return True
+        try:
+            with trio.fail_after(WELCOME_S):
+                found = (await link.ask(Ask("system.describe", {}))).r
+        except trio.TooSlowError:
+            self.why_away = "it did not say in time what it can do"
+        except Failed as failure:
+            self.why_away = str(failure.body.get("detail") or failure.body.get("title"))
+        else:
+            self.document = {name: found[name] for name in ("methods", "events", "errors")} | {"proto": 1}
+            self.methods = {method["name"]: method for method in found["methods"]}
+            self.schema = found["schema"]
+            return True
+        link.close()
+        return False
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    def _present(self) -> Link:
+        if self._link is None or not self._link.usable:
+            raise away(self.why_away)
+        return self._link
+
+    async def ask(self, ask: Ask, key: str | None = None) -> Done:
+        """The answer to one call. With an engine, its key is proved first where it was not yet. Raises Failed."""
+        link = self._present()
+        with trio.move_on_after((ask.deadline_ms or DEADLINE_MS) / 1000 + GRACE_S):
+            if ask.engine is not None:
+                await self._prove(link, ask.engine, key or "")
+            return await link.ask(ask)
+        raise failed("deadline-exceeded", "no answer in time; ask system.op_status what became of it", effect="unknown")
+
+    def mac(self, engine: str, key: str) -> bytes:
+        return hmac.digest(self._key, f"{len(engine)} {engine} {key}".encode(), "sha256")
+
+    async def _prove(self, link: Link, engine: str, key: str) -> None:
+        mac = self.mac(engine, key)
+        known = link.proofs.get(engine)
+        if known is not None and hmac.compare_digest(known, mac):
+            return
+        answer = await link.ask(Ask("engines.validate", {"engine_id": engine, "engine_key": key}))
+        if not answer.r.get("valid"):
+            raise failed("unauthenticated", "no valid engine proof", reason="engine-proof")
+        link.proofs[engine] = mac
+
+    def forget_proof(self, engine: str) -> None:
+        """The daemon refused what was proved: the next request proves anew."""
+        if self._link is not None:
+            self._link.proofs.pop(engine, None)
+
+    async def open(self, ask: Ask, key: str | None = None, *, resumable: bool) -> "Opened":
+        """Begins a streaming call. Raises Failed."""
+        self._present()
+        link = await self._stream_link(resumable)
+        try:
+            if ask.engine is not None:
+                await self._prove(link, ask.engine, key or "")
+            id, inbox = link.open(ask, resumable=resumable)
+        except BaseException:
+            if not resumable:
+                self._let_go(link)
+            raise
+        return Opened(self, link, id, inbox, own=not resumable)
+
+    async def _stream_link(self, resumable: bool) -> Link:
+        return await (self._shared_link() if resumable else self._own_link())
+
+    async def _shared_link(self) -> Link:
+        """A connection that has room for one more stream."""
+        async with self._opening:
+            self._stream_links = [link for link in self._stream_links if link.usable]
+            for link in self._stream_links:
+                if link.streams < link.streams_max:
+                    return link
+            if len(self._stream_links) >= STREAM_LINKS_MAX:
+                raise failed(
+                    "resource-exhausted", "too many streams are open through this hub", reason="streams", retry_ms=RETRY_MS
+                )
+            made = await self._connect()
+            if made is None:
+                raise away(self.why_away)
+            self._stream_links.append(made)
+            return made
+
+    async def _own_link(self) -> Link:
+        if self._own_links >= OWN_LINKS_MAX:
+            text = f"{OWN_LINKS_MAX} long answers are being streamed through this hub, which is the most"
+            raise failed("resource-exhausted", text, reason="streams", retry_ms=RETRY_MS)
+        self._own_links += 1
+        try:
+            if (made := await self._connect()) is not None:
+                return made
+            raise away(self.why_away)
+        except BaseException:
+            self._own_links -= 1
+            raise
+
+    def _let_go(self, link: Link) -> None:
+        self._own_links -= 1
+        link.close()
+
+
+class Opened:
+    """A streaming call that runs."""
+
+    def __init__(self, daemon: Daemon, link: Link, id: int, inbox: Inbox, *, own: bool) -> None:
+        self.inbox = inbox
+        self._daemon = daemon
+        self._link = link
+        self._id = id
+        self._own = own
+
+    def close(self) -> None:
+        """Ends the call, if it has not ended. Once."""
+        self._link.forget(self._id)
+        if self._own:
+            self._own = False
+            self._daemon._let_go(self._link)
+
+
+def deadline_of(text: str | None, highest: int) -> int | None:
+    """The milliseconds that a header names; None without one. Raises Failed."""
+    if text is None:
+        return None
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else math.inf
+    if not 1 <= value <= highest:
+        raise failed("invalid-argument", f"X-Irer-Timeout-Ms is a whole number of milliseconds, 1..{highest}", reason="timeout")
+    return int(value)

@@ -1,0 +1,71 @@
+/** Figures as people read them. Pure: text in and out, and never a guess where there is no value. */
+
+/** @param {unknown} value @param {number} digits */
+export function number(value, digits = 4) {
+  if (typeof value !== "number" || !Number.isFinite(value)) return "-";
+  if (Number.isInteger(value)) return count(value);
+  const size = Math.abs(value);
+  return size >= 1e-3 && size < 1e6 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 1);
+}
+
+/** @param {unknown} value */
+export function count(value) {
+  return typeof value === "number" ? value.toLocaleString("en-US") : "-";
+}
+
+/** @param {unknown} seconds */
+export function duration(seconds) {
+  if (typeof seconds !== "number" || !Number.isFinite(seconds)) return "-";
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+}
+
+/** @param {number} bytes */
+export function size(bytes) {
+  let value = bytes;
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (value < 1024 || unit === "GiB") return `${value < 10 && unit !== "B" ? value.toFixed(1) : Math.round(value)} ${unit}`;
+    value /= 1024;
+  }
+  return "";
+}
+
+/** The clock time of a moment. @param {string | number | Date} moment */
+export function clock(moment) {
+  const when = new Date(moment);
+  return Number.isNaN(when.getTime()) ? "-" : when.toLocaleTimeString("en-GB");
+}
+
+/** @param {string} name of a field @returns the same as words */
+export function spaced(name) {
+  return String(name).replaceAll("_", " ");
+}
+
+const NOT = { online: "offline" };
+
+/** What an engine says of itself in a line: its numbers and words but for zeros, its lists by their length.
+ * @param {Record<string, unknown>} value */
+export function inFigures(value) {
+  const parts = [];
+  for (const [key, each] of Object.entries(value)) {
+    if (key === "health") continue;
+    if (each === 0) continue;
+    if (typeof each === "number") parts.push(measured(key, each));
+    else if (typeof each === "string") parts.push(`${spaced(key)} ${each}`);
+    else if (typeof each === "boolean") parts.push(each ? spaced(key) : (NOT[key] ?? `not ${spaced(key)}`));
+    else if (Array.isArray(each) && each.length) parts.push(`${each.length} ${spaced(key)}`);
+    else if (each && typeof each === "object") {
+      const counts = Object.entries(each).filter(([, many]) => typeof many === "number" && many > 0);
+      parts.push(...counts.map(([name, many]) => `${count(many)} ${spaced(name)}`));
+    }
+  }
+  return parts.join(" · ") || "nothing yet";
+}
+
+function measured(key, value) {
+  if (key.includes("bytes")) return `${spaced(key)} ${size(value)}`;
+  return key.endsWith("_s") ? `${spaced(key.slice(0, -2))} ${duration(value)}` : `${number(value)} ${spaced(key)}`;
+}

@@ -1,0 +1,348 @@
+"""The connections of the hub: reads requests, has them answered one after the other, and lets go of whoever takes too long.
+
+`serve` starts it. One task a connection; a next request is not read before the last is answered, so what a peer may have waiting
+here is one request and the bytes of one receive. Must never wait for a peer without an end, nor hold more of it than a bound.
+"""
+
+import logging
+import math
+import os
+import select
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Protocol
+
+import msgspec
+import trio
+from msgspec import Meta
+
+from irerctl.hub.http1 import HEAD_END, Bad, Chunks, Head, parse_head, response_head
+
+LOG = logging.getLogger("irerctl.hub")
+RECEIVE_BYTES = 65_536
+GONE_S = 0.5
+"""How often callers that wait for an answer are looked after: whoever went away is not waited for any longer."""
+LAST_WORDS_S = 1.0
+LAST_RECEIVES_MAX = 64
+BACKLOG = 128
+
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Bound = Annotated[int, Meta(ge=1, le=1 << 24)]
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one peer, and all of them, may take of the hub."""
+
+    connections: Bound = 512
+    connections_per_peer: Bound = 256
+    streams: Bound = 256
+    header_bytes: Bound = 16_384
+    body_bytes: Bound = 1_048_576
+    head_s: Seconds = 10.0
+    body_s: Seconds = 30.0
+    idle_s: Seconds = 60.0
+    send_s: Seconds = 30.0
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, whole."""
+
+    head: Head
+    body: bytes
+    peer: str
+    secure: bool
+    connection: "Connection"
+
+
+@dataclass(slots=True)
+class Response:
+    """One answer; or, with `takeover`, what is done with the connection after the head until it is closed."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    takeover: "Callable[[Connection], Awaitable[None]] | None" = None
+
+
+class App(Protocol):
+    """What a server serves."""
+
+    def admits(self, head: Head) -> Response | None:
+        """A refusal that can be told before the body is read."""
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to one request. Never raises for what a caller sent."""
+
+    def refused(self, bad: Bad, head: Head | None) -> Response:
+        """What a peer hears whose bytes are no request."""
+
+
+class Connection:
+    """One peer. Its bytes come through a buffer, its deadline moves with what is being waited for."""
+
+    def __init__(self, stream: trio.abc.Stream, raw: trio.SocketStream, peer: str, server: "Server") -> None:
+        self.raw = raw
+        self.peer = peer
+        self.secure = isinstance(stream, trio.SSLStream)
+        self.calling = trio.CancelScope()
+        """Around the answer that is being worked out; cancelled when the peer is gone."""
+        self._stream = stream
+        self._server = server
+        self._buffer = bytearray()
+        self._scope = trio.CancelScope()
+        self._served = False
+        self._late: Bad | None = None
+        """What a peer is told that takes too long with what it is sending now."""
+
+    async def run(self) -> None:
+        with self._scope:
+            try:
+                await self._serve()
+            except Bad as bad:
+                await self._last(self._server.app.refused(bad, None))
+        if self._scope.cancelled_caught and self._late is not None:
+            with trio.move_on_after(LAST_WORDS_S):
+                await self._last(self._server.app.refused(self._late, None))
+
+    async def _serve(self) -> None:
+        while (head := await self._next_head()) is not None:
+            keep = head.keep_alive
+            response = self._server.app.admits(head)
+            if response is None:
+                body = await self._body(head)
+                response = await self._answered(Request(head, body, self.peer, self.secure, self))
+                if response is None:
+                    return
+            elif head.length != 0:
+                keep = False  # the body was not read, so the next byte is not a request's first
+            if response.takeover is not None:
+                await self._taken_over(response, response.takeover)
+                return
+            if not keep:
+                await self._last(response, head)
+                return
+            await self.send(_written(response, head, keep=True))
+
+    async def _answered(self, request: Request) -> Response | None:
+        """The answer; None when nobody is there any more to hear it."""
+        self._late = None
+        self._scope.deadline = math.inf  # the call has a deadline of its own
+        with trio.CancelScope() as self.calling, self._server.tabs.watched(self):
+            return await self._server.app.answer(request)
+        return None
+
+    async def _taken_over(self, response: Response, takeover: "Callable[[Connection], Awaitable[None]]") -> None:
+        await self.send(response_head(response.status, response.headers))
+        self.patient()
+        with trio.CancelScope() as self.calling, self._server.tabs.watched(self):
+            await takeover(self)
+            await self._linger()
+
+    async def _next_head(self) -> Head | None:
+        """The next request's head; None when the peer has nothing more to ask."""
+        limits, buffer = self._server.limits, self._buffer
+        self._late = None
+        if not buffer:
+            self._scope.deadline = trio.current_time() + (limits.idle_s if self._served else limits.head_s)
+            if not await self._more():
+                return None
+        self._served = True
+        self._late = Bad(408, f"a request's head is whole within {limits.head_s:g} s")
+        self._scope.deadline = trio.current_time() + limits.head_s
+        seen = 0
+        while (end := buffer.find(HEAD_END, seen, limits.header_bytes + len(HEAD_END))) < 0:
+            if len(buffer) >= limits.header_bytes:
+                raise Bad(431, f"the head of a request has at most {limits.header_bytes} bytes")
+            if buffer[:1] < b"!" or (b"\n" in buffer[seen:] and b"\r\n" not in buffer):
+                raise Bad(400, "the first line is no request line that ends with CR LF")
+            seen = max(0, len(buffer) - len(HEAD_END) + 1)
+            if not await self._more():
+                return None
+        raw = bytes(buffer[: end + len(HEAD_END)])
+        del buffer[: len(raw)]
+        return parse_head(raw)
+
+    async def _body(self, head: Head) -> bytes:
+        limits = self._server.limits
+        if head.length == 0:
+            return b""
+        if head.length is not None and head.length > limits.body_bytes:
+            raise Bad(413, f"a body has at most {limits.body_bytes} bytes")
+        self._late = Bad(408, f"a request's body is whole within {limits.body_s:g} s")
+        self._scope.deadline = trio.current_time() + limits.body_s
+        if (expected := head.headers.get("expect")) is not None:
+            if expected.lower() != "100-continue":
+                raise Bad(417, "the only expectation met here is 100-continue")
+            if not self._buffer:
+                await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if head.length is None:
+            chunks = Chunks(limits.body_bytes)
+            while not chunks.feed(self._buffer):
+                await self._more_of_a_body()
+            return bytes(chunks.data)
+        while len(self._buffer) < head.length:
+            await self._more_of_a_body()
+        body = bytes(self._buffer[: head.length])
+        del self._buffer[: head.length]
+        return body
+
+    async def _more(self) -> bool:
+        data = await self._stream.receive_some(RECEIVE_BYTES)
+        self._buffer += data
+        return bool(data)
+
+    async def _more_of_a_body(self) -> None:
+        if not await self._more():
+            raise Bad(400, "the body ended before its length")
+
+    async def receive(self) -> bytes:
+        """What the peer says on a connection that was taken over."""
+        if self._buffer:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            return data
+        return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+
+    async def send(self, data: bytes) -> None:
+        """Sends all of it; a peer that takes nothing for too long is let go."""
+        self._late = None
+        self._scope.deadline = trio.current_time() + self._server.limits.send_s
+        await self._stream.send_all(data)
+
+    def patient(self) -> None:
+        """Nothing is being sent: there is no hurry."""
+        self._scope.deadline = math.inf
+
+    async def _last(self, response: Response, head: Head | None = None) -> None:
+        """An answer after which nothing is read."""
+        await self.send(_written(response, head, keep=False))
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """Closing with bytes unread would take back what was just sent."""
+        with trio.move_on_after(LAST_WORDS_S):
+            await self.raw.send_eof()
+            for _ in range(LAST_RECEIVES_MAX):
+                if not await self.raw.receive_some(RECEIVE_BYTES):
+                    return
+
+    def drop(self) -> None:
+        """The peer is gone, or in the way."""
+        self.calling.cancel()
+
+
+def _written(response: Response, head: Head | None, *, keep: bool) -> bytes:
+    headers = response.headers
+    if response.status != 304:
+        headers.append(("Content-Length", str(len(response.body))))
+    if not keep:
+        headers.append(("Connection", "close"))
+    body = b"" if head is not None and head.method == "HEAD" else response.body
+    return response_head(response.status, headers) + body
+
+
+class Tabs:
+    """Who waits for an answer, and whether they are still there: a closed tab ends its call.
+
+    Looked at twice a second for all of them at once, so that a short call costs nothing. A caller that only closed its sending
+    half has that long to get its answer.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Connection, float] = {}
+
+    def watched(self, connection: Connection) -> "_Watched":
+        return _Watched(self._waiting, connection)
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(GONE_S)
+            before = trio.current_time() - GONE_S
+            long = {each.raw.socket.fileno(): each for each, since in self._waiting.items() if since <= before}
+            if long:
+                poll = select.poll()
+                for number in long:
+                    poll.register(number, select.POLLRDHUP)
+                for number, _ in poll.poll(0):
+                    long[number].drop()
+
+
+class _Watched:
+    __slots__ = ("_connection", "_waiting")
+
+    def __init__(self, waiting: dict[Connection, float], connection: Connection) -> None:
+        self._waiting = waiting
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._waiting[self._connection] = trio.current_time()
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.pop(self._connection, None)
+
+
+class Server:
+    """All connections, and how many of them each peer has."""
+
+    def __init__(self, app: App, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+        self.app = app
+        self.limits = limits
+        self.tabs = Tabs()
+        self._tls = tls
+        self._open: Counter[str] = Counter()
+        self._all = 0
+
+    async def accept(self, raw: trio.SocketStream) -> None:
+        """One connection from its first byte to its last. Never raises for what a peer does."""
+        try:
+            peer = str(raw.socket.getpeername()[0])
+        except OSError:  # it is gone already
+            await trio.aclose_forcefully(raw)
+            return
+        if self._all >= self.limits.connections or self._open[peer] >= self.limits.connections_per_peer:
+            await self._turn_away(raw)
+            return
+        self._all += 1
+        self._open[peer] += 1
+        try:
+            await self._run(raw, peer)
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            pass  # the peer is gone
+        except* Exception:
+            LOG.exception("a bug in the hub")
+        finally:
+            self._all -= 1
+            self._open[peer] -= 1
+            if not self._open[peer]:
+                del self._open[peer]
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(raw)
+
+    async def _run(self, raw: trio.SocketStream, peer: str) -> None:
+        if self._tls is None:
+            await Connection(raw, raw, peer, self).run()
+            return
+        secure = trio.SSLStream(raw, self._tls, server_side=True, https_compatible=True)
+        with trio.fail_after(self.limits.head_s):
+            await secure.do_handshake()
+        await Connection(secure, raw, peer, self).run()
+
+    async def _turn_away(self, raw: trio.SocketStream) -> None:
+        """One too many: a word where it can be said at once, and no waiting."""
+        response = self.app.refused(Bad(503, "too many connections are open"), None)
+        if self._tls is None:
+            with suppress(OSError), socket.socket(fileno=os.dup(raw.socket.fileno())) as now:
+                now.send(_written(response, None, keep=False), socket.MSG_DONTWAIT)
+        await trio.aclose_forcefully(raw)
+
+
+async def serve(server: Server, listeners: Iterable[trio.SocketListener]) -> None:
+    """Serves until cancelled. The one function that starts a server."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.tabs.run)
+        await trio.serve_listeners(server.accept, list(listeners))

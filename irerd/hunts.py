@@ -1,0 +1,64 @@
+"""The hunt methods that need more than the engine knows: the events as they become durable, and the provenance file of the best."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from core import system
+from core.engine import Actor, Refused
+from core.hunt import reads
+from core.hunt.commands import Which
+from irerd.session import Stream
+from state.fs import read_all
+
+if TYPE_CHECKING:
+    from irerd.daemon import Daemon
+
+Watch = Callable[[system.Watch, Actor, Stream], Awaitable[None]]
+
+
+class HuntPorts:
+    def __init__(self, daemon: "Daemon", watch: Watch) -> None:
+        self._daemon = daemon
+        self._watch = watch
+
+    async def watch(self, params: reads.WatchHunts, actor: Actor, stream: Stream) -> None:
+        await self._watch(system.Watch(engine="hunt", since=params.since), actor, stream)
+
+    async def best(self, params: Which, actor: Actor, stream: Stream) -> reads.BestRun:
+        hunt, row = reads.best(self._daemon.world.states["hunt"], params.hunt_id)
+        assert row.outcome is not None
+        said = row.outcome
+        await self._daemon.dispatch.settled()
+        document = await self._daemon.host.offload(self._document, said.job_uuid)
+        whole = {**document, "hunt_id": hunt.hunt_id, "generation": said.generation, "fitness": said.fitness}
+        try:
+            return msgspec.convert(whole, reads.BestRun)
+        except msgspec.ValidationError:
+            raise self._unusable(said.job_uuid, "is not what irer wrote") from None
+
+    def _document(self, job_uuid: str) -> dict[str, Any]:
+        """Runs away from the loop."""
+        try:
+            raw = read_all(self._daemon.host.files, path_of(job_uuid))
+        except OSError as error:
+            raise self._unusable(job_uuid, f"cannot be read ({error.strerror})") from None
+        if raw is None:
+            raise self._unusable(job_uuid, "is not there any more")
+        try:
+            document = json.loads(raw)
+        except ValueError:
+            raise self._unusable(job_uuid, "is damaged") from None
+        if not isinstance(document, dict) or document.get("job_uuid") != job_uuid:
+            raise self._unusable(job_uuid, "is not what irer wrote")
+        return document
+
+    def _unusable(self, job_uuid: str, why: str) -> Refused:
+        text = f"{path_of(job_uuid)} {why}, so the whole document cannot be shown. The figures are in: irerctl hunt ledger"
+        return Refused("data-loss", text, reason="provenance")
+
+
+def path_of(job_uuid: str) -> str:
+    return f"provenance/provenance_{job_uuid}.json"

@@ -1,0 +1,182 @@
+"""`simulation_ledger.csv`, kept beside the hunt log: whatever happened to the file, it says again what the log says.
+
+A view that may be thrown away. It never holds up or ends the daemon: a file that cannot be written is told in `health` and tried
+again. On a start it is compared with the log from its first line on, and goes on where it stops being right: behind a line that was
+torn, in a file that somebody else wrote, or in none.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+
+import trio
+
+from core.engine import Check, Refused
+from core.hunt.ledger import HEADER, NAME, Projection
+from core.hunt.state import LOG
+from irerd.dispatch import Dispatch
+from irerd.host import Host
+from irerd.journal import journal
+from state.fs import read_all, read_at, write_all
+from state.log import Log
+
+CHUNK_RECORDS = 256
+RETRY_S = 10.0
+
+
+class _Lost(Exception):
+    """The file is shorter than what was written to it: somebody removed it, or cut it."""
+
+
+class SimulationLedger:
+    def __init__(
+        self,
+        host: Host,
+        dispatch: Dispatch,
+        logs: Mapping[str, Log],
+        durable_seq: Callable[[str], int],
+        on_error: Callable[[str, BaseException], object],
+    ) -> None:
+        self._host = host
+        self._dispatch = dispatch
+        self._logs = logs
+        self._durable_seq = durable_seq
+        self._on_error = on_error
+        self.trouble = ""
+        self._failed = False
+        self._turn = trio.Lock()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._projection = Projection()
+        self._position = 0
+        self._size = 0
+        """Bytes of the file that are known to be right."""
+        self._pending = [HEADER]
+        """Lines that are still to be written, or found there."""
+        self._comparing = True
+        self._anchored = True
+        """False while it is not known where in the file the first line that the log still leads to stands."""
+
+    def check(self) -> Check:
+        if self._failed:
+            return Check("ledger", "degraded", f"{NAME} cannot be kept up. Nothing else is touched; restart irerd")
+        return Check("ledger", "degraded" if self.trouble else "ok", self.trouble)
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
+        while LOG in self._logs and not self._failed:
+            await self.catch_up()
+            if self.trouble:
+                await trio.sleep(RETRY_S)
+                continue
+            with trio.move_on_after(RETRY_S):
+                await self._wait_beyond()
+
+    async def _wait_beyond(self) -> None:
+        assert self._dispatch.writer is not None
+        while self._durable_seq(LOG) < self._position:
+            await self._dispatch.writer.wait_advanced()
+
+    async def catch_up(self) -> None:
+        """Take in all that is durable now."""
+        if LOG not in self._logs or self._failed:
+            return
+        async with self._turn:
+            try:
+                while await self._host.offload(self._some):
+                    pass
+                self.trouble = ""
+            except (OSError, Refused) as error:
+                self.trouble = f"{NAME} could not be written ({_said(error)}). It is tried again, and made anew from the log"
+                journal().warning("the CSV ledger could not be written", why=_said(error))
+            except Exception as error:
+                self._failed = True
+                self._on_error("ledger", error)
+
+    # --- away from the loop -----------------------------------------------------------------------------------------------
+
+    def _some(self) -> bool:
+        """One piece of the log; answer whether there may be more. What could not be written is written before more is read."""
+        try:
+            if not self._to_write():
+                return self._read_on() or self._settled()
+            self._write()
+        except _Lost:
+            self._begin_anew()
+        return True
+
+    def _to_write(self) -> bool:
+        """A header alone makes no file."""
+        return bool(self._pending) and (self._pending != [HEADER] or self._host.files.stat_path(NAME) is not None)
+
+    def _read_on(self) -> bool:
+        first, last = self._logs[LOG].first_seq, self._durable_seq(LOG)
+        if self._position < first:
+            self._position, self._anchored = first, False
+        if self._position > last:
+            return False
+        end = min(last, self._position + CHUNK_RECORDS - 1)
+        for record in self._dispatch.stored(LOG, self._position, end):
+            self._pending += self._projection.fold(record.event_type, record.payload)
+        self._position = end + 1
+        return True
+
+    def _settled(self) -> bool:
+        """Once all is compared: cut off what the log does not lead to. Answer whether there is more to do."""
+        found = self._host.files.stat_path(NAME)
+        if found is None:
+            if self._size:
+                raise _Lost
+            return False
+        if found.size < self._size:
+            raise _Lost
+        if self._comparing and not self._anchored:
+            self._size = max(self._size, self._whole_lines())
+        self._comparing = False
+        if found.size > self._size:
+            fd = self._host.files.open(NAME, os.O_RDWR)
+            try:
+                self._host.files.truncate(fd, self._size)
+            finally:
+                self._host.files.close(fd)
+        return False
+
+    def _write(self) -> None:
+        data = b"".join(self._pending)
+        files = self._host.files
+        fd = files.open(NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            size = files.stat(fd).size
+            if size < self._size:
+                raise _Lost
+            if self._comparing:
+                if self._size and not self._anchored:
+                    self._anchor(data)
+                if read_at(files, fd, self._size, len(data)) == data:
+                    self._took(data)
+                    return
+                self._comparing = False
+            if size > self._size:
+                files.truncate(fd, self._size)
+            write_all(files, fd, data)
+        finally:
+            files.close(fd)
+        self._took(data)
+
+    def _took(self, data: bytes) -> None:
+        self._size += len(data)
+        self._pending.clear()
+
+    def _anchor(self, data: bytes) -> None:
+        """The beginning of the log was let go, and its lines are only here: go on where the first of the others stands."""
+        line = data[: data.index(b"\n") + 1]
+        found = (read_all(self._host.files, NAME) or b"").find(b"\n" + line)
+        self._size = found + 1 if found >= 0 else self._whole_lines()
+        self._anchored = True
+
+    def _whole_lines(self) -> int:
+        return (read_all(self._host.files, NAME) or b"").rfind(b"\n") + 1
+
+
+def _said(error: BaseException) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)

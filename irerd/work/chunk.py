@@ -1,0 +1,250 @@
+"""The runs of a chunk: fields computed, measured, and left in a file each. Nothing depends on the clock, the place, or on which
+other runs are in the chunk: the same run writes the same bytes.
+
+What is not finite never leaves as a number: it leaves as a code that says why there is none.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from core.sim.chunk import Chunk, Lane, LaneOutcome
+from irerd.work import stepping, store
+from irerd.worker import JobFailed, Tell
+from kernels import nulls, params, simulate, spectrum, start
+from kernels.artefact import Artefact, Plain
+from kernels.geometry import inverse_square
+from kernels.score import Aligned, Code
+
+PRECISION = {"complex64": "f32", "complex128": "f64"}
+KERNEL_NAMES = {"a": "ring_a", "r": "ring_r"}
+"""What the model's parameters are called where they differ in the kernels."""
+PAIR = 2
+"""Lanes of one call on a core, which computes them one after another: so one program serves chunks of every size."""
+LIBRARIES = ("h5py", "jax", "jaxlib", "numba", "numpy", "scipy")
+
+
+class Spec(msgspec.Struct, forbid_unknown_fields=True):
+    """A chunk, for each of its lanes the file to write, and what the fields of a call may take."""
+
+    chunk: Chunk
+    files: list[str]
+    memory_bytes: int = 2 << 30
+
+
+class Measured(NamedTuple):
+    seen: spectrum.Spectrum
+    aligned: Aligned
+
+
+def chunk(spec: bytes, tell: Tell) -> bytes:
+    asked = _asked(spec)
+    work, batch = asked.chunk, _width(asked.chunk)
+    sig = signature(work, batch)
+    runs = [_numbers(work, lane) for lane in work.lanes]
+    if any(params.check(sig, one, work.steps, asked.memory_bytes) for one in runs):
+        raise JobFailed("out-of-range")
+    total = work.steps * len(work.lanes)
+    tell(0, total)
+    said: list[dict[str, Any]] = []
+    sizes: list[int | None] = []
+    for first in range(0, len(work.lanes), batch):
+        some = slice(first, first + batch)
+        result = _computed(work, sig, work.lanes[some], runs[some], tell, first * work.steps, total)
+        for place, (lane, own) in enumerate(zip(work.lanes[some], runs[some], strict=True)):
+            outcome, size = _left(work, lane, own, place, result, asked.files[first + place])
+            said.append(outcome)
+            sizes.append(size)
+    tell(total, total)
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    return json.dumps({"lanes": said, "bytes": sizes, "versions": versions}, allow_nan=False, sort_keys=True).encode()
+
+
+def _asked(spec: bytes) -> Spec:
+    try:
+        asked = msgspec.json.decode(spec, type=Spec)
+    except msgspec.MsgspecError:
+        raise JobFailed("bad-spec") from None
+    if len(asked.files) != len(asked.chunk.lanes):
+        raise JobFailed("bad-spec")
+    return asked
+
+
+def _width(work: Chunk) -> int:
+    return max(PAIR, len(work.lanes)) if stepping.side_by_side() else PAIR
+
+
+def signature(work: Chunk, width: int) -> params.Signature:
+    if work.settings.dtype not in PRECISION:
+        raise JobFailed("out-of-range")
+    return params.Signature(
+        dimensions=work.grid.d,
+        points=work.grid.n,
+        precision=PRECISION[work.settings.dtype],
+        dealias=work.settings.dealias,
+        geometry=work.settings.geometry,
+        width=width,
+        snapshots=work.settings.snapshots,
+    )
+
+
+def _numbers(work: Chunk, lane: Lane) -> dict[str, float]:
+    """A lane's numbers by the names of the kernels."""
+    own = {KERNEL_NAMES.get(name, name): float(value) for name, value in lane.params.items()}
+    if work.settings.kernel == "gaussian":
+        own["ring_a"] = 0.0
+    own["L"] = work.grid.l
+    own["dt"] = params.suggested_dt(own) if work.dt is None else work.dt
+    return own
+
+
+# --- computing ------------------------------------------------------------------------------------------------------------
+
+
+def _computed(
+    work: Chunk,
+    sig: params.Signature,
+    lanes: Sequence[Lane],
+    runs: Sequence[dict[str, float]],
+    tell: Tell,
+    before: int,
+    total: int,
+) -> Any:
+    numbers = [params.coefficients(own) for own in runs]
+    shape = (work.grid.n,) * work.grid.d
+    fields = np.stack([_start(work, lane.seed, c) for lane, c in zip(lanes, numbers, strict=True)])
+    density = np.stack([np.full(shape, c.rho_vac) for c in numbers])
+    pump = np.broadcast_to(_pump(work), fields.shape)
+    many = len(lanes)
+    return stepping.run(sig, numbers, fields, density, pump, work.steps, lambda done: tell(before + done * many, total))
+
+
+def _start(work: Chunk, seed: int, c: params.Coefficients) -> Any:
+    initial = work.settings.initial
+    if initial is None:
+        return start.start("noise", {}, seed, work.grid.d, work.grid.n, c)
+    given: dict[str, Any] = {} if initial.amplitude is None else {"amplitude": initial.amplitude}
+    if initial.modes is not None:
+        given["modes"] = initial.modes
+    try:
+        return start.start(initial.kind, given, seed, work.grid.d, work.grid.n, c)
+    except ValueError:
+        raise JobFailed("out-of-range") from None
+
+
+def _pump(work: Chunk) -> Any:
+    grid, pump = work.grid, work.settings.pump
+    if pump is None:
+        return np.zeros((grid.n,) * grid.d)
+    modes = tuple(pump.k or (1, *(0,) * (grid.d - 1)))
+    width = pump.width or grid.l / 10
+    try:
+        return start.pump(pump.shape, pump.amplitude, width, modes, grid.l, grid.d, grid.n)
+    except ValueError:
+        raise JobFailed("out-of-range") from None
+
+
+# --- what is left of a lane -----------------------------------------------------------------------------------------------
+
+
+def _left(work: Chunk, lane: Lane, own: dict[str, float], place: int, result: Any, path: str) -> tuple[dict[str, Any], int | None]:
+    """A lane's outcome, and the size of its file. A run that came to nothing finite, not even at its start, leaves no file."""
+    field, snaps, rho_s = result.A[place], result.snaps[place], result.rho_s[place]
+    measured = _measured(snaps, work)
+    outcome = _outcome(work, lane, place, result, measured)
+    if not (np.isfinite(field).all() and np.isfinite(snaps).all() and np.isfinite(rho_s).all()):
+        return msgspec.to_builtins(outcome), None
+    arrays = {
+        "A": field,
+        "rho_s": rho_s,
+        "omega_inverse_square": _metric(rho_s, own, work),
+        "snaps": snaps,
+        "diag": result.diag[place],
+        **dict(_of_spectrum(measured)),
+    }
+    written = store.put(path, Artefact(_attributes(outcome, lane, work), _settings(work, lane, own), arrays))
+    return msgspec.to_builtins(msgspec.structs.replace(outcome, artefact_sha256=written.sha256)), written.size
+
+
+def _measured(snaps: Any, work: Chunk) -> Measured | None:
+    """None where numbers so large stand in the field that their squares are none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        seen, aligned = nulls.measure(snaps, work.grid.l, work.targets)
+    return Measured(seen, aligned) if np.isfinite(seen.power).all() and seen.status != spectrum.DIVERGED else None
+
+
+def _outcome(work: Chunk, lane: Lane, place: int, result: Any, measured: Measured | None) -> LaneOutcome:
+    status = params.STATUS[int(result.status[place])]
+    well = status == "ok"
+    flags = [word for bit, word in params.FLAGS.items() if int(result.flags[place]) & bit]
+    aligned = measured.aligned if measured and well else None
+    score = aligned.score if aligned else Code.MISSING if well else Code.DIVERGED
+    real = not isinstance(score, Code)
+    h = _finite(result.h[place]) if well else None
+    return LaneOutcome(
+        job_uuid=lane.job_uuid,
+        status=status,  # type: ignore[arg-type]
+        flags=flags,  # type: ignore[arg-type]
+        log_prime_sse=float(score) if not isinstance(score, Code) else None,
+        sse_code=score.value if isinstance(score, Code) else None,
+        sdg_h_norm_l2=h,
+        h_code=None if h is not None else "no_source" if well else "diverged",
+        sdg_h_norm_l2_max=_finite(result.h_max[place]) if well else None,
+        scaling_factor=float(aligned.scaling_factor) if aligned and real else None,
+        n_peaks=int(measured.seen.peaks.x.size) if measured else 0,
+        n_targets=work.targets,
+        resolved=bool(aligned.resolved) if aligned else False,
+        artefact_sha256=None,
+        fail_step=None if well else int(result.fail_step[place]),
+    )
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _metric(rho_s: Any, own: dict[str, float], work: Chunk) -> Any:
+    if work.settings.geometry == "off":
+        return np.ones_like(rho_s)
+    numbers = params.coefficients(own)
+    return np.asarray(inverse_square(rho_s, rho_s.dtype.type(numbers.alpha), rho_s.dtype.type(numbers.rho_vac)))
+
+
+def _of_spectrum(measured: Measured | None) -> Iterator[tuple[str, Any]]:
+    if measured is None:
+        return
+    seen = measured.seen
+    yield from {
+        "spectrum/x": seen.x,
+        "spectrum/modes": seen.modes,
+        "spectrum/power": seen.power,
+        "spectrum/y": seen.y,
+        "spectrum/baseline": seen.y - seen.z,
+        "peaks/x": seen.peaks.x,
+        "peaks/prominence": seen.peaks.prominence,
+        "peaks/matched": measured.aligned.matched,
+    }.items()
+
+
+def _attributes(outcome: LaneOutcome, lane: Lane, work: Chunk) -> dict[str, Plain]:
+    said = msgspec.to_builtins(outcome)
+    said["flags"] = " ".join(outcome.flags)
+    said["model"], said["seed"], said["diag_columns"] = work.model, lane.seed, " ".join(simulate.DIAGNOSTICS)
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _settings(work: Chunk, lane: Lane, own: dict[str, float]) -> dict[str, Plain]:
+    """Under the names a person asked for it by."""
+    settings = work.settings
+    plain: dict[str, Plain] = {"n": work.grid.n, "l": work.grid.l, "d": work.grid.d, "steps": work.steps, "dt": own["dt"]}
+    plain |= {name: getattr(settings, name) for name in ("kernel", "geometry", "dealias", "dtype", "snapshots")}
+    for name in ("initial", "pump"):
+        if (value := getattr(settings, name)) is not None:
+            plain[name] = msgspec.json.encode(value, order="sorted").decode()
+    public = {kernel: name for name, kernel in KERNEL_NAMES.items()}
+    return plain | {public.get(name, name): value for name, value in own.items() if name not in ("L", "dt")}

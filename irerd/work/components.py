@@ -1,0 +1,184 @@
+"""The built-in components: what they find in the file of one run. Each says exactly the outputs of its manifest, a number or null;
+`code` says why there are none. Nothing depends on the clock or the place: the same file leads to the same answer.
+"""
+
+import json
+import math
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+import numpy as np
+
+from irerd.work import store
+from irerd.worker import JobFailed, Tell
+from kernels import classical, nulls, params
+from kernels.score import TARGETS_MIN, Code, Score, align, log_primes, scale_range
+
+PORTION: Final = 37
+"""Draws between two looks at how far it is."""
+DRAWS_MAX, TARGETS_MAX = 9_999, 10
+
+
+class Spec(msgspec.Struct, forbid_unknown_fields=True):
+    """`artefact` is the file to read; `job_uuid` whose it must be."""
+
+    artefact: str
+    job_uuid: str
+    variables: dict[str, Any] = {}
+
+
+class Subject(NamedTuple):
+    """A run, as its file has it."""
+
+    job: UUID
+    well: bool
+    """Whether it ended well. The fields of one that did not stand as they were before."""
+    settings: dict[str, Any]
+    arrays: dict[str, Any]
+    sha256: str
+
+
+def _subject(asked: Spec) -> Subject:
+    found = store.get(asked.artefact)
+    attributes, settings, arrays = found.artefact
+    try:
+        job, well = UUID(str(attributes["job_uuid"])), attributes["status"] == "ok"
+    except (KeyError, ValueError):
+        raise JobFailed("bad-artefact") from None
+    if str(job) != asked.job_uuid:
+        raise JobFailed("bad-artefact")
+    return Subject(job, well, dict(settings), arrays, found.sha256)
+
+
+def _asked(spec: bytes) -> Spec:
+    try:
+        return msgspec.json.decode(spec, type=Spec)
+    except msgspec.MsgspecError:
+        raise JobFailed("bad-spec") from None
+
+
+def _said(subject: Subject, outputs: dict[str, Any]) -> bytes:
+    said = {"outputs": outputs, "artefact_sha256": subject.sha256}
+    return json.dumps(said, allow_nan=False, sort_keys=True).encode()
+
+
+# --- bssn-check -----------------------------------------------------------------------------------------------------------
+
+
+def bssn_check(spec: bytes, tell: Tell) -> bytes:
+    subject = _subject(_asked(spec))
+    code, found = _classical(subject)
+    figures = dict(zip(classical.Classical._fields[1:], found[1:] if found else (None,) * 5, strict=True))
+    return _said(subject, {"code": code, **figures})
+
+
+def _classical(subject: Subject) -> tuple[str, classical.Classical | None]:
+    if not subject.well:
+        return "diverged", None
+    settings = subject.settings
+    try:
+        if settings["geometry"] == "off":
+            return "flat", None  # its metric is that of empty space, whatever stands in rho_s
+        own = {name: float(settings[name]) for name in params.DEFAULTS if name in settings}
+        c = params.coefficients({**own, "L": float(settings["l"])})
+        kept = -(-int(settings["n"]) // params.DEALIAS[settings["dealias"]])
+    except (KeyError, TypeError, ValueError):
+        raise JobFailed("bad-artefact") from None
+    if not c.tau > 0:
+        raise JobFailed("out-of-range")
+    found = classical.check(subject.arrays["A"], subject.arrays["rho_s"], c, kept)
+    if found.status == classical.OK and not all(map(math.isfinite, found)):
+        return classical.STATUS[classical.NOT_FINITE], None
+    return classical.STATUS[found.status], found if found.status == classical.OK else None
+
+
+# --- null-profile ---------------------------------------------------------------------------------------------------------
+
+JUDGED: Final = (
+    "draws_scored",
+    "rank_phase",
+    "rank_target",
+    "p_phase",
+    "p_target",
+    "gap_phase",
+    "gap_target",
+    "integers_beaten_by",
+    "integers_rank",
+    "ramp_gain",
+)
+"""What is said only beside a score."""
+
+
+def null_profile(spec: bytes, tell: Tell) -> bytes:
+    asked = _asked(spec)
+    draws, count = _whole(asked, "draws", 1, DRAWS_MAX), _whole(asked, "targets", TARGETS_MIN, TARGETS_MAX)
+    subject = _subject(asked)
+    fields = subject.arrays["snaps"]
+    try:
+        length = float(subject.settings["l"])
+    except (KeyError, TypeError, ValueError):
+        raise JobFailed("bad-artefact") from None
+    score: Score = Code.DIVERGED
+    seen = None
+    if subject.well:
+        seen, aligned = nulls.measure(fields, length, count)
+        score = aligned.score
+    outputs: dict[str, Any] = {
+        "code": score.value if isinstance(score, Code) else "ok",
+        "log_prime_sse": None if isinstance(score, Code) else float(score),
+        "n_peaks": int(seen.peaks.x.size) if seen else 0,
+        "draws": draws,
+        **dict.fromkeys(JUDGED),
+    }
+    if seen is not None and not isinstance(score, Code):
+        outputs |= _phases(fields, subject.job, seen, score, count, draws, tell)
+        outputs |= _sequences(subject.job, seen, score, count, draws)
+        gain = nulls.ramp_gain(seen.peaks.x, aligned, log_primes(count))
+        outputs["ramp_gain"] = None if isinstance(gain, Code) else float(gain)
+    return _said(subject, outputs)
+
+
+def _whole(asked: Spec, name: str, low: int, high: int) -> int:
+    value = asked.variables.get(name)
+    if type(value) is not int or not low <= value <= high:
+        raise JobFailed("out-of-range")
+    return value
+
+
+def _phases(fields: Any, job: UUID, seen: Any, score: float, count: int, draws: int, tell: Tell) -> dict[str, Any]:
+    """What fields of scrambled phases score, and how they rank among random targets."""
+    targets = log_primes(count)
+    sequences = nulls.random_targets(job, targets)
+    parts = []
+    for first in range(0, draws, PORTION):
+        tell(first, draws)
+        parts.append(nulls.phase_draws(fields, job, targets, min(PORTION, draws - first), first, sequences))
+    tell(draws, draws)
+    found = nulls.Draws(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    rank = nulls.rank_among(seen.peaks.x, score, sequences, seen.x)
+    as_good, as_high = nulls.as_good(score, found), int(np.count_nonzero(found.rank <= rank))
+    enough = draws >= nulls.DRAWS_MIN
+    real = found.score[np.isfinite(found.score)]
+    return {
+        "draws_scored": int(real.size),
+        "rank_phase": as_good,
+        "rank_target": as_high,
+        "p_phase": float(nulls.PValue(as_good, draws)) if enough else None,
+        "p_target": float(nulls.PValue(as_high, draws)) if enough else None,
+        # Where most draws have no score, the median of the rest would stand for fields that are not like most.
+        "gap_phase": float(np.median(real)) - score if 2 * real.size > draws else None,
+    }
+
+
+def _sequences(job: UUID, seen: Any, score: float, count: int, draws: int) -> dict[str, Any]:
+    """What the very same peaks score for other targets: random ones, and those of other integers."""
+    peaks, x = seen.peaks.x, seen.x
+    scores = [align(peaks, own, *scale_range(x, own)).score for own in nulls.random_targets(job, log_primes(count), draws)]
+    real = [one for one in scores if not isinstance(one, Code)]
+    integers = nulls.integer_sequences(peaks, score, x, count, job)
+    return {
+        "gap_target": float(np.median(real)) - score if 2 * len(real) > draws else None,
+        "integers_beaten_by": ", ".join(integers.beaten_by),
+        "integers_rank": integers.rank,
+    }

@@ -1,0 +1,415 @@
+"""The component engine: what it refuses, how a hunt's jobs begin its runs, and what it believes of a worker."""
+
+import copy
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.component import ENGINE, Components, outputs_of
+from core.component import manifest as manifests
+from core.component.builtin import BSSN_CHECK, BUILTIN, NULL_PROFILE
+from core.component.commands import RUNNING_MAX
+from core.component.events import ComponentFinished, ComponentStarted
+from core.component.model import ENDED_MAX, SUBJECTS_MAX, Figures, apply_finished, apply_started
+from core.component.trigger import TRIGGERED_MAX
+from core.engine import IRER, CancelJob, Errand, JobEnded, Refused, Stamp
+from core.hunt import state as hunt_state
+from core.hunt.events import Axis, Child, GenerationClosed, HuntAsked, HuntScored, HuntStarted, RunSettings
+from core.hunt.state import Hunts
+from core.settings import Component, Settings
+from core.sim.chunk import Grid
+from core.sim.chunk import Settings as RunAs
+from tests.core.engine_loop import EngineLoop
+
+UUID = "123e4567-e89b-42d3-a456-426614174000"
+HASH = "ab" * 32
+BSSN = {"code": "ok", "h_classical": 0.25, "newton": 0.0, "curvature": 1.5, "expansion": 0.5, "matter": 2.0}
+PROFILE = {
+    "code": "ok",
+    "log_prime_sse": 0.5,
+    "n_peaks": 6,
+    "draws": 99,
+    "draws_scored": 80,
+    "rank_phase": 3,
+    "rank_target": 40,
+    "p_phase": None,
+    "p_target": None,
+    "gap_phase": 1.25,
+    "gap_target": -0.5,
+    "integers_beaten_by": "squares",
+    "integers_rank": 90,
+    "ramp_gain": 0.1,
+}
+
+
+def settings(triggered: list[str], winners: list[str] | None = None) -> Settings:
+    return Settings(component=Component(triggered=triggered, winners=winners or []))
+
+
+def loop_with(hunts: Hunts, configured: Settings | None = None) -> EngineLoop:
+    loop = EngineLoop(ENGINE, configured or settings([]))
+    put(loop, hunts)
+    return loop
+
+
+def put(loop: EngineLoop, hunts: Hunts) -> None:
+    (loop.world.states if "hunt" in loop.world.states else loop.elsewhere)["hunt"] = hunts
+
+
+def work(loop: EngineLoop) -> list[Errand]:
+    assert ENGINE.wanted is not None
+    return [each for each in ENGINE.wanted(loop.state, loop.context(IRER)) if isinstance(each, Errand)]
+
+
+def end(loop: EngineLoop, errand: Errand, outputs: dict[str, Any] | None = None) -> ComponentFinished:
+    """The work comes to its end, with what its component usually finds."""
+    found = outputs or (BSSN if errand.params["component"] == BSSN_CHECK else PROFILE)
+    (event,) = loop.ask("job_ended", JobEnded(errand.id, True, "ok", "", {"outputs": found, "artefact_sha256": HASH}), IRER)
+    assert isinstance(event, ComponentFinished)
+    return event
+
+
+def begun(loop: EngineLoop) -> list[tuple[str, str]]:
+    return [(event.component, str(event.inputs["job_uuid"])) for event in loop.events if isinstance(event, ComponentStarted)]
+
+
+# --- a hunt, as its engine would know it
+
+
+class Played:
+    """A hunt whose events are applied as a test says."""
+
+    def __init__(self, population: int = 3, targets: int = 5, hunt_id: str = "11111111-1111-4111-8111-111111111111") -> None:
+        self.hunts = Hunts()
+        self.seq = 0
+        self.size = population
+        self.hunt_id = hunt_id
+        run = RunSettings(Grid(), 10, None, RunAs(), targets, {}, population, 1)
+        axes = [Axis("eps", 0.3, 1.5, "linear")]
+        self._apply(HuntStarted(hunt_id, 9, population, 1, UUID, axes, ["log_prime_sse"], [], run, {}))
+
+    def _apply(self, event: Any) -> None:
+        self.seq += 1
+        apply = {
+            HuntStarted: hunt_state.apply_started,
+            HuntAsked: hunt_state.apply_asked,
+            HuntScored: hunt_state.apply_scored,
+            GenerationClosed: hunt_state.apply_generation,
+        }[type(event)]
+        apply(self.hunts, event, Stamp("hunt_log", self.seq, 1, 1, "00000001", "irer"))
+
+    def job(self, generation: int, index: int) -> str:
+        return f"{generation:08d}-0000-4000-8000-{index:012d}"
+
+    def asked(self, generation: int) -> None:
+        for index in range(self.size):
+            child = Child(index, self.job(generation, index), 1, {"eps": 1.0}, [0.5])
+            self._apply(HuntAsked(self.hunt_id, generation, index, [child]))
+
+    def scored(self, generation: int, index: int, *, artefact: bool = True, best: bool = False) -> None:
+        event = HuntScored(
+            self.hunt_id,
+            generation,
+            index,
+            self.job(generation, index),
+            "ok",
+            0.1,
+            artefact_sha256=HASH if artefact else None,
+            best=best,
+        )
+        self._apply(event)
+
+    def closed(self, generation: int) -> None:
+        self._apply(GenerationClosed(self.hunt_id, generation, self.size, 0, []))
+
+
+# --- asked for by hand
+
+
+def test_a_run_begins_and_ends_and_can_be_followed():
+    loop = loop_with(Hunts())
+    (started,) = loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    assert isinstance(started, ComponentStarted)
+    assert started.digest == manifests.digest(BUILTIN[BSSN_CHECK]) and started.hunt_id is None
+    (errand,) = work(loop)
+    assert errand.id == "hunt_log:0:0" and errand.name == "component.run"
+    assert errand.params["builtin"] == "bssn_check" and errand.params["inputs"] == {"job_uuid": UUID}
+    assert [job.state for job in ENGINE.jobs(loop.state)] == ["running"]
+    finished = end(loop, errand)
+    assert (finished.ok, finished.code, finished.job_uuid, finished.artefact_sha256) == (True, "ok", UUID, HASH)
+    assert finished.outputs == BSSN and finished.digest == started.digest
+    assert work(loop) == []
+    (job,) = ENGINE.jobs(loop.state)
+    assert (job.job, job.ok, job.code) == (started.job, True, "ok")
+    assert job.result == {"component": BSSN_CHECK, "version": "1.0.0", "job_uuid": UUID, "outputs": BSSN}
+    assert outputs_of(loop.state, UUID) == Figures(h_classical=0.25)
+    assert loop.replayed() == loop.state
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "said"),
+    [
+        ({"name": "bssn_check", "inputs": {"job_uuid": UUID}}, "not-found", "Did you mean bssn-check"),
+        ({"name": "x", "inputs": {"job_uuid": UUID}}, "not-found", "There are: bssn-check, null-profile"),
+        ({"name": BSSN_CHECK, "inputs": {}}, "invalid-argument", "needs the input job_uuid"),
+        ({"name": BSSN_CHECK, "inputs": {"job_uuid": "a"}}, "invalid-argument", "must be a UUID"),
+        ({"name": BSSN_CHECK, "inputs": {"job_uuid": 7}}, "invalid-argument", "must be a UUID"),
+        ({"name": BSSN_CHECK, "inputs": {"job_uuid": UUID, "job": UUID}}, "invalid-argument", "no input job."),
+        (
+            {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}, "variables": {"draws": 99}},
+            "invalid-argument",
+            "has no variable draws",
+        ),
+        (
+            {"name": NULL_PROFILE, "inputs": {"job_uuid": UUID}, "variables": {"draws": 18}},
+            "invalid-argument",
+            "outside its bounds",
+        ),
+        ({"name": NULL_PROFILE, "inputs": {"job_uuid": UUID}, "variables": {"draws": "99"}}, "invalid-argument", "a whole number"),
+        (
+            {"name": NULL_PROFILE, "inputs": {"job_uuid": UUID}, "variables": {"targets": 11}},
+            "invalid-argument",
+            "outside its bounds",
+        ),
+    ],
+)
+def test_bad_input_is_refused_before_any_work_is_wanted(params, code, said):
+    loop = loop_with(Hunts())
+    before = copy.deepcopy(loop.state)
+    with pytest.raises(Refused) as refused:
+        loop.ask("run", params)
+    assert refused.value.code == code and said in refused.value.detail
+    assert loop.state == before and not loop.records and work(loop) == []
+
+
+def test_no_more_runs_wait_than_there_is_room_for():
+    loop = loop_with(Hunts())
+    for _ in range(RUNNING_MAX):
+        loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    with pytest.raises(Refused) as refused:
+        loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    assert (refused.value.code, refused.value.reason) == ("resource-exhausted", "runs")
+    end(loop, work(loop)[0])
+    assert loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"outputs": BSSN},
+        {"outputs": BSSN, "artefact_sha256": "short"},
+        {"outputs": BSSN, "artefact_sha256": HASH, "surprise": 1},
+        {"outputs": {**BSSN, "surprise": 1}, "artefact_sha256": HASH},
+        {"outputs": {name: value for name, value in BSSN.items() if name != "newton"}, "artefact_sha256": HASH},
+        {"outputs": {**BSSN, "newton": "much"}, "artefact_sha256": HASH},
+        {"outputs": {**BSSN, "newton": float("nan")}, "artefact_sha256": HASH},
+        {"outputs": {**BSSN, "code": 3}, "artefact_sha256": HASH},
+        {"outputs": [], "artefact_sha256": HASH},
+    ],
+)
+def test_a_worker_that_says_what_its_manifest_does_not_promise_is_not_believed(result):
+    loop = loop_with(Hunts())
+    loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    (errand,) = work(loop)
+    (event,) = loop.ask("job_ended", JobEnded(errand.id, True, "ok", "", result), IRER)
+    assert isinstance(event, ComponentFinished)
+    assert (event.ok, event.code, event.outputs, event.artefact_sha256) == (False, "bad-output", {}, None)
+    assert outputs_of(loop.state, UUID) == Figures() and work(loop) == []
+
+
+def test_a_failure_has_a_code_and_a_way_on_and_takes_no_figure_away():
+    loop = loop_with(Hunts())
+    for code in ("", "no-artefact", "timeout"):
+        loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+        (errand,) = work(loop)
+        if not code:
+            end(loop, errand)
+            continue
+        (event,) = loop.ask("job_ended", JobEnded(errand.id, False, code), IRER)
+        assert isinstance(event, ComponentFinished) and not event.ok and event.code == code
+        assert event.detail and event.job_uuid == UUID
+        assert next(iter(ENGINE.jobs(loop.state))).ok is False
+    assert outputs_of(loop.state, UUID) == Figures(h_classical=0.25)
+
+
+def test_a_run_can_be_cancelled_and_its_late_end_means_nothing():
+    loop = loop_with(Hunts())
+    (started,) = loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    (errand,) = work(loop)
+    (event,) = loop.ask("cancel_job", CancelJob(started.job))
+    assert isinstance(event, ComponentFinished) and event.code == "cancelled"
+    assert work(loop) == []
+    late = JobEnded(errand.id, True, "ok", "", {"outputs": BSSN, "artefact_sha256": HASH})
+    assert loop.ask("job_ended", late, IRER) == []
+    assert loop.ask("cancel_job", CancelJob(started.job)) == []
+    with pytest.raises(Refused, match="no run x of a component is known"):
+        loop.ask("cancel_job", CancelJob("x"))
+    assert outputs_of(loop.state, UUID) == Figures()
+
+
+def test_null_is_no_figure_and_a_later_look_replaces_an_earlier_one():
+    loop = loop_with(Hunts())
+    for name, outputs, expected in (
+        (NULL_PROFILE, PROFILE, Figures(None, 1.25, -0.5)),
+        (BSSN_CHECK, BSSN, Figures(0.25, 1.25, -0.5)),
+        (NULL_PROFILE, {**dict.fromkeys(PROFILE), "code": "no_peaks"}, Figures(0.25)),
+        (BSSN_CHECK, {**dict.fromkeys(BSSN), "code": "flat"}, Figures()),
+    ):
+        loop.ask("run", {"name": name, "inputs": {"job_uuid": UUID}})
+        end(loop, work(loop)[0], outputs)
+        assert outputs_of(loop.state, UUID) == expected
+    assert outputs_of(loop.state, "another") == Figures()
+
+
+# --- begun by a hunt
+
+
+def test_each_job_of_a_hunt_is_looked_at_once_in_order_and_whole():
+    played = Played()
+    loop = loop_with(played.hunts, settings([BSSN_CHECK, NULL_PROFILE]))
+    played.asked(0)
+    loop.settle()
+    assert begun(loop) == []
+    played.scored(0, 2)
+    loop.settle()
+    assert begun(loop) == [], "the jobs before it have not ended"
+    played.scored(0, 0)
+    played.scored(0, 1, artefact=False)
+    loop.settle()
+    jobs = [played.job(0, 0), played.job(0, 2)]
+    assert begun(loop) == [(name, job) for job in jobs for name in (BSSN_CHECK, NULL_PROFILE)]
+    for errand in work(loop):
+        end(loop, errand)
+    loop.settle()
+    assert len(begun(loop)) == 4 and work(loop) == []
+    assert outputs_of(loop.state, jobs[0]) == Figures(0.25, 1.25, -0.5)
+    assert loop.replayed() == loop.state
+
+
+def test_a_job_and_a_component_have_one_id_whichever_boot_finds_them():
+    """So a run that began before a crash is not begun again after it."""
+    found = []
+    for survive in (None, 0, 1):
+        played = Played()
+        loop = loop_with(played.hunts, settings([BSSN_CHECK]))
+        played.asked(0)
+        for index in range(3):
+            played.scored(0, index)
+        loop.settle()
+        if survive is not None:
+            loop.restart(keep=survive)
+            put(loop, played.hunts)
+            assert len(work(loop)) == survive
+            loop.settle()
+        assert len(work(loop)) == 3
+        found.append([payload for _, payload, _ in loop.records])
+    assert found[0] == found[1] == found[2], "an interrupted hunt leads to the same records"
+
+
+def test_no_more_are_begun_than_may_wait_and_the_rest_follow():
+    played = Played(population=3 * TRIGGERED_MAX)
+    loop = loop_with(played.hunts, settings([BSSN_CHECK]))
+    played.asked(0)
+    for index in range(played.size):
+        played.scored(0, index)
+    loop.settle()
+    assert len(work(loop)) == TRIGGERED_MAX
+    loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    while errands := work(loop):
+        end(loop, errands[0])
+        loop.settle()
+        assert loop.state.triggered <= TRIGGERED_MAX
+    assert sorted(job for _, job in begun(loop)) == sorted([UUID, *(played.job(0, index) for index in range(played.size))])
+
+
+def test_the_best_run_is_looked_at_when_its_generation_is_done():
+    played = Played(targets=12)
+    loop = loop_with(played.hunts, settings([BSSN_CHECK], [NULL_PROFILE]))
+    played.asked(0)
+    for index, best in enumerate((True, False, True)):
+        played.scored(0, index, best=best)
+    loop.settle()
+    assert NULL_PROFILE not in dict(begun(loop))
+    played.closed(0)
+    loop.settle()
+    assert [job for name, job in begun(loop) if name == NULL_PROFILE] == [played.job(0, 2)]
+    (event,) = [event for event in loop.events if isinstance(event, ComponentStarted) and event.component == NULL_PROFILE]
+    assert event.variables == {"draws": 99, "targets": 10}, "as many targets as the hunt has, where the component may"
+    played.asked(1)
+    played.scored(1, 0, best=True)
+    played.scored(1, 1)
+    played.scored(1, 2)
+    for errand in work(loop):
+        end(loop, errand)
+    loop.settle()
+    assert len([name for name, _ in begun(loop) if name == NULL_PROFILE]) == 1
+    played.closed(1)
+    loop.settle()
+    assert [job for name, job in begun(loop) if name == NULL_PROFILE] == [played.job(0, 2), played.job(1, 0)]
+
+
+@pytest.mark.parametrize("named", [[BSSN_CHECK, BSSN_CHECK], [BSSN_CHECK]])
+def test_a_component_named_twice_runs_once(named):
+    played = Played(population=2)
+    loop = loop_with(played.hunts, settings(named, [BSSN_CHECK]))
+    played.asked(0)
+    played.scored(0, 0, best=True)
+    played.scored(0, 1)
+    played.closed(0)
+    loop.settle()
+    assert sorted(begun(loop)) == [(BSSN_CHECK, played.job(0, index)) for index in range(2)]
+
+
+def test_what_is_not_configured_does_not_run():
+    played = Played()
+    loop = loop_with(played.hunts)
+    played.asked(0)
+    for index in range(3):
+        played.scored(0, index, best=True)
+    played.closed(0)
+    loop.settle()
+    assert loop.records == []
+
+
+# --- memory, and what is shown
+
+
+def test_memory_is_bounded_and_the_oldest_goes_first():
+    components = Components()
+    stamp = Stamp("hunt_log", 0, 1, 1, "00000001", "irer")
+    for seq in range(SUBJECTS_MAX + 10):
+        job = f"j-{seq}"
+        started = ComponentStarted(job, BSSN_CHECK, "1.0.0", HASH, {"job_uuid": job}, {}, "h", seq)
+        apply_started(components, started, msgspec.structs.replace(stamp, seq=2 * seq))
+        finished = ComponentFinished(job, job, BSSN_CHECK, "1.0.0", HASH, True, {**BSSN, "h_classical": 0.5})
+        apply_finished(components, finished, msgspec.structs.replace(stamp, seq=2 * seq + 1))
+    assert len(components.figures) == SUBJECTS_MAX and len(components.ended) == ENDED_MAX
+    assert len(components.begun) < SUBJECTS_MAX and not components.running and not components.errands
+    assert outputs_of(components, "j-9") == Figures() and outputs_of(components, "j-10") == Figures(0.5)
+
+
+def test_a_whole_number_is_the_same_from_the_log_and_live():
+    """The log writes 5.0 as 5: a snapshot of what was replayed must be the very bytes of a live one."""
+    loop = loop_with(Hunts())
+    loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    end(loop, work(loop)[0], {**BSSN, "h_classical": 1.0, "newton": 2.0**60, "matter": -0.0})
+    assert loop.replayed() == loop.state
+    live = msgspec.msgpack.encode(ENGINE.dump(loop.state))
+    assert msgspec.msgpack.encode(ENGINE.dump(loop.replayed())) == live
+    assert outputs_of(loop.state, UUID) == Figures(1.0)
+
+
+def test_components_are_listed_and_described_with_when_they_run_here():
+    loop = loop_with(Hunts(), settings([BSSN_CHECK], [NULL_PROFILE]))
+    listing = loop.look("list")
+    assert [(row.name, row.trigger, row.kind) for row in listing.components] == [
+        (BSSN_CHECK, "job", "builtin"),
+        (NULL_PROFILE, "winner", "builtin"),
+    ]
+    described = loop.look("describe", {"name": NULL_PROFILE})
+    assert described.manifest == BUILTIN[NULL_PROFILE] and described.digest == listing.components[1].digest
+    assert loop_with(Hunts()).look("describe", {"name": NULL_PROFILE}).trigger == "manual"
+    with pytest.raises(Refused, match="no component is named tda"):
+        loop.look("describe", {"name": "tda"})

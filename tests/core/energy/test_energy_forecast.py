@@ -1,0 +1,132 @@
+"""Forecasts with intervals that hold, and claims of totals that are judged once."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core.energy import claims, forecast, generators
+from core.energy.claims import Horizon, Rates
+from core.energy.columns import adopt, advance
+from core.energy.layout import Store
+
+Floats = NDArray[np.float64]
+
+
+def forecasts(values: Floats) -> tuple[Floats, Floats, Store]:
+    store = Store()
+    rows = np.array([store.add() for _ in range(values.shape[1])])
+    expected, half = np.empty_like(values), np.empty_like(values)
+    for tick, line in enumerate(values):
+        advanced = advance(store, rows, np.full(len(rows), float(tick)), line)
+        expected[tick], half[tick] = advanced.findings.expected, advanced.findings.half
+        adopt(store, advanced)
+    return expected, half, store
+
+
+def walks(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
+    return np.cumsum(chance.normal(size=(ticks, streams)), axis=0)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "ar1", "t3", "poisson", "diurnal", "walk"])
+def test_95_of_100_outcomes_lie_in_the_interval(kind: str) -> None:
+    draw = generators.NULLS.get(kind, walks)
+    values = draw(np.random.default_rng(3), 1_500, 32)
+    expected, half, _ = forecasts(values)
+    inside = np.abs(values - expected)[100:] <= half[100:]
+    assert 0.94 <= inside.mean() <= 0.965
+    assert ((inside.mean(axis=0) >= 0.93) & (inside.mean(axis=0) <= 0.975)).mean() >= 0.9
+
+
+def test_a_wider_spread_widens_the_interval() -> None:
+    values = generators.gaussian(np.random.default_rng(4), 1_200, 32)
+    values[600:] *= 4
+    expected, half, _ = forecasts(values)
+    inside = np.abs(values - expected) <= half
+    assert 0.93 <= inside[700:].mean() <= 0.97
+    assert half[-1].mean() > 3 * half[590].mean()
+
+
+def test_the_mix_is_hardly_worse_than_whoever_knows_what_is_coming() -> None:
+    chance = np.random.default_rng(5)
+    noise = chance.normal(size=(2_000, 24))
+    second = np.zeros_like(noise)
+    for tick in range(2, len(noise)):
+        second[tick] = 1.6 * second[tick - 1] - 0.8 * second[tick - 2] + noise[tick]
+    for values, best in ((noise, 0.798), (np.cumsum(noise, axis=0), 0.798), (second, 0.798)):
+        expected, _, _ = forecasts(values)
+        assert np.abs(values - expected)[500:].mean() <= 1.04 * best
+
+
+def test_the_autoregression_never_leaves_what_was_seen_by_more_than_half() -> None:
+    values = np.exp(np.arange(60) / 6)[:, None] * np.ones(2)
+    store = Store()
+    rows = np.array([store.add(), store.add()])
+    for tick, line in enumerate(values):
+        if tick:
+            said = forecast.ahead(store.take(rows)).experts[2]
+            low, high = values[:tick].min(), values[:tick].max()
+            assert (said <= high + (high - low) / 2 + 1e-9).all() and (said >= low - (high - low) / 2 - 1e-9).all()
+        adopt(store, advance(store, rows, np.full(2, float(tick)), line))
+
+
+def test_weights_do_not_depend_on_the_unit() -> None:
+    values = generators.autoregressive(np.random.default_rng(6), 400, 4)
+    watts, _, one = forecasts(values + 10)
+    milliwatts, _, other = forecasts(1024 * (values + 10))
+    assert np.allclose(milliwatts, 1024 * watts, rtol=1e-9)
+    rows = np.arange(4)
+    assert np.allclose(forecast.weights_of(one.take(rows)), forecast.weights_of(other.take(rows)), rtol=1e-5)
+
+
+def test_a_stream_in_which_nothing_happens_for_long_stays_sane() -> None:
+    values = np.full((6_000, 2), 3.0)
+    values[-1] = 5.0
+    expected, half, store = forecasts(values)
+    assert np.isfinite(store.take(np.arange(2)).f8).all()
+    assert (expected[:-1] == 3.0).all() and (half[:-1] == 0).all()
+
+
+def test_a_rounded_sensor_is_never_believed_beyond_two_of_its_steps() -> None:
+    values = np.full((300, 1), 20.0)
+    values[::50] = 20.5
+    _, half, _ = forecasts(values)
+    assert (half[60:] >= 1.0).all()
+
+
+def claimed(rates: Floats, horizon: int, seed: int = 0) -> tuple[float, Horizon, list[float]]:
+    """Each step a claim of the sum of the next `horizon` rates, by naive, smoothing, mean and the true mean-reverting forecast."""
+    totals = np.concatenate([[0.0], np.cumsum(rates)])
+    known, level, covered, gains = Horizon(), float(rates[0]), 0, []
+    waiting: list[tuple[int, claims.Claim]] = []
+    for tick in range(1, len(rates) - horizon):
+        while waiting and waiting[0][0] == tick:
+            known, judged = claims.settle(known, waiting.pop(0)[1], float(totals[tick]))
+            covered += judged.covered
+            gains.append(judged.gain)
+        level += 0.15 * (float(rates[tick - 1]) - level)
+        last, mean = float(rates[tick - 1]), float(totals[tick]) / tick
+        said = Rates(last, level, mean, claims.path_rate((last, 0, 0, 0), mean, (0.8, 0, 0, 0), -9e9, 9e9, horizon))
+        waiting.append((tick + horizon, claims.claim(known, float(totals[tick]), said, float(horizon), 3.0)))
+    return covered / known.settled, known, gains
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "ar1", "diurnal"])
+def test_95_of_100_claims_of_totals_hold(kind: str) -> None:
+    share, known, _ = claimed(generators.NULLS[kind](np.random.default_rng(7), 4_000, 1)[:, 0] + 100, 30)
+    assert 0.92 <= share <= 0.975
+    assert known.settled > 3_900
+
+
+def test_only_what_beats_every_plain_forecast_gains() -> None:
+    chance = np.random.default_rng(8)
+    _, _, skilled = claimed(generators.autoregressive(chance, 4_000, 1)[:, 0], 4)
+    _, _, none = claimed(np.full(500, 3.0), 4)
+    assert np.mean(skilled[500:]) > 0.01
+    assert set(none) == {0.0}
+
+
+def test_a_path_comes_to_rest_at_the_mean() -> None:
+    near = claims.path_rate((12.0, 10.0, 10.0, 10.0), 10.0, (0.5, 0.0, 0.0, 0.0), 0.0, 20.0, 1)
+    far = claims.path_rate((12.0, 10.0, 10.0, 10.0), 10.0, (0.5, 0.0, 0.0, 0.0), 0.0, 20.0, 10_000)
+    assert near == pytest.approx(11.0)
+    assert far == pytest.approx(10.0002, abs=1e-6)

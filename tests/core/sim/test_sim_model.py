@@ -1,0 +1,212 @@
+"""What a run may be asked for: the same bounds as the kernels hold, and every refusal says the bound before anything starts."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.engine import Refused
+from core.sim import model
+from core.sim.chunk import Grid, Settings
+from core.sim.commands import AskRun, chunk_of
+from kernels import params as kernels
+
+KERNEL_NAMES = {"a": "ring_a", "r": "ring_r"}
+ROOM = 2 << 30
+
+
+def chunk(**asked: Any) -> Any:
+    return chunk_of(msgspec.convert(asked, AskRun, strict=True), "id-1", ROOM)
+
+
+# --- as the kernels have it -------------------------------------------------------------------------------------------------
+
+
+def test_every_parameter_has_the_bounds_and_the_default_of_the_kernels() -> None:
+    of_kernels = {KERNEL_NAMES.get(name, name): one for name, one in model.PARAMETERS.items()}
+    assert set(kernels.BOUNDS) == set(of_kernels) | {"L", "dt"}
+    for name, one in of_kernels.items():
+        kind = kernels.ABOVE if one.above else kernels.FROM
+        assert kernels.BOUNDS[name] == (kind, one.low, one.high), name
+        assert kernels.DEFAULTS[name] == one.default, name
+    assert kernels.BOUNDS["L"] == (kernels.ABOVE, 0.0, model.LENGTH_MAX)
+    assert kernels.BOUNDS["dt"] == (kernels.ABOVE, 0.0, model.DT_MAX)
+
+
+def test_the_grid_has_the_bounds_of_the_kernels() -> None:
+    assert (model.POINTS_MIN, model.POINTS_MAX) == (kernels.POINTS_MIN, kernels.POINTS_MAX)
+    assert (model.STEPS_MAX, model.SNAPSHOTS_MAX) == (kernels.STEPS_MAX, kernels.SNAPSHOTS_MAX)
+    assert kernels.DEALIAS == model.DIVISORS
+
+
+@given(
+    points=st.sampled_from([8, 64, 96]),
+    dimensions=st.sampled_from([1, 2]),
+    snapshots=st.integers(1, 64),
+    lanes=st.integers(1, 16),
+    dtype=st.sampled_from(["complex64", "complex128"]),
+)
+def test_memory_is_estimated_as_the_kernels_do(points: int, dimensions: int, snapshots: int, lanes: int, dtype: Any) -> None:
+    precision = {"complex64": "f32", "complex128": "f64"}[dtype]
+    width = max(2, lanes)
+    theirs = kernels.Signature(dimensions=dimensions, points=points, precision=precision, width=width, snapshots=snapshots)
+    ours = model.memory_bytes(Grid(points, 40.0, dimensions), Settings(dtype=dtype, snapshots=snapshots), lanes)
+    assert ours == kernels.field_bytes(theirs)
+
+
+def of_parameters() -> st.SearchStrategy[dict[str, float]]:
+    names = ["eps", "lam", "b3", "c3", "g_nl", "a", "r", "lam5"]
+    each = {name: st.floats(max(model.PARAMETERS[name].low, -5), min(model.PARAMETERS[name].high, 5)) for name in names}
+    return st.fixed_dictionaries({}, optional=each)
+
+
+@given(params=of_parameters())
+def test_the_suggested_step_and_well_posedness_are_those_of_the_kernels(params: dict[str, float]) -> None:
+    theirs = {KERNEL_NAMES.get(name, name): value for name, value in model.checked(params).items()}
+    assert model.suggested_dt(params) == pytest.approx(kernels.suggested_dt(theirs), rel=1e-12)
+    assert model.well_posed(params) is not kernels.ill_posed(kernels.coefficients(theirs))
+
+
+def test_the_ring_has_its_known_least_value() -> None:
+    assert model.kernel_least(0.5, 0.5) == pytest.approx(-0.375, abs=1e-12)
+    golden = {"eps": 1.0, "lam": 0.2, "b3": 1.0, "c3": 0.0, "g_nl": 2.0, "a": 0.5, "r": 0.5}
+    assert not model.well_posed(golden) and model.well_posed({**golden, "lam5": 0.2})
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "unknown model": ({"model": "sncgl"}, "invalid-argument", "model", "Did you mean sncgl_sdg?"),
+    "model of later": ({"model": "fmia"}, "unimplemented", "model", "not available in this version; sncgl_sdg is"),
+    "unknown parameter": ({"params": {"gnl": 1}}, "invalid-argument", "params.gnl", "Did you mean g_nl?"),
+    "parameter of no likeness": ({"params": {"xyzzy": 1}}, "invalid-argument", "params.xyzzy", "There are: eps, lam"),
+    "another case": ({"params": {"d_g": 1}}, "invalid-argument", "params.d_g", "Did you mean D_g?"),
+    "not a number": ({"params": {"eps": math.nan}}, "invalid-argument", "params.eps", "finite number, 0 to 1000"),
+    "without end": ({"params": {"c3": math.inf}}, "invalid-argument", "params.c3", "finite number, -1000 to 1000"),
+    "too large": ({"params": {"lam": 1e4}}, "invalid-argument", "params.lam", "outside its bounds, 0 to 1000"),
+    "negative": ({"params": {"eta": -0.1}}, "invalid-argument", "params.eta", "outside its bounds, 0 to 1000"),
+    "nothing where something must be": ({"params": {"m2": 0}}, "invalid-argument", "params.m2", "above 0 to 1000"),
+    "elliptic by tau": ({"params": {"tau": 0}}, "invalid-argument", "params.tau", "Geometry elliptic is not available"),
+    "elliptic": ({"settings": {"geometry": "elliptic"}}, "unimplemented", "settings.geometry", "coevolve and off are"),
+    "three dimensions": ({"grid": {"n": 32, "d": 3}}, "unimplemented", "grid.d", "1 and 2 are"),
+    "no dimension": ({"grid": {"n": 32, "d": 0}}, "invalid-argument", "grid.d", "1 or 2"),
+    "odd": ({"grid": {"n": 65}}, "invalid-argument", "grid.n", "even and have no prime factor above 5. Near it is 72"),
+    "a factor of 7": ({"grid": {"n": 14}}, "invalid-argument", "grid.n", "Near it is 16"),
+    "tiny": ({"grid": {"n": 6}}, "invalid-argument", "grid.n", "8 to 4096 points"),
+    "huge": ({"grid": {"n": 5000}}, "invalid-argument", "grid.n", "8 to 4096 points"),
+    "no box": ({"grid": {"l": 0}}, "invalid-argument", "grid.l", "above 0 and at most 1e+06"),
+    "box without end": ({"grid": {"l": math.inf}}, "invalid-argument", "grid.l", "above 0 and at most 1e+06"),
+    "no steps": ({"steps": 0}, "invalid-argument", "steps", "1 to 10,000,000"),
+    "too many steps": ({"steps": 10_000_001}, "invalid-argument", "steps", "1 to 10,000,000"),
+    "no time": ({"dt": 0}, "invalid-argument", "dt", "above 0, and 10 at most"),
+    "time that is none": ({"dt": math.nan}, "invalid-argument", "dt", "above 0, and 10 at most"),
+    "negative seed": ({"seed": -1}, "invalid-argument", "seed", "0 to 9,007"),
+    "no snapshot": ({"settings": {"snapshots": 0}}, "invalid-argument", "settings.snapshots", "1 to 64"),
+    "too many snapshots": ({"settings": {"snapshots": 65}}, "invalid-argument", "settings.snapshots", "1 to 64"),
+    "a ring's depth for a gaussian": ({"params": {"a": 0.5}}, "invalid-argument", "params.a", "set settings.kernel to ring"),
+    "a ring without depth": ({"settings": {"kernel": "ring"}}, "invalid-argument", "params.a", "above 0 to 0.99"),
+    "spiral on a line": (
+        {"grid": {"d": 1}, "settings": {"initial": {"kind": "spiral"}}},
+        "invalid-argument",
+        "settings.initial.kind",
+        "2 dimensions",
+    ),
+    "start of no size": (
+        {"settings": {"initial": {"kind": "noise", "amplitude": 0}}},
+        "invalid-argument",
+        "settings.initial.amplitude",
+        "above 0, and 1000 at most",
+    ),
+    "waves of noise": (
+        {"settings": {"initial": {"kind": "noise", "modes": [1, 0]}}},
+        "invalid-argument",
+        "settings.initial.modes",
+        "plane_wave",
+    ),
+    "wave for another grid": (
+        {"settings": {"initial": {"kind": "plane_wave", "modes": [1]}}},
+        "invalid-argument",
+        "settings.initial.modes",
+        "takes 2 mode numbers, not 1",
+    ),
+    "wave outside the band": (
+        {"settings": {"initial": {"kind": "plane_wave", "modes": [16, 0]}}},
+        "invalid-argument",
+        "settings.initial.modes",
+        "-15 to 15",
+    ),
+    "bump without a width": (
+        {"settings": {"pump": {"shape": "gaussian", "amplitude": 1}}},
+        "invalid-argument",
+        "settings.pump.width",
+        "above 0 and at most",
+    ),
+    "plane pump without waves": (
+        {"settings": {"pump": {"shape": "plane", "amplitude": 1}}},
+        "invalid-argument",
+        "settings.pump.k",
+        "2 mode numbers",
+    ),
+    "pump without end": (
+        {"settings": {"pump": {"shape": "plane", "amplitude": math.inf, "k": [1, 0]}}},
+        "invalid-argument",
+        "settings.pump.amplitude",
+        "-1000 to 1000",
+    ),
+    "too much memory": ({"grid": {"n": 4096}}, "resource-exhausted", "grid.n", "2,147,483,648 are allowed"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_computed_is_refused_with_its_bound(case: str) -> None:
+    asked, code, path, words = REFUSED[case]
+    with pytest.raises(Refused) as refused:
+        chunk(**asked)
+    assert refused.value.code == code
+    assert [field for field, _ in refused.value.fields] == [path]
+    assert words in refused.value.detail
+
+
+def test_an_unknown_parameter_names_the_nearest_for_programs_too() -> None:
+    with pytest.raises(Refused) as refused:
+        model.checked({"kapa": 1.0})
+    assert refused.value.data is not None and refused.value.data["nearest"][0] == "kappa"
+
+
+@pytest.mark.parametrize("value", [True, "1", None, [1.0]])
+def test_what_is_no_number_is_none_here_either(value: Any) -> None:
+    with pytest.raises(Refused, match="finite number"):
+        model.checked({"eps": value})
+
+
+# --- what is taken ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_chunk_holds_every_number_it_is_computed_from() -> None:
+    made = chunk(params={"eps": 0.9, "alpha": -0.0}, grid={"n": 32}, steps=7, seed=3)
+    (lane,) = made.lanes
+    assert lane.params == {**model.DEFAULTS, "eps": 0.9, "alpha": 0.0} and list(lane.params) == sorted(model.DEFAULTS)
+    assert math.copysign(1, lane.params["alpha"]) == 1, "a negative zero would come back from the log as another bit"
+    assert (made.grid, made.steps, made.targets, lane.seed) == (Grid(32, 40.0, 2), 7, 5, 3)
+    assert made.dt == model.suggested_dt(lane.params) > 0
+
+
+def test_all_that_the_model_takes_at_its_bounds_the_kernels_take_too() -> None:
+    for one in model.PARAMETERS.values():
+        for value in (one.high, one.low if not one.above else (one.low + one.high) / 2):
+            own = model.checked({one.name: value})
+            named = {KERNEL_NAMES.get(name, name): number for name, number in own.items()}
+            assert kernels.check(kernels.Signature(), named, 1) == [], one.name
+
+
+@given(number=st.integers(model.POINTS_MIN, 600))
+def test_a_grid_is_taken_exactly_when_the_kernels_take_it(number: int) -> None:
+    try:
+        model.check_grid(Grid(number))
+        taken = True
+    except Refused:
+        taken = False
+    assert taken == (kernels.check(kernels.Signature(points=number), {}, 1) == [])

@@ -1,0 +1,346 @@
+"""The Control Hub page as a person meets it: in a real browser, through a real gateway, over a real daemon that is killed.
+
+The first tests read the page's files; the others are left out, loudly, where there is no browser.
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.browser import MISSING, Browser, Hub, installed
+from tests.e2e.harness import Irerd
+
+PAGE = Path(__file__).parents[2] / "irerctl" / "hub" / "page"
+FIRST_LOAD_BYTES_MAX = 300_000
+SVG_NAMESPACE = "http://www.w3.org/2000/svg"
+
+
+def page_files() -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(PAGE.iterdir())}
+
+
+# --- its files --------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_turns_a_string_into_markup_or_code() -> None:
+    """So no stored name can: text nodes and named attributes are all there is."""
+    makers = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser|srcdoc|setHTML|"
+        r"\beval\b|new Function|javascript:|set(?:Timeout|Interval)\(\s*[\"'`]"
+    )
+    found = {name: makers.findall(text) for name, text in page_files().items()}
+    assert {name: each for name, each in found.items() if each} == {}
+
+
+def test_the_page_needs_nothing_that_a_strict_policy_forbids() -> None:
+    markup = page_files()["index.html"]
+    assert not re.findall(r"<style\b|\bstyle=|\son[a-z]+=", markup)
+    scripts = re.findall(r"<script\b([^>]*)>(.*?)</script>", markup, re.DOTALL)
+    assert scripts and all("src=" in attributes and not inline for attributes, inline in scripts)
+
+
+def test_nothing_is_fetched_from_elsewhere() -> None:
+    elsewhere = {name: re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s\"']*", text) for name, text in page_files().items()}
+    assert {name: [each for each in found if each != SVG_NAMESPACE] for name, found in elsewhere.items() if found} == {
+        "dom.js": [],
+        "icon.svg": [],
+    }
+
+
+def test_the_first_load_is_small() -> None:
+    assert sum(len(gzip.compress(path.read_bytes())) for path in PAGE.iterdir()) < FIRST_LOAD_BYTES_MAX
+
+
+def test_every_place_that_the_code_names_is_in_the_page() -> None:
+    """A place that is missing would throw only when that panel is drawn."""
+    files = page_files()
+    places = set(re.findall(r'\bid="([^"]+)"', files["index.html"]))
+    named: set[str] = set()
+    for name, text in files.items():
+        if name.endswith(".js"):
+            named |= set(re.findall(r'\b(?:at|say|show|redraw|panel|wish|whole|object)\("([a-z-]+)"', text))
+    assert len(named) > 40
+    assert named - places == set()
+
+
+def test_every_field_has_a_label_and_every_button_a_name() -> None:
+    markup = page_files()["index.html"]
+    for field in re.findall(r"<(?:input|select|textarea|progress)\b[^>]*\bid=\"([^\"]+)\"", markup):
+        around = re.search(rf'<label\b[^>]*for="{field}"|<label\b[^>]*>(?:(?!</label>).)*id="{field}"', markup, re.DOTALL)
+        assert around, field
+    assert all(re.sub(r"<[^>]*>", "", name).strip() for name in re.findall(r"<button\b[^>]*>(.*?)</button>", markup))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_stand_out_from_what_is_behind_them(theme: str) -> None:
+    """WCAG 2: at least 4.5 to 1 for each pair of text and ground that the page uses."""
+    blocks = re.findall(r":root[^{]*\{([^}]*)\}", page_files()["style.css"])
+    colours = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{3,6})", block)) for block in blocks]
+    light, by_system, by_choice = colours
+    assert by_system == by_choice
+    named = {"light": light, "dark": by_choice}[theme]
+    pairs = [("text", "ground"), ("text", "card"), ("soft", "card"), ("soft", "ground"), ("on-accent", "accent"), ("accent", "card")]
+    pairs += [(word, f"{word}-ground") for word in ("ok", "warn", "bad")] + [("bad", "card"), ("warn", "card")]
+    assert {pair: round(contrast(named[pair[0]], named[pair[1]]), 1) for pair in pairs if contrast(*map(named.get, pair)) < 4.5} == {}
+
+
+def contrast(one: str, other: str) -> float:
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4))
+    ]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+# --- in a browser -----------------------------------------------------------------------------------------------------------
+
+INJECTED = "<img src=x onerror=alert(1)>"
+ENGINES = "#engines tr"
+
+in_a_browser = pytest.mark.skipif(not installed(), reason=MISSING)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(tmp_path_factory.mktemp("browser") / "stderr.log")
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def hub(irerd: Irerd) -> Iterator[Hub]:
+    irerd.start()
+    served = Hub(irerd.socket)
+    try:
+        yield served
+    finally:
+        served.close()
+
+
+def unharmed(browser: Browser, hub: Hub, *, away: bool = False) -> None:
+    """Nothing was thrown, no dialog came up, nothing was asked of another origin; and where irerd stayed, no error was logged."""
+    heard = browser.heard()
+    assert heard["thrown"] == heard["dialogs"] == []
+    assert [url for url in heard["requests"] if not url.startswith(hub.url)] == []
+    logged = [line for line in heard["console"] if not (away and "status of 503" in line)]
+    assert logged == []
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_a_person_sees_what_is_and_changes_it_without_a_reload(irerd: Irerd, hub: Hub, browser: Browser) -> None:
+    with irerd.client() as client:
+        client.call("entity.spawn", {"entity_id": "w-1", "type": "worker", "labels": {"site": INJECTED}})
+        client.call("resource.submit_task", {"task_id": "javascript:alert", "units": 3, "duration_s": 3600})
+        browser.open(hub.url)
+        browser.wait("#link", "connected")
+        assert browser.text("#health") == "healthy"
+        browser.wait(ENGINES, "resource")
+        assert browser.count("#engines tr") == len(client.call("system.status").result["engines"])
+        browser.evaluate("window.sameDocument = true")
+
+        # What callers stored is text, whatever it looks like.
+        browser.wait("#entities td", INJECTED)
+        browser.wait("#tasks th", "javascript:alert")
+        assert browser.count("main img") == 0
+
+        # A write from the page is done, and seen in the page.
+        browser.wait("#scale-pool option[value=storage]", state="attached")
+        browser.do("choose", at="#scale-pool", value="storage")
+        browser.fill("#scale-size", "7")
+        browser.click("#scale-form button")
+        browser.wait("#scale-answer", "storage: 4 → 7 units")
+        browser.wait("#pools meter[aria-label='0 of 7 units of storage used']")
+        browser.wait("#events tr", "pool.scaled")
+
+        # A refusal is told in irerd's own words, and changes nothing.
+        browser.fill("#scale-size", "999")
+        browser.click("#scale-form button")
+        browser.wait("#scale-answer", "999 is outside 1..64")
+
+        # What another caller does is seen without asking for it.
+        client.call("cache.set_online", {"online": False})
+        browser.wait("#queue dd", "offline")
+        browser.wait("#online", "Go online")
+        sizes = {pool["name"]: pool["units"] for pool in client.call("resource.pools").result["pools"]}
+    assert sizes["storage"] == 7
+    assert browser.evaluate("window.sameDocument") is True
+    heard = browser.heard()
+    refused = [line for line in heard["console"] if "/rpc/resource.scale" in line]
+    assert len(refused) == 1 and heard["console"] == refused
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_the_page_outlives_the_daemon(irerd: Irerd, hub: Hub, browser: Browser) -> None:
+    browser.open(hub.url)
+    browser.wait("#link", "connected")
+    browser.wait("#scale-pool option[value=compute]", state="attached")
+    browser.evaluate("window.sameDocument = true")
+    irerd.kill9()
+    browser.wait("#link", "reconnecting")
+    browser.wait("#link-note", "No answer since")
+
+    # A wish of this time is not lost from sight, and pressed twice it is carried out once.
+    browser.fill("#scale-size", "9")
+    browser.click("#scale-form button")
+    browser.wait("#scale-answer", "it is not done twice")
+
+    irerd.start()
+    browser.wait("#link", "connected, irerd was restarted")
+    browser.wait("#link-note", "irerd was restarted at")
+    browser.click("#scale-form button")
+    browser.wait("#scale-answer", "compute: 4 → 9 units")
+    browser.wait("#events tr", "pool.scaled")
+    assert browser.evaluate("window.sameDocument") is True
+    unharmed(browser, hub, away=True)
+
+
+SPACE = {"eps": {"low": 0.3, "high": 0.6}, "c3": {"low": -1.5, "high": 1.5}, "g_nl": {"low": 0.0, "high": 3.0}}
+SETTINGS = {"grid": {"n": 32, "l": 40.0, "d": 2}, "steps": 300}
+"""Small, and yet most of the runs have peaks."""
+GENERATIONS, POPULATION = 6, 4
+RUNS = GENERATIONS * POPULATION
+
+
+@in_a_browser
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("jax") is None, reason="NOT TESTED: a hunt from the page; the extra science is not installed")
+def test_a_hunt_is_started_watched_and_ended_in_the_page_though_the_daemon_is_killed(
+    irerd: Irerd, hub: Hub, browser: Browser
+) -> None:
+    browser.open(f"{hub.url}#hunt")
+    browser.wait("#hunt-status", "Idle")
+    browser.evaluate("window.sameDocument = true")
+    browser.click("#hunt-form summary")
+    browser.fill("#generations", str(GENERATIONS))
+    browser.fill("#population", str(POPULATION))
+    browser.fill("#seed", "1")
+    browser.fill("#settings", json.dumps(SETTINGS))
+    browser.fill("#space", '{"eps": ')
+    browser.click("#start-hunt-btn")
+    browser.wait("#hunt-answer", "Nothing was started")
+    browser.fill("#space", json.dumps(SPACE))
+    browser.click("#start-hunt-btn")
+    browser.wait("#btn-text", "Hunt Running...")
+    browser.wait("#status-event", "Analyzed")
+
+    irerd.kill9()
+    assert "hunt.completed" not in (irerd.state / "hunt_log.jsonl").read_text()
+    browser.wait("#link", "reconnecting")
+    irerd.start()
+    browser.wait("#link", "connected, irerd was restarted")
+    browser.wait("#hunt-status", f"Completed, {GENERATIONS} of {GENERATIONS} generations done")
+    browser.wait("#hunt-success", f"{RUNS} of {RUNS} runs have an outcome")
+    browser.wait("#fields canvas")
+    browser.wait("#spectrum svg")
+
+    with irerd.client() as client:
+        best = client.call("hunt.best").result
+        rows = client.call("hunt.ledger").result["rows"]
+    assert json.loads(browser.text("#provenance-box")) == json.loads(json.dumps(best))
+    assert browser.text("#hunt-progress-text") == f"{RUNS} of {RUNS} runs"
+    assert browser.count("#front circle") == sum(row["log_prime_sse"] is not None for row in rows) > 0
+    assert browser.count("#front circle.best") == 1
+    assert browser.count("#fields canvas") == 3
+
+    # The table holds every run, and any column sorts it both ways.
+    assert browser.count("#ledger tr") == RUNS
+    for order, direction in ((1, "ascending"), (-1, "descending")):
+        browser.click("#ledger-head button:text-is('seed')")
+        browser.wait(f"#ledger-head th[aria-sort={direction}]", "seed")
+        place = browser.texts("#ledger-head th").index("seed")
+        shown = [int(text.split("\t")[place]) for text in browser.texts("#ledger tr")]
+        assert shown == sorted((row["seed"] for row in rows), reverse=order < 0)
+
+    # A second one is stopped from the page, and can go on.
+    browser.fill("#generations", "500")
+    browser.click("#start-hunt-btn")
+    browser.wait("#hunt-status", "Running, ")
+    browser.click("#stop-hunt-btn")
+    browser.wait("#hunt-status", "Stopped, ")
+    browser.wait("#resume-hunt-btn")
+    assert browser.evaluate("window.sameDocument") is True
+    unharmed(browser, hub, away=True)
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_an_audit_tells_what_holds_what_does_not_and_what_nobody_checked(irerd: Irerd, hub: Hub, browser: Browser) -> None:
+    with irerd.client() as client:
+        for number in range(20):
+            client.call("entity.spawn", {"entity_id": f"w-{number}", "type": "worker"})
+        logs = {log["log"]: log["records"] for log in client.call("system.status").result["logs"]}
+    browser.open(f"{hub.url}#audit")
+    browser.wait("#link", "connected")
+    browser.click("#verify-btn")
+    browser.wait("#verify-result", "What was read holds")
+    rows = [text.split("\t") for text in browser.texts("#verdicts tr")]
+    assert {row[0]: (row[1], int(row[2])) for row in rows} == {log: ("ok", records) for log, records in logs.items()}
+    assert any("replay (not asked for)" in line for line in browser.texts("#unverified li"))
+
+    # A byte changed under a daemon that runs is found, named, and told from what is whole.
+    log = irerd.state / "entities.jsonl"
+    damaged = log.read_bytes().replace(b"w-11", b"w-77", 1)
+    log.write_bytes(damaged)
+    browser.click("#verify-btn")
+    browser.wait("#verify-result", "Damage was found")
+    verdicts = {row[0]: row[1] for row in (text.split("\t") for text in browser.texts("#verdicts tr"))}
+    assert verdicts.pop("entities").startswith("failed")
+    assert set(verdicts.values()) == {"ok"}
+    browser.click("nav a[href='#status']")
+    browser.wait("#logs tr", "FAILED")
+    unharmed(browser, hub)
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_the_keyboard_reaches_everything_and_a_phone_shows_it(hub: Hub, browser: Browser) -> None:
+    browser.open(hub.url, width=375)
+    browser.wait(ENGINES, "resource")
+    for view in ("status", "hunt", "audit"):
+        browser.click(f"nav a[href='#{view}']")
+        browser.wait(f"#view-{view}")
+        assert browser.count("main > section:visible") == 1
+        wider = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wider == 0, f"{view} is {wider} px wider than a phone"
+    browser.evaluate("document.activeElement.blur()")
+    reached = []
+    for _ in range(12):
+        browser.do("press", key="Tab")
+        reached.append(browser.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+        if reached[-1] == "verify-btn":
+            break
+    assert reached[-1] == "verify-btn"
+    browser.do("press", key="Enter")
+    browser.wait("#verify-result", "What was read holds")
+    unharmed(browser, hub)
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_colours_follow_the_system_until_a_person_chooses(hub: Hub, browser: Browser) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    browser.open(hub.url, scheme="dark")
+    dark = browser.evaluate(ground)
+    browser.click("#theme")
+    assert browser.text("#theme") == "Theme: light"
+    light = browser.evaluate(ground)
+    assert dark != light
+    browser.evaluate("location.reload()")
+    browser.wait("#theme", "Theme: light")
+    assert browser.evaluate(ground) == light
+    unharmed(browser, hub)
