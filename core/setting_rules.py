@@ -92,6 +92,15 @@ class Check:
         for name, root in settings.jobs.roots.items():
             if not root.startswith("/"):
                 self.problem(("jobs", "roots", name), f"jobs.roots.{name}: expected an absolute path, got {shown(root)}")
+        for name, source in settings.eil.sources.items():
+            if source.idle_w > source.max_w:
+                place = ("eil", "sources", name)
+                self.order((*place, "idle_w"), source.idle_w, "not be above", (*place, "max_w"), source.max_w)
+            if len(source.power_w) not in (0, 11):
+                text = (
+                    f"eil.sources.{name}.power_w has {len(source.power_w)} figures: give eleven, for 0, 10 … 100 % of use, or none"
+                )
+                self.problem(("eil", "sources", name, "power_w"), text)
 
         remote = settings.cache.remote
         if bool(remote.username) != bool(remote.password_file):

@@ -4,7 +4,7 @@ One frozen struct, built from one TOML file by `irerd/config.py` and never chang
 `key: meaning` line for each of its keys; `LIVE` names the keys a reload applies, all others need a restart.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -199,24 +199,20 @@ class Jobs(Section):
     memory_bytes: Annotated[int, Meta(ge=268_435_456)] = 2_147_483_648
 
 
-Scale = Annotated[str, Meta(pattern=r"^(linear|log)\Z"), words("linear or log")]
+Between = Annotated[list[float], Meta(min_length=2, max_length=2), words("two numbers: the least value, and the greatest")]
+Searched = Annotated[
+    str,
+    Meta(pattern=r"^(eps|lam|b3|c3|g_nl|sigma|a|r|kappa|eta|alpha|rho_vac|D_g|m2)\Z"),
+    words("names of this table, such as sigma"),
+]
 
 
-class HuntRange(Section):
-    """Between which values a hunt varies a parameter of the model.
-
-    low: the least value
-    high: the greatest value
-    scale: linear, or log for what matters by its ratio
-    """
-
-    low: float
-    high: float
-    scale: Scale = "linear"
+def _between(low: float, high: float) -> Any:
+    return msgspec.field(default_factory=lambda: [low, high])
 
 
 class HuntSpace(Section):
-    """What a hunt searches when its caller names no space.
+    """What a hunt searches when its caller names no space: of each parameter the least value and the greatest.
 
     eps: gain, and the size of the diffusion
     lam: strength of the local loss
@@ -232,22 +228,24 @@ class HuntSpace(Section):
     rho_vac: density of empty space
     D_g: diffusion of the density of space
     m2: how fast the density of space returns, the mass squared
+    log: those of which the ratio matters: they are searched on a logarithmic scale
     """
 
-    eps: HuntRange = HuntRange(0.3, 1.5, "log")
-    lam: HuntRange = HuntRange(0.5, 2.0, "log")
-    b3: HuntRange = HuntRange(0.5, 1.5)
-    c3: HuntRange = HuntRange(-1.5, 1.5)
-    g_nl: HuntRange = HuntRange(-0.3, 3.0)
-    sigma: HuntRange = HuntRange(0.5, 8.0, "log")
-    a: HuntRange = HuntRange(0.0, 0.9)
-    r: HuntRange = HuntRange(0.3, 0.8)
-    kappa: HuntRange = HuntRange(0.1, 1.0, "log")
-    eta: HuntRange = HuntRange(0.1, 1.0, "log")
-    alpha: HuntRange = HuntRange(-1.0, 1.0)
-    rho_vac: HuntRange = HuntRange(0.5, 2.0, "log")
-    D_g: HuntRange = HuntRange(0.5, 2.0, "log")
-    m2: HuntRange = HuntRange(0.3, 2.0, "log")
+    eps: Between = _between(0.3, 1.5)
+    lam: Between = _between(0.5, 2.0)
+    b3: Between = _between(0.5, 1.5)
+    c3: Between = _between(-1.5, 1.5)
+    g_nl: Between = _between(-0.3, 3.0)
+    sigma: Between = _between(0.5, 8.0)
+    a: Between = _between(0.0, 0.9)
+    r: Between = _between(0.3, 0.8)
+    kappa: Between = _between(0.1, 1.0)
+    eta: Between = _between(0.1, 1.0)
+    alpha: Between = _between(-1.0, 1.0)
+    rho_vac: Between = _between(0.5, 2.0)
+    D_g: Between = _between(0.5, 2.0)
+    m2: Between = _between(0.3, 2.0)
+    log: list[Searched] = msgspec.field(default_factory=lambda: "eps lam sigma kappa eta rho_vac D_g m2".split())
 
 
 class Hunt(Section):
@@ -313,6 +311,7 @@ class Compute(Section):
     retire_bytes: a worker that holds more than this after a job is replaced
     retire_jobs: jobs after which a worker is replaced
     timeout_s: the longest that one job may compute; a hunt's batch of runs is one job
+    silent_s: a worker that computes and tells no progress for so long is taken for hung, and replaced
     """
 
     workers: Annotated[int, Meta(ge=0, le=1_024)] = 0
@@ -320,6 +319,93 @@ class Compute(Section):
     retire_bytes: Annotated[int, Meta(ge=268_435_456, le=1 << 44)] = 2_147_483_648
     retire_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
     timeout_s: Seconds = 86_400.0
+    silent_s: Seconds = 1_800.0
+
+
+Amount = Annotated[float, Meta(ge=0, le=1e9)]
+MetricName = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*\Z"), words("a metric's name")
+]
+MetricUnit = Annotated[
+    str,
+    Meta(pattern=r"^(W|kW|°C|K|°F|%|ratio|B/s|1)\Z"),
+    words("a unit: W, kW, °C, K, °F, %, ratio, B/s, or 1 for a bare number"),
+]
+CurrencyCode = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z"), words('a currency of three capital letters, such as "EUR"')]
+
+
+class EilSource(Section):
+    """What is known of one source that no sensor says.
+
+    idle_w: its power when it idles, in W; 0: not known
+    max_w: its power under full load, in W; 0: not known
+    power_w: its power at 0, 10 … 100 % of use, in W: eleven figures, or none
+    surroundings_k: temperature around it, in K; 0: not known, unless a metric says it
+    warming_k_s: how fast its temperature can change at most, in K per second; 0: not known
+    """
+
+    idle_w: Amount = 0.0
+    max_w: Amount = 0.0
+    power_w: Annotated[list[Amount], Meta(max_length=11)] = []
+    surroundings_k: Annotated[float, Meta(ge=0, le=10_000)] = 0.0
+    warming_k_s: Amount = 0.0
+
+
+class EilMarket(Section):
+    """What prices are made of, in the currency, and what a proof may earn.
+
+    currency: in which all prices are
+    ceu_base: price of one CEU before demand and energy
+    pft_base: price of one PFT that is surely right
+    munt_base: price of one MUNT before what it is worth
+    energy_price: price of a kWh now
+    energy_reference: price of a kWh at which the base prices hold
+    opening_balance: what a caller's first trade also brings it, once
+    mint: PFT for a predictor that gains all there is to gain over the naive ones
+    mint_daily: the most PFT that the proofs about one source mint in a day
+    """
+
+    currency: CurrencyCode = "EUR"
+    ceu_base: Amount = 0.01
+    pft_base: Amount = 1.0
+    munt_base: Amount = 100.0
+    energy_price: Annotated[float, Meta(ge=0, le=1e6)] = 0.3
+    energy_reference: Annotated[float, Meta(gt=0, le=1e6)] = 0.3
+    opening_balance: Amount = 100.0
+    mint: Annotated[float, Meta(ge=0, le=1e6)] = 20.0
+    mint_daily: Annotated[float, Meta(ge=0, le=1e6)] = 100.0
+
+
+class EilBudget(Section):
+    """The energy that one caller's energy intelligence may take; what it takes is metered either way.
+
+    joules: what a caller may save up, in J; 0: nothing is ever refused
+    refill_w: how fast it fills up again, in W
+    """
+
+    joules: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    refill_w: Annotated[float, Meta(gt=0, le=1e9)] = 5.0
+
+
+class Eil(Section):
+    """Energy intelligence: streams of telemetry, predictions and decisions.
+
+    horizon_s: how far ahead a prediction and a decision look
+    streams_max: metrics of all sources that are followed at one time
+    unserved_j: what a second of one server's work is worth that is not done, in J
+    metric_units: units of metrics whose names do not say them
+    sources: what is known of single sources
+    market: what prices are made of
+    budget: the energy that one caller may take
+    """
+
+    horizon_s: Annotated[float, Meta(ge=1, le=604_800)] = 300.0
+    streams_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 100_000
+    unserved_j: Annotated[float, Meta(ge=0, le=1e9)] = 2_000.0
+    metric_units: dict[MetricName, MetricUnit] = {}
+    sources: dict[MetricName, EilSource] = {}
+    market: EilMarket = EilMarket()
+    budget: EilBudget = EilBudget()
 
 
 class Control(Section):
@@ -392,6 +478,7 @@ class Settings(Section):
     component: analyses that run by themselves
     compute: the worker processes that compute fields
     control: bounds on engines
+    eil: energy intelligence
     cache: what the cache may take up
     hunt: what a hunt is when its caller says nothing else
     limits: bounds on callers
@@ -410,6 +497,7 @@ class Settings(Section):
     component: Component = Component()
     compute: Compute = Compute()
     control: Control = Control()
+    eil: Eil = Eil()
     cache: CacheSettings = CacheSettings()
     hunt: Hunt = Hunt()
     limits: Limits = Limits()
@@ -428,6 +516,7 @@ LIVE = frozenset(
         "jobs",
         "component",
         "control",
+        "eil",
         "cache",
         "hunt",
         "limits",

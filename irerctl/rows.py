@@ -8,6 +8,11 @@ ROWS = {
         "ls": "Keys by name, with their revisions and sizes",
         "set": "Give a key a value, online or not",
     },
+    "component": {
+        "ls": "The components there are",
+        "run": "Begin to look at a run of the field with a component",
+        "show": "A component's manifest: what it takes, gives and lets be tuned",
+    },
     "control": {
         "": "Engines, platforms, flags and judgements in one object",
         "check": "May this engine do this on that platform, and why",

@@ -4,6 +4,7 @@ The daemon sees only `Host`; `RealHost` is this machine, the simulation brings i
 disk and memory streams. Nothing else in irerd reads a clock, draws randomness or starts a process.
 """
 
+import math
 import os
 import random
 import secrets
@@ -130,6 +131,7 @@ class RealHost:
         self._environment = dict(child_environment)
         self._drawn = bytearray()
         self._workers: Workers | None = None
+        self._silent_s = math.inf
 
     def now_us(self) -> int:
         return time.time_ns() // 1_000
@@ -204,7 +206,7 @@ class RealHost:
         limits = Limits(settings.memory_bytes, settings.retire_bytes, settings.retire_jobs)
         name = ledger.replace("-", "")
         async with open_workers(name, self._environment, cache=cache_directory(), cores=cores, limits=limits) as workers:
-            self._workers = workers
+            self._workers, self._silent_s = workers, settings.silent_s
             try:
                 yield
             finally:
@@ -215,7 +217,8 @@ class RealHost:
     ) -> bytes:
         if self._workers is None:
             raise WorkFailed("closed")
-        return await self._workers.run(name, spec, timeout_s=timeout_s, on_progress=on_progress)
+        silent_s = self._silent_s
+        return await self._workers.run(name, spec, timeout_s=timeout_s, attempt_s=silent_s, on_progress=on_progress)
 
     def work_figures(self) -> Figures | None:
         return self._workers.figures() if self._workers is not None else None

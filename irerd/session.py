@@ -338,7 +338,7 @@ class Session:
             receipt = {"log": answer.receipt.log, "seq": answer.receipt.seq, "event_hash": answer.receipt.event_hash}
         log = self._service.dispatch.world.engine_of[row.name].log
         cursor = self._service.cursor(answer.position) if answer.position is not None else None
-        result = msgspec.to_builtins(answer.result)
+        result = msgspec.to_builtins(answer.result, builtin_types=(bytes,))
         if log in self._service.dispatch.damaged:
             result["integrity"] = "failed"
         try:

@@ -186,7 +186,7 @@ class SimulationPorts:
         if await daemon.host.offload(daemon.host.files.stat_path, place) is None:
             text = f"there are no fields of run {job_uuid}: it is not known, has not ended, or left none. See: irerctl sim list"
             raise Refused("not-found", text, reason="run")
-        spec = msgspec.json.encode({"artefact": str(daemon.state_dir / place), **more})
+        spec = msgspec.json.encode({"artefact": f"{daemon.state_dir}/{place}", **more})
         try:
             said = await daemon.host.work(job, spec, timeout_s=WORK_S_MAX)
         except WorkFailed as failed:

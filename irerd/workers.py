@@ -365,8 +365,7 @@ class Workers:
         why: Why = "died"
         for _ in range(ATTEMPTS):
             try:
-                with trio.fail_after(order.attempt_s):
-                    return await self._attempt(slot, order)
+                return await self._attempt(slot, order)
             except _Lost as lost:
                 why = lost.why
             except trio.TooSlowError:
@@ -439,7 +438,8 @@ class Workers:
         room: Segment | None = None
         patience = _Patience(order.on_progress)
         while True:
-            said, body = await worker.receive()
+            with trio.fail_after(order.attempt_s):
+                said, body = await worker.receive()
             if max(len(body), said.size if isinstance(said, _Want) else 0) > order.outcome_bytes_max:
                 raise WorkFailed("bad-output", "too long")
             match said:

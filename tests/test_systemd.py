@@ -152,7 +152,7 @@ def test_the_shipped_configuration_is_whole_and_accepted(tmp_path):
     assert as_it_is.access.operator == ["group:irer"]
 
     every_key = tmp_path / "irerd.toml"
-    every_key.write_text(re.sub(r"^#(?=[a-z_]+ = )", "", text, flags=re.MULTILINE))
+    every_key.write_text(re.sub(r"^#(?=[A-Za-z0-9_]+ = )", "", text, flags=re.MULTILINE))
     opened = load(every_key)
     plain = load()
     examples = {key for key in opened.origins if key not in plain.origins}

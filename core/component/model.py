@@ -76,7 +76,7 @@ class Components:
         self.figures: OrderedDict[str, Figures] = OrderedDict()
         """By the run of the field; the first to be forgotten first."""
         self.begun: OrderedDict[str, None] = OrderedDict()
-        """Ids of the last runs that hunts began: none is begun twice. The first to be forgotten first."""
+        """Ids of the last runs for the best of a generation: none is begun twice. The first to be forgotten first."""
         self.reached: OrderedDict[str, int] = OrderedDict()
         """Of each hunt, the place of the next job to look at. The hunt that was looked at longest ago is forgotten first."""
         self.errands: dict[str, Errand] = {}
@@ -134,7 +134,7 @@ def apply_started(components: Components, event: ComponentStarted, stamp: Stamp)
     hunt_id = event.hunt_id or ""
     run = Run(event.job, stamp.seq, event.component, event.version, event.digest, inputs, variables, hunt_id, stamp.time_us)
     components.keep(run)
-    if event.hunt_id is not None:
+    if event.hunt_id is not None and event.place is None:
         components.begun[event.job] = None
         _bound(components.begun, BEGUN_MAX)
     if event.hunt_id is not None and event.place is not None:

@@ -45,8 +45,9 @@ def _due(components: Components, ctx: Context) -> Iterator[ComponentStarted]:
     settings, room = ctx.settings.component, TRIGGERED_MAX - components.triggered
     if room <= 0 or not (settings.triggered or settings.winners):
         return
+    winners = [name for name in settings.winners if name not in settings.triggered]
     for hunt in _looked_at(ctx.peek("hunt")):
-        best, jobs = _of_the_best(components, hunt, settings.winners), _of_jobs(components, hunt, settings.triggered)
+        best, jobs = _of_the_best(components, hunt, winners), _of_jobs(components, hunt, settings.triggered)
         if found := {event.job: event for event in (*best, *jobs)}:
             yield from found.values()
             return
@@ -87,7 +88,7 @@ def _begun(components: Components, hunt: Hunt, row: Candidate, name: str, at: in
     if name == NULL_PROFILE:
         tuned["targets"] = min(max(hunt.began.settings.targets, TARGETS[0]), TARGETS[1])
     job = str(uuid5(UUID(job_uuid), f"{name}/{manifest.version}"))
-    if job in components.begun:
+    if job in components.begun or job in components.running:
         return None
     event = started(job, manifest, {SUBJECT: job_uuid}, manifests.variables_of(manifest, tuned))
     return msgspec.structs.replace(event, hunt_id=hunt.hunt_id, place=at)

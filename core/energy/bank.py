@@ -48,8 +48,8 @@ def divergence(mean_a: float, log_a: float, mean_b: float, log_b: float) -> floa
 def recognise(block: Block, at: int) -> Recognised:
     """Which regime this row is in now; the row's bank remembers it."""
     mean, log = _now(block, at)
-    means, logs = block.bank[_MEANS, at], block.bank[_LOGS, at]
-    ids, uses = block.bank_i4[_IDS, at], block.bank_i4[_USES, at]
+    means, logs = block.bank[at, _MEANS], block.bank[at, _LOGS]
+    ids, uses = block.bank_i4[at, _IDS], block.bank_i4[at, _USES]
     near = [(divergence(mean, log, float(means[k]), float(logs[k])), k) for k in range(REGIMES) if ids[k]]
     least, slot = min(near, default=(math.inf, 0))
     known, replaced = least < SAME_NATS, -1
@@ -61,8 +61,8 @@ def recognise(block: Block, at: int) -> Recognised:
     else:
         slot = min(range(REGIMES), key=lambda k: (int(uses[k]) if ids[k] else -1, int(ids[k])))
         replaced = int(ids[slot]) - 1
-        block.bank_i4[_TOTAL, at] += 1
-        ids[slot], uses[slot] = block.bank_i4[_TOTAL, at], 1
+        block.bank_i4[at, _TOTAL] += 1
+        ids[slot], uses[slot] = block.bank_i4[at, _TOTAL], 1
         means[slot], logs[slot] = mean, log
     block.i4[REGIME, at] = ids[slot] - 1
     return Recognised(int(ids[slot]) - 1, known, replaced)
@@ -74,8 +74,8 @@ def leave(block: Block, at: int, ticks: int) -> None:
         return
     mean, log = _now(block, at)
     for slot in range(REGIMES):
-        if block.bank_i4[slot, at] == block.i4[REGIME, at] + 1 and block.bank_i4[slot, at]:
-            block.bank[slot, at], block.bank[REGIMES + slot, at] = mean, log
+        if block.bank_i4[at, slot] == block.i4[REGIME, at] + 1 and block.bank_i4[at, slot]:
+            block.bank[at, slot], block.bank[at, REGIMES + slot] = mean, log
 
 
 def _now(block: Block, at: int) -> tuple[float, float]:

@@ -120,9 +120,9 @@ def gradient(block: Block) -> Floats:
     return np.sum(slopes * slopes, axis=0) / np.maximum(quantised(block), LN_2)
 
 
-def excess_free_energy(block: Block, means: Floats, variances: Floats) -> Floats:
+def excess_free_energy(means: Floats, variances: Floats) -> Floats:
     """KL(fast‖slow), nats, a line per scale, from the means and variances of the scores; times T it is F − F_eq. Never below 0."""
-    return 0.5 * (means * means + variances - 1 - np.log(np.maximum(variances, 1e-12)))
+    return np.maximum(0.5 * (means * means + variances - 1 - np.log(np.maximum(variances, 1e-12))), 0.0)
 
 
 def production(power_w: Floats, kelvin: Floats, ambient_k: Floats, resistance: float, seconds: Floats) -> Floats:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from core.energy.layout import (
+    AGE,
     ALERT,
     COUNT,
     GAINS,
-    HALVES,
+    HALF,
     HIGH,
     LAGS,
     LEVEL_LOSSES,
@@ -44,7 +45,8 @@ HANDICAP = np.array([[1.03], [1.03], [1.0], [1.0]], np.float32)
 MEAN_MAX = 4_096.0
 """The running mean looks back no further."""
 DOUBTED = np.float32(0.25)
-"""Of the bound: while the detector nears it, its mix learns nothing, or it would learn the shift."""
+"""Of the bound: while the detector nears it, its mix learns slowly, or it would learn the shift."""
+DOUBT = np.float32(1 / 4)
 WIDEN = np.float32(0.15)
 MISS = np.float32(0.05)
 """The share of outcomes that may lie outside the interval."""
@@ -90,7 +92,7 @@ def ahead(block: Block) -> Ahead:
     experts[3] = f8[MEAN]
     mixed = _mix(experts, f4[LOSSES][:4], 4)
     slow = _mix(experts, f4[SLOW_LOSSES] * HANDICAP, 6)
-    half = np.maximum(f4[HALVES.start + 4], 2 * f4[QUANTUM])
+    half = np.maximum(f4[HALF], 2 * f4[QUANTUM])
     return Ahead(experts, mixed, slow, half, deviations)
 
 
@@ -140,7 +142,8 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
     start = np.float32(1) / np.maximum(count, 1).astype(np.float32)
     rate = np.maximum(LOSS_RATE, start)
     _judge(f4, errors, rate)
-    believed = np.maximum(SLOW_RATE, start) * (f4[ALERT] < DOUBTED)
+    young = np.float32(1) / np.maximum(block.i4[AGE], 1).astype(np.float32)
+    believed = np.maximum(SLOW_RATE, young) * np.where(f4[ALERT] < DOUBTED, np.float32(1), DOUBT)
     f4[SLOW_LOSSES] += believed * (errors[:4] - f4[SLOW_LOSSES])
     level_errors = np.abs(values - f8[LEVEL_OF]).astype(np.float32)
     f4[LEVEL_LOSSES] += rate * (level_errors - f4[LEVEL_LOSSES])
@@ -159,12 +162,12 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
 
 
 def _judge(f4: Singles, errors: Singles, rate: Singles) -> None:
-    """Running losses, and the half-widths that 95 of 100 errors stay below."""
-    halves, losses = f4[HALVES], f4[LOSSES]
+    """Running losses, and the half-width that 95 of 100 errors of the mix stay below."""
+    half, losses = f4[HALF], f4[LOSSES]
     losses += rate * (errors - losses)
-    outside = (errors > halves).astype(np.float32)
-    halves += np.maximum(WIDEN, rate) * losses * (outside - MISS)
-    np.maximum(halves, 0, out=halves)
+    outside = (errors[4] > half).astype(np.float32)
+    half += np.maximum(WIDEN, rate) * losses[4] * (outside - MISS)
+    np.maximum(half, 0, out=half)
 
 
 def _regress(block: Block, target: Floats, deviations: Floats, lost: Rows | None) -> None:

@@ -1,11 +1,11 @@
 """Where the figures of a stream stand: one row in columns, kept in chunks of 4,096 rows.
 
-A field is one or more lines of a two-dimensional array of its type, a stream is a column of it, so that one call of NumPy does the
-same field of many streams. Rows are taken out into a dense `Block`, advanced there, and put back when the command is applied: what
-is worked out for a command that comes to nothing leaves no trace.
+At work a field is a line of a two-dimensional array and a stream a column of it, so that one call of NumPy does the same field of
+many streams. At rest a row lies in one piece: the streams of a batch may stand anywhere, and a row that is in pieces is fetched from
+as many places. Rows are taken out into a dense `Block`, advanced there, and put back when the command is applied: what is worked out
+for a command that comes to nothing leaves no trace.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,13 @@ LAGS, LEVEL_OF, WEIGHTS, GAINS = (_F8[name] for name in ("lags", "levels", "weig
 
 _F4, WIDTH_F4 = _fields(
     dict(
-        step=1, quantum=1, level_losses=4, losses=5, slow_losses=4, halves=5,
-        quantiles=15, means=5, variances=5, sums=5, alert=1,
+        step=1, quantum=1, level_losses=4, losses=5, slow_losses=4, half=1,
+        quantiles=15, means=5, variances=5, sums=5, alert=1, restless=1,
         value_means=5, value_variances=5, orders=6, pairs=9, terciles=2,
     )
 )  # fmt: skip
-STEP, QUANTUM, ALERT = (_F4[name].start for name in ("step", "quantum", "alert"))
-LEVEL_LOSSES, LOSSES, SLOW_LOSSES, HALVES = (_F4[name] for name in ("level_losses", "losses", "slow_losses", "halves"))
+STEP, QUANTUM, HALF, ALERT, RESTLESS = (_F4[name].start for name in ("step", "quantum", "half", "alert", "restless"))
+LEVEL_LOSSES, LOSSES, SLOW_LOSSES = (_F4[name] for name in ("level_losses", "losses", "slow_losses"))
 QUANTILES, MEANS, VARIANCES, SUMS = (_F4[name] for name in ("quantiles", "means", "variances", "sums"))
 VALUE_MEANS, VALUE_VARIANCES, ORDERS, PAIRS, TERCILES = (
     _F4[name] for name in ("value_means", "value_variances", "orders", "pairs", "terciles")
@@ -77,101 +77,131 @@ BANK_F4 = 2 * REGIMES
 BANK_I4 = 2 * REGIMES + 1
 """Per regime an identity and how often it came back; and how many there were."""
 
-BYTES_PER_ROW = 8 * (WIDTH_F8 + WIDTH_U8) + 4 * (WIDTH_F4 + WIDTH_I4 + BANK_F4 + BANK_I4)
-_WIDTHS: tuple[tuple[str, int, Any], ...] = (
-    ("f8", WIDTH_F8, np.float64),
-    ("f4", WIDTH_F4, np.float32),
-    ("i4", WIDTH_I4, np.int32),
-    ("u8", WIDTH_U8, np.uint64),
-    ("bank", BANK_F4, np.float32),
-    ("bank_i4", BANK_I4, np.int32),
-)
+_EIGHTS = WIDTH_F8 + WIDTH_U8
+_FOURS = WIDTH_F4 + WIDTH_I4
+_BANK = BANK_F4 + BANK_I4
+BYTES_PER_ROW = 8 * _EIGHTS + 4 * (_FOURS + _BANK)
+SLAB = 250
+"""Rows that are turned into columns at a time: as many as stay in the nearest memory."""
 
 
 class Block:
-    """Some rows, side by side. Slices and `head` are views on the same figures."""
+    """Some rows, side by side, a line per field: views on two arrays, of eight and of four bytes.
 
-    __slots__ = ("bank", "bank_i4", "f4", "f8", "i4", "u8")
-    f8: Floats
-    f4: Singles
-    i4: Counts
-    u8: NDArray[np.uint64]
-    bank: Singles
-    bank_i4: Counts
+    The banks, which are looked at once in a regime, stay as they lie: a line per row.
+    """
 
-    def __init__(self, arrays: Iterable[NDArray[Any]]) -> None:
-        self.f8, self.f4, self.i4, self.u8, self.bank, self.bank_i4 = arrays
+    __slots__ = ("bank", "bank_i4", "banks", "eights", "f4", "f8", "fours", "i4", "u8")
 
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        return (self.f8, self.f4, self.i4, self.u8, self.bank, self.bank_i4)
+    def __init__(self, eights: Floats, fours: Singles, banks: Singles) -> None:
+        self.eights, self.fours, self.banks = eights, fours, banks
+        self.f8: Floats = eights[:WIDTH_F8]
+        self.u8: NDArray[np.uint64] = eights[WIDTH_F8:].view(np.uint64)
+        self.f4: Singles = fours[:WIDTH_F4]
+        self.i4: Counts = fours[WIDTH_F4:].view(np.int32)
+        self.bank: Singles = banks[:, :BANK_F4]
+        self.bank_i4: Counts = banks[:, BANK_F4:].view(np.int32)
 
     @property
     def size(self) -> int:
-        return self.f8.shape[1]
+        return self.eights.shape[1]
 
     def head(self, size: int) -> "Block":
-        return self if size == self.size else Block(array[:, :size] for array in self.arrays())
+        """The first rows, not copied."""
+        return self if size == self.size else Block(self.eights[:, :size], self.fours[:, :size], self.banks[:size])
 
     def take(self, places: Rows) -> "Block":
-        return Block(array.take(places, axis=1) for array in self.arrays())
+        return Block(self.eights.take(places, axis=1), self.fours.take(places, axis=1), self.banks.take(places, axis=0))
 
     def put(self, places: Rows, part: "Block") -> None:
-        for mine, theirs in zip(self.arrays(), part.arrays(), strict=True):
-            mine[:, places] = theirs
+        # Line by line: to name the places once for all lines is eight times slower.
+        for mine, theirs in ((self.eights, part.eights), (self.fours, part.fours)):
+            for line, new in zip(mine, theirs, strict=True):
+                line[places] = new
+        self.banks[places] = part.banks
 
 
 def fresh(size: int) -> Block:
     """Rows that have seen nothing."""
-    block = Block(np.zeros((width, size), dtype) for _, width, dtype in _WIDTHS)
+    block = Block(np.zeros((_EIGHTS, size)), np.zeros((_FOURS, size), np.float32), np.zeros((size, _BANK), np.float32))
     block.i4[AGE] = -SETTLING
     block.i4[COOLDOWN] = LEARNING + 1
     block.i4[REGIME] = -1
     return block
 
 
+class _Chunk:
+    """4,096 rows at rest, each in one piece: a row is fetched as it lies, and only a block has columns."""
+
+    __slots__ = ("banks", "eights", "fours")
+
+    def __init__(self, eights: Floats, fours: Singles, banks: Singles) -> None:
+        self.eights, self.fours, self.banks = eights, fours, banks
+
+    def take(self, places: Rows, block: Block, at: int) -> None:
+        block.banks[at : at + len(places)] = self.banks.take(places, axis=0)
+        for low in range(0, len(places), SLAB):
+            part = places[low : low + SLAB]
+            here = slice(at + low, at + low + len(part))
+            block.eights[:, here] = self.eights.take(part, axis=0).T
+            block.fours[:, here] = self.fours.take(part, axis=0).T
+
+    def put(self, places: Rows, block: Block, at: int) -> None:
+        self.banks[places] = block.banks[at : at + len(places)]
+        for low in range(0, len(places), SLAB):
+            part = places[low : low + SLAB]
+            here = slice(at + low, at + low + len(part))
+            # Made compact first: lines that lie a power of two apart would push each other out of the cache.
+            self.eights[part] = np.ascontiguousarray(block.eights[:, here]).T
+            self.fours[part] = np.ascontiguousarray(block.fours[:, here]).T
+
+
+def _empty_chunk() -> _Chunk:
+    new = fresh(CHUNK)
+    return _Chunk(np.ascontiguousarray(new.eights.T), np.ascontiguousarray(new.fours.T), new.banks)
+
+
 class Store:
     """All rows, chunk by chunk."""
 
     def __init__(self) -> None:
-        self.chunks: list[Block] = []
+        self.chunks: list[_Chunk] = []
         self.size = 0
         """Rows that were ever given out; the caller gives freed ones out again."""
 
     def add(self) -> int:
         """One more row; its number."""
         if self.size == CHUNK * len(self.chunks):
-            self.chunks.append(fresh(CHUNK))
+            self.chunks.append(_empty_chunk())
         self.size += 1
         return self.size - 1
 
     def clear(self, row: int) -> None:
         """As if it had never seen a point: for a row whose stream was given up."""
-        self.chunks[row // CHUNK].put(np.array([row % CHUNK]), fresh(1))
+        self.put(np.array([row]), fresh(1))
 
     def take(self, rows: Rows) -> Block:
         """A copy of these rows, which rise strictly."""
-        parts = [_copied(self.chunks[chunk], places) for chunk, places in _by_chunk(rows)]
-        if len(parts) == 1:
-            return parts[0]
-        return Block(np.concatenate(arrays, axis=1) for arrays in zip(*(part.arrays() for part in parts), strict=True))
+        size = len(rows)
+        block = Block(np.empty((_EIGHTS, size)), np.empty((_FOURS, size), np.float32), np.empty((size, _BANK), np.float32))
+        for chunk, places, at in _by_chunk(rows):
+            self.chunks[chunk].take(places, block, at)
+        return block
 
     def put(self, rows: Rows, block: Block) -> None:
-        at = 0
-        for chunk, places in _by_chunk(rows):
-            _replaced(self.chunks[chunk], places, Block(array[:, at : at + len(places)] for array in block.arrays()))
-            at += len(places)
+        for chunk, places, at in _by_chunk(rows):
+            self.chunks[chunk].put(places, block, at)
 
     def view(self, row: int) -> Block:
         """One row as it stands, to look at."""
-        at = row % CHUNK
-        return Block(array[:, at : at + 1] for array in self.chunks[row // CHUNK].arrays())
+        return self.take(np.array([row]))
 
     def dump(self) -> dict[str, Any]:
         """Everything, for a file beside a snapshot."""
         return {
             "format": FORMAT,
             "size": self.size,
-            "chunks": [[np.ascontiguousarray(array).tobytes() for array in chunk.arrays()] for chunk in self.chunks],
+            "chunks": [[chunk.eights.tobytes(), chunk.fours.tobytes(), chunk.banks.tobytes()] for chunk in self.chunks],
         }
 
     @classmethod
@@ -181,45 +211,25 @@ class Store:
             return None
         store = cls()
         store.size = int(kept["size"])
-        for arrays in kept["chunks"]:
+        for eights, fours, banks in kept["chunks"]:
             store.chunks.append(
-                Block(
-                    np.frombuffer(raw, dtype).reshape(width, CHUNK).copy()
-                    for raw, (_, width, dtype) in zip(arrays, _WIDTHS, strict=True)
+                _Chunk(
+                    np.frombuffer(eights, np.float64).reshape(CHUNK, _EIGHTS).copy(),
+                    np.frombuffer(fours, np.float32).reshape(CHUNK, _FOURS).copy(),
+                    np.frombuffer(banks, np.float32).reshape(CHUNK, _BANK).copy(),
                 )
             )
         return store
 
 
-def _by_chunk(rows: Rows) -> list[tuple[int, Rows]]:
+def _by_chunk(rows: Rows) -> list[tuple[int, Rows, int]]:
+    """Which chunk, the places in it, and where its rows stand among those asked for."""
     first, last = int(rows[0]) // CHUNK, int(rows[-1]) // CHUNK
     if first == last:
-        return [(first, rows - first * CHUNK)]
-    cuts = np.searchsorted(rows, np.arange(first, last + 2) * CHUNK)
+        return [(first, rows - first * CHUNK, 0)]
+    cuts = np.searchsorted(rows, np.arange(first, last + 2) * CHUNK).tolist()
     return [
-        (chunk, rows[low:high] - chunk * CHUNK)
+        (chunk, rows[low:high] - chunk * CHUNK, low)
         for chunk, low, high in zip(range(first, last + 1), cuts[:-1], cuts[1:], strict=True)
         if high > low
     ]
-
-
-def _copied(chunk: Block, places: Rows) -> Block:
-    run = _run(places)
-    if run is None:
-        return chunk.take(places)
-    return Block(array[:, run].copy() for array in chunk.arrays())
-
-
-def _replaced(chunk: Block, places: Rows, block: Block) -> None:
-    run = _run(places)
-    for mine, theirs in zip(chunk.arrays(), block.arrays(), strict=True):
-        if run is None:
-            mine[:, places] = theirs
-        else:
-            mine[:, run] = theirs
-
-
-def _run(places: Rows) -> slice | None:
-    """Rows that lie side by side are copied far faster."""
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first + 1 == len(places) else None

@@ -15,6 +15,8 @@ FORGET = 0.9995
 INSTRUMENT = 0.3
 """How fast lagged power forgets."""
 STEPS_MIN = 64
+FITTED_MIN = 16
+"""Steps before the model is asked anything."""
 EXPLAINED_MIN = 0.3
 """Of the variance of the differences, on steps the model was not fitted to."""
 POWER_PART_MIN = 0.05
@@ -25,12 +27,20 @@ STATIC = math.exp(-5)
 """Below this a is 0: a step is longer than five time constants."""
 UNEVEN = 0.1
 """Share by which a step may differ from the usual one and still be learnt from."""
-MEMORY = 256
+MEMORY = 1_024
 JUDGED = 32
 """Steps whose mean residual is judged."""
+MEANS_MIN = 128
+"""Such means after which their own spread is known; before, that of independent steps is taken."""
 BELIEVED = 4.0
 """Spreads beyond which a step is hardly learnt from."""
-DOUBT = 1 / 16
+DOUBT = 1 / 64
+NEW_MACHINE = 512
+"""Steps in a row that are not believed, after which it is the model that is wrong."""
+WILD = 4.0
+"""Variances of the differences beyond which a miss counts no more: the first fits miss by anything."""
+LET_GO = 0.2
+"""Once believed, a model is believed while it explains this much: it does not come and go with every reading."""
 KELVIN = 273.15
 
 
@@ -56,6 +66,10 @@ class Node(NamedTuple):
     help: float = 0.0
     """By how much knowing the power made the squared error smaller, running mean, and its mean square."""
     help_square: float = 0.0
+    sure: bool = False
+    """It was identified at the last step."""
+    doubted: int = 0
+    """Steps in a row that were not believed."""
     judged: int = 0
     residual_square: float = 0.0
     """σ_r², J²."""
@@ -107,7 +121,7 @@ def identified(node: Node) -> bool:
     whole = node.variance if a == 0 else node.differences
     sure = node.help > POWER_SURE * math.sqrt(max(node.help_square - node.help * node.help, 0) / min(node.steps, MEMORY))
     part = node.help >= POWER_PART_MIN * whole
-    return 0 <= a < 1 and b > 0 and whole > 0 and node.error <= (1 - EXPLAINED_MIN) * whole and sure and part
+    return 0 <= a < 1 and b > 0 and whole > 0 and node.error <= (1 - (LET_GO if node.sure else EXPLAINED_MIN)) * whole and sure and part
 
 
 def constants(node: Node) -> tuple[float, float] | None:
@@ -140,10 +154,15 @@ def step(node: Node, time: float, power_w: float, kelvin: float, ambient_k: floa
         return after, Step("uneven-step", seconds)
     found = solved(node)
     judged = Step("not-identified", seconds)
-    if found is not None:
+    if found is not None and node.steps >= FITTED_MIN:
         after, judged = _judged(node, after, found, theta, power_w, kelvin, ambient_k)
-    doubted = not judged.vacuous and _doubtful(judged)
-    return _fitted(node, after, theta, DOUBT if doubted else 1.0), judged
+    doubted = node.doubted + 1 if not judged.vacuous and _doubtful(judged) else 0
+    after = after._replace(doubted=doubted, sure=judged.vacuous in ("", "spread-not-known"))
+    return _fitted(node, after, theta, _weight(doubted)), judged
+
+
+def _weight(doubted: int) -> float:
+    return DOUBT if 0 < doubted <= NEW_MACHINE else 1.0
 
 
 def _fitted(node: Node, after: Node, theta: float, weight: float) -> Node:
@@ -171,18 +190,18 @@ def _judged(
     helped = blind * blind - error * error
     seconds = after.time - node.time
     sure = identified(node)
-    rate = 1 / min(node.steps + 1, MEMORY)
+    rate = 1 / min(node.steps + 1 - FITTED_MIN, MEMORY)
     if not sure:
         return _scored(node, after, error, helped, rate), Step("not-identified", seconds, a, b)
     residual = error * seconds / b
     latest = (*node.latest, residual)[-JUDGED:]
     mean = sum(latest) / JUDGED if len(latest) == JUDGED else math.nan
     sigma = math.sqrt(node.residual_square)
-    mean_sigma = math.sqrt(max(node.mean_square, node.residual_square / JUDGED))
+    mean_sigma = math.sqrt(node.mean_square if node.means >= MEANS_MIN else max(node.mean_square, node.residual_square / JUDGED))
     entropy, spread = _entropy(node, a, b, seconds, ambient_k)
     told = node.judged >= JUDGED
     verdict = Step("" if told else "spread-not-known", seconds, a, b, residual, sigma, mean, mean_sigma, entropy, spread)
-    weight = DOUBT if told and _doubtful(verdict) else 1.0
+    weight = _weight(node.doubted + 1) if told and _doubtful(verdict) else 1.0
     spread_rate = weight / min(node.judged + 1, MEMORY)
     after = _scored(node, after, error, helped, weight * rate)._replace(
         judged=node.judged + 1,
@@ -201,8 +220,10 @@ def _judged(
 
 
 def _scored(node: Node, after: Node, error: float, helped: float, rate: float) -> Node:
+    most = WILD * node.differences
+    helped = min(max(helped, -most), most)
     return after._replace(
-        error=node.error + rate * (error * error - node.error),
+        error=node.error + rate * (min(error * error, most) - node.error),
         help=node.help + rate * (helped - node.help),
         help_square=node.help_square + rate * (helped * helped - node.help_square),
     )

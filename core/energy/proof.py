@@ -233,5 +233,8 @@ class Record:
 
 def minted_micro(base_micro: int, rise: float, confidence: float, saved_share: float | None) -> int:
     """Whole micro-units of PFT. `saved_share` counts only where it was measured."""
-    savings = 1 + min(max(saved_share or 0.0, 0.0), SAVINGS_MOST)
-    return math.floor(base_micro * rise * confidence * savings)
+    return math.floor(base_micro * rise * confidence * savings(saved_share))
+
+
+def savings(saved_share: float | None) -> float:
+    return 1 + min(max(saved_share or 0.0, 0.0), SAVINGS_MOST)

@@ -4,9 +4,9 @@ A claim is on record before its outcome. When points pass its due time, what was
 step; a proof then only compares. Every figure that a verdict rests on is worked out when it is decided and stands in its record.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -25,6 +25,9 @@ SETTLED_KEPT = 10_000
 LAPSE_US = 86_400_000_000
 """How long after it was due a claim may still be proved."""
 DAY_US = 86_400_000_000
+SCORES_KEPT = 1_000
+RELATIVE_MAX = 4.0
+"""One claim that went wrong says no more than this."""
 REFERENCES = ("naive", "smoothing", "mean")
 
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
@@ -40,6 +43,10 @@ class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     energy: the total energy then: value, ends of the 95 % and of the 99.9 % interval
     entropy: the total entropy then, likewise
     references: 95 % intervals of the energy by the naive predictors: last value, smoothing, mean
+    issued_us: when the newest point was that it rests on, in µs since 1970
+    energy_unit: J, or 1 for a surrogate, which only orders
+    entropy_kind: physical, in J/K, or statistical, in nats
+    measured: whether a sensor said the power, not a model
     """
 
     prediction_id: Name
@@ -47,6 +54,10 @@ class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     energy: BandFields
     entropy: BandFields
     references: Annotated[list[tuple[float, float]], Meta(max_length=3)] = []
+    issued_us: Count = 0
+    energy_unit: Literal["J", "1"] = "J"
+    entropy_kind: Literal["physical", "statistical"] = "statistical"
+    measured: bool = False
 
 
 class Checked(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -152,6 +163,7 @@ class Proved(Event, type="energy.proved"):
     confidence: share of the predictor's last outcomes that lay in their interval
     minted_micro: micro-units of PFT that were minted
     postings: how they were booked
+    savings: factor for energy that was saved; 1 where none was measured
     """
 
     prediction_id: Name
@@ -167,6 +179,7 @@ class Proved(Event, type="energy.proved"):
     confidence: float
     minted_micro: Count
     postings: Annotated[list[Posting], Meta(max_length=8)]
+    savings: float = 1.0
 
 
 class ProofAnswer(Result):
@@ -228,6 +241,11 @@ class Claims:
         """By owner: valid and settled proofs."""
         self.verdicts: dict[str, int] = {}
         self.minted_micro = 0
+        self.lately: deque[tuple[float, float]] = deque(maxlen=proof.OUTCOMES_KEPT)
+        """Of the proofs that were settled last: confidence and savings."""
+        self.scored = 0
+        self.relative_score = 1.0
+        """Running mean of the interval scores of what was met, each as a share of the best naive predictor's."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Claims) and vars(self) == vars(other)
@@ -242,6 +260,9 @@ class ClaimsDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_f
     reputations: dict[str, tuple[int, int]]
     verdicts: dict[str, int]
     minted_micro: int
+    lately: list[tuple[float, float]]
+    scored: int
+    relative_score: float
 
 
 def dump(claims: Claims) -> ClaimsDump:
@@ -251,7 +272,17 @@ def dump(claims: Claims) -> ClaimsDump:
         for source, ledger in claims.ledgers.items()
     }
     settled = list(claims.settled.items())
-    return ClaimsDump(held, settled, ledgers, dict(claims.reputations), dict(claims.verdicts), claims.minted_micro)
+    return ClaimsDump(
+        held,
+        settled,
+        ledgers,
+        dict(claims.reputations),
+        dict(claims.verdicts),
+        claims.minted_micro,
+        list(claims.lately),
+        claims.scored,
+        claims.relative_score,
+    )
 
 
 def load(dumped: ClaimsDump) -> Claims:
@@ -262,18 +293,23 @@ def load(dumped: ClaimsDump) -> Claims:
     claims.settled = OrderedDict(dumped.settled)
     claims.ledgers, claims.reputations = dumped.ledgers, dumped.reputations
     claims.verdicts, claims.minted_micro = dumped.verdicts, dumped.minted_micro
+    claims.lately.extend(dumped.lately)
+    claims.scored, claims.relative_score = dumped.scored, dumped.relative_score
     return claims
 
 
 # --- claims come and are met ------------------------------------------------------------------------------------------------
 
 
-def apply_claim(claims: Claims, source: str, owner: str, claim: Claim, stamp: Stamp) -> None:
-    """A claim was issued. Those that nobody can prove any more go, and of too many the one that is missed least."""
+def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> None:
+    """A claim was issued. Those that nobody can prove any more go, and of too many the one that is missed least.
+
+    Time is the source's own: history that is sent today has claims that are met as it goes on.
+    """
     own = claims.open.setdefault(source, OrderedDict())
     claims.ledgers.setdefault(source, Ledger(owner))
     for old in list(own.values()):
-        if old.claim.due_us + LAPSE_US > stamp.time_us:
+        if old.claim.due_us + LAPSE_US > claim.issued_us:
             break
         _forget(claims, source, old.claim.prediction_id)
     own = claims.open.setdefault(source, OrderedDict())
@@ -301,13 +337,25 @@ def _forget(claims: Claims, source: str, prediction_id: str) -> None:
         del claims.open[source]
 
 
-def passed(claims: Claims, source: str, until_us: int) -> Iterator[Claim]:
-    """Claims of a source whose moment is not after this one, and was not met before."""
+def passed(claims: Claims, source: str, after_us: int, until_us: int) -> Iterator[Claim]:
+    """Claims of a source whose moment lies between these, the later one included. One that lies in a gap is never met."""
     for held in claims.open.get(source, {}).values():
         if held.claim.due_us > until_us:
             return
-        if held.met is None:
+        if held.met is None and held.claim.due_us > after_us:
             yield held.claim
+
+
+def due_at(claims: Claims, source: str, due_us: int) -> Claim | None:
+    """The claim about this moment that is open already: a second one would only count the same outcome twice."""
+    return next((held.claim for held in claims.open.get(source, {}).values() if held.claim.due_us == due_us), None)
+
+
+def forget_source(claims: Claims, source: str) -> None:
+    """What was said of a source that is followed no more."""
+    for prediction_id in list(claims.open.get(source, {})):
+        _forget(claims, source, prediction_id)
+    claims.ledgers.pop(source, None)
 
 
 class Outcome(NamedTuple):
@@ -364,10 +412,19 @@ def apply_met(claims: Claims, event: ClaimsMet, stamp: Stamp) -> None:
         if (held := own.get(met.prediction_id)) is not None:
             held.met = met
         if met.scores:
+            _score(claims, ledger, met.scores)
             ledger.settled += 1
             ledger.gained, ledger.most = met.gained, met.most
             ledger.hits = (ledger.hits + ("1" if met.hit else "0"))[-proof.OUTCOMES_KEPT :]
             ledger.reference_sums = [total + score for total, score in zip(ledger.reference_sums, met.scores[1:], strict=True)]
+
+
+def _score(claims: Claims, ledger: Ledger, scores: Sequence[float]) -> None:
+    best = scores[1 + min(range(len(REFERENCES)), key=ledger.reference_sums.__getitem__)]
+    if best > 0:
+        claims.scored += 1
+        rate = 1 / min(claims.scored, SCORES_KEPT)
+        claims.relative_score += rate * (min(scores[0] / best, RELATIVE_MAX) - claims.relative_score)
 
 
 # --- the proof --------------------------------------------------------------------------------------------------------------
@@ -413,6 +470,7 @@ def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, 
         met.confidence if met is not None else _record(ledger).confidence,
         minted,
         postings,
+        proof.savings(met.saved_share if met is not None else None),
     )
     return Decision(event)
 
@@ -473,6 +531,7 @@ def apply_proved(claims: Claims, books: Books, event: Proved, stamp: Stamp) -> N
     if event.verdict != "vacuous":
         valid, settled = claims.reputations.get(event.owner, (0, 0))
         claims.reputations[event.owner] = (valid + (event.verdict == "valid"), settled + 1)
+        claims.lately.append((event.confidence, event.savings))
     books.book(event.postings)
     claims.minted_micro += event.minted_micro
 

@@ -18,15 +18,14 @@ from core.energy.layout import (
     COOLDOWN,
     COUNT,
     KEPT,
-    LOSSES,
     MEAN,
     MEANS,
     QUANTILES,
     QUANTUM,
     REGIME_COUNT,
+    RESTLESS,
     SCALES,
     SINCE,
-    SLOW_LOSSES,
     SPREAD,
     SUMS,
     VALUE_MEANS,
@@ -44,6 +43,8 @@ DRIFT = np.float32(4.0)
 """What of G_w a sum leaves out at every tick."""
 BOUNDS = (14.0, 11.0, 8.0, 6.0, 5.0)
 """Of the sum at each scale: at least 100,000 ticks between two false alarms of a stream."""
+CALMING = np.float32(1 - 1 / 512)
+"""Of how restless a stream is, per tick; each shift adds 1, and beyond 1 its square raises the bounds: what comes all the time is no change."""
 COOLDOWN_MIN = 32
 FAST = 3
 """Scales that begin anew after a gap."""
@@ -93,7 +94,8 @@ def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> 
     if lost is not None:
         _forget(block, lost)
     np.copyto(i4[SINCE], count, where=f4[SUMS] <= 0)
-    beyond = (f4[SUMS] / _BOUND).max(axis=0)
+    f4[RESTLESS] *= CALMING
+    beyond = (f4[SUMS] / _BOUND).max(axis=0) / np.maximum(f4[RESTLESS], 1) ** 2
     f4[ALERT] = beyond
     if warm is not None and before is not None:
         f4[KEPT, warm] = before
@@ -167,8 +169,8 @@ def restart(block: Block, alarm: Alarm) -> None:
     """What is new is what is usual from here on; until the cooldown ends nothing is told."""
     at, scale = alarm.at, alarm.scale
     block.i4[AGE, at] = 0
+    block.f4[RESTLESS, at] += 1
     block.i4[COOLDOWN, at] = max(COOLDOWN_MIN, SCALES[scale]) + 1
-    block.f4[SLOW_LOSSES, at] = block.f4[LOSSES.start : LOSSES.start + 4, at]
     block.f8[MEAN, at] = block.f8[ANCHOR, at] + float(block.f4[VALUE_MEANS.start + scale, at])
     block.f8[SPREAD, at] = float(block.f4[VALUE_VARIANCES.start + scale, at])
     block.i4[REGIME_COUNT, at] = 0

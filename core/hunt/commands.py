@@ -26,6 +26,11 @@ from core.sim.chunk import ERRAND, outcomes, plain
 TRIES = 2
 """So often a call is tried before its candidates count as missing."""
 DETAIL_MAX = 500
+AT_ONCE_US = 0
+NOT_INSTALLED = (
+    "a hunt needs NumPy, which is not installed where irerd runs. "
+    "Install irer with its science extra (pip install 'irer[science]') and restart irerd"
+)
 
 
 class Which(Command):
@@ -103,7 +108,21 @@ def find(hunts: Hunts, hunt_id: str | None) -> Hunt:
 
 def decide_start(hunts: Hunts, command: Start, ctx: Context) -> Decision:
     _check_room(hunts, ctx)
+    _check_numbers()
     return Decision(started(command, ctx))
+
+
+def _check_numbers() -> None:
+    if not _numbers_there():
+        raise Refused("failed-precondition", NOT_INSTALLED, reason="not-installed")
+
+
+def _numbers_there() -> bool:
+    try:
+        import numpy  # noqa: F401 (a small install has none)
+    except ImportError:
+        return False
+    return True
 
 
 def _check_room(hunts: Hunts, ctx: Context) -> None:
@@ -141,6 +160,7 @@ def decide_resume(hunts: Hunts, command: Resume, ctx: Context) -> Decision:
         text = f"hunt {hunt.hunt_id} is {hunt.state} and needs no resume. Follow it: irerctl hunt watch"
         raise Refused("already-running", text, reason="hunt", data={"hunt_id": hunt.hunt_id})
     _check_room(hunts, ctx)
+    _check_numbers()
     wanted_generations = hunt.generations + (command.add_generations or 0)
     if hunt.closed >= wanted_generations:
         text = (
@@ -167,7 +187,7 @@ def wanted(hunts: Hunts, ctx: Context) -> Iterator[Timer | Errand]:
     """The calls that are to be computed now; where there is none, the next step."""
     for hunt in hunts.active():
         if hunt.due():
-            yield Timer(f"step:{hunt.hunt_id}", ctx.mono_us, Step(hunt.hunt_id))
+            yield Timer(f"step:{hunt.hunt_id}", AT_ONCE_US, Step(hunt.hunt_id))
         for part in hunt.in_flight():
             yield Errand(effect_of(part), ERRAND, plain(chunk_of(hunt, part)))
 
@@ -176,6 +196,8 @@ def decide_step(hunts: Hunts, command: Step, ctx: Context) -> Decision:
     hunt = hunts.hunts.get(command.hunt_id)
     if hunt is None or not hunt.due():
         return NOTHING
+    if not _numbers_there():
+        return Decision(HuntFailed(hunt.hunt_id, "not-installed", NOT_INSTALLED))
     if hunt.to_close():
         return _close(hunt)
     if hunt.state == "stopping":

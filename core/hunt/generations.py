@@ -23,6 +23,7 @@ from core.hunt.events import (
 )
 from core.hunt.hypervolume import hypervolume
 from core.hunt.nsga2 import DIVERGED, NO_PEAKS, REAL_SCORE, Individual, Ranked, first, offspring, select
+from core.hunt.space import Space
 from core.hunt.start import space_of
 from core.hunt.state import Candidate, Hunt, place
 from core.sim.chunk import LaneOutcome
@@ -46,29 +47,28 @@ Point = tuple[tuple[float, ...], tuple[str, ...]]
 
 def asked(hunt: Hunt) -> list[HuntAsked]:
     """The next generation, one record for each call."""
-    began, generation = hunt.began, hunt.closed
+    began, generation, searched = hunt.began, hunt.closed, space_of(hunt.began)
     seeds = [int(raw) >> SEED_SHIFT for raw in draws(began.seed, generation, SEEDS_DRAW).raw(began.population_size)]
     children = [
-        _child(began, generation, index, seed, point) for index, (seed, point) in enumerate(zip(seeds, _points(hunt), strict=True))
+        Child(index, job_uuid(began, generation, index), seed, searched.point(unit), list(unit), list(parents))
+        for index, (seed, (unit, parents)) in enumerate(zip(seeds, _points(hunt, searched), strict=True))
     ]
     lanes = began.settings.lanes
     calls = [children[start : start + lanes] for start in range(0, len(children), lanes)]
     return [HuntAsked(hunt.hunt_id, generation, number, call) for number, call in enumerate(calls)]
 
 
-def _child(began: HuntStarted, generation: int, index: int, seed: int, point: Point) -> Child:
-    """The one place where the id of a job is made."""
-    job_uuid = str(uuid.uuid5(uuid.UUID(began.namespace), place(generation, index)))
-    unit, parents = point
-    return Child(index, job_uuid, seed, space_of(began).point(unit), list(unit), list(parents))
+def job_uuid(began: HuntStarted, generation: int, index: int) -> str:
+    """The one place where the id of a job is made. Everybody else gets it from the record that asked for the job."""
+    return str(uuid.uuid5(uuid.UUID(began.namespace), place(generation, index)))
 
 
-def _points(hunt: Hunt) -> list[Point]:
+def _points(hunt: Hunt, searched: Space) -> list[Point]:
     began = hunt.began
     points: list[Point] = []
     for turn in range(REDRAWS_MAX):
         drawn = _drawn(hunt, began.population_size - len(points), draws(began.seed, hunt.closed, turn))
-        points += [each for each in drawn if turn == REDRAWS_MAX - 1 or _well_posed(began, each[0])]
+        points += [each for each in drawn if turn == REDRAWS_MAX - 1 or _well_posed(began, searched, each[0])]
         if len(points) == began.population_size:
             break
     return points
@@ -88,8 +88,8 @@ def _drawn(hunt: Hunt, count: int, generator: Draws) -> list[Point]:
     ]
 
 
-def _well_posed(began: HuntStarted, unit: Sequence[float]) -> bool:
-    return well_posed({**began.settings.params, **space_of(began).point(unit)})
+def _well_posed(began: HuntStarted, searched: Space, unit: Sequence[float]) -> bool:
+    return well_posed({**began.settings.params, **searched.point(unit)})
 
 
 # --- outcomes -------------------------------------------------------------------------------------------------------------

@@ -101,9 +101,7 @@ class Projection:
         if hunt is None:
             return
         for key in sorted(hunt.scored):
-            if key in hunt.asked:
-                yield _line(hunt.began, hunt.asked.pop(key), hunt.scored[key], placed.get(key))
-        hunt.scored.clear()
+            yield _line(hunt.began, hunt.asked.pop(key), hunt.scored.pop(key), placed.get(key))
 
 
 def _line(began: HuntStarted, child: Child, said: HuntScored, placed: Placed | None) -> bytes:

@@ -169,8 +169,8 @@ def _asked_space(asked: Mapping[str, AskRange]) -> dict[str, Range]:
 
 
 def _configured_space(config: HuntConfiguration) -> dict[str, Range]:
-    configured = msgspec.to_builtins(config.space)
-    return {name: msgspec.convert(each, Range) for name, each in configured.items()}
+    said: dict[str, list[float]] = {name: getattr(config.space, name) for name in config.space.__struct_fields__ if name != "log"}
+    return {name: Range(low, high, "log" if name in config.space.log else "linear") for name, (low, high) in said.items()}
 
 
 def _bounds() -> dict[str, Bounds]:

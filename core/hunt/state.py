@@ -237,7 +237,7 @@ def apply_generation(hunts: Hunts, event: GenerationClosed, stamp: Stamp) -> Non
     hunt.survivors, hunt.front = event.survivors, event.front
     hunt.volumes.append(event.hypervolume)
     hunt.closed += 1
-    hunt.parts, hunt.finishing = [], []
+    hunt.parts = []
 
 
 def apply_stopping(hunts: Hunts, event: HuntStopping, stamp: Stamp) -> None:

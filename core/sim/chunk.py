@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from core.fields import Count, Frozen, Hash, Name
+from core.fields import INT_MAX, Count, Frozen, Hash, Name
 
 ERRAND = "sim.chunk"
 
@@ -28,21 +28,24 @@ Flag = Literal["ill_posed", "unresolved", "unsettled", "no_source"]
 ScoreCode = Literal["no_peaks", "diverged", "missing"]
 NormCode = Literal["no_source", "diverged", "constraint_enforced"]
 
-Modes = Annotated[list[int], Meta(min_length=1, max_length=3)]
-Parameters = Annotated[dict[Name, float], Meta(max_length=64)]
+Whole = Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX)]
+Real = Annotated[float, Meta(ge=-1e12, le=1e12)]
+"""Numbers whose bounds `core/sim/model.py` knows and says in words."""
+Modes = Annotated[list[Annotated[int, Meta(ge=-4_096, le=4_096)]], Meta(min_length=1, max_length=3)]
+Parameters = Annotated[dict[Name, Real], Meta(max_length=64)]
 
 
 class Grid(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     """A periodic box.
 
-    n: points a side
-    l: length of a side
-    d: dimensions
+    n: points a side, 8 to 4,096: even, with no prime factor above 5
+    l: length of a side, above 0 to 1,000,000
+    d: dimensions, 1 or 2
     """
 
-    n: int = 64
-    l: float = 40.0  # noqa: E741 (its name in the model, and on the wire)
-    d: int = 2
+    n: Whole = 64
+    l: Real = 40.0  # noqa: E741 (its name in the model, and on the wire)
+    d: Whole = 2
 
 
 class Initial(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -54,7 +57,7 @@ class Initial(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     """
 
     kind: InitialKind
-    amplitude: float | None = None
+    amplitude: Real | None = None
     modes: Modes | None = None
 
 
@@ -68,8 +71,8 @@ class Pump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
     """
 
     shape: PumpShape
-    amplitude: float
-    width: float | None = None
+    amplitude: Real
+    width: Real | None = None
     k: Modes | None = None
 
 
@@ -82,7 +85,7 @@ class Settings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     dtype: complex64 or complex128
     initial: the field at the start; without it noise of amplitude 0.1
     pump: a source that feeds the field
-    snapshots: how many are taken in the last quarter, the last one at the end
+    snapshots: how many are taken in the last quarter, the last one at the end; 1 to 64
     """
 
     kernel: Kernel = "gaussian"
@@ -91,7 +94,7 @@ class Settings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     dtype: DType = "complex64"
     initial: Initial | None = None
     pump: Pump | None = None
-    snapshots: int = 8
+    snapshots: Whole = 8
 
 
 class Lane(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -128,7 +131,7 @@ class Chunk(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     model: Model
     grid: Grid
     steps: Count
-    dt: float | None
+    dt: Real | None
     settings: Settings
     targets: Count
     lanes: Annotated[list[Lane], Meta(min_length=1, max_length=1024)]

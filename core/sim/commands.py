@@ -7,7 +7,7 @@ import msgspec
 from core.engine import NOTHING, CancelJob, Command, Context, Decision, Errand, Event, JobEnded, Refused
 from core.fields import INT_MAX, Name
 from core.sim import model as bounds
-from core.sim.chunk import Chunk, Grid, Lane, Parameters, Settings, outcomes
+from core.sim.chunk import Chunk, Grid, Lane, Parameters, Real, Settings, Whole, outcomes
 from core.sim.events import RunFailed, RunFinished, RunStarted
 from core.sim.runs import Runs
 
@@ -21,18 +21,18 @@ class AskRun(Command):
     model: sncgl_sdg
     params: parameters of the model by name; those not given have their defaults
     grid: points a side, length of a side, dimensions
-    steps: how many
-    dt: time of one; without it a step that resolves the rates of the model
-    seed: of the initial field; the same one leads to the same run
+    steps: how many, 1 to 10,000,000
+    dt: time of one, above 0 to 10; without it a step that resolves the rates of the model
+    seed: of the initial field, 0 or more; the same one leads to the same run
     settings: kernel, geometry, dealias, dtype, initial field, pump and snapshots
     """
 
     model: Name = bounds.MODEL
     params: Parameters = {}
     grid: Grid = Grid()
-    steps: int = bounds.STEPS
-    dt: float | None = None
-    seed: int = 0
+    steps: Whole = bounds.STEPS
+    dt: Real | None = None
+    seed: Whole = 0
     settings: Settings = Settings()
 
 

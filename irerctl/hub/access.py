@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -71,9 +71,12 @@ def is_loopback(host: str) -> bool:
 
 
 class Access:
-    def __init__(self, daemon: Daemon, hosts: frozenset[str], *, tokens: bool) -> None:
+    def __init__(
+        self, daemon: Daemon, hosts: frozenset[str], *, tokens: bool, now: Callable[[], float] = trio.current_time
+    ) -> None:
         self._daemon = daemon
         self._hosts = hosts
+        self._now = now
         self._tokens = tokens
         """Whether nobody may ask without one."""
         self._key = os.urandom(32)
@@ -106,7 +109,7 @@ class Access:
         if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():
             raise self._refused()
         mac = hmac.digest(self._key, token.encode(), "sha256")
-        now = trio.current_time()
+        now = self._now()
         found = self._good.get(mac)
         if found is not None and now < found[0]:
             return found[1]

@@ -70,7 +70,7 @@ class Gateway:
 
     # --- before the body ----------------------------------------------------------------------------------------------
 
-    def admits(self, head: Head) -> Response | None:
+    async def admits(self, head: Head, secure: bool) -> Response | None:
         try:
             self._access.check_host(head)
             verbs = self._verbs(head.path)
@@ -81,6 +81,8 @@ class Gateway:
             if head.length is not None and head.length > self._limits.body_bytes:
                 return self._refusal(413, f"a body has at most {self._limits.body_bytes} bytes", head, "body-size")
             if head.method == "POST":
+                self._access.check_origin(head, secure)
+                await self._access.caller(head)
                 return self._admits_body(head)
             if head.length != 0:
                 return self._refusal(400, f"{head.method} has no body here", head, "body")
@@ -140,10 +142,15 @@ class Gateway:
         if route is None:
             route = Route("POST", head.path, head.path[len(_RPC) :])
         method = self._method(route.method)
+        if method is None and caller.role is not None and self._daemon.present:
+            raise failed("not-found", f"irerd describes no method {route.method[:64]!r}, so no token's role holds it")
         if method is not None and not caller.may(method):
             text = f"this token's role is {caller.role}; {route.method} needs {method['needs']}"
             raise failed("permission-denied", text, reason="role")
         ask, key = self._asked(request, route, method, caller)
+        if route.method == "actions.check" and ask.engine is not None and ask.params.get("engine_id") != ask.engine:
+            await self._daemon.prove(ask.engine, key or "")
+            raise failed("permission-denied", "an engine asks about itself: engine_id is X-Engine-ID", reason="identity")
         if route.form == "stream" or (method is not None and method["streams"]):
             return await self._stream(head, ask, key, method)
         if route.form == "get-status":
@@ -172,8 +179,6 @@ class Gateway:
             params = {name: value for name, value in params.items() if value is not None}
         if route.path == "/engines/validate" and not params:
             params = {"engine_id": engine, "engine_key": key}
-        if route.method == "actions.check" and engine is not None and params.get("engine_id") != engine:
-            raise failed("permission-denied", "an engine asks about itself: engine_id is X-Engine-ID", reason="identity")
         deadline = deadline_of(headers.get("x-irer-timeout-ms"), DEADLINE_MS_MAX)
         streams_ = method is not None and method["streams"]
         if deadline is None and not streams_:
@@ -217,10 +222,8 @@ class Gateway:
         final: Any = {}
         if hunt is not None:
             rows = await self._or_nothing(ask, "hunt.ledger", hunt | {"limit": FOUND_FILES_MAX}, key)
-            listed: list[Any] = next((rows[name] for name in ("rows", "ledger", "runs") if isinstance(rows.get(name), list)), [])
-            found = [
-                f"provenance/provenance_{row['job_uuid']}.json" for row in listed if isinstance(row, dict) and row.get("job_uuid")
-            ]
+            listed = rows.get("rows", [])
+            found = [f"provenance/provenance_{row['job_uuid']}.json" for row in listed if row.get("status") != "missing"]
             if state in ("completed", "stopped"):
                 final = await self._or_nothing(ask, "hunt.best", hunt, key)
         told = {

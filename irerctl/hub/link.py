@@ -454,6 +454,14 @@ class Daemon:
     def mac(self, engine: str, key: str) -> bytes:
         return hmac.digest(self._key, f"{len(engine)} {engine} {key}".encode(), "sha256")
 
+    async def prove(self, engine: str, key: str) -> None:
+        """Raises Failed where this is not the engine's key."""
+        link = self._present()
+        with trio.move_on_after(DEADLINE_MS / 1000):
+            await self._prove(link, engine, key)
+            return
+        raise failed("deadline-exceeded", "no answer in time")
+
     async def _prove(self, link: Link, engine: str, key: str) -> None:
         mac = self.mac(engine, key)
         known = link.proofs.get(engine)

@@ -11,8 +11,8 @@ import select
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
@@ -28,6 +28,7 @@ GONE_S = 0.5
 """How often callers that wait for an answer are looked after: whoever went away is not waited for any longer."""
 LAST_WORDS_S = 1.0
 LAST_RECEIVES_MAX = 64
+SMALL_BYTES = 16_384
 BACKLOG = 128
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -42,6 +43,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     streams: Bound = 256
     header_bytes: Bound = 16_384
     body_bytes: Bound = 1_048_576
+    bodies_bytes: Annotated[int, Meta(ge=1, le=1 << 32)] = 67_108_864
     head_s: Seconds = 10.0
     body_s: Seconds = 30.0
     idle_s: Seconds = 60.0
@@ -72,7 +74,7 @@ class Response:
 class App(Protocol):
     """What a server serves."""
 
-    def admits(self, head: Head) -> Response | None:
+    async def admits(self, head: Head, secure: bool) -> Response | None:
         """A refusal that can be told before the body is read."""
 
     async def answer(self, request: Request) -> Response:
@@ -112,10 +114,13 @@ class Connection:
     async def _serve(self) -> None:
         while (head := await self._next_head()) is not None:
             keep = head.keep_alive
-            response = self._server.app.admits(head)
+            self._late = None
+            self._scope.deadline = math.inf
+            response = await self._server.app.admits(head, self.secure)
             if response is None:
-                body = await self._body(head)
-                response = await self._answered(Request(head, body, self.peer, self.secure, self))
+                with self._server.holding(head):
+                    body = await self._body(head)
+                    response = await self._answered(Request(head, body, self.peer, self.secure, self))
                 if response is None:
                     return
             elif head.length != 0:
@@ -296,6 +301,22 @@ class Server:
         self._tls = tls
         self._open: Counter[str] = Counter()
         self._all = 0
+        self._held = 0
+
+    @contextmanager
+    def holding(self, head: Head) -> Iterator[None]:
+        """Room for a body, from its first byte to the answer. Small ones always have it, so giants never keep them out."""
+        size = self.limits.body_bytes if head.length is None else head.length
+        if size <= SMALL_BYTES:
+            yield
+            return
+        if self._held + size > self.limits.bodies_bytes:
+            raise Bad(503, "too many large bodies are being sent at once")
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
 
     async def accept(self, raw: trio.SocketStream) -> None:
         """One connection from its first byte to its last. Never raises for what a peer does."""

@@ -155,15 +155,22 @@ def follow(now: Session, job_uuid: str) -> Mapping[str, Any] | None:
             if isinstance(items.result, Mapping):
                 last = items.result
     except KeyboardInterrupt:
-        if watched:
-            render.transient("")
-        spelled = f'\'{{"job": "{job_uuid}"}}\''
-        render.note(f"run {job_uuid} goes on. Follow it: irerctl call system.op_watch {spelled}")
-        render.note(f"End it: irerctl call system.op_cancel {spelled}   Its outcome: irerctl sim list")
+        _goes_on(job_uuid, watched)
         return None
+    except Exception:  # the daemon went away, or does not say: the run is in its log all the same
+        _goes_on(job_uuid, watched)
+        raise
     if watched:
         render.transient("")
     return last
+
+
+def _goes_on(job_uuid: str, watched: bool) -> None:
+    if watched:
+        render.transient("")
+    spelled = f'\'{{"job": "{job_uuid}"}}\''
+    render.note(f"run {job_uuid} goes on. Follow it: irerctl call system.op_watch {spelled}")
+    render.note(f"End it: irerctl call system.op_cancel {spelled}   Its outcome: irerctl sim list")
 
 
 def _progress(progress: Any) -> str:

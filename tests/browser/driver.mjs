@@ -39,7 +39,7 @@ const verbs = {
   texts: ({ at }) => page.locator(at).allInnerTexts(),
   count: ({ at }) => page.locator(at).count(),
   evaluate: ({ code }) => page.evaluate(code),
-  screenshot: ({ path }) => page.screenshot({ path, fullPage: true }),
+  screenshot: ({ path, whole = true }) => page.screenshot({ path, fullPage: whole }),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -468,8 +468,9 @@ PINNED = {
     "cache": ("fc1e7b7e85c5fd1d", "10f37f32352b89c0"),
     "entity": ("2e720e8e7af43733", "759193c9c728a644"),
     "circuit": ("22db961ebdd91220", "0bb36fc4090ec5f8"),
-    "hunt": ("", ""),
-    "component": ("ba5755cd385f4139", "e622a4ec2f51d5a9"),
+    "sim": ("c4c5766fbfbb677b", "40771020e13dfeb1"),
+    "hunt": ("c4c5766fbfbb677b", "e6907d11f080e38e"),
+    "component": ("c4c5766fbfbb677b", "e622a4ec2f51d5a9"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

@@ -1,11 +1,9 @@
-"""A real browser for tests, and the hub that serves it. Nothing sleeps: each step waits for what it names, or fails saying so."""
+"""A real browser for tests. Nothing sleeps: each step waits for what it names, or fails saying so."""
 
 import json
-import re
 import select
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ PLACE = Path(__file__).parents[1] / "browser"
 PROGRAM = "chromium"
 MISSING = "NOT TESTED in a browser: chromium, node or playwright-core is missing; run: make peers"
 ANSWER_S = 90.0
-START_S = 30.0
 
 
 def installed() -> bool:
@@ -84,34 +81,3 @@ class Browser:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
-
-
-class Hub:
-    """A real `irerctl hub` on a free port of this machine, over one daemon's socket."""
-
-    def __init__(self, socket: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "irerctl.main", "--socket", str(socket), "hub", "--listen", "127.0.0.1:0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.url = self._ready()
-
-    def _ready(self) -> str:
-        stderr = self._process.stderr
-        assert stderr is not None
-        ready, _, _ = select.select([stderr], [], [], START_S)
-        line = stderr.readline() if ready else ""
-        found = re.search(r"http://\S+", line)
-        assert found, f"the hub did not say where it listens: {line}"
-        return found[0]
-
-    def close(self) -> None:
-        self._process.terminate()
-        assert self._process.stderr is not None
-        with self._process.stderr as stderr:
-            said = stderr.read()
-        self._process.wait(15)
-        assert "a bug in the hub" not in said, said

@@ -20,7 +20,8 @@ ROWS = [row for row in World(ENGINES).rows.values() if row.kind != "internal"]
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
     nobody_there = '[cache.remote]\nurl = "http://127.0.0.1:1"\nattempts = 100\n'
-    irerd = Irerd(tmp_path_factory.mktemp("methods"), nobody_there).start()
+    nothing_by_itself = "[component]\ntriggered = []\nwinners = []\n"
+    irerd = Irerd(tmp_path_factory.mktemp("methods"), nobody_there + nothing_by_itself).start()
     with irerd.client() as client:
         client.call("resource.submit_task", {"task_id": "t-1", "resource_type": "storage", "duration_s": 3600}, idem="cli-8d2f6c01")
         for key, value in (("greeting", "good day"), ("old-greeting", "ave"), ("agenda", {"text": "tea at four"})):
@@ -33,6 +34,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
             client.call("entity.awaken", {"entity_id": entity_id})
         client.call("entity.report", {"entity_id": "gateway_2", "health": 5})
     leave_fields(irerd)
+    hunted(irerd)
     try:
         yield irerd
     finally:
@@ -53,6 +55,17 @@ def leave_fields(irerd: Irerd) -> None:
         artefact.write(file, artefact.Artefact(attributes | codes, settings, arrays))
 
 
+def hunted(irerd: Irerd) -> None:
+    """A hunt that found something, however little: the best of it is asked for."""
+    small = {"grid": {"n": 32, "d": 1}, "steps": 64}
+    with irerd.client(timeout=120.0) as client:
+        begun = client.call("hunt.start", {"num_generations": 1, "population_size": 2, "seed": 7, "settings": small}).result
+        with client.stream("system.op_watch", {"job": begun["hunt_id"]}) as items:
+            for _ in items:
+                pass
+        assert client.call("hunt.best").result["job_uuid"]
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
     raw = Raw(daemon.socket)
@@ -65,6 +78,10 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         params["jti"] = issued.r["jti"]  # no example can know one
     if row.name in ("system.op_watch", "system.op_cancel"):
         params["job"] = ended_sync(raw)  # the same
+    if row.name == "hunt.best":
+        listed = raw.ask("hunt.list")
+        assert isinstance(listed, Done)
+        params["hunt_id"] = listed.r["hunts"][-1]["hunt_id"]  # of the others nothing was computed
     id = raw.call(row.name, params)
     first = raw.next()
     if row.deadline_ms is None and isinstance(first, Mark):
@@ -73,8 +90,9 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         first = raw.next()
     assert isinstance(first, Done) and first.id == id, first
     assert (first.rc is not None) == (row.kind == "write" and bool(first.r)), "a write says where it stands"
-    if row.name in ("cache.sync", "sim.run"):
-        assert isinstance(raw.ask("system.op_cancel", {"job": first.r.get("job") or first.r["job_uuid"]}), Done)
+    if row.name in ("cache.sync", "sim.run", "hunt.start", "hunt.resume"):
+        job = next(first.r[name] for name in ("job", "job_uuid", "hunt_id") if name in first.r)
+        assert isinstance(raw.ask("system.op_cancel", {"job": job}), Done)
 
 
 def ended_sync(raw: Raw) -> str:

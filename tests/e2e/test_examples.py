@@ -1,10 +1,13 @@
 """Every file under docs/examples works as it stands."""
 
 import configparser
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.harness import Irerd
 
@@ -35,6 +38,16 @@ def test_the_program_may_be_run_twice_and_the_work_is_done_once(irerd: Irerd) ->
     assert run(irerd, sys.executable, str(EXAMPLES / "app.py"), "once") == first
     with irerd.client() as client:
         assert client.call("resource.status").result["done"] == 1
+
+
+def test_the_small_hunt_ends_with_the_parameters_of_its_best(irerd: Irerd) -> None:
+    for name in ("jax", "h5py", "numba"):
+        pytest.importorskip(name)
+    irerd.config.write_text("[component]\ntriggered = []\nwinners = []\n")
+    irerd.start()
+    found = json.loads(run(irerd, str(EXAMPLES / "small-hunt.sh")))
+    with irerd.client() as client:
+        assert client.call("hunt.best").result["sncgl_params"] == found
 
 
 def test_the_drop_in_is_one() -> None:

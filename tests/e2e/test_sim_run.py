@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ import pytest
 from irerctl.client import Error
 from tests.e2e.harness import Irerd
 
-for name in ("jax", "h5py", "numba"):
-    pytest.importorskip(name)
+# Looked for and not imported: only workers load what has threads of its own.
+if missing := [name for name in ("jax", "h5py", "numba") if find_spec(name) is None]:
+    pytest.skip(f"no {', '.join(missing)} here", allow_module_level=True)
+
+pytestmark = pytest.mark.slow
 
 ASKED: dict[str, Any] = {"params": {"c3": -0.6}, "grid": {"n": 32}, "steps": 200, "seed": 7}
 LONG: dict[str, Any] = {**ASKED, "steps": 4_000}

@@ -381,3 +381,35 @@ GRAPH = {
     "node_count": 2,
     "edge_count": 2,
 }
+
+COMPONENTS = {
+    "components": [
+        {
+            "name": "bssn-check",
+            "version": "1.0.0",
+            "description": "How far the geometry of a run is from a classical one",
+            "kind": "builtin",
+            "trigger": "job",
+            "digest": "0" * 64,
+        }
+    ],
+    "running": 1,
+}
+
+COMPONENT = {
+    "manifest": {
+        "name": "null-profile",
+        "version": "1.0.0",
+        "description": "What a score is worth",
+        "builtin": "null_profile",
+        "inputs": [{"name": "job_uuid", "type": "string:uuid", "description": "Which run"}],
+        "outputs": [{"name": "gap_phase", "type": "float", "description": "Median less the score"}],
+        "tunable_variables": [
+            {"name": "draws", "label": "Draws of each null", "type": "int", "default": 99, "min": 19},
+            {"name": "loud", "label": "Say more", "type": "bool", "default": False},
+        ],
+        "trigger": "job",
+    },
+    "digest": "0" * 64,
+    "trigger": "winner",
+}

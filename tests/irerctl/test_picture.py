@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.engine import Refused
 from core.sim import reads
 from irerctl import picture, render
 from irerctl.png import Canvas
@@ -403,6 +404,12 @@ def test_who_stops_looking_leaves_it_running_and_is_told_how_to_go_on(
     assert child.returncode == 130 and out == ""
     assert f"run {JOB} goes on" in err and "system.op_watch" in err and "system.op_cancel" in err
     assert [call.m for call in peer.calls] == ["sim.run", "system.op_watch"]
+
+
+def test_who_loses_the_daemon_is_told_that_the_run_goes_on_and_why_nothing_more_is_said(run: Run, serve: Serve) -> None:
+    serve({"sim.run": Written({"job_uuid": JOB}), "system.op_watch": Refused("unavailable", "irerd is stopping")})
+    ran = run("sim", "run")
+    assert ran.exit_code == 69 and f"run {JOB} goes on" in ran.stderr and "irerd is stopping" in ran.stderr
 
 
 def test_a_picture_is_written_whole_by_show_and_by_run(run: Run, serve: Serve, place: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from core.cache import reads as cache_reads
 from core.circuit import reads as circuit_reads
+from core.component import reads as component_reads
 from core.control import summary
 from core.control.checks import DecidedPage
 from core.control.hub import GlobalConfig, KeysInForce
@@ -74,6 +75,8 @@ ANSWERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "provenance.anomalies": (provenance_reads.AnomalyPage, samples.UNUSUAL),
     "provenance.taps": (provenance_reads.TapPage, {"taps": [samples.TAP]}),
     "provenance.graph": (provenance_reads.Graph, samples.GRAPH),
+    "component.list": (component_reads.Listing, samples.COMPONENTS),
+    "component.describe": (component_reads.Described, samples.COMPONENT),
     "metrics.gauges": (metrics_reads.Gauges, samples.GAUGES),
     "metrics.meters": (metrics_reads.Meters, samples.METERS),
     "metrics.history": (metrics_reads.History, samples.HISTORY),
@@ -106,6 +109,9 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "provenance taps": ("user_action", "run_001"),
     "provenance anomalies": ("burst", "2.5"),
     "provenance graph": ("provenance.tapped (provenance_log:4)", "member-of", "derived-from", "r1", "2 nodes, 2 edges"),
+    "component": ("bssn-check", "1.0.0", "after each job of a hunt", "1 run going on"),
+    "component ls": ("bssn-check", "after each job of a hunt"),
+    "component show null-profile": ("for the best run of a generation", "job_uuid", "draws", "19 to any", "gap_phase"),
     "metrics": ("100.0 %", "no-evidence", "7 of 10, modelled", "rising", "records 1 to 9 of gate_log"),
     "metrics meters": ("2.5", "no-evidence"),
     "metrics history threshold_lock": ("2026-01-02T03:04:05.000006Z", "numerator"),

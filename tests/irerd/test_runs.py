@@ -21,7 +21,7 @@ import trio
 from core.engine import Errand, JobEnded
 from core.settings import Compute
 from core.sim.chunk import Chunk, outcomes
-from irerd import worker
+from irerd import worker, workers
 from irerd.effects.runs import Paths, Runs
 from irerd.host import RealHost
 from irerd.workers import WorkFailed, open_workers
@@ -192,6 +192,32 @@ async def test_jobs_whose_workers_are_killed_once_each_all_arrive_equal(jobs, dr
     assert len(results[True]) == jobs and results[True] == results[False]
 
 
+async def test_a_worker_that_tells_nothing_is_replaced_until_the_job_is_given_up(tmp_path):
+    host = Computing(tmp_path / "state")
+    async with host.computing(f"runs{os.getpid()}", Compute(workers=1, silent_s=0.1)):
+        with trio.fail_after(TIMEOUT_S), pytest.raises(WorkFailed) as failed:
+            await host.work("hang", b"", timeout_s=TIMEOUT_S)
+        assert (failed.value.code, failed.value.detail, host.work_figures().lost) == ("poison", "hung", 3)
+    with pytest.raises(WorkFailed, match="closed"):
+        await host.work("echo", b"", timeout_s=TIMEOUT_S)
+
+
+async def test_one_that_tells_how_far_it_is_may_take_as_long_as_it_needs(autojump_clock):
+    class Slow:
+        said = 0
+
+        async def receive(self):
+            await trio.sleep(9.0)
+            self.said += 1
+            return (workers._Told(1, self.said, 50), b"") if self.said < 50 else (workers._Done(1), b"outcome")
+
+    pool = workers.Workers("x", {}, None, [0], workers.Limits(), (), Path("/nowhere"))
+    order = workers.Order("slow", b"", 10.0, 100, None, None)
+    assert await pool._answer(Slow(), order, []) == b"outcome"  # type: ignore[arg-type]
+    with pytest.raises(trio.TooSlowError):
+        await pool._answer(Slow(), order._replace(attempt_s=8.0), [])  # type: ignore[arg-type]
+
+
 @pytest.mark.campaign
 async def test_nothing_that_a_worker_does_is_forbidden_by_the_unit(tmp_path, compiled):
     trace = tmp_path / "trace"
@@ -357,6 +383,20 @@ async def test_another_run_of_the_same_id_is_not_answered_from_the_old_one():
     assert files.tree()[Paths.of(job(2)).data] == fields(7)
 
 
+async def test_what_an_earlier_life_left_half_written_goes_once_and_what_is_being_written_stays():
+    files = SimFiles()
+    left = [f"data/run_{job(8)}.h5.tmp", f"configs/config_{job(8)}.json.tmp", f"provenance/provenance_{job(8)}.json.tmp"]
+    for path in left:
+        files.plant(path, b"half")
+    _, runs = runs_on(Disk(files))
+    await runs.run(errand(ASKED), lambda row: None)
+    assert not set(left) & set(files.tree())
+    for path in left:
+        files.plant(path, b"of a chunk that is computed now")
+    await runs.run(errand(chunk(lane(3))), lambda row: None)
+    assert set(left) <= set(files.tree())
+
+
 def other_hash(answer: dict) -> dict:
     answer["lanes"][1]["artefact_sha256"] = "0" * 64
     return answer
@@ -475,10 +515,11 @@ async def test_without_room_for_the_fields_nothing_is_computed(room):
         {},
         {**ASKED, "model": "other"},
         chunk({**lane(1), "job_uuid": "../../etc"}),
-        chunk({**lane(1), "job_uuid": f"{{{job(1)}}}"}),
+        chunk({**lane(1), "job_uuid": "latest"}),
+        chunk({**lane(1), "job_uuid": "ABCDEF00-0000-5000-8000-000000000001"}),
         chunk(lane(1), lane(1)),
     ],
-    ids=["nothing", "a model", "a path", "another spelling", "twice the same"],
+    ids=["nothing", "a model", "a path", "a name", "another spelling", "twice the same"],
 )
 async def test_what_is_no_chunk_touches_nothing(asked):
     files = SimFiles()

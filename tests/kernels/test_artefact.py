@@ -4,8 +4,10 @@ import base64
 import io
 import json
 import math
+import time
 import uuid
 from pathlib import Path
+from random import Random
 
 import h5py
 import msgspec
@@ -14,15 +16,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.engine import Errand
+from core.settings import Compute
 from core.sim import model
-from core.sim.chunk import Chunk, Grid, Initial, Lane, Pump, Settings
+from core.sim.chunk import Chunk, Grid, Initial, Lane, Pump, Settings, plain
 from irerd import worker
+from irerd.effects.runs import Runs
 from irerd.work import chunk as chunks
 from irerd.work import stepping, store, validate
+from irerd.workers import WorkFailed
 from kernels import nulls, simulate, start
 from kernels.artefact import ARRAYS, Artefact, BadArtefact, read, write
 from kernels.params import Signature, coefficients
 from kernels.score import log_primes
+from tests.sim.disk import SimFiles
+from tests.sim.machine import Faults, Machine, SimHost, Spoiled
+from tests.sim.oracle import Oracle
+from tests.sim.trace import Trace
 
 SIG = Signature(points=16, precision="f64", geometry="coevolve")
 JOB = uuid.UUID(int=12, version=5)
@@ -57,8 +67,8 @@ def test_the_same_run_writes_the_same_bytes_and_no_time():
     assert written(small()) == written(small()) != written(small(1e-15))
     backwards = small()._replace(settings=dict(reversed(small().settings.items())), arrays=dict(reversed(small().arrays.items())))
     assert written(backwards) == written(small())
-    with h5py.File(io.BytesIO(written(small()))) as store_:
-        assert {h5py.h5o.get_info(store_[name].id).mtime for name in [*small().arrays, "settings"]} == {0}
+    now = int(time.time())
+    assert not [second for second in range(now - 5, now + 2) if second.to_bytes(4, "little") in written(small())]
 
 
 WHOLE = written(small())
@@ -204,7 +214,7 @@ def planted(tmp_path, positions, dtype="complex128", noise=3, points=256, length
 
 
 @pytest.mark.parametrize("dtype", ["complex128", "complex64"])
-@pytest.mark.parametrize("noise", range(4))
+@pytest.mark.parametrize("noise", [2, 3])
 def test_a_score_found_in_another_way_is_the_same(tmp_path, noise, dtype):
     places = np.rint(20 * log_primes(5)).astype(int) if noise % 2 else [13, 24, 29, 41, 55]
     path, said = planted(tmp_path, places, dtype, noise)
@@ -214,11 +224,13 @@ def test_a_score_found_in_another_way_is_the_same(tmp_path, noise, dtype):
     for other in (said["log_prime_sse"] + 3e-4, said["log_prime_sse"] - 3e-4):
         assert not validated(path, claimed={"log_prime_sse": other})["agrees"]
     # A scale that costs more than another one does is no least cost, even if the cost is right for it.
-    worse = said["scaling_factor"] * 1.21
     x, peaks = validate._peaks(store.get(path).artefact.arrays["snaps"])
-    cost = validate._descended(peaks, log_primes(5), worse * 2 * math.pi / 40.0, log_primes(5)[-1] / x[-2], log_primes(5)[0] / x[1])
-    if cost > said["log_prime_sse"] + 1e-3:
-        assert not validated(path, claimed={"log_prime_sse": cost, "scaling_factor": worse})["agrees"]
+    targets = log_primes(5)
+    low, high = targets[-1] / x[-2], targets[0] / x[1]
+    scales = validate._scales(peaks, targets, low, high)
+    cost, worse = max((validate._descended(peaks, targets, scale, low, high), scale) for scale in scales)
+    assert cost > said["log_prime_sse"] + 0.1
+    assert not validated(path, claimed={"log_prime_sse": cost, "scaling_factor": worse * 40.0 / (2 * math.pi)})["agrees"]
 
 
 def test_the_nulls_of_a_stored_run_are_those_of_its_fields(tmp_path):
@@ -264,6 +276,28 @@ def test_a_picture_shows_every_field_at_most_so_large(path, tmp_path):
     assert [target["prime"] for target in spectrum["targets"]] == [2, 3, 5, 7, 11]
     assert spectrum["targets"][4]["x"] * spectrum["dk"] * said["scaling_factor"] == pytest.approx(math.log(11))
     assert {round(peak["x"]) for peak in spectrum["peaks"]} >= {13, 24, 29, 41, 55}
+
+
+async def test_the_simulated_machine_answers_with_the_very_jobs(autojump_clock):
+    def host() -> tuple[SimHost, SimFiles]:
+        trace = Trace()
+        machine = Machine(Random(5), trace)
+        return SimHost(machine, Faults(), Oracle(pytest.fail, lambda log, record: None), Spoiled()), machine.disk
+
+    found = []
+    for _ in range(2):
+        simulated, disk = host()
+        asked = Errand("hunt_log:3:0", "sim.chunk", plain(msgspec.structs.replace(WORK, settings=Settings(dtype="complex128"))))
+        runs = Runs(simulated, Path("/anywhere/state"), Compute)
+        told: list[dict] = []
+        ended = await runs.run(asked, told.append)
+        assert ended.ok and told == [{"done": 10, "total": 10, "unit": "steps"}]
+        said = await simulated.work("picture", json.dumps({"artefact": f"/anywhere/state/data/run_{JOB}.h5"}).encode(), timeout_s=1)
+        assert json.loads(said)["artefact_sha256"] == ended.result["lanes"][0]["artefact_sha256"]
+        found.append((ended, said, disk.tree()))
+    assert found[0] == found[1] and len(found[0][2]) == 3
+    with pytest.raises(WorkFailed, match="unknown-job"):
+        await simulated.work("nothing", b"{}", timeout_s=1)
 
 
 # --- what a worker does not do --------------------------------------------------------------------------------------------

@@ -115,21 +115,31 @@ def test_the_density_moves_as_its_equation_says():
     assert classical.density_rate(rho_s, fed, c) == pytest.approx((1.4 * spread - 0.6 * (rho_s - 1.2) + fed) / 1.5, abs=1e-12)
 
 
-def test_a_plane_wave_that_is_not_settled_expands_evenly_and_is_consistent():
+@pytest.mark.parametrize(("d", "points"), [(2, N), (3, 16)])
+def test_a_plane_wave_that_is_not_settled_expands_evenly_and_is_consistent(d, points):
     """Its metric is flat in space, and both what expands and what feeds it are the same everywhere, so one G explains them."""
-    x, y = axes(2)
+    x = axes(d, points)
     c = numbers()
     q2, amplitude = 5.0, 0.4
-    field = amplitude * np.exp(1j * (2 * x + y))
-    found = classical.check(field, np.full((N, N), 1.2), c, KEPT)
+    field = amplitude * np.exp(1j * (2 * x[0] + x[1]))
+    found = classical.check(field, np.full((points,) * d, 1.2), c, points // 4)
     # kappa = eta: the core divides nothing, and T00 = kappa |∇A|².
     fed = c.kappa * q2 * amplitude**2
     growth = -0.5 * c.alpha / 1.2 * fed / c.tau  # at rho_vac: tanh is 0 there
+    expansion = d * (d - 1) * growth**2
     assert found.status == classical.OK
     assert found.h_classical <= 1e-12 and found.curvature <= 1e-12
-    assert found.expansion == pytest.approx(2 * growth**2, rel=1e-12)
-    assert found.matter == pytest.approx(2 * growth**2, rel=1e-12)
-    assert found.newton == pytest.approx(growth**2 / fed, rel=1e-12)
+    assert found.expansion == pytest.approx(expansion, rel=1e-12)
+    assert found.matter == pytest.approx(expansion, rel=1e-12)
+    assert found.newton == pytest.approx(expansion / (2 * fed), rel=1e-12)
+
+
+def test_what_a_run_does_not_keep_does_not_move_its_metric():
+    field, rho_s = sample()
+    c = numbers(kappa=0.9, eta=0.4)
+    all_kept, few_kept = (classical.check(field, rho_s, c, kept) for kept in (N, 3))
+    assert all_kept.expansion != pytest.approx(few_kept.expansion, rel=1e-6)
+    assert all_kept.curvature == few_kept.curvature
 
 
 def test_space_is_fed_with_the_kept_modes_alone():

@@ -22,7 +22,7 @@ from core.settings import Compute
 from irerd import worker
 from irerd.host import OUTPUT_BYTES_MAX, ChildEnd, Output
 from irerd.workers import Figures, Progress, WorkFailed
-from state.fs import Files, Stat
+from state.fs import Files, Stat, write_all
 from state.verify import verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
 from tests.sim.oracle import Oracle
@@ -430,9 +430,12 @@ class SimHost:
             asked, back = self._brought(json.loads(spec), Path(place))
             os.environ.update(worker.NUMERIC_ENVIRONMENT)
             answer = worker.attempt(name, json.dumps(asked).encode(), lambda done, total: told.append(Progress(done, total)))
-            for path, real in back.items():
-                if real.exists():
-                    self._put(path, real.read_bytes())
+            try:
+                for path, real in back.items():
+                    if real.exists():
+                        self._put(path, real.read_bytes())
+            except Killed:
+                await trio.sleep_forever()
         if on_progress is not None and told:
             on_progress(told[-1])
         self._trace.operation(f"work {name}: {'done' if isinstance(answer, bytes) else answer[0]}")
@@ -454,7 +457,7 @@ class SimHost:
     def _put(self, path: str, data: bytes) -> None:
         """As a worker writes it: whole, and synced."""
         fd = self.files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        self.files.write(fd, data)
+        write_all(self.files, fd, data)
         self.files.fsync(fd)
         self.files.close(fd)
 

@@ -6,7 +6,8 @@ pieces that the backup reads. What is no whole backup changes nothing, and a cra
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -143,6 +144,13 @@ class Host:
 
     async def run_child(self, module: str, request: bytes, on_output: object = None) -> Any:
         raise OSError
+
+    @asynccontextmanager
+    async def computing(self, ledger: str, settings: Any) -> AsyncIterator[None]:
+        yield
+
+    def work_figures(self) -> None:
+        return None
 
     def resident_bytes(self) -> int:
         return 0

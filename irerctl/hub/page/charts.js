@@ -5,10 +5,10 @@ import { number } from "./words.js";
 
 const WIDTH = 720;
 const HEIGHT = 340;
-const LEFT = 76;
-const RIGHT = 16;
+const LEFT = 84;
+const RIGHT = 26;
 const TOP = 16;
-const BOTTOM = 44;
+const BOTTOM = 52;
 
 /** @typedef {{to: (value: number) => number, ticks: number[]}} Axis */
 
@@ -42,10 +42,10 @@ function frame(words, across, up, acrossName, upName) {
     "svg",
     { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words },
     draw("path", { class: "axis", fill: "none", d: `M${LEFT} ${TOP}V${base}H${WIDTH - RIGHT}` }),
-    ...across.ticks.map((tick) => draw("text", { x: across.to(tick), y: base + 18, "text-anchor": "middle" }, number(tick, 2))),
+    ...across.ticks.map((tick) => draw("text", { x: across.to(tick), y: base + 21, "text-anchor": "middle" }, number(tick, 2))),
     ...up.ticks.map((tick) => draw("text", { x: LEFT - 6, y: up.to(tick) + 4, "text-anchor": "end" }, number(tick, 2))),
     draw("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, acrossName),
-    draw("text", { x: 0, y: 0, "text-anchor": "middle", transform: `translate(14 ${(TOP + base) / 2}) rotate(-90)` }, upName),
+    draw("text", { x: 0, y: 0, "text-anchor": "middle", transform: `translate(16 ${(TOP + base) / 2}) rotate(-90)` }, upName),
   );
 }
 

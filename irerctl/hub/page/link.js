@@ -98,21 +98,39 @@ function state(name, words, note) {
 
 /** Hand on every event that became durable, going on after a break where it stopped. @param {(event: any) => void} take */
 export async function followEvents(take) {
+  let hidden = new AbortController();
+  document.addEventListener("visibilitychange", () => document.hidden && hidden.abort());
   for (;;) {
+    await looked();
+    hidden = new AbortController();
     try {
-      const headers = cursor === null ? {} : { "Last-Event-ID": cursor };
-      for await (const item of follow("/events", { headers })) {
-        if (item.id !== null) cursor = item.id;
-        if (item.event === "message") take(JSON.parse(item.data));
-        if (item.event !== "mark") nudge();
-        if (item.event === "problem") throw new Refused(0, JSON.parse(item.data));
-      }
+      await followOnce(take, hidden.signal);
     } catch (error) {
-      if (!(error instanceof NoAnswer || error instanceof Refused)) throw error;
+      if (!hidden.signal.aborted && !(error instanceof NoAnswer || error instanceof Refused)) throw error;
       // A cursor too old to go on from: begin now. What happened meanwhile is in what the views show.
       if (error instanceof Refused && error.code !== "unavailable") cursor = null;
     }
     nudge();
-    await new Promise((done) => setTimeout(done, RETRY_MS));
+    await pauseStream();
   }
+}
+
+/** @param {(event: any) => void} take @param {AbortSignal} signal */
+async function followOnce(take, signal) {
+  const headers = cursor === null ? {} : { "Last-Event-ID": cursor };
+  for await (const item of follow("/events", { headers, signal })) {
+    if (item.id !== null) cursor = item.id;
+    if (item.event === "message") take(JSON.parse(item.data));
+    if (item.event !== "mark") nudge();
+    if (item.event === "problem") throw new Refused(0, JSON.parse(item.data));
+  }
+}
+
+function pauseStream() {
+  return new Promise((done) => setTimeout(done, RETRY_MS));
+}
+
+/** Until somebody looks at this tab. A browser has six connections for a place: a tab that nobody sees holds none of them. */
+async function looked() {
+  while (document.hidden) await new Promise((done) => document.addEventListener("visibilitychange", done, { once: true }));
 }

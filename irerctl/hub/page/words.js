@@ -5,7 +5,7 @@ export function number(value, digits = 4) {
   if (typeof value !== "number" || !Number.isFinite(value)) return "-";
   if (Number.isInteger(value)) return count(value);
   const size = Math.abs(value);
-  return size >= 1e-3 && size < 1e6 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 1);
+  return size >= 1e-3 && size < 1e6 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 1).replace(/\.?0+e/, "e");
 }
 
 /** @param {unknown} value */

@@ -11,7 +11,7 @@ from core.component import manifest as manifests
 from core.component.builtin import BSSN_CHECK, BUILTIN, NULL_PROFILE
 from core.component.commands import RUNNING_MAX
 from core.component.events import ComponentFinished, ComponentStarted
-from core.component.model import ENDED_MAX, SUBJECTS_MAX, Figures, apply_finished, apply_started
+from core.component.model import BEGUN_MAX, ENDED_MAX, SUBJECTS_MAX, Figures, apply_finished, apply_started
 from core.component.trigger import TRIGGERED_MAX
 from core.engine import IRER, CancelJob, Errand, JobEnded, Refused, Stamp
 from core.hunt import state as hunt_state
@@ -373,6 +373,21 @@ def test_what_is_not_configured_does_not_run():
     assert loop.records == []
 
 
+def test_the_best_is_not_looked_at_again_however_many_jobs_follow():
+    """What is remembered of winners is not used up by the jobs of a long hunt."""
+    played = Played(population=1)
+    loop = loop_with(played.hunts, settings([BSSN_CHECK], [NULL_PROFILE]))
+    for generation in range(BEGUN_MAX + 40):
+        played.asked(generation)
+        played.scored(generation, 0, best=generation == 0)
+        played.closed(generation)
+        loop.settle()
+        for errand in work(loop):
+            end(loop, errand)
+    assert [name for name, _ in begun(loop)].count(NULL_PROFILE) == 1
+    assert [name for name, _ in begun(loop)].count(BSSN_CHECK) == BEGUN_MAX + 40
+
+
 # --- memory, and what is shown
 
 
@@ -393,12 +408,19 @@ def test_memory_is_bounded_and_the_oldest_goes_first():
 def test_a_whole_number_is_the_same_from_the_log_and_live():
     """The log writes 5.0 as 5: a snapshot of what was replayed must be the very bytes of a live one."""
     loop = loop_with(Hunts())
-    loop.ask("run", {"name": BSSN_CHECK, "inputs": {"job_uuid": UUID}})
+    for name in (BSSN_CHECK, NULL_PROFILE, NULL_PROFILE):
+        loop.ask("run", {"name": name, "inputs": {"job_uuid": UUID}})
     end(loop, work(loop)[0], {**BSSN, "h_classical": 1.0, "newton": 2.0**60, "matter": -0.0})
+    end(loop, work(loop)[0])
     assert loop.replayed() == loop.state
     live = msgspec.msgpack.encode(ENGINE.dump(loop.state))
     assert msgspec.msgpack.encode(ENGINE.dump(loop.replayed())) == live
-    assert outputs_of(loop.state, UUID) == Figures(1.0)
+    assert outputs_of(loop.state, UUID) == Figures(1.0, 1.25, -0.5)
+    (errand,) = work(loop)
+    assert errand.params["variables"] == {"draws": 99, "targets": 5} and type(errand.params["variables"]["draws"]) is int
+    (profile, _) = [job for job in ENGINE.jobs(loop.state) if job.state == "done"]
+    assert profile.result is not None and profile.result["outputs"] == PROFILE
+    assert type(profile.result["outputs"]["rank_phase"]) is int, "a whole number is shown as one"
 
 
 def test_components_are_listed_and_described_with_when_they_run_here():

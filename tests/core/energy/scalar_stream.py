@@ -40,6 +40,7 @@ class Stream:
         self.count = 0
         self.age = -8
         self.cooldown = 65
+        self.restless = f4(0)
         self.kept: list[Any] = []
         self.quantiles: list[Any] = []
         self.codes: list[int] = []
@@ -47,7 +48,7 @@ class Stream:
         self.step = f4(0)
         self.quantum = f4(0)
         self.integral = self.uncovered = 0.0
-        self.level_losses, self.losses, self.slow, self.halves = [f4(0)] * 4, [f4(0)] * 5, [f4(0)] * 4, [f4(0)] * 5
+        self.level_losses, self.losses, self.slow, self.learnt_half = [f4(0)] * 4, [f4(0)] * 5, [f4(0)] * 4, f4(0)
         self.weights = [0.0] * 4
         self.gains = [[0.0] * 4 for _ in range(4)]
         self.spread = 0.0
@@ -80,7 +81,7 @@ class Stream:
         self.expected = self._mix(experts, self.losses[:4], 4)
         handicap = [loss * f4(each) for loss, each in zip(self.slow, (1.03, 1.03, 1.0, 1.0), strict=True)]
         self.slow_expected = self._mix(experts, handicap, 6)
-        self.half = max(self.halves[4], f4(2) * self.quantum)
+        self.half = max(self.learnt_half, f4(2) * self.quantum)
         alarm = self._watch(value, lost)
         self._observe(value)
         self._learn(value, experts, lost)
@@ -126,6 +127,7 @@ class Stream:
         golden = self.count * 0.6180339887 % 1.0
         width = max(1e-12 * abs(value), 1e-30, float(self.quantum))
         residual = f4(value - self.slow_expected + (golden - 0.5) * width)
+        self.restless *= f4(1 - 1 / 512)
         alarm = None
         if self.age >= 31:
             alarm = self._rank(residual, lost)
@@ -165,10 +167,10 @@ class Stream:
             if self.sums[k] <= 0:
                 self.since[k] = self.count
         ratios = [float(total / f4(bound)) for total, bound in zip(self.sums, self.bounds, strict=True)]
-        self.alert = max(ratios)
+        self.alert = max(ratios) / float(max(self.restless, f4(1)) ** 2)
         if self.alert <= 1 or self.age + 1 <= 31 or self.cooldown > 0:
             return None
-        scale = ratios.index(self.alert)
+        scale = ratios.index(max(ratios))
         return scale, self._located(self.count - self.since[scale])
 
     def _located(self, since: int) -> int:
@@ -213,11 +215,12 @@ class Stream:
         errors = [f4(abs(value - each)) for each in (*experts, self.expected)]
         for k, error in enumerate(errors):
             self.losses[k] += rate * (error - self.losses[k])
-            outside = f4(error > self.halves[k])
-            self.halves[k] = max(f4(0), self.halves[k] + max(f4(0.15), rate) * self.losses[k] * (outside - f4(0.05)))
+        outside = f4(errors[4] > self.learnt_half)
+        wider = max(f4(0.15), rate) * self.losses[4] * (outside - f4(0.05))
+        self.learnt_half = max(f4(0), self.learnt_half + wider)
         for k, error in enumerate(errors[:4]):
-            if self.alert < 0.25:
-                self.slow[k] += max(f4(1 / 2048), start) * (error - self.slow[k])
+            slow = max(f4(1 / 2048), f4(1) / f4(max(self.age, 1))) * f4(1 if self.alert < 0.25 else 1 / 4)
+            self.slow[k] += slow * (error - self.slow[k])
             self.level_losses[k] += rate * (f4(abs(value - self.levels[k])) - self.level_losses[k])
         self._regress(value - self.mean, lost)
         self.levels = [level + share * (value - level) for level, share in zip(self.levels, RATES, strict=True)]
@@ -241,8 +244,8 @@ class Stream:
     def _restart(self, scale: int, ticks: int) -> None:
         self.shifts.append((self.count, self.count - ticks, SCALES[scale]))
         self.age = 0
+        self.restless += f4(1)
         self.cooldown = max(32, SCALES[scale]) + 1
-        self.slow = self.losses[:4]
         self.mean = self.anchor + float(self.value_means[scale])
         self.spread = float(self.value_variances[scale])
         self.regime_count = 0

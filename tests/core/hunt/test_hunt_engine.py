@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from hypothesis import strategies as st
 import core.hunt.state
 from core.canonical import event_payload
 from core.engine import IRER, JobEnded, Refused
-from core.hunt import events, space
+from core.hunt import events, generations, space
 from core.hunt.generations import individual
-from core.hunt.nsga2 import DIVERGED, NO_PEAKS, REAL_SCORE
+from core.hunt.nsga2 import DIVERGED, NO_PEAKS, REAL_SCORE, offspring, select
 from core.hunt.state import Candidate
 from core.settings import Hunt as HuntSettings
-from core.settings import HuntRange, Settings
+from core.settings import Settings
 from core.sim.chunk import Chunk, Lane
 from core.sim.model import PARAMETERS, well_posed
 from core.world import EVENTS_MAX
@@ -27,6 +28,7 @@ from state.seal import BATCH_BYTES_MAX, RECORD_BYTES_MAX
 from tests.core.hunt.hunter import SMALL, Hunter, none_diverges
 
 ROOT = Path(core.hunt.state.__file__).parents[2]
+ENDS = ("hunt.stopping", "hunt.stopped", "hunt.failed", "hunt.resumed", "hunt.started")
 TWO_AT_ONCE = Settings(hunt=HuntSettings(at_once=2))
 
 
@@ -71,13 +73,15 @@ def test_null_and_absent_are_the_defaults() -> None:
 
 
 def test_the_configured_space_is_the_default_one() -> None:
-    configured = msgspec.to_builtins(Settings().hunt.space)
-    assert configured == {name: msgspec.to_builtins(each) for name, each in space.DEFAULT.ranges().items()}
+    hunter = Hunter()
+    hunter.start({})
+    searched = {axis.parameter: space.Range(axis.low, axis.high, axis.scale) for axis in hunter.hunt.began.space}
+    assert searched == space.DEFAULT.ranges()
 
 
 def test_every_candidate_lies_in_the_space_is_well_posed_and_has_all_parameters() -> None:
     config = HuntSettings()
-    config = msgspec.structs.replace(config, space=msgspec.structs.replace(config.space, g_nl=HuntRange(-3.0, 3.0)))
+    config = msgspec.structs.replace(config, space=msgspec.structs.replace(config.space, g_nl=[-3.0, 3.0]))
     hunter = Hunter(Settings(hunt=config))
     hunter.start({**SMALL, "population_size": 30})
     hunter.to_the_end()
@@ -342,6 +346,21 @@ def test_nothing_good_is_ever_lost() -> None:
     assert least == sorted(least, reverse=True)
 
 
+def test_children_come_from_the_population_as_it_was_selected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end of a front is infinitely far from its neighbours, also after it was in the log, which knows no infinity."""
+    hunter = Hunter()
+    hunter.start({**SMALL, "num_generations": 2, "population_size": 12})
+    rows = hunter.hunt.open_rows()
+    taken: list[Any] = []
+    monkeypatch.setattr(generations, "offspring", lambda *given: taken.append(given[0]) or offspring(*given))
+    hunter.to_the_end()
+    selected = select([individual(row, hunter.hunt.began.objectives) for row in rows], 12)
+    assert [(each.rank, each.crowding, each.unit) for each in taken[0]] == [
+        (each.rank, each.crowding, each.unit) for each in selected
+    ]
+    assert any(each.crowding == float("inf") for each in selected)
+
+
 def test_the_legacy_fitness_can_be_what_is_selected_by() -> None:
     hunter = Hunter(formula=none_diverges)
     hunter.start({**SMALL, "objectives": ["fitness"]})
@@ -423,6 +442,25 @@ def test_what_makes_no_hunt_is_refused_before_it_begins(asked: dict[str, Any], p
     assert path in [at for at, _ in error.fields] and says in error.detail
 
 
+def test_where_numpy_is_not_installed_a_hunt_is_refused_and_one_that_ran_says_why_it_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hunter = Hunter()
+    hunter.start()
+    while hunter.hunt.closed < 1:
+        hunter.round()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "numpy", None)
+        hunter.to_the_end()
+        assert (hunter.hunt.state, hunter.hunt.code) == ("failed", "not-installed")
+        assert "irer[science]" in hunter.look("status").error
+        assert refused(hunter, "resume").reason == refused(hunter, "start").reason == "not-installed"
+    hunter.ask("resume")
+    hunter.settle()
+    hunter.to_the_end()
+    assert [each for each in hunter.said() if each[0] not in ENDS] == [each for each in REFERENCE.said() if each[0] not in ENDS]
+
+
 def test_without_a_space_of_depth_the_kernel_is_the_gaussian() -> None:
     hunter = Hunter()
     hunter.start({**SMALL, "space": {"eps": {"low": 0.5, "high": 1.5}}})
@@ -465,8 +503,7 @@ def test_a_stop_finishes_what_runs_and_a_resume_goes_on_where_it_was() -> None:
     hunter.settle()
     hunter.to_the_end()
     assert hunter.hunt.state == "completed"
-    ends = ("hunt.stopping", "hunt.stopped", "hunt.resumed", "hunt.started")
-    assert [each for each in hunter.said() if each[0] not in ends] == [each for each in REFERENCE.said() if each[0] not in ends]
+    assert [each for each in hunter.said() if each[0] not in ENDS] == [each for each in REFERENCE.said() if each[0] not in ENDS]
 
 
 def test_a_second_stop_ends_it_at_once() -> None:

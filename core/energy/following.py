@@ -1,0 +1,480 @@
+"""One source, tick by tick: what its points add to its totals, which regime they show, and what it is expected to come to.
+
+Arithmetic on the rows and on plain figures; nothing is changed here. A tick is all points of one moment. What a tick adds is worked
+out from the tick before it, so history in one batch comes to what it would have come to point by point.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from core.energy import bank, claims, columns, entropy, layout, node, proof, regimes, units
+from core.energy.facts import Known, Totals
+
+SHOWN_MAX = 8
+SMOOTH = 0.1
+GAP_STEPS = 2.0
+FLOOR = 1e-9
+"""Of a total: no interval is narrower, or the last bit of a sum would be an outcome."""
+HORIZONS = ("J", "1", "J/K", "nats")
+NOWHERE = math.nan
+
+
+class Shown(NamedTuple):
+    """A shift of one stream, whether or not its source was announced to have changed."""
+
+    stream: int
+    time: float
+    located: float
+    scale: int
+    statistic: float
+    mean_before: float
+    spread_before: float
+    mean_after: float
+    spread_after: float
+    gradient: float
+
+
+class Pace(NamedTuple):
+    """How a total grows, for what no row of a stream forecasts."""
+
+    time: float = NOWHERE
+    total: float = 0.0
+    first_time: float = NOWHERE
+    first_total: float = 0.0
+    last: float = 0.0
+    smooth: float = 0.0
+    off: float = 0.0
+    """Running mean of how far a step was from the smoothed pace."""
+    steps: int = 0
+
+    @property
+    def mean(self) -> float:
+        passed = self.time - self.first_time
+        return (self.total - self.first_total) / passed if passed > 0 else 0.0
+
+
+class Said(NamedTuple):
+    """A claim as it was made, for the learning of its intervals; what it is worth stands in the record."""
+
+    prediction_id: str
+    energy_unit: str
+    energy: claims.Claim
+    entropy_unit: str
+    entropy: claims.Claim
+
+
+class Follow(NamedTuple):
+    """What is known of one source besides its rows and its facts. Never changed."""
+
+    regime: bank.Source = bank.Source()
+    next_likely: str = "learning"
+    confidence: float = 0.0
+    node: node.Node = node.Node()
+    horizons: tuple[claims.Horizon, ...] = (claims.Horizon(),) * len(HORIZONS)
+    paces: tuple[Pace, Pace, Pace] = (Pace(), Pace(), Pace())
+    """Of the energy, of the physical entropy, and of the nats."""
+    alerts: tuple[float, ...] = ()
+    nats: tuple[float, ...] = ()
+    power: tuple[float, float] = (NOWHERE, NOWHERE)
+    """Time and watts of the latest power."""
+    metered: int = -1
+    """The stream that it came from."""
+    kelvin: tuple[float, float] = (NOWHERE, NOWHERE)
+    around_k: float = NOWHERE
+    time: float = NOWHERE
+    said: tuple[Said, ...] = ()
+    shifts: tuple[Shown, ...] = ()
+    """The latest few."""
+    alarms: int = 0
+    ticks: int = 0
+
+
+class Tick(NamedTuple):
+    """The totals after one moment, counted from before the command, and what the sensors showed there."""
+
+    time: float
+    energy_j: float
+    surrogate: float
+    entropy_j_k: float
+    nats: float
+    judged: node.Step | None
+    feasible: proof.Feasible
+    measured: bool
+    gap: bool
+
+
+@dataclass
+class Followed:
+    """What points led to; nothing has happened until it is adopted."""
+
+    advanced: columns.Advanced
+    after: Follow
+    fates: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
+    accepted: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]"
+    ticks: list[Tick]
+    announced: list[tuple[float, list[Shown], str, str]] = field(default_factory=list)
+    """Time, the shifts behind it, the regime before and after."""
+    energy_j: float = 0.0
+    sigma_j: float = 0.0
+    surrogate: float = 0.0
+    uncovered_s: float = 0.0
+    entropy_j_k: float = 0.0
+    modelled: bool = False
+    """Some of the energy came from a model of the power."""
+
+
+class Metered(NamedTuple):
+    watts: float
+    sigma: float
+    measured: bool
+    stream: int
+
+
+def follow(
+    store: layout.Store,
+    rows: Sequence[int],
+    metrics: Sequence[tuple[str, str]],
+    streams: Sequence[int],
+    known: Known,
+    before: Follow,
+    times: Sequence[float],
+    values: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+) -> Followed:
+    """Points of one source: a line per moment, a column per stream, NaN where there is none. `rows` are those of `streams`."""
+    there = ~np.isnan(values)
+    moments, places = np.nonzero(there)
+    when = np.asarray(times, np.float64)
+    row_of = np.asarray(rows, np.intp)
+    advanced = columns.advance(store, row_of[places], when[moments], values[there])
+    fates = np.full(values.shape, columns.UNUSABLE, np.uint8)
+    fates[there] = advanced.findings.fate
+    accepted = there & (fates == columns.ACCEPTED)
+    walk = _Walk(advanced, metrics, list(streams), list(rows), known, before, len(metrics))
+    found = Followed(advanced, before, fates, accepted, [])
+    number = np.full(values.shape, -1, np.intp)
+    number[there] = np.arange(len(moments))
+    for moment in np.flatnonzero(accepted.any(axis=1)).tolist():
+        points = {
+            walk.streams[place]: (float(values[moment, place]), int(number[moment, place]))
+            for place in np.flatnonzero(accepted[moment]).tolist()
+        }
+        walk.tick(float(when[moment]), points, found)
+    found.after = walk.done(found)
+    return found
+
+
+class _Walk:
+    """The ticks of one command, one after the other."""
+
+    def __init__(
+        self,
+        advanced: columns.Advanced,
+        metrics: Sequence[tuple[str, str]],
+        streams: list[int],
+        rows: list[int],
+        known: Known,
+        before: Follow,
+        size: int,
+    ) -> None:
+        self.advanced, self.metrics, self.streams, self.known = advanced, metrics, streams, known
+        self.place = {stream: int(np.searchsorted(advanced.rows, row)) for stream, row in zip(streams, rows, strict=True)}
+        self.stream_of = dict(zip(rows, streams, strict=True))
+        self.roles = units.roles(metrics)
+        self.before = before
+        self.regime, self.node = before.regime, before.node
+        self.next_likely, self.confidence = before.next_likely, before.confidence
+        self.power, self.kelvin, self.around_k, self.time = before.power, before.kelvin, before.around_k, before.time
+        self.metered = before.metered
+        self.energy_pace, self.flow_pace, self.nats_pace = before.paces
+        self.alerts = list(before.alerts) + [0.0] * (size - len(before.alerts))
+        self.shifts = list(before.shifts)
+        self.alarms, self.ticks = before.alarms, before.ticks
+        self.shifts_at = _by_time(advanced.findings.shifts, self.stream_of)
+        self.physical = known.powered or self.roles.power >= 0
+
+    def tick(self, time: float, points: Mapping[int, tuple[float, int]], found: Followed) -> None:
+        findings = self.advanced.findings
+        self.ticks += 1
+        metered = self._metered(points)
+        gap = bool(findings.gap[points[metered.stream][1]]) if metered is not None else False
+        self._energy(time, metered, gap, found)
+        if not self.physical:
+            found.surrogate += self._surrogate(points)
+        judged = self._node(time, points, metered, found)
+        feasible = self._feasible(time, points, metered, judged)
+        self._regime(time, points, found)
+        self._remember(time, points, metered)
+        self.energy_pace = paced(self.energy_pace, time, found.energy_j if self.physical else found.surrogate)
+        if judged is not None and not math.isnan(judged.entropy_j_k):
+            self.flow_pace = paced(self.flow_pace, time, found.entropy_j_k)
+        measured = metered is not None and metered.measured
+        found.ticks.append(Tick(time, found.energy_j, found.surrogate, found.entropy_j_k, 0.0, judged, feasible, measured, gap))
+
+    def _metered(self, points: Mapping[int, tuple[float, int]]) -> Metered | None:
+        power, use = self.roles.power, self.roles.utilisation
+        if power in points:
+            return Metered(units.watts(self.metrics[power][1], points[power][0]), 0.0, True, power)
+        if use not in points or not self.known.powered:
+            return None
+        share = units.share(self.metrics[use][1], points[use][0])
+        if len(self.known.power_w) == node.TABLE_POINTS:
+            modelled = node.power_from_table(share, self.known.power_w)
+        else:
+            modelled = node.power_from_ends(share, self.known.idle_w, self.known.max_w)
+        return Metered(modelled.watts, modelled.sigma, False, use)
+
+    def _energy(self, time: float, metered: Metered | None, gap: bool, found: Followed) -> None:
+        if metered is None:
+            return
+        since, watts = self.power
+        passed = time - since
+        if not passed > 0:  # the first
+            return
+        if gap:
+            found.uncovered_s += passed
+            return
+        found.energy_j += 0.5 * (watts + metered.watts) * passed
+        found.sigma_j += metered.sigma * passed
+        found.modelled |= not metered.measured
+
+    def _surrogate(self, points: Mapping[int, tuple[float, int]]) -> float:
+        spread = self.advanced.block.f8[layout.SPREAD]
+        residual = self.advanced.findings.residual
+        found = [
+            node.surrogate_energy(float(residual[number]), math.sqrt(max(float(spread[self.place[stream]]), 0.0)))
+            for stream, (_, number) in points.items()
+        ]
+        return math.fsum(found) / len(found)
+
+    def _node(
+        self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None, found: Followed
+    ) -> node.Step | None:
+        around = self.roles.surroundings
+        if around in points:
+            self.around_k = units.kelvin(self.metrics[around][1], points[around][0])
+        surroundings = self.around_k if not math.isnan(self.around_k) else self.known.surroundings_k
+        warm = self.roles.temperature
+        if metered is None or not metered.measured or warm not in points or not surroundings > 0:
+            return None
+        kelvin = units.kelvin(self.metrics[warm][1], points[warm][0])
+        self.node, judged = node.step(self.node, time, metered.watts, kelvin, surroundings)
+        if not math.isnan(judged.entropy_j_k):
+            found.entropy_j_k += judged.entropy_j_k
+        return judged
+
+    def _feasible(
+        self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None, judged: node.Step | None
+    ) -> proof.Feasible:
+        known, warm, use = self.known, self.roles.temperature, self.roles.utilisation
+        since, before_k = self.kelvin
+        passed = time - since
+        warming = units.kelvin(self.metrics[warm][1], points[warm][0]) - before_k if warm in points and passed > 0 else None
+        found = node.constants(self.node) if judged is not None else None
+        heat = found is not None and warming is not None and not math.isnan(found[1])
+        surroundings = self.around_k if not math.isnan(self.around_k) else known.surroundings_k
+        return proof.Feasible(
+            metered.watts if metered is not None else None,
+            known.idle_w or None,
+            known.max_w or None,
+            warming,
+            known.warming_k_s * passed if known.warming_k_s and warming is not None else None,
+            found[1] * warming if found is not None and warming is not None and heat else None,
+            (before_k - surroundings) / found[0] if found is not None and heat else None,
+            passed if passed > 0 else None,
+            units.share(self.metrics[use][1], points[use][0]) if use in points else None,
+            metered is not None and not metered.measured,
+        )
+
+    def _regime(self, time: float, points: Mapping[int, tuple[float, int]], found: Followed) -> None:
+        for stream, (_, number) in points.items():
+            self.alerts[stream] = float(self.advanced.findings.alert[number])
+        shown = self.shifts_at.get(time, ())
+        shifted = [(each.stream, each.statistic / _BOUND_OF[each.scale], each.scale) for each in shown]
+        name = self.regime.name
+        self.regime, told = self.regime.see(len(self.alerts), shifted, self.alerts)
+        self.next_likely, self.confidence = told.next_likely, told.confidence
+        self.alarms += len(shown)
+        self.shifts = [*self.shifts, *shown][-SHOWN_MAX:]
+        if told.announced:
+            found.announced.append((time, list(shown), name, told.name))
+
+    def _remember(self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None) -> None:
+        self.time = time
+        if metered is not None:
+            self.power, self.metered = (time, metered.watts), metered.stream
+        if (warm := self.roles.temperature) in points:
+            self.kelvin = (time, units.kelvin(self.metrics[warm][1], points[warm][0]))
+
+    def done(self, found: Followed) -> Follow:
+        nats = list(self.before.nats) + [0.0] * (len(self.alerts) - len(self.before.nats))
+        if found.ticks:
+            told = entropy.quantised(self.advanced.block)
+            for stream, place in self.place.items():
+                if place < len(told):
+                    nats[stream] = float(told[place])
+            start, end = math.fsum(self.before.nats), math.fsum(nats)
+            count = len(found.ticks)
+            found.ticks = [tick._replace(nats=start + (end - start) * (i + 1) / count) for i, tick in enumerate(found.ticks)]
+            self.nats_pace = paced(self.nats_pace, self.time, end)
+        return self.before._replace(
+            regime=self.regime,
+            next_likely=self.next_likely,
+            confidence=self.confidence,
+            node=self.node,
+            paces=(_grown(self.energy_pace, self.before.paces[0]), _grown(self.flow_pace, self.before.paces[1]), self.nats_pace),
+            alerts=tuple(self.alerts),
+            nats=tuple(nats),
+            power=self.power,
+            metered=self.metered,
+            kelvin=self.kelvin,
+            around_k=self.around_k,
+            time=self.time,
+            shifts=tuple(self.shifts),
+            alarms=self.alarms,
+            ticks=self.ticks,
+        )
+
+
+_BOUND_OF = dict(zip(layout.SCALES, regimes.BOUNDS, strict=True))
+
+
+def _by_time(shifts: Sequence[columns.Shift], stream_of: Mapping[int, int]) -> dict[float, list[Shown]]:
+    found: dict[float, list[Shown]] = {}
+    for each in shifts:
+        shown = Shown(
+            stream_of[each.row],
+            each.time,
+            each.located_time,
+            each.scale,
+            each.statistic,
+            each.mean_before,
+            each.spread_before,
+            each.mean_after,
+            each.spread_after,
+            each.gradient,
+        )
+        found.setdefault(each.time, []).append(shown)
+    return found
+
+
+# --- how totals grow --------------------------------------------------------------------------------------------------------
+
+
+def paced(pace: Pace, time: float, total: float) -> Pace:
+    """One more total. Totals of a command count from its beginning, so only what is added matters."""
+    if math.isnan(pace.time):
+        return Pace(time, total, time, total)
+    passed = time - pace.time
+    if not passed > 0:
+        return pace
+    last = (total - pace.total) / passed
+    rate = max(SMOOTH, 1 / (pace.steps + 1))
+    off = pace.off + rate * (abs(last - pace.smooth) - pace.off) if pace.steps else abs(last)
+    return pace._replace(
+        time=time, total=total, last=last, smooth=pace.smooth + rate * (last - pace.smooth), off=off, steps=pace.steps + 1
+    )
+
+
+def _grown(after: Pace, before: Pace) -> Pace:
+    """The next command counts from nought again."""
+    return after._replace(total=0.0, first_total=after.first_total - after.total) if after is not before else after
+
+
+def _rates(pace: Pace) -> claims.Rates:
+    return claims.Rates(pace.last, pace.smooth, pace.mean, pace.smooth)
+
+
+def drift_rates(pace: Pace) -> claims.Rates:
+    """Of something that has a level and no growth: as it is, or as it drifts."""
+    return claims.Rates(0.0, pace.smooth, pace.mean, 0.0)
+
+
+def power_rates(view: layout.Block, unit: str, horizon_s: float) -> tuple[claims.Rates, float, float]:
+    """What the forecasters of the power say of its mean until then; half the interval of one step; the step of the sensor."""
+    f8, f4 = view.f8[:, 0], view.f4[:, 0]
+    scale = units.watts(unit, 1.0)
+    levels, losses = f8[layout.LEVEL_OF], f4[layout.LEVEL_LOSSES]
+    steps = max(1, round(horizon_s / max(float(f4[layout.STEP]), 1e-6)))
+    path = claims.path_rate(
+        tuple(f8[layout.LAGS].tolist()),
+        float(f8[layout.MEAN]),
+        tuple(f8[layout.WEIGHTS].tolist()),
+        float(f8[layout.LOW]),
+        float(f8[layout.HIGH]),
+        steps,
+    )
+    rates = claims.Rates(
+        float(f8[layout.LAGS.start]) * scale,
+        float(levels[int(losses.argmin())]) * scale,
+        float(f8[layout.MEAN]) * scale,
+        path * scale,
+    )
+    return rates, float(f4[layout.HALVES.stop - 1]) * scale, float(f4[layout.QUANTUM]) * scale
+
+
+def power_stream(follow: Follow, metrics: Sequence[tuple[str, str]]) -> int:
+    """The stream that says the power now; -1 where none does, or a model stands in for it."""
+    place = units.roles(metrics).power
+    return place if follow.metered == place else -1
+
+
+def as_it_will_be(store: layout.Store, followed: Followed | None, row: int) -> layout.Block:
+    """A row with what was followed and is not taken over yet."""
+    if followed is not None:
+        place = int(np.searchsorted(followed.advanced.rows, row))
+        if place < len(followed.advanced.rows) and followed.advanced.rows[place] == row:
+            return followed.advanced.block.take(np.array([place]))
+    return store.view(row)
+
+
+def said(after: Follow, power: layout.Block | None, power_unit: str, prediction_id: str, horizon_s: float, totals: Totals) -> Said:
+    """The claim about this source, from what is known now. `power` is the row of its power, where a sensor says it."""
+    energy_unit, entropy_unit = "J" if totals.powered else "1", "J/K" if totals.physical else "nats"
+    energy_pace, flow_pace, nats_pace = after.paces
+    if power is not None:
+        rates, doubt, quantum = power_rates(power, power_unit, horizon_s)
+    else:
+        rates, doubt, quantum = _rates(energy_pace), 2 * energy_pace.off, 0.0
+    horizons = dict(zip(HORIZONS, after.horizons, strict=True))
+    total = totals.energy_j if totals.powered else totals.surrogate
+    energy = claims.claim(horizons[energy_unit], total, rates, horizon_s, doubt)
+    energy = _floored(energy, 2 * quantum * after_step(power, horizon_s))
+    pace = flow_pace if totals.physical else nats_pace
+    entropy_rates = _rates(pace) if totals.physical else drift_rates(pace)
+    entropy_total = totals.entropy_j_k if totals.physical else totals.nats
+    spread = claims.claim(horizons[entropy_unit], entropy_total, entropy_rates, horizon_s, 2 * pace.off)
+    return Said(prediction_id, energy_unit, energy, entropy_unit, _floored(spread, 0.0))
+
+
+def after_step(power: layout.Block | None, horizon_s: float) -> float:
+    return min(float(power.f4[layout.STEP, 0]), horizon_s) if power is not None else 0.0
+
+
+def _floored(claim: claims.Claim, least: float) -> claims.Claim:
+    floor = max(least, FLOOR * (abs(claim.total) + max(abs(rate) for rate in claim.rates) * claim.horizon_s), 1e-12)
+    halves = tuple(max(half, floor) for half in claim.halves)
+    return claim._replace(half=max(claim.half, floor), half_rare=max(claim.half_rare, claims.RARE * floor), halves=halves)
+
+
+def settled(after: Follow, prediction_id: str, energy: float, entropy_total: float) -> Follow:
+    """A claim was met: its intervals learn from that."""
+    place = next((place for place, each in enumerate(after.said) if each.prediction_id == prediction_id), None)
+    if place is None:
+        return after
+    made = after.said[place]
+    horizons = dict(zip(HORIZONS, after.horizons, strict=True))
+    horizons[made.energy_unit], _ = claims.settle(horizons[made.energy_unit], made.energy, energy)
+    horizons[made.entropy_unit], _ = claims.settle(horizons[made.entropy_unit], made.entropy, entropy_total)
+    rest = after.said[:place] + after.said[place + 1 :]
+    return after._replace(horizons=tuple(horizons[name] for name in HORIZONS), said=rest)
+
+
+def balance(judged: node.Step | None) -> proof.Balance | None:
+    """What the first law says of a step, where it says anything."""
+    if judged is None or judged.vacuous or math.isnan(judged.mean_j):
+        return None
+    return proof.Balance(judged.residual_j, judged.sigma_j, judged.mean_j, judged.mean_sigma_j)

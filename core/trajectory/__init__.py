@@ -1,0 +1,1 @@
+"""The trajectory optimiser: facts, rules, and the cheapest way from one to the other."""

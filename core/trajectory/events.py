@@ -1,0 +1,129 @@
+"""What can happen to a program of facts and rules, as the log keeps it. Costs are whole micro-units: their sums are exact."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from core.engine import Event
+from core.fields import INT_MAX, Count, Frozen, Hash, Name, privacy, words
+
+RULES_OF_RECORD = 128
+"""Rules in one record, as far as their bytes allow."""
+PREMISES_MAX = 64
+
+Symbol = Annotated[
+    str,
+    Meta(min_length=1, max_length=120, pattern=r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?\Z"),
+    words("an atom: 1 to 120 characters on one line, with no space at either end"),
+    privacy("public"),
+]
+CostMicro = Annotated[int, Meta(ge=0, le=INT_MAX)]
+Premises = Annotated[list[Symbol], Meta(max_length=PREMISES_MAX)]
+
+
+class Fact(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A fact.
+
+    symbol: the atom
+    value: whether it holds; one that does not is denied: no rule may conclude it
+    """
+
+    symbol: Symbol
+    value: bool = True
+
+
+class StoredRule(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A rule, as the log keeps it.
+
+    rule_id: its name
+    premises: atoms that must hold
+    conclusion: the atom that then holds
+    cost_micro: what applying it costs, in micro-units
+    group: who bears it
+    """
+
+    rule_id: Name
+    premises: Premises
+    conclusion: Symbol
+    cost_micro: CostMicro
+    group: Name = "default"
+
+
+class FactAdded(Event, type="trajectory.fact_added"):
+    """A fact was told, or told otherwise.
+
+    symbol: the atom
+    value: whether it holds
+    """
+
+    symbol: Symbol
+    value: bool
+
+
+class RuleAdded(Event, type="trajectory.rule_added"):
+    """A rule was added.
+
+    rule_id: its name
+    premises: atoms that must hold
+    conclusion: the atom that then holds
+    cost_micro: what applying it costs, in micro-units
+    group: who bears it
+    """
+
+    rule_id: Name
+    premises: Premises
+    conclusion: Symbol
+    cost_micro: CostMicro
+    group: Name = "default"
+
+
+class Loaded(Event, type="trajectory.loaded"):
+    """A piece of a whole program. The first one begins it anew, aside; with the last it takes the place of the one before.
+
+    owner: who loads it
+    part: which part of theirs this is
+    first: whether it begins
+    last: whether the program is whole with it
+    facts: of this piece
+    rules: of this piece
+    goals: of this piece
+    """
+
+    owner: Name
+    part: Count
+    first: bool
+    last: bool
+    facts: Annotated[list[Fact], Meta(max_length=1_024)] = []
+    rules: Annotated[list[StoredRule], Meta(max_length=RULES_OF_RECORD)] = []
+    goals: Annotated[list[Symbol], Meta(max_length=1_024)] = []
+
+
+class CostsSet(Event, type="trajectory.costs_set"):
+    """Rules cost something else from now on; what follows from what is as it was.
+
+    costs: new cost in micro-units, by rule
+    """
+
+    costs: Annotated[dict[Name, CostMicro], Meta(max_length=1_024)]
+
+
+class Folded(Event, type="trajectory.folded"):
+    """A spine was folded to its name.
+
+    hash: its name, 64 hexadecimal digits
+    cost_micro: what it costs
+    facts: it starts from
+    goals: it is for
+    rules: how many it has
+    rule_ids: the first of them, for the counts of how often each was laid
+    """
+
+    hash: Hash
+    cost_micro: CostMicro
+    facts: Count
+    goals: Count
+    rules: Count
+    rule_ids: Annotated[list[Name], Meta(max_length=512)] = []
+    grid: Annotated[list[tuple[Count, Name, Count]], Meta(max_length=256)] = []
+    """Of each depth and group, how many rules: the first of them."""

@@ -1,0 +1,117 @@
+"""What a person sees of a hunt: the picture, the plain lines, and that nothing found is called certified."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.hunt.reads import HuntPage, HuntStatus, LedgerPage
+from irerctl.screens import hunt
+from tests.core.hunt.hunter import SMALL, Hunter
+from tests.irerctl.conftest import Run, Serve
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def answers(rounds: int = 99) -> dict[str, Any]:
+    """What a daemon answers of a hunt after so many calls."""
+    hunter = Hunter()
+    hunter.start(SMALL)
+    for _ in range(rounds):
+        if not hunter.round():
+            break
+    return {
+        name: msgspec.to_builtins(hunter.look(verb, params))
+        for name, verb, params in (
+            ("hunt.status", "status", {}),
+            ("hunt.list", "list", {}),
+            ("hunt.ledger", "ledger", {"sort": "log_prime_sse"}),
+        )
+    }
+
+
+WHOLE, HALF = answers(), answers(4)
+
+
+def test_the_answers_are_of_their_types() -> None:
+    for kind, name in ((HuntStatus, "hunt.status"), (HuntPage, "hunt.list"), (LedgerPage, "hunt.ledger")):
+        msgspec.convert(WHOLE[name], kind)
+
+
+def test_alone_it_tells_how_far_it_is_and_that_nothing_is_certified(run: Run, serve: Serve) -> None:
+    serve(WHOLE)
+    said = run("hunt").stdout
+    assert "completed" in said and "engineering success: 15 of 15 runs have an outcome" in said
+    assert "thresholds not reached, not certified: the best has log_prime_sse" in said
+    assert "irerctl hunt best" in said
+
+
+def test_before_the_first_it_says_how_to_begin(run: Run, serve: Serve) -> None:
+    serve({"hunt.status": {"state": "idle", "generation": 0, "generations": 0, "jobs_done": 0, "jobs_total": 0}})
+    said = run("hunt").stdout
+    assert "no hunt yet" in said and "irerctl hunt start" in said
+
+
+def test_what_runs_has_a_line_for_a_pipe(run: Run, serve: Serve) -> None:
+    serve(HALF)
+    line = run("hunt", "status").stdout.splitlines()[1]
+    assert re.fullmatch(
+        r"generation 1 of 3  7 of 15 runs  best [\d.]+, h norm [\d.]+  front \d+  hypervolume [\d.]+  \d+ s left", line
+    )
+
+
+def test_the_front_is_drawn_with_a_point_for_each_place() -> None:
+    front = [
+        {"job_uuid": "a", "values": [0.01, 1.0]},
+        {"job_uuid": "b", "values": [0.1, 0.1]},
+        {"job_uuid": "c", "values": [1.0, 0.001]},
+    ]
+    lines = hunt.plot({"objectives": ["log_prime_sse", "sdg_h_norm_l2"], "front": front})
+    grid = [line.partition("│")[2] for line in lines[1 : 1 + hunt.PLOT_ROWS]]
+    points = [(row, line.index("●")) for row, line in enumerate(grid) if "●" in line]
+    assert points == [(0, 0), (2, 22), (hunt.PLOT_ROWS - 1, hunt.PLOT_COLUMNS - 1)], "high on the left, low on the right"
+    assert "3 candidates" in lines[0] and lines[1].startswith("    1") and lines[-1].split() == ["0.01", "1"]
+
+
+@pytest.mark.parametrize("front", [[], [{"job_uuid": "a", "values": [0.5]}], [{"job_uuid": "a", "values": [0.0, 0.0]}]])
+def test_a_front_of_nothing_of_one_or_at_nought_is_no_trouble(front: list[dict[str, Any]]) -> None:
+    objectives = ["log_prime_sse", "sdg_h_norm_l2"][: len(front[0]["values"]) if front else 2]
+    lines = hunt.plot({"objectives": objectives, "front": front})
+    assert "".join(lines).count("●") == (1 if front and len(front[0]["values"]) == 2 else 0)
+
+
+def test_the_picture_fits_twenty_lines_of_eighty_columns() -> None:
+    lines = hunt.picture(HALF["hunt.status"])
+    assert len(lines) <= 20 and max(len(ANSI.sub("", line)) for line in lines) <= 100
+    assert "generation 1 of 3" in lines[1] and "7 of 15 runs" in lines[1] and "left" in lines[1]
+
+
+def test_a_metric_without_a_number_is_its_code_in_every_row(run: Run, serve: Serve) -> None:
+    serve(WHOLE)
+    said = run("hunt", "ledger", "--sort", "log_prime_sse").stdout
+    codes = [row["sse_code"] for row in WHOLE["hunt.ledger"]["rows"] if row["sse_code"]]
+    assert codes and all(said.count(code) >= codes.count(code) for code in codes)
+    assert not re.search(r"\b(999|998|1002)\b", said)
+
+
+def test_start_sends_what_was_given_and_nothing_else(run: Run, serve: Serve, tmp_path: Path) -> None:
+    peer = serve({"hunt.start": {"hunt_id": "h-1"}})
+    space = tmp_path / "space.json"
+    space.write_text(json.dumps({"eps": {"low": 0.5, "high": 1.5}}))
+    assert "hunt h-1 began" in run("hunt", "start", "--generations", "3", "--seed", "5", "--space", str(space)).stdout
+    run("hunt", "start", "--objectives", "fitness", "--settings", '{"steps": 10}')
+    sent = [call.p for call in peer.calls if call.m == "hunt.start"]
+    assert sent == [
+        {"num_generations": 3, "seed": 5, "space": {"eps": {"low": 0.5, "high": 1.5}}},
+        {"objectives": ["fitness"], "settings": {"steps": 10}},
+    ]
+
+
+def test_the_best_is_json_also_for_a_person(run: Run, serve: Serve) -> None:
+    document = {"job_uuid": "j", "sncgl_params": {"eps": 0.5}, "metrics": {}}
+    serve({"hunt.best": document})
+    assert json.load(io.StringIO(run("hunt", "best").stdout)) == document
