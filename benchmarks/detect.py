@@ -134,10 +134,25 @@ class Pass:
                 "ticks": len(series.values),
                 "alarms": self.alarms[at],
                 "expected": _figures(self.expected[at]),
-                "half": _figures(self.half[at]),
-                "scores": _figures(self.scores[at], 3),
+                "half": _figures(self.half[at], 6),
+                "told": told(self.scores[at]),
             }
             yield json.dumps(line)
+
+
+def told(scores: Floats) -> list[int]:
+    """Which ticks are shown as unusual: of a single stream its points, of a source with several what lasts."""
+    if scores.shape[1] > 1:
+        level, found = 0.0, []
+        for line in scores:
+            level = unusual.source_level(level, line)
+            found.append(int(level > unusual.SOURCE_THRESHOLD))
+        return found
+    found, quiet = [0] * len(scores), 0
+    for tick, score in enumerate(scores[:, 0].tolist()):
+        if score > unusual.THRESHOLD and tick >= quiet:
+            found[tick], quiet = 1, tick + unusual.QUIET
+    return found
 
 
 def _figures(values: Floats, digits: int = 9) -> list[list[float | None]]:

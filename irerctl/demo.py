@@ -19,6 +19,7 @@ from typing import Any
 
 from irerctl import demo_tour
 from irerctl.client import Client, Error, Unreachable
+from irerctl.demo_science import Science
 
 CALLERS = 4
 LOAD_S = 1.5
@@ -212,9 +213,13 @@ def main() -> None:
         demo.healing()
         tour = demo_tour.Tour(demo.socket, say, demo.wait)
         tour.take()
+        science = Science(place, demo.socket, say)
+        science.run()
+        science.begin_hunt()
         for round in (1, 2):
             demo.load_and_kill(round)
         tour.still_there()
+        science.hunt_ends()
         print(f"\n$ irerctl audit verify\n{demo.verify()}")
         demo.stop()
         lost, records = demo.prove()

@@ -134,8 +134,8 @@ def _widened(known: Horizon, after: Horizon, error: float, errors: tuple[float, 
     losses = (after.losses[0], after.losses[1], after.losses[2])
     if known.settled < START_CLAIMS:
         return after._replace(half=START * after.loss, halves=(START * losses[0], START * losses[1], START * losses[2]))
-    halves = tuple(_wider(half, loss, each) for half, loss, each in zip(known.halves, losses, errors[:3], strict=True))
-    return after._replace(half=_wider(known.half, after.loss, error), halves=halves)
+    naive, smoothing, mean = (_wider(half, loss, each) for half, loss, each in zip(known.halves, losses, errors[:3], strict=True))
+    return after._replace(half=_wider(known.half, after.loss, error), halves=(naive, smoothing, mean))
 
 
 def _wider(half: float, loss: float, error: float) -> float:

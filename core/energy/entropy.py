@@ -96,7 +96,8 @@ def permutation(block: Block) -> Floats:
     """Of the orders of three values in a row, nats: at most ln 6, 0 where they only rise or fall."""
     shares = block.f4[ORDERS].astype(np.float64)
     shares = shares / np.maximum(shares.sum(axis=0), 1e-12)
-    return -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0.0), axis=0)
+    found: Floats = -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0.0), axis=0)
+    return found
 
 
 def irreversibility(block: Block) -> Floats:
@@ -110,14 +111,16 @@ def irreversibility_of(counts: Floats, number: Floats) -> Floats:
     """(1/N) Σ n_ij ln(n_ij/n_ji) − (k−1)(k−2)/N for k symbols; `counts` (k, k, …) hold the half that nothing seen counts for."""
     symbols = counts.shape[0]
     total = np.sum(counts * np.log(counts / counts.swapaxes(0, 1)), axis=(0, 1)) / number
-    return np.maximum(total - (symbols - 1) * (symbols - 2) / number, 0.0)
+    found: Floats = np.maximum(total - (symbols - 1) * (symbols - 2) / number, 0.0)
+    return found
 
 
 def gradient(block: Block) -> Floats:
     """Ψ: how the entropy changes from scale to scale, squared and summed, against the entropy there is (at least ln 2)."""
     variances = np.maximum(block.f4[VALUE_VARIANCES].astype(np.float64), 1e-300)
     slopes = 0.5 * np.log(variances[:-1] / variances[1:]) / math.log(4)
-    return np.sum(slopes * slopes, axis=0) / np.maximum(quantised(block), LN_2)
+    found: Floats = np.sum(slopes * slopes, axis=0) / np.maximum(quantised(block), LN_2)
+    return found
 
 
 def excess_free_energy(means: Floats, variances: Floats) -> Floats:

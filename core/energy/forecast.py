@@ -97,7 +97,8 @@ def ahead(block: Block) -> Ahead:
 
 
 def _smoothed(levels: Floats, losses: Singles) -> Floats:
-    best, least = levels[0], losses[0]
+    best: Floats = levels[0]
+    least = losses[0]
     for level, loss in zip(levels[1:], losses[1:], strict=True):
         best = np.where(loss < least, level, best)
         least = np.minimum(loss, least)
@@ -120,7 +121,8 @@ def weights_of(block: Block) -> Floats:
     """How much each expert counts, one line each."""
     losses = block.f4[LOSSES][:4].astype(np.float64)
     raw = ((losses.min(axis=0) + TINY) / (losses + TINY)) ** 16
-    return raw / raw.sum(axis=0)
+    found: Floats = raw / raw.sum(axis=0)
+    return found
 
 
 def begin(block: Block, first: Flags, values: Floats) -> None:

@@ -24,7 +24,7 @@ def gaussian(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
 def autoregressive(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
     """x' = 0.8 x + noise, of spread 1, from its own stationary state on."""
     noise = chance.normal(size=(ticks, streams)) * np.sqrt(1 - AR_1**2)
-    found = np.empty_like(noise)
+    found: Floats = np.empty_like(noise)
     found[0] = chance.normal(size=streams)
     for tick in range(1, ticks):
         found[tick] = AR_1 * found[tick - 1] + noise[tick]
@@ -33,7 +33,8 @@ def autoregressive(chance: np.random.Generator, ticks: int, streams: int) -> Flo
 
 def heavy(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
     """Student's t with three degrees of freedom, of spread 1."""
-    return chance.standard_t(3, size=(ticks, streams)) / np.sqrt(3)
+    found: Floats = chance.standard_t(3, size=(ticks, streams)) / np.sqrt(3)
+    return found
 
 
 def uniform(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
@@ -45,7 +46,8 @@ def poisson(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
 
 
 def rounded(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
-    return np.round(chance.normal(size=(ticks, streams)))
+    found: Floats = np.round(chance.normal(size=(ticks, streams)))
+    return found
 
 
 def constant(_: np.random.Generator, ticks: int, streams: int) -> Floats:
@@ -55,7 +57,8 @@ def constant(_: np.random.Generator, ticks: int, streams: int) -> Floats:
 def diurnal(chance: np.random.Generator, ticks: int, streams: int) -> Floats:
     phase = chance.uniform(0, 2 * np.pi, size=streams)
     day = 2 * np.pi * np.arange(ticks)[:, None] / PERIOD
-    return AMPLITUDE * np.sin(day + phase) + chance.normal(size=(ticks, streams))
+    found: Floats = AMPLITUDE * np.sin(day + phase) + chance.normal(size=(ticks, streams))
+    return found
 
 
 NULLS: dict[str, Draw] = {

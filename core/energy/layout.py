@@ -58,6 +58,7 @@ _F4, WIDTH_F4 = _fields(
     )
 )  # fmt: skip
 STEP, QUANTUM, HALF, ALERT, RESTLESS = (_F4[name].start for name in ("step", "quantum", "half", "alert", "restless"))
+HALVES = _F4["half"]
 LEVEL_LOSSES, LOSSES, SLOW_LOSSES = (_F4[name] for name in ("level_losses", "losses", "slow_losses"))
 QUANTILES, MEANS, VARIANCES, SUMS = (_F4[name] for name in ("quantiles", "means", "variances", "sums"))
 VALUE_MEANS, VALUE_VARIANCES, ORDERS, PAIRS, TERCILES = (
@@ -104,7 +105,7 @@ class Block:
 
     @property
     def size(self) -> int:
-        return self.eights.shape[1]
+        return int(self.eights.shape[1])
 
     def head(self, size: int) -> "Block":
         """The first rows, not copied."""

@@ -13,8 +13,15 @@ COUNT_MIN = 64
 """Points before anything is unusual."""
 SPREAD_OF_LOSS = 1.2533141373155001
 """Standard deviation of a bell curve of mean absolute value 1."""
-THRESHOLD = 4.0
-"""Minus the power of ten from which on a point is shown."""
+THRESHOLD = 2.5
+"""Of a single point of a single stream, from which on it is shown: minus a power of ten."""
+QUIET = 200
+"""Ticks in which a stream is not shown twice."""
+SOURCE_RATE = 1 / 64
+SOURCE_THRESHOLD = 0.46
+"""Of the mean over a source's streams, smoothed: many small deviations that last."""
+TAIL_MAX = 6.0
+"""A single stream counts no more than this in its source."""
 
 
 def tails(block: Block, values: Floats) -> Floats:
@@ -25,7 +32,13 @@ def tails(block: Block, values: Floats) -> Floats:
     level = values - block.f8[ANCHOR] - block.f4[VALUE_MEANS.stop - 1]
     slow = np.maximum(np.sqrt(block.f4[VALUE_VARIANCES.stop - 1].astype(np.float64)), step)
     found = np.maximum(_tail(values - said.mixed, spread), _tail(level, slow))
-    return np.where(block.i4[COUNT] >= COUNT_MIN, found, 0.0)
+    shown: Floats = np.where(block.i4[COUNT] >= COUNT_MIN, found, 0.0)
+    return shown
+
+
+def source_level(before: float, tails_of: Floats) -> float:
+    """How unusual a source is with one more tick of its streams, from how unusual it was."""
+    return before + SOURCE_RATE * (float(np.minimum(tails_of, TAIL_MAX).mean()) - before)
 
 
 def _tail(away: Floats, spread: Floats) -> Floats:

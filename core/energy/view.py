@@ -1,7 +1,7 @@
 """The columns beside the facts: rows of streams and what is known of sources, which follow the points and may be thrown away.
 
 `decide` works out what new points lead to and leaves it here, noted by the very points object that stands in the event; `apply` of
-that event takes it over. Where there is no such note, in a replay, the points wait and are followed together, a batch at a time. What
+that event takes it over. Where there is no such note, as in a replay, the points wait and are followed some records at a time. What
 a log holds never depends on it: what was found stands in the records. NumPy comes with the first point that is followed.
 """
 

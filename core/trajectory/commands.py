@@ -8,13 +8,14 @@ import msgspec
 from msgspec import Meta
 
 from core import spine as spines
-from core.engine import Command, Context, Decision, Refused, Result
-from core.fields import INT_MAX, Count, Frozen, Name
+from core.engine import NOTHING, Command, Context, Decision, Event, Refused, Result
+from core.fields import INT_MAX, Count, Frozen, Hash, Name, privacy
 from core.micro import MICRO, micro
 from core.spine import BadSpine, Rule, Spine
 from core.trajectory.events import (
     PREMISES_MAX,
     RULES_OF_RECORD,
+    Cell,
     CostsSet,
     Fact,
     FactAdded,
@@ -24,14 +25,18 @@ from core.trajectory.events import (
     StoredRule,
     Symbol,
 )
-from core.trajectory.program import Parts, Program
+from core.trajectory.program import Parts, Program, rule_of
 
 RULES_MAX, FACTS_MAX, LITERALS_MAX = 200_000, 200_000, 2_000_000
 RULES_OF_PART, FACTS_OF_PART = 4_000, 8_000
+GOALS_MAX = 1_000
 RECORD_BYTES = 40_000
 """Of one record of a load, so that it stays well below what a record may hold."""
+PART_BYTES_MAX = 900_000
+"""Of all records of a part, so that they stay below what one command may write."""
 SPINE_RULES_MAX = 10_000
-GRID_MAX, COUNTED_OF_FOLD = 256, 512
+RULE_BYTES, SYMBOL_BYTES, CELLS_MAX = 16_000, 24_000, 100
+"""How much of a folded spine its record names."""
 
 T = TypeVar("T")
 Cost = Annotated[float, Meta(ge=0, le=1e9)]
@@ -92,7 +97,7 @@ class Problem(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
 
     facts: Annotated[list[Symbol | Fact], Meta(max_length=FACTS_OF_PART)] = []
     rules: Annotated[list[RuleOf], Meta(max_length=RULES_OF_PART)] = []
-    goals: Annotated[list[Symbol], Meta(max_length=1_000)] = []
+    goals: Annotated[list[Symbol], Meta(max_length=GOALS_MAX)] = []
 
 
 class Load(Command):
@@ -101,11 +106,13 @@ class Load(Command):
     problem: facts, rules and goals, or a part of them
     part: which part this is; 0 begins anew
     more: whether another part follows; the program before stays in force until the last one is there
+    load: a name for this load, the same for all its parts, so that it is never mixed with another one of yours
     """
 
     problem: Problem
     part: Count = 0
     more: bool = False
+    load: Annotated[str, Meta(max_length=64), privacy("public")] = ""
 
 
 class SetCosts(Command):
@@ -126,7 +133,7 @@ class SpineOf(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     """
 
     facts: Annotated[list[Symbol], Meta(max_length=FACTS_OF_PART)]
-    goals: Annotated[list[Symbol], Meta(max_length=1_000)]
+    goals: Annotated[list[Symbol], Meta(max_length=GOALS_MAX)]
     rules: Annotated[list[RuleOf], Meta(max_length=SPINE_RULES_MAX)]
 
 
@@ -146,17 +153,35 @@ class FoldAnswer(Result):
     cost: what it costs
     """
 
-    hash: str
+    hash: Hash
     cost: float
 
 
-class LoadAnswer(Result):
-    """How much of a program is there.
+class RuleAnswer(Result):
+    """A rule that was added.
 
-    part: the part that was taken
-    whole: whether the program is whole, and so in force
-    facts: so far
-    rules: so far
+    rule_id: its name
+    """
+
+    rule_id: Name
+
+
+class CostsAnswer(Result):
+    """Costs that were set.
+
+    rules: how many
+    """
+
+    rules: Count
+
+
+class LoadAnswer(Result):
+    """A part of a program that was taken.
+
+    part: which
+    whole: whether the program is whole with it, and so in force
+    facts: in this part
+    rules: in this part
     """
 
     part: Count
@@ -206,17 +231,28 @@ def decide_fact(program: Program, command: AddFact, ctx: Context) -> Decision:
         raise Refused(
             "resource-exhausted", f"{FACTS_MAX:,} facts are there, and no more fit. Load a smaller program", reason="facts"
         )
+    if facts.get(command.symbol) is command.value:
+        return NOTHING
     return Decision(FactAdded(command.symbol, command.value))
 
 
 def decide_rule(program: Program, command: AddRule, ctx: Context) -> Decision:
     parts = program.parts
-    if command.rule_id in parts.rules:
-        text = f"there is a rule {command.rule_id} already. Choose another rule_id; to change its cost: irerctl trajectory costs"
+    rule = stored_rule(command, f"rule {command.rule_id}", "/cost")
+    there = parts.rules.get(command.rule_id)
+    if there is not None:
+        if there == rule_of(rule):
+            return NOTHING
+        text = f"there is another rule {command.rule_id}. Choose a new rule_id; for another cost: irerctl trajectory costs"
         raise Refused("already-exists", text, reason="rule")
     _room(len(parts.rules) + 1, parts.literals + 1 + len(command.premises))
-    rule = stored_rule(command, f"rule {command.rule_id}", "/cost")
     return Decision(RuleAdded(rule.rule_id, rule.premises, rule.conclusion, rule.cost_micro, rule.group))
+
+
+def rule_added(events: Sequence[Event]) -> RuleAnswer:
+    first = events[0]
+    assert isinstance(first, RuleAdded)
+    return RuleAnswer(first.rule_id)
 
 
 def _room(rules: int, literals: int) -> None:
@@ -227,35 +263,54 @@ def _room(rules: int, literals: int) -> None:
 
 def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
     owner = ctx.actor.name
-    staged = program.staged if command.part else None
-    if command.part and (staged is None or staged.owner != owner or staged.next_part != command.part):
-        there = staged.next_part if staged is not None and staged.owner == owner else 0
-        text = f"part {command.part} does not come next: part {there} does. Send that one; part 0 begins anew"
-        raise Refused("failed-precondition", text, reason="part", data={"next_part": there})
-    before = staged.parts if staged is not None else Parts()
-    rules = _checked(command.problem.rules, before)
-    facts = [Fact(fact) if isinstance(fact, str) else fact for fact in command.problem.facts]
+    before = _before(program, command, owner)
+    problem = command.problem
+    rules = _checked(problem.rules, before)
+    facts = [Fact(fact) if isinstance(fact, str) else fact for fact in problem.facts]
     if len(before.facts) + len(facts) > FACTS_MAX:
         raise Refused("resource-exhausted", f"a program holds at most {FACTS_MAX:,} facts. Load a smaller one", reason="facts")
+    if len(before.goals) + len(problem.goals) > GOALS_MAX:
+        raise Refused("resource-exhausted", f"a program has at most {GOALS_MAX:,} goals. Give fewer", reason="goals")
     contrary = _contrary(facts, before)
     if contrary is not None:
         text = f"{contrary} is told to hold and not to hold. Tell it once"
         raise Refused("invalid-argument", text, reason="fact", fields=[("/problem/facts", text)])
-    pieces = list(_pieces(facts, rules, command.problem.goals))
-    events = [
-        Loaded(
-            owner,
-            command.part,
-            first=not command.part and not place,
-            last=not command.more and place == len(pieces) - 1,
-            facts=piece_facts,
-            rules=piece_rules,
-            goals=piece_goals,
-        )
-        for place, (piece_facts, piece_rules, piece_goals) in enumerate(pieces)
-    ]
-    whole = LoadAnswer(command.part, not command.more, len(before.facts) + len(facts), len(before.rules) + len(rules))
-    return Decision(*events, answer=whole)
+    pieces = list(_pieces(facts, rules, problem.goals))
+    return Decision(
+        *[
+            Loaded(
+                owner,
+                command.load,
+                command.part,
+                first=not command.part and not place,
+                last=not command.more and place == len(pieces) - 1,
+                facts=piece_facts,
+                rules=piece_rules,
+                goals=piece_goals,
+            )
+            for place, (piece_facts, piece_rules, piece_goals) in enumerate(pieces)
+        ]
+    )
+
+
+def _before(program: Program, command: Load, owner: str) -> Parts:
+    """What of this load is there already."""
+    if not command.part:
+        return Parts()
+    staged = program.staged
+    if staged is None or (staged.owner, staged.load) != (owner, command.load):
+        text = f"part {command.part} belongs to no load that is going on: another one began since, or it is done. Begin with part 0"
+        raise Refused("failed-precondition", text, reason="part", data={"next_part": 0})
+    if staged.next_part != command.part:
+        text = f"part {command.part} does not come next: part {staged.next_part} does. Send that one; part 0 begins anew"
+        raise Refused("failed-precondition", text, reason="part", data={"next_part": staged.next_part})
+    return staged.parts
+
+
+def loaded(events: Sequence[Event]) -> LoadAnswer:
+    pieces = [event for event in events if isinstance(event, Loaded)]
+    facts, rules = sum(len(piece.facts) for piece in pieces), sum(len(piece.rules) for piece in pieces)
+    return LoadAnswer(pieces[-1].part, pieces[-1].last, facts, rules)
 
 
 def _checked(rules: Sequence[RuleOf], before: Parts) -> list[StoredRule]:
@@ -282,34 +337,36 @@ Piece = tuple[list[Fact], list[StoredRule], list[str]]
 
 
 def _pieces(facts: Sequence[Fact], rules: Sequence[StoredRule], goals: Sequence[str]) -> Iterator[Piece]:
-    """At least one, each small enough for a record."""
-    fact_parts = list(_batches(facts, 1_024))
-    rule_parts = list(_batches(rules, RULES_OF_RECORD))
-    goal_parts = list(_batches(goals, 1_024))
-    yielded = False
-    for part in fact_parts:
-        yield part, [], []
-        yielded = True
-    for batch in rule_parts:
-        yield [], batch, []
-        yielded = True
-    for names in goal_parts:
-        yield [], [], names
-        yielded = True
-    if not yielded:
-        yield [], [], []
+    """At least one, each small enough for a record, and all of them for one command."""
+    room = _Room(PART_BYTES_MAX)
+    pieces: list[Piece] = [(part, [], []) for part in _batches(facts, 1_024, room)]
+    pieces += [([], part, []) for part in _batches(rules, RULES_OF_RECORD, room)]
+    pieces += [([], [], part) for part in _batches(goals, GOALS_MAX, room)]
+    return iter(pieces or [([], [], [])])
 
 
-def _batches(values: Sequence[T], most: int) -> Iterator[list[T]]:
+class _Room:
+    def __init__(self, octets: int) -> None:
+        self._left = octets
+
+    def take(self, octets: int) -> None:
+        self._left -= octets
+        if self._left < 0:
+            text = f"this part takes more than {PART_BYTES_MAX:,} bytes in the log. Send it in smaller parts (part, more)"
+            raise Refused("resource-exhausted", text, reason="part-too-large")
+
+
+def _batches(values: Sequence[T], most: int, room: _Room) -> Iterator[list[T]]:
     batch: list[T] = []
     size = 0
     for value in values:
-        weight = len(msgspec.json.encode(value)) + 1
-        if batch and (len(batch) == most or size + weight > RECORD_BYTES):
+        octets = len(msgspec.json.encode(value)) + 1
+        room.take(octets)
+        if batch and (len(batch) == most or size + octets > RECORD_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(value)
-        size += weight
+        size += octets
     if batch:
         yield batch
 
@@ -320,25 +377,40 @@ def decide_costs(program: Program, command: SetCosts, ctx: Context) -> Decision:
         raise Refused("not-found", f"no rule is named {unknown}. All: irerctl trajectory", reason="rule")
     found = {rule_id: cost_micro(cost, f"rule {rule_id}", f"/costs/{rule_id}") for rule_id, cost in command.costs.items()}
     items = iter(found.items())
-    batches = iter(lambda: dict(islice(items, 512)), {})
-    return Decision(*[CostsSet(batch) for batch in batches], answer={"rules": len(found)})
+    return Decision(*[CostsSet(batch) for batch in iter(lambda: dict(islice(items, 400)), {})])
+
+
+def costs_set(events: Sequence[Event]) -> CostsAnswer:
+    return CostsAnswer(sum(len(event.costs) for event in events if isinstance(event, CostsSet)))
 
 
 def decide_fold(program: Program, command: Fold, ctx: Context) -> Decision:
     told = spine_of(command.spine)
     walked = walk_told(told)
-    rows = sorted(spines.grid(told).items())
-    cells = [(depth, group, count) for depth, row in rows for group, count in sorted(row.items())]
-    event = Folded(
-        spines.fold(told),
-        walked.cost_micro,
-        len(set(told.facts)),
-        len(set(told.goals)),
-        len(told.rules),
-        [rule.rule_id for rule in told.rules[:COUNTED_OF_FOLD]],
-        cells[:GRID_MAX],
+    cells = [Cell(depth, group, count) for depth, row in sorted(spines.grid(told).items()) for group, count in sorted(row.items())]
+    return Decision(
+        Folded(
+            spines.fold(told),
+            walked.cost_micro,
+            len(set(told.facts)),
+            len(set(told.goals)),
+            len(told.rules),
+            _first([rule.rule_id for rule in told.rules], RULE_BYTES),
+            _first(dict.fromkeys(rule.conclusion for rule in told.rules), SYMBOL_BYTES),
+            cells[:CELLS_MAX],
+        )
     )
-    return Decision(event)
+
+
+def _first(texts: Iterable[str], octets: int) -> list[str]:
+    """As many as fit."""
+    found: list[str] = []
+    for text in texts:
+        octets -= len(msgspec.json.encode(text)) + 1
+        if octets < 0:
+            break
+        found.append(text)
+    return found[:1_024]
 
 
 _WRONG: Mapping[str, str] = {
@@ -357,5 +429,7 @@ def walk_told(told: Spine) -> spines.Walk:
         raise Refused("invalid-argument", f"this is no spine: {text}", reason=bad.code, fields=[("/spine", text)]) from None
 
 
-def folded(events: Sequence[Folded]) -> FoldAnswer:
-    return FoldAnswer(events[0].hash, events[0].cost_micro / MICRO)
+def folded(events: Sequence[Event]) -> FoldAnswer:
+    first = events[0]
+    assert isinstance(first, Folded)
+    return FoldAnswer(first.hash, first.cost_micro / MICRO)

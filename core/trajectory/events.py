@@ -14,7 +14,11 @@ PREMISES_MAX = 64
 
 Symbol = Annotated[
     str,
-    Meta(min_length=1, max_length=120, pattern=r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?\Z"),
+    Meta(
+        min_length=1,
+        max_length=120,
+        pattern=r"^[^\x00-\x20\x7f-\xa0\u2028\u2029](?:[^\x00-\x1f\x7f-\x9f\u2028\u2029]*[^\x00-\x20\x7f-\xa0\u2028\u2029])?\Z",
+    ),
     words("an atom: 1 to 120 characters on one line, with no space at either end"),
     privacy("public"),
 ]
@@ -82,7 +86,8 @@ class Loaded(Event, type="trajectory.loaded"):
     """A piece of a whole program. The first one begins it anew, aside; with the last it takes the place of the one before.
 
     owner: who loads it
-    part: which part of theirs this is
+    load: which of their loads this is
+    part: which part of it
     first: whether it begins
     last: whether the program is whole with it
     facts: of this piece
@@ -91,6 +96,7 @@ class Loaded(Event, type="trajectory.loaded"):
     """
 
     owner: Name
+    load: Annotated[str, Meta(max_length=64), privacy("public")]
     part: Count
     first: bool
     last: bool
@@ -108,15 +114,30 @@ class CostsSet(Event, type="trajectory.costs_set"):
     costs: Annotated[dict[Name, CostMicro], Meta(max_length=1_024)]
 
 
+class Cell(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Rules of a group that a spine applies at one depth.
+
+    depth: rules on the longest way to them, they included
+    group: which
+    count: how many
+    """
+
+    depth: Count
+    group: Name
+    count: Count
+
+
 class Folded(Event, type="trajectory.folded"):
     """A spine was folded to its name.
 
     hash: its name, 64 hexadecimal digits
-    cost_micro: what it costs
+    cost_micro: what it costs, in micro-units
     facts: it starts from
     goals: it is for
     rules: how many it has
-    rule_ids: the first of them, for the counts of how often each was laid
+    rule_ids: its rules, as many as a record takes, for the counts of what is laid most
+    symbols: what they conclude, as many as a record takes
+    grid: how many rules of each group it applies at each depth, as much as a record takes
     """
 
     hash: Hash
@@ -124,6 +145,6 @@ class Folded(Event, type="trajectory.folded"):
     facts: Count
     goals: Count
     rules: Count
-    rule_ids: Annotated[list[Name], Meta(max_length=512)] = []
-    grid: Annotated[list[tuple[Count, Name, Count]], Meta(max_length=256)] = []
-    """Of each depth and group, how many rules: the first of them."""
+    rule_ids: Annotated[list[Name], Meta(max_length=1_024)] = []
+    symbols: Annotated[list[Symbol], Meta(max_length=1_024)] = []
+    grid: Annotated[list[Cell], Meta(max_length=256)] = []

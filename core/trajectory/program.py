@@ -1,7 +1,8 @@
 """The program of facts and rules, how each event changes it, and what is remembered of folded spines."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -10,9 +11,11 @@ from core.fields import Frozen
 from core.spine import Rule
 from core.trajectory.events import CostsSet, Fact, FactAdded, Folded, Loaded, RuleAdded, StoredRule
 
+K = TypeVar("K", str, tuple[int, str])
+
 FOLDS_KEPT = 1_000
 COUNTED_MAX = 10_000
-"""Rules whose use is counted over all folded spines; the rarest make room."""
+"""Rules, atoms and cells that are counted over all folded spines; of each the rarest make room."""
 
 
 class Fold(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -25,26 +28,44 @@ class Fold(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
     times: int = 1
 
 
-class Parts(msgspec.Struct, forbid_unknown_fields=True):
-    """A program: facts and rules by name, in the order of their coming."""
+class Parts:
+    """A program: facts and rules by name, in the order of their coming, which says what is derived first."""
 
-    facts: dict[str, bool] = msgspec.field(default_factory=dict)
-    rules: dict[str, Rule] = msgspec.field(default_factory=dict)
-    goals: list[str] = msgspec.field(default_factory=list)
-    literals: int = 0
-    """Premises of all rules, and rules."""
+    def __init__(self, facts: Iterable[Fact] = (), rules: Iterable[Rule] = (), goals: Iterable[str] = ()) -> None:
+        self.facts = {fact.symbol: fact.value for fact in facts}
+        self.rules: dict[str, Rule] = {}
+        self.goals = list(goals)
+        self.literals = 0
+        """Premises and conclusions of all rules."""
+        for rule in rules:
+            self.take(rule)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Parts) and self._all() == other._all()
+
+    __hash__ = None  # type: ignore[assignment]
 
     def take(self, rule: Rule) -> None:
         self.rules[rule.rule_id] = rule
         self.literals += 1 + len(rule.premises)
 
+    def _all(self) -> tuple[object, ...]:
+        return list(self.facts.items()), list(self.rules.items()), self.goals
 
-class Staged(msgspec.Struct, forbid_unknown_fields=True):
+
+class Staged:
     """A program that is not whole yet."""
 
-    owner: str
-    next_part: int
-    parts: Parts = msgspec.field(default_factory=Parts)
+    def __init__(self, owner: str, load: str, next_part: int, parts: Parts) -> None:
+        self.owner = owner
+        self.load = load
+        self.next_part = next_part
+        self.parts = parts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Staged) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Program:
@@ -61,8 +82,10 @@ class Program:
         self.folded = 0
         self.laid: dict[str, int] = {}
         """How many folded spines have each rule."""
-        self.grid: dict[str, int] = {}
-        """How many rules of a group were laid at a depth, over all folded spines; the key is both."""
+        self.reached: dict[str, int] = {}
+        """In how many folded spines some rule concludes an atom."""
+        self.grid: dict[tuple[int, str], int] = {}
+        """How many rules of a group were laid at a depth, over all folded spines."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and vars(self) == vars(other)
@@ -78,51 +101,69 @@ class Program:
         return {symbol for symbol, value in self.parts.facts.items() if not value}
 
 
-class ProgramDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
-    parts: Parts
-    staged: Staged | None
+class PartsDump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    facts: list[Fact]
+    rules: list[Rule]
+    goals: list[str]
+
+
+class StagedDump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    owner: str
+    load: str
+    next_part: int
+    parts: PartsDump
+
+
+class ProgramDump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    parts: PartsDump
+    staged: StagedDump | None
     version: int
     costs_version: int
     folds: list[Fold]
     folded: int
     laid: dict[str, int]
-    grid: dict[str, int]
+    reached: dict[str, int]
+    grid: list[tuple[int, str, int]]
 
 
-def _copied(parts: Parts) -> Parts:
-    return Parts(dict(parts.facts), dict(parts.rules), list(parts.goals), parts.literals)
+def _dumped(parts: Parts) -> PartsDump:
+    return PartsDump([Fact(*item) for item in parts.facts.items()], list(parts.rules.values()), list(parts.goals))
+
+
+def _loaded(dumped: PartsDump) -> Parts:
+    return Parts(dumped.facts, dumped.rules, dumped.goals)
 
 
 def dump(program: Program) -> ProgramDump:
     staged = program.staged
     return ProgramDump(
-        _copied(program.parts),
-        None if staged is None else Staged(staged.owner, staged.next_part, _copied(staged.parts)),
+        _dumped(program.parts),
+        None if staged is None else StagedDump(staged.owner, staged.load, staged.next_part, _dumped(staged.parts)),
         program.version,
         program.costs_version,
         list(program.folds.values()),
         program.folded,
         dict(program.laid),
-        dict(program.grid),
+        dict(program.reached),
+        [(depth, group, count) for (depth, group), count in sorted(program.grid.items())],
     )
 
 
 def load(dumped: ProgramDump) -> Program:
     program = Program()
-    program.parts, program.staged = dumped.parts, dumped.staged
+    program.parts = _loaded(dumped.parts)
+    if dumped.staged is not None:
+        staged = dumped.staged
+        program.staged = Staged(staged.owner, staged.load, staged.next_part, _loaded(staged.parts))
     program.version, program.costs_version = dumped.version, dumped.costs_version
     program.folds = OrderedDict((fold.hash, fold) for fold in dumped.folds)
-    program.folded, program.laid, program.grid = dumped.folded, dumped.laid, dumped.grid
+    program.folded, program.laid, program.reached = dumped.folded, dict(dumped.laid), dict(dumped.reached)
+    program.grid = {(depth, group): count for depth, group, count in dumped.grid}
     return program
 
 
 def rule_of(stored: StoredRule | RuleAdded) -> Rule:
     return Rule(stored.rule_id, tuple(stored.premises), stored.conclusion, stored.cost_micro, stored.group)
-
-
-def allowed(rules: Iterable[Rule], denied: Collection[str]) -> list[Rule]:
-    """The rules that conclude nothing that is denied."""
-    return [rule for rule in rules if rule.conclusion not in denied]
 
 
 # --- events -----------------------------------------------------------------------------------------------------------------
@@ -140,7 +181,7 @@ def apply_rule(program: Program, event: RuleAdded, stamp: Stamp) -> None:
 
 def apply_loaded(program: Program, event: Loaded, stamp: Stamp) -> None:
     if event.first or program.staged is None:
-        program.staged = Staged(event.owner, 0)
+        program.staged = Staged(event.owner, event.load, 0, Parts())
     staged = program.staged
     staged.parts.facts.update((fact.symbol, fact.value) for fact in event.facts)
     for stored in event.rules:
@@ -173,18 +214,17 @@ def apply_folded(program: Program, event: Folded, stamp: Stamp) -> None:
     program.folded += 1
     for rule_id in event.rule_ids:
         program.laid[rule_id] = program.laid.get(rule_id, 0) + 1
-    for depth, group, count in event.grid:
-        key = f"{depth} {group}"
-        program.grid[key] = program.grid.get(key, 0) + count
+    for symbol in event.symbols:
+        program.reached[symbol] = program.reached.get(symbol, 0) + 1
+    for cell in event.grid:
+        key = cell.depth, cell.group
+        program.grid[key] = program.grid.get(key, 0) + cell.count
     _forget_rarest(program.laid)
+    _forget_rarest(program.reached)
     _forget_rarest(program.grid)
 
 
-def _forget_rarest(counts: dict[str, int]) -> None:
+def _forget_rarest(counts: dict[K, int]) -> None:
     if len(counts) > COUNTED_MAX:
         for key, _ in sorted(counts.items(), key=lambda each: (each[1], each[0]))[: COUNTED_MAX // 10]:
             del counts[key]
-
-
-def stored(facts: Iterable[tuple[str, bool]]) -> list[Fact]:
-    return [Fact(symbol, value) for symbol, value in facts]

@@ -31,6 +31,8 @@ RETRY_MS = 1_000
 GRACE_S = 1.0
 """How much longer than its deadline an answer is waited for."""
 UNSENT_BYTES_MAX = 4 << 20
+PROOF = "engines.validate"
+PROOFS_MAX = 4_096
 QUEUE_ITEMS_MAX = 64
 QUEUE_BYTES_MAX = 1 << 18
 """What may wait for one reader; a stream that can go on from a cursor is then cancelled, and taken up again there."""
@@ -134,6 +136,8 @@ class Link:
         self.lost: str | None = None
         self.proofs: dict[str, bytes] = {}
         """Engines that proved a key here, with a keyed hash of it. One key an engine: the last one that was proved counts."""
+        self._proving: dict[str, int] = {}
+        """The last call that gave an engine's key, whoever made it: irerd binds the engine to that key."""
         self._sock = sock
         self._wire = ClientConnection()
         self._unsent = bytearray()
@@ -217,6 +221,8 @@ class Link:
         while self._in_flight >= limit:
             await self._room.wait()
         id = self._call(ask)
+        if ask.method == PROOF:
+            self._unproved(str(ask.params.get("engine_id")), id)
         waiter = self._waiters[id] = _Waiter()
         self._in_flight += 1
         try:
@@ -234,6 +240,19 @@ class Link:
         if answer is None:
             raise self.refusal() or away(self.lost or "the connection ended", effect="unknown")
         raise Failed(answer.e)
+
+    def _unproved(self, engine: str, id: int) -> None:
+        """From here on it is open which of its keys the engine is bound to."""
+        if len(self._proving) >= PROOFS_MAX:
+            self._proving.clear()
+            self.proofs.clear()
+        self.proofs.pop(engine, None)
+        self._proving[engine] = id
+
+    def proved(self, engine: str, mac: bytes, id: int) -> None:
+        """That call was answered yes. It counts if no other gave a key since: answers may be looked at in any order."""
+        if self._proving.get(engine) == id:
+            self.proofs[engine] = mac
 
     def refusal(self) -> Failed | None:
         """Why irerd wants nothing to do with this hub, if that is what its last words said."""
@@ -467,10 +486,10 @@ class Daemon:
         known = link.proofs.get(engine)
         if known is not None and hmac.compare_digest(known, mac):
             return
-        answer = await link.ask(Ask("engines.validate", {"engine_id": engine, "engine_key": key}))
+        answer = await link.ask(Ask(PROOF, {"engine_id": engine, "engine_key": key}))
         if not answer.r.get("valid"):
             raise failed("unauthenticated", "no valid engine proof", reason="engine-proof")
-        link.proofs[engine] = mac
+        link.proved(engine, mac, answer.id)
 
     def forget_proof(self, engine: str) -> None:
         """The daemon refused what was proved: the next request proves anew."""

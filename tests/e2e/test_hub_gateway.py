@@ -195,6 +195,13 @@ def test_a_key_that_was_replaced_or_an_engine_that_was_suspended_is_refused_at_o
     assert hub.ask("GET", "/config/global", **old).status == 401
     assert hub.ask("GET", "/config/global", **new).status == 200
     assert hub.ask("GET", "/config/global", **old).status == 401  # though another key of this engine is proved
+    newer = {**old, "X_Engine_Key": hub.rpc("engines.rotate_key", {"engine_id": "turning", "grace_s": 600}).json["engine_key"]}
+    assert hub.ask("GET", "/config/global", **new).status == 200  # within its grace
+    hub.rpc("engines.rotate_key", {"engine_id": "turning"})  # which ends with this
+    newest = hub.rpc("engines.rotate_key", {"engine_id": "turning"}).json["engine_key"]
+    assert hub.rpc("engines.validate", {"engine_id": "turning", "engine_key": newest}).json["valid"] is True
+    assert {hub.ask("GET", "/config/global", **each).status for each in (new, newer, old)} == {401}
+    new = {**old, "X_Engine_Key": newest}
     hub.rpc("engines.suspend", {"engine_id": "turning"})
     assert hub.ask("GET", "/config/global", **new).status == 401
     hub.rpc("engines.unsuspend", {"engine_id": "turning"})

@@ -206,3 +206,6 @@ def test_a_stop_ends_the_call_that_runs_only_when_asked_twice(irerd: Irerd) -> N
         assert client.call("hunt.resume", {}).result["hunt_id"] == hunt_id
         assert client.call("system.op_cancel", {"job": hunt_id}).result["code"] == "cancelled"
     assert irerd.stop() == 0
+    irerd.start()
+    with irerd.client() as client:
+        assert client.call("hunt.status").result["state"] == "stopped", "what somebody stopped does not go on by itself"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from core.energy import generators, quantiles, regimes
 from core.energy.columns import Shift, adopt, advance
-from core.energy.layout import Flags, Codes, Singles, Store
+from core.energy.layout import Codes, Flags, Singles, Store
 
 ARL = 1e5
 STREAMS = 24

@@ -1,0 +1,67 @@
+"""False alarms of the regime detector on streams in which nothing ever changes, and its delays: where its bounds come from.
+
+`python -m benchmarks.regime_bounds [TICKS]` prints, for every kind of stream, alarms per 100,000 ticks by scale, over TICKS (1,000,000
+unless told) of each, half in long streams and half in short ones; then median delays and places of shifts in Gaussian noise. The
+bounds in core/energy/regimes.py are the least, to half a unit, at which no kind is told more than once in 100,000 ticks.
+"""
+
+import math
+import sys
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.energy import generators
+from core.energy.columns import Shift, adopt, advance
+from core.energy.layout import SCALES, Store
+
+LONG, SHORT = 20_000, 2_000
+ARL = 1e5
+
+
+def shifts_of(values: NDArray[np.float64]) -> list[Shift]:
+    store = Store()
+    rows = np.array([store.add() for _ in range(values.shape[1])])
+    found = []
+    for tick, line in enumerate(values):
+        advanced = advance(store, rows, np.full(len(rows), float(tick)), line)
+        adopt(store, advanced)
+        found += advanced.findings.shifts
+    return found
+
+
+def nulls(ticks: int, seed: int) -> None:
+    for name, draw in generators.NULLS.items():
+        counts: Counter[int] = Counter()
+        done = 0
+        for length in (LONG, SHORT):
+            streams = max(1, ticks // 2 // length)
+            counts.update(shift.scale for shift in shifts_of(draw(np.random.default_rng([seed, length]), length, streams)))
+            done += streams * length
+        by_scale = "  ".join(f"w={scale}: {counts[scale]}" for scale in SCALES)
+        print(f"{name:9s} {sum(counts.values()) / done * 1e5:5.2f} in 100,000   {by_scale}", flush=True)
+
+
+def delays(seed: int, before: int = 2_000, streams: int = 500) -> None:
+    for size in (0.5, 1.0, 2.0):
+        values = np.random.default_rng(seed).normal(size=(before + 500, streams))
+        values[before:] += size
+        first: dict[int, Shift] = {}
+        for shift in shifts_of(values):
+            if shift.tick > before:
+                first.setdefault(shift.row, shift)
+        late = np.median([first[row].tick - before if row in first else math.inf for row in range(streams)])
+        away = np.median([abs(shift.located - before) for shift in first.values()])
+        bound = 2 * math.log(ARL) / size**2
+        print(f"shift of {size} σ: median delay {late:.0f} ({late / bound:.2f} × bound of {bound:.0f}), place off by {away:.0f}")
+
+
+def main(arguments: list[str]) -> int:
+    nulls(int(arguments[0]) if arguments else 1_000_000, seed=1)
+    delays(seed=2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

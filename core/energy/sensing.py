@@ -1,0 +1,635 @@
+"""`eil.sense` and its kin: points come, are judged one by one, and one command records all that they led to.
+
+A point is refused by itself and harms no other. Who sent the first point of a source owns it: what its proofs earn is credited to
+the owner, so nobody else may add to it, but an admin on the owner's behalf.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from core.energy import packed, proof, proving, units
+from core.energy.facts import (
+    METRICS_MAX,
+    POINTS_MAX,
+    Begun,
+    Known,
+    Moved,
+    Points,
+    Predicted,
+    Refusal,
+    RegimeShifted,
+    Sensed,
+    Source,
+    SourceLost,
+    Text,
+    Totals,
+    place_of,
+)
+from core.energy.state import Energy
+from core.energy.view import Promise
+from core.engine import Command, Context, Decision, Refused
+from core.fields import INT_MAX, Name, Time
+from core.times import time_us
+from core.wire.codec import Typed
+
+if TYPE_CHECKING:
+    from core.energy.following import Followed, Said, Tick
+
+COMMAND_POINTS_MAX = 2_048
+IDLE_US = 3_600_000_000
+"""A source that was silent for so long may be given up for another, where no more streams fit."""
+LOST_TICKS_MIN = 8
+"""A stream that never had so many has no usual step."""
+LOST_STEPS = 8.0
+NORMAL_95 = 1.959963984540054
+THIRD = 3.0
+"""Between two points nobody knows better than a share of what lies between them."""
+
+Figure = Annotated[float, Meta(ge=-1e300, le=1e300)]
+
+
+class Sense(Command):
+    """What the sensors of a source say at one moment.
+
+    source: its name
+    telemetry: the numbers, by metric
+    timestamp: when; now without it
+    context: what else is worth keeping about the moment
+    """
+
+    source: Name
+    telemetry: Annotated[dict[Name, Figure], Meta(min_length=1, max_length=METRICS_MAX)]
+    timestamp: Time | None = None
+    context: Text = {}
+
+
+class SenseBatch(Command):
+    """What the sensors of a source said at many moments.
+
+    source: its name
+    metrics: which
+    times: when: texts such as 2026-01-31T12:00:00Z, or whole µs since 1970 as numbers or as an int64 array, rising
+    values: for each time one number for each metric, null where there is none; or a float64 array, a line for each time
+    predict: whether to issue a prediction with the last point
+    """
+
+    source: Name
+    metrics: Annotated[list[Name], Meta(min_length=1, max_length=METRICS_MAX)]
+    times: Any
+    values: Any
+    predict: bool = False
+
+
+class Predict(Command):
+    """Asks what a source will come to.
+
+    source: which
+    horizon_s: how far ahead, from its newest point; as configured without it
+    """
+
+    source: Name
+    horizon_s: Annotated[float, Meta(ge=1, le=604_800)] | None = None
+
+
+class Given(NamedTuple):
+    """Points as they were sent: a line for each moment, None where there is none."""
+
+    source: str
+    metrics: Sequence[str]
+    times_us: Sequence[int]
+    values: Sequence[Sequence[float | None]]
+    context: dict[str, Any]
+    claim: bool
+
+
+def decide_sense(energy: Energy, command: Sense, ctx: Context) -> Decision:
+    moment_us = ctx.now_us if command.timestamp is None else _moment(command.timestamp, "/timestamp")
+    energy.meters.admit("sense", ctx, len(command.telemetry))
+    names = list(command.telemetry)
+    given = Given(command.source, names, [moment_us], [list(command.telemetry.values())], dict(command.context), True)
+    return _decide(energy, given, ctx)
+
+
+def decide_batch(energy: Energy, command: SenseBatch, ctx: Context) -> Decision:
+    if len(set(command.metrics)) != len(command.metrics):
+        raise _malformed("/metrics", "a metric stands there twice")
+    moments = _moments(command.times)
+    values = _lines(command.values, len(moments), len(command.metrics))
+    points = len(moments) * len(command.metrics)
+    if points > COMMAND_POINTS_MAX:
+        text = f"{points:,} points in one command; at most {COMMAND_POINTS_MAX:,} fit. Send less at once"
+        raise Refused("invalid-argument", text, reason="too-many-points")
+    energy.meters.admit("sense_batch", ctx, points)
+    return _decide(energy, Given(command.source, command.metrics, moments, values, {}, command.predict), ctx)
+
+
+def decide_predict(energy: Energy, command: Predict, ctx: Context) -> Decision:
+    source = energy.sources.get(command.source)
+    if source is None or not source.points:
+        raise unknown(energy, command.source)
+    _owned(source, command.source, ctx)
+    energy.meters.admit("predict", ctx)
+    horizon_s = command.horizon_s if command.horizon_s is not None else ctx.settings.eil.horizon_s
+    due_us = source.newest_us + round(horizon_s * 1e6)
+    claim = proving.due_at(energy.claims, command.source, due_us)
+    if claim is None:
+        claim, _ = _claim(energy, command.source, source.streams, source.totals, source.newest_us, horizon_s, source.lost, ctx)
+    return Decision(Predicted(command.source, claim, source.regime, source.next_likely, source.confidence))  # type: ignore[arg-type]
+
+
+# --- what was sent ----------------------------------------------------------------------------------------------------------
+
+
+def _malformed(place: str, text: str) -> Refused:
+    return Refused("invalid-argument", f"{place[1:]}: {text}. See: irerctl api show eil.sense_batch", fields=[(place, text)])
+
+
+def _moment(text: str, place: str) -> int:
+    try:
+        found = time_us(text)
+    except ValueError:
+        shown = f"{text} is no time that exists. Write it as 2026-01-31T12:00:00Z"
+        raise Refused("invalid-argument", shown, fields=[(place, "no such day or hour")]) from None
+    if found < 0:
+        raise Refused("invalid-argument", "a time before 1970 cannot be kept. Check the clock", fields=[(place, "before 1970")])
+    return found
+
+
+_TIME = msgspec.inspect.type_info(Time)
+
+
+def _moments(given: Any) -> list[int]:
+    if isinstance(given, Typed):
+        if given.dtype != "int64" or len(given.shape) != 1:
+            raise _malformed("/times", "an array of times has one dimension and the type int64")
+        given = list(given.numbers())
+    if not isinstance(given, list) or not 1 <= len(given) <= COMMAND_POINTS_MAX:
+        raise _malformed("/times", f"1 to {COMMAND_POINTS_MAX:,} times are wanted")
+    return [_one_moment(each, place) for place, each in enumerate(given)]
+
+
+def _one_moment(each: Any, place: int) -> int:
+    if isinstance(each, int) and not isinstance(each, bool) and 0 <= each <= INT_MAX:
+        return each
+    try:
+        return _moment(msgspec.convert(each, Time), f"/times/{place}")
+    except msgspec.ValidationError:
+        raise _malformed(f"/times/{place}", "neither a time such as 2026-01-31T12:00:00Z nor whole µs since 1970") from None
+
+
+def _lines(given: Any, moments: int, metrics: int) -> list[list[float | None]]:
+    if isinstance(given, Typed):
+        if given.dtype not in ("float64", "float32") or given.shape not in ((moments, metrics), (moments * metrics,)):
+            raise _malformed("/values", f"an array of {moments} × {metrics} of float64 or float32 is wanted")
+        flat = given.numbers(finite=False)
+        return [list(flat[at : at + metrics]) for at in range(0, len(flat), metrics)]
+    if not isinstance(given, list) or len(given) != moments:
+        raise _malformed("/values", f"{moments} lines are wanted, one for each time")
+    lines = []
+    for place, line in enumerate(given):
+        line = line if isinstance(line, list) else [line]
+        if len(line) != metrics:
+            raise _malformed(f"/values/{place}", f"{metrics} numbers are wanted, one for each metric")
+        lines.append([_number(each, f"/values/{place}") for each in line])
+    return lines
+
+
+def _number(each: Any, place: str) -> float | None:
+    if each is None:
+        return None
+    if isinstance(each, bool) or not isinstance(each, int | float):
+        raise _malformed(place, "a number, or null where there is none")
+    try:
+        return float(each)
+    except OverflowError:
+        return math.inf
+
+
+# --- one command ------------------------------------------------------------------------------------------------------------
+
+
+class _Judged(NamedTuple):
+    """Points as they go on to be followed: of streams, numbers; NaN where there is none."""
+
+    streams: list[int]
+    begun: list[Begun]
+    values: Any
+    refused: Counter[tuple[str, str]]
+
+
+def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
+    source = energy.sources.get(given.source)
+    if source is not None:
+        _owned(source, given.source, ctx)
+    before = source if source is not None else Source(ctx.actor.name, [], lost=[])
+    known = _known(given.source, ctx)
+    judged = _judge(before, given, ctx)
+    evicted = _room(energy, given.source, before, len(judged.begun), ctx)
+    metrics = [*before.streams, *((begun.metric, begun.unit) for begun in judged.begun)]
+    earlier = energy.view.follow_of(given.source)
+    times = [moment / 1e6 for moment in given.times_us]
+    followed = energy.view.follow(given.source, metrics, judged.streams, known, times, judged.values)
+    refused, repeated = _refusals(judged, metrics, followed)
+    if not followed.ticks and not repeated:
+        raise _none_taken(refused)
+    totals = _totals(before, metrics, known, followed)
+    newest_us = max(
+        before.newest_us, *(moment for moment, any_ in zip(given.times_us, followed.accepted.any(axis=1), strict=True) if any_), 0
+    )
+    claim, said, again, due_us = None, None, None, None
+    if given.claim:
+        horizon_s = ctx.settings.eil.horizon_s
+        due_us = newest_us + round(horizon_s * 1e6)
+        open_claim = proving.due_at(energy.claims, given.source, due_us)
+        again = open_claim.prediction_id if open_claim is not None else None
+        if open_claim is None:
+            lost = [metric for metric in before.lost if metric not in given.metrics]
+            claim, said = _claim(energy, given.source, metrics, totals, newest_us, horizon_s, lost, ctx)
+    parts = _parts(judged.streams, given.times_us, followed, judged.values)
+    energy.view.note([points for points, _ in parts], said)
+    after = followed.after
+    events: list[Any] = [
+        Sensed(
+            given.source,
+            before.owner,
+            points,
+            count,
+            totals,
+            after.regime.name,  # type: ignore[arg-type]
+            after.next_likely,  # type: ignore[arg-type]
+            after.confidence,
+            newest_us,
+            judged.begun if first else [],
+            repeated if first else 0,
+            refused if first else [],
+            known if first and known != before.known else None,
+            claim if last else None,
+            again,
+            due_us,
+            evicted if first else None,
+            given.context if first else {},
+        )
+        for (points, count), first, last in _ends(parts)
+    ]
+    events += _lost(energy, given.source, before, metrics, judged.streams, newest_us)
+    events += _shifted(given.source, metrics, followed)
+    events += _met(energy, given.source, before, metrics, earlier, followed)
+    return Decision(*events)
+
+
+def _ends(parts: list[tuple[Points, int]]) -> Iterable[tuple[tuple[Points, int], bool, bool]]:
+    return [(part, place == 0, place == len(parts) - 1) for place, part in enumerate(parts)]
+
+
+def _owned(source: Source, name: str, ctx: Context) -> None:
+    if ctx.actor.name != source.owner and ctx.actor.role not in ("admin", "irer"):
+        text = f"{name} belongs to {source.owner}, who sent its first point. Send yours under another name, or as an admin"
+        raise Refused("permission-denied", text, reason="owner")
+
+
+def unknown(energy: Energy, name: str) -> Refused:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, energy.sources, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return Refused("not-found", f"no points of {name} have come.{hint} See: irerctl regime", data={"nearest": near})
+
+
+def _known(name: str, ctx: Context) -> Known:
+    said = ctx.settings.eil.sources.get(name)
+    if said is None:
+        return Known()
+    return Known(said.idle_w, said.max_w, list(said.power_w), said.surroundings_k, said.warming_k_s)
+
+
+def _judge(before: Source, given: Given, ctx: Context) -> _Judged:
+    """Which streams these are, and which numbers cannot be in the unit of theirs."""
+    import numpy as np
+
+    places = place_of(before)
+    refused: Counter[tuple[str, str]] = Counter()
+    streams: list[int] = []
+    begun: list[Begun] = []
+    columns: list[list[float]] = []
+    for column, metric in enumerate(given.metrics):
+        place = places.get(metric)
+        unit = before.streams[place][1] if place is not None else units.unit_of(metric, ctx.settings.eil.metric_units)
+        numbers = [_usable(line[column], metric, unit, refused) for line in given.values]
+        if place is None:
+            if all(math.isnan(number) for number in numbers):
+                continue
+            place = len(before.streams) + len(begun)
+            begun.append(Begun(metric, unit))  # type: ignore[arg-type]
+        streams.append(place)
+        columns.append(numbers)
+    if len(before.streams) + len(begun) > METRICS_MAX:
+        text = (
+            f"{given.source} would have {len(before.streams) + len(begun)} metrics; at most {METRICS_MAX} fit. Use a second source"
+        )
+        raise Refused("resource-exhausted", text, reason="metrics")
+    if not streams:
+        raise _none_taken(_listed(refused))
+    return _Judged(streams, begun, np.array(columns, np.float64).T.copy(), refused)
+
+
+VALUE_MAX = 1e30
+
+
+def _usable(value: float | None, metric: str, unit: str, refused: Counter[tuple[str, str]]) -> float:
+    if value is None:
+        return math.nan
+    if not abs(value) <= VALUE_MAX:
+        refused[metric, "unusable"] += 1
+        return math.nan
+    if units.mismatched(unit, value):
+        refused[metric, "unit-mismatch"] += 1
+        return math.nan
+    return value
+
+
+def _room(energy: Energy, name: str, before: Source, more: int, ctx: Context) -> str | None:
+    """The source that is given up, where no more streams fit."""
+    most = ctx.settings.eil.streams_max
+    if not more or energy.streams + more <= most:
+        return None
+    idlest = next(iter(energy.sources.items()), None)
+    if idlest is not None and idlest[0] != name and ctx.now_us - idlest[1].seen_us >= IDLE_US:
+        if energy.streams - len(idlest[1].streams) + more <= most:
+            return idlest[0]
+    text = f"{energy.streams:,} streams are followed and {more:,} more do not fit. Have an admin raise eil.streams_max, or wait an hour"
+    raise Refused("resource-exhausted", text, reason="streams")
+
+
+def _refusals(judged: _Judged, metrics: Sequence[tuple[str, str]], followed: "Followed") -> tuple[list[Refusal], int]:
+    import numpy as np
+
+    from core.energy.columns import ACCEPTED, FATES, REPEATED
+
+    refused, repeated = judged.refused, 0
+    fates = followed.fates[~np.isnan(judged.values)]
+    if not fates.any():
+        return _listed(refused), 0
+    for place, stream in enumerate(judged.streams):
+        for fate in followed.fates[:, place][~np.isnan(judged.values[:, place])].tolist():
+            if fate == REPEATED:
+                repeated += 1
+            elif fate != ACCEPTED:
+                refused[metrics[stream][0], FATES[fate]] += 1
+    return _listed(refused), repeated
+
+
+def _listed(refused: Counter[tuple[str, str]]) -> list[Refusal]:
+    return [Refusal(metric, why, count) for (metric, why), count in sorted(refused.items())]  # type: ignore[arg-type]
+
+
+_WORDS = {
+    "older": "older than the newest point of its stream. Points of one stream come in the order of time",
+    "conflicting": "another value is known for that time. What was said stands",
+    "unusable": "no number that can be used. Send finite numbers below 1e30",
+    "unit-mismatch": "no value that its unit can have. Say the unit in the metric's name or in eil.metric_units",
+}
+
+
+def _none_taken(refused: Sequence[Refusal]) -> Refused:
+    if not refused:
+        return Refused("invalid-argument", "there is no number in it. Send at least one", reason="empty")
+    first = refused[0]
+    text = f"no point was taken up. {first.metric}: {_WORDS[first.reason]}"
+    data = {"refused": [msgspec.to_builtins(each) for each in refused[:METRICS_MAX]]}
+    fields = [(f"/telemetry/{each.metric}", each.reason) for each in refused[:16]]
+    return Refused("invalid-argument", text, reason=first.reason, fields=fields, data=data)
+
+
+def _totals(before: Source, metrics: Sequence[tuple[str, str]], known: Known, followed: "Followed") -> Totals:
+    was = before.totals
+    entropies = followed.after.node.entropies > 0
+    return Totals(
+        was.energy_j + followed.energy_j,
+        was.surrogate + followed.surrogate,
+        was.sigma_j + followed.sigma_j,
+        was.uncovered_s + followed.uncovered_s,
+        was.modelled or followed.modelled,
+        was.entropy_j_k + followed.entropy_j_k,
+        math.fsum(followed.after.nats),
+        was.physical or entropies,
+        powered(metrics, known) or was.powered,
+    )
+
+
+def powered(metrics: Sequence[tuple[str, str]], known: Known) -> bool:
+    """Whether energy is in J: a sensor says the power, or it follows from the utilisation."""
+    roles = units.roles(metrics)
+    return roles.power >= 0 or (known.powered and roles.utilisation >= 0)
+
+
+def _parts(streams: list[int], times_us: Sequence[int], followed: "Followed", values: Any) -> list[tuple[Points, int]]:
+    """What was taken up, as records: at least one, each with at most so many points."""
+    import numpy as np
+
+    kept = np.flatnonzero(followed.accepted.any(axis=1))
+    there = followed.accepted[kept]
+    shown = np.where(there, values[kept], np.nan)
+    lines = max(1, POINTS_MAX // len(streams))
+    parts = []
+    for at in range(0, max(len(kept), 1), lines):
+        some = kept[at : at + lines].tolist()
+        moments = packed.packed_times(times_us[place] for place in some)
+        numbers = packed.packed_values(shown[at : at + lines].ravel().tolist())
+        parts.append((Points(streams, moments, numbers), int(there[at : at + lines].sum())))
+    return parts
+
+
+def _claim(
+    energy: Energy,
+    source: str,
+    metrics: Sequence[tuple[str, str]],
+    totals: Totals,
+    newest_us: int,
+    horizon_s: float,
+    lost: Sequence[str],
+    ctx: Context,
+) -> tuple[proving.Claim, "Said"]:
+    prediction_id = f"pred_{ctx.new_id()}"
+    due_us = newest_us + round(horizon_s * 1e6)
+    said = energy.view.promise(source, metrics, Promise(prediction_id, (due_us - newest_us) / 1e6, totals))
+    roles = units.roles(metrics)
+    measured = totals.powered and not totals.modelled and roles.power >= 0 and metrics[roles.power][0] not in lost
+    claim = proving.Claim(
+        prediction_id,
+        due_us,
+        _band(said.energy),
+        _band(said.entropy),
+        [
+            (said.energy.total + rate * said.energy.horizon_s - half, said.energy.total + rate * said.energy.horizon_s + half)
+            for rate, half in zip(said.energy.rates[:3], said.energy.halves, strict=True)
+        ],
+        newest_us,
+        "J" if totals.powered else "1",
+        "physical" if totals.physical else "statistical",
+        measured,
+    )
+    return claim, said
+
+
+def _band(said: Any) -> proving.BandFields:
+    value = said.expected
+    return (value, value - said.half, value + said.half, value - said.half_rare, value + said.half_rare)
+
+
+# --- what they led to -------------------------------------------------------------------------------------------------------
+
+
+def _lost(
+    energy: Energy, name: str, before: Source, metrics: Sequence[tuple[str, str]], streams: list[int], newest_us: int
+) -> list[SourceLost]:
+    if len(streams) >= len(metrics):
+        return []
+    from core.energy import layout
+
+    silent: dict[str, float] = {}
+    for place, (metric, _) in enumerate(before.streams):
+        row = energy.view.row(name, place) if place not in streams and metric not in before.lost else None
+        if row is None or row.i4[layout.COUNT, 0] < LOST_TICKS_MIN:
+            continue
+        since = newest_us / 1e6 - float(row.f8[layout.TIME, 0])
+        if since > LOST_STEPS * float(row.f4[layout.STEP, 0]):
+            silent[metric] = since
+    return [SourceLost(name, list(silent), max(silent.values()), "silent")] if silent else []
+
+
+def _shifted(name: str, metrics: Sequence[tuple[str, str]], followed: "Followed") -> list[RegimeShifted]:
+    return [
+        RegimeShifted(
+            name,
+            round(time * 1e6),
+            was,  # type: ignore[arg-type]
+            now,  # type: ignore[arg-type]
+            [
+                Moved(
+                    metrics[each.stream][0],
+                    round(each.time * 1e6),
+                    max(round(each.located * 1e6), 0),
+                    each.scale,
+                    each.statistic,
+                    each.mean_before,
+                    each.spread_before,
+                    each.mean_after,
+                    each.spread_after,
+                    each.gradient,
+                )
+                for each in shown
+            ],
+        )
+        for time, shown, was, now in followed.announced
+    ]
+
+
+def _met(
+    energy: Energy, name: str, before: Source, metrics: Sequence[tuple[str, str]], earlier: Any, followed: "Followed"
+) -> list[proving.ClaimsMet]:
+    """Claims whose moment these points passed, each with what was really there."""
+    if not followed.ticks or not before.points:
+        return []
+    newest_us = round(followed.ticks[-1].time * 1e6)
+    outcomes = []
+    steps = _Steps(before.totals, earlier, followed.ticks)
+    half, quantum = _noise(energy, name, metrics, followed)
+    for claim in proving.passed(energy.claims, name, before.newest_us, newest_us):
+        outcome = steps.outcome(claim, half, quantum, units.roles(metrics))
+        if outcome is not None:
+            outcomes.append(outcome)
+    return [proving.meet(energy.claims, name, outcomes)] if outcomes else []
+
+
+def _noise(energy: Energy, name: str, metrics: Sequence[tuple[str, str]], followed: "Followed") -> tuple[float, float]:
+    """Spread of one step of the power, and the step of its sensor, in W; nought where no sensor says it."""
+    from core.energy import following, layout
+
+    place = following.power_stream(followed.after, metrics)
+    row = energy.view.row(name, place) if place >= 0 else None
+    if row is None:
+        return 0.0, 0.0
+    scale = units.watts(metrics[place][1], 1.0)
+    return float(row.f4[layout.HALVES.stop - 1, 0]) * scale / NORMAL_95, float(row.f4[layout.QUANTUM, 0]) * scale
+
+
+class _Steps:
+    """Totals of a source at any moment between its points."""
+
+    def __init__(self, totals: Totals, earlier: Any, ticks: "list[Tick]") -> None:
+        self.totals = totals
+        self.start = (earlier.time, 0.0, 0.0, 0.0, math.fsum(earlier.nats))
+        self.ticks = ticks
+
+    def outcome(self, claim: proving.Claim, half: float, quantum: float, roles: units.Roles) -> proving.Outcome | None:
+        from bisect import bisect_left
+
+        due = claim.due_us / 1e6
+        place = bisect_left([tick.time for tick in self.ticks], due)
+        if place >= len(self.ticks) or self.ticks[place].gap:
+            return None
+        tick = self.ticks[place]
+        last = self.ticks[place - 1] if place else None
+        time, energy_j, surrogate, entropy_j_k, nats = (
+            self.start if last is None else (last.time, last.energy_j, last.surrogate, last.entropy_j_k, last.nats)
+        )
+        seconds = tick.time - time
+        share = (due - time) / seconds if seconds > 0 else 1.0
+        was = self.totals
+        if claim.energy_unit == "J":
+            base, low, high = was.energy_j, energy_j, tick.energy_j
+        else:
+            base, low, high = was.surrogate, surrogate, tick.surrogate
+        if claim.entropy_kind == "physical":
+            entropy_base, entropy_low, entropy_high = was.entropy_j_k, entropy_j_k, tick.entropy_j_k
+        else:
+            entropy_base, entropy_low, entropy_high = 0.0, nats, tick.nats
+        between = 0.0 if share >= 1 else 1 / THIRD
+        judged = tick.judged
+        sigma = judged.entropy_sigma if judged is not None and not math.isnan(judged.entropy_sigma) else 0.0
+        energy = base + low + share * (high - low)
+        entropy = entropy_base + entropy_low + share * (entropy_high - entropy_low)
+        own = proof.Own(
+            energy,
+            entropy,
+            max(abs(high - low) * between, (half + quantum) * seconds, 1e-9 * abs(energy), 1e-12),
+            max(abs(entropy_high - entropy_low) * between, sigma, 1e-9 * abs(entropy), 1e-12),
+        )
+        measured = claim.measured and claim.energy_unit == "J" and tick.measured
+        return proving.Outcome(claim, own, self._checks(claim, tick, quantum * seconds, roles), measured)
+
+    def _checks(self, claim: proving.Claim, tick: "Tick", sensor_j: float, roles: units.Roles) -> list[proof.Check]:
+        from core.energy.following import balance
+
+        judged = tick.judged
+        why = _why_vacuous(tick, roles)
+        production = None
+        if judged is not None and not judged.vacuous and not math.isnan(judged.entropy_sigma):
+            physical = claim.entropy_kind == "physical"
+            spread = (claim.entropy[2] - claim.entropy[1]) / 2 / NORMAL_95 if physical else 0.0
+            per_kelvin = judged.entropy_j_k / (tick.feasible.power_w * judged.seconds) if tick.feasible.power_w else 0.0
+            production = proof.Production(
+                judged.entropy_j_k, judged.entropy_sigma, spread, abs(per_kelvin) * sensor_j if physical else 0.0
+            )
+        return [
+            proof.energy(balance(judged), why=why),
+            proof.entropy(production, why=why),
+            proof.feasibility(tick.feasible),
+        ]
+
+
+def _why_vacuous(tick: "Tick", roles: units.Roles) -> str:
+    if tick.feasible.power_w is None:
+        return "no-power"
+    if not tick.measured:
+        return "derived-power"
+    if roles.temperature < 0:
+        return "one-sensor"
+    if tick.judged is None:
+        return "no-surroundings"
+    return tick.judged.vacuous or "spread-not-known"
