@@ -175,10 +175,15 @@ def _tcpd(data: Path, lines: list[Line]) -> None:
     }
     for name, points in told.items():
         scores = [
-            (f1(list(labels[line["name"]].values()), points(line)), covering(list(labels[line["name"]].values()), points(line), line["ticks"]))
+            (
+                f1(list(labels[line["name"]].values()), points(line)),
+                covering(list(labels[line["name"]].values()), points(line), line["ticks"]),
+            )
             for line in lines
         ]
-        print(f"TCPD {len(lines)}  {name:12s} F1 {np.mean([a for a, _ in scores]):.3f}  Covering {np.mean([b for _, b in scores]):.3f}")
+        print(
+            f"TCPD {len(lines)}  {name:12s} F1 {np.mean([a for a, _ in scores]):.3f}  Covering {np.mean([b for _, b in scores]):.3f}"
+        )
 
 
 def _tssb(data: Path, lines: list[Line]) -> None:
@@ -236,9 +241,7 @@ def _forecasts(name: str, data: Path, lines: list[Line]) -> None:
     from benchmarks.detect import SETS
 
     values = {series.name: series.values for series in SETS[lines[0]["set"]](data)}
-    rows = [
-        (values[line["name"]][:, 0], np.array(line["expected"][0], float), np.array(line["half"][0], float)) for line in lines
-    ]
+    rows = [(values[line["name"]][:, 0], np.array(line["expected"][0], float), np.array(line["half"][0], float)) for line in lines]
     found = forecast(rows)
     print(
         f"{name:10s} relMAE {found['relMAE']:.3f} (naive 1, SES {found['relMAE_ses']:.3f})  interval score {found['IS']:.3f}"

@@ -414,6 +414,8 @@ class Engine:
         oldest: Callable[[Any], int | None] | None = None,
         canonical: Callable[[Any], bytes] | None = None,
         jobs: Callable[[Any], Iterable[JobStatus]] | None = None,
+        keep: Callable[[Any], bytes] | None = None,
+        take_up: Callable[[Any, bytes], None] | None = None,
     ) -> None:
         """`stored` gives of a record's payload what its value is called and its canonical JSON, as a `Place` finds it; `blobs` all
         blobs that the state names, and `oldest` the oldest record that a read may still need: it is not let go. `canonical` makes
@@ -422,6 +424,9 @@ class Engine:
         `jobs` are those that callers began, the newest first; a row `cancel_job` ends one.
 
         `wanted` is asked again after each event of this engine's log, and of the logs of the engines it `follows`.
+
+        `keep` gives what the state holds beside the facts, a view that may be thrown away, for a start from a snapshot to `take_up`:
+        it is no part of a dump, and no two states are compared by it.
 
         `dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
         worked out from the rest is not dumped. `dump_version` rises when the same log leads to other values than before.
@@ -443,6 +448,8 @@ class Engine:
         self.oldest = oldest
         self.canonical = canonical
         self.jobs = jobs
+        self.keep = keep
+        self.take_up = take_up
         self.rows = [self._complete(row) for row in rows]
         self.applies: dict[type[Event], Apply] = {}
         for row in self.rows:

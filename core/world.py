@@ -3,7 +3,7 @@
 Holds no clock, file or task. Who calls it (the daemon, a simulation, a verifier) brings the context and keeps the log.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -178,6 +178,16 @@ class World:
         except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
             raise error if isinstance(error, BadDump) else BadDump(f"{type(error).__name__}: {error}") from None
         self.states.update(states)
+
+    def kept(self, log: str) -> dict[str, bytes]:
+        """The views that the engines of this log hold in their states, by engine. They may be thrown away."""
+        return {engine.name: engine.keep(self.states[engine.name]) for engine in self.logs[log] if engine.keep is not None}
+
+    def take_up(self, log: str, kept: Mapping[str, bytes]) -> None:
+        """Views that were kept beside a dump which was just loaded."""
+        for engine in self.logs[log]:
+            if engine.take_up is not None and (raw := kept.get(engine.name)):
+                engine.take_up(self.states[engine.name], raw)
 
     def _stateful(self, log: str) -> list[Engine]:
         return sorted((engine for engine in self.logs[log] if engine.state is not None), key=lambda engine: engine.name)

@@ -290,7 +290,9 @@ class Daemon:
         for header in listed(self.host.files, log).headers:
             try:
                 if header.schema == schema(self.world, log):
-                    self.world.load(log, unpack(read_snapshot(self.host.files, log, header.seq)[1]).world)
+                    body = unpack(read_snapshot(self.host.files, log, header.seq)[1])
+                    self.world.load(log, body.world)
+                    self.world.take_up(log, body.views)
                     return header.seq + 1
             except (BadSnapshot, BadDump):
                 continue

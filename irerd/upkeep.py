@@ -95,7 +95,7 @@ class Upkeep:
             return
         end = log.durable
         try:
-            body = pack(log.durable_edge, self._keys.dump(log.name), self._world.dump(log.name))
+            body = pack(log.durable_edge, self._keys.dump(log.name), self._world.dump(log.name), self._world.kept(log.name))
         except Exception as error:  # a snapshot only saves time: without one the daemon goes on
             self._failed_at[log.name] = end.seq
             journal().error("a bug in irer", place="snapshot", type=type(error).__name__, at=where(error))

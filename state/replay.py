@@ -3,7 +3,7 @@
 Reads no clock, no file and no setting: the same records lead to the same bytes, wherever and however often they are replayed.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -30,6 +30,8 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Right edge of the log's tree, as `Edge.text` gives it."""
     keys: bytes
     world: bytes
+    views: dict[str, bytes] = {}
+    """What engines hold beside the facts. Nothing is proved by it, and a start without it loses no fact."""
 
 
 _packer = msgspec.msgpack.Encoder()
@@ -54,9 +56,9 @@ def schema(world: World, log: str) -> str:
     return shape.digest(engines, core_keys.SCHEMA, Body) if engines else ""
 
 
-def pack(edge: Edge, keys: bytes, world: bytes) -> bytes:
-    """The body of a snapshot, from `Keys.dump` and `World.dump` after the same record."""
-    return _packer.encode(Body(edge.text(), keys, world))
+def pack(edge: Edge, keys: bytes, world: bytes, views: Mapping[str, bytes] | None = None) -> bytes:
+    """The body of a snapshot, from `Keys.dump`, `World.dump` and `World.kept` after the same record."""
+    return _packer.encode(Body(edge.text(), keys, world, dict(views or {})))
 
 
 def unpack(raw: bytes) -> Body:
@@ -77,6 +79,7 @@ def load(world: World, keys: Keys, header: Header, raw: bytes) -> Edge:
     try:
         world.load(header.log, body.world)
         keys.load(header.log, body.keys)
+        world.take_up(header.log, body.views)
     except BadDump:
         world.reset(header.log)
         keys.forget(header.log)

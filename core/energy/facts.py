@@ -5,7 +5,7 @@ detector comes. `apply` takes over what a record says.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -31,7 +31,8 @@ Packed = Annotated[
     words("numbers of eight bytes each in base64url, without padding"),
 ]
 Place = Annotated[int, Meta(ge=0, lt=METRICS_MAX)]
-Text = Annotated[dict[Name, Any], Meta(max_length=16), privacy("open")]
+ContextText = Annotated[str, Meta(max_length=200), privacy("open")]
+Text = Annotated[dict[Name, ContextText | Annotated[float, Meta(ge=-1e300, le=1e300)] | bool | None], Meta(max_length=16)]
 
 
 class Known(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

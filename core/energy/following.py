@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.energy import bank, claims, columns, entropy, layout, node, proof, regimes, units
+from core.energy import bank, claims, columns, entropy, layout, proof, regimes, units
+from core.energy import node as heat
 from core.energy.facts import Known, Totals
 
 SHOWN_MAX = 8
@@ -73,7 +74,7 @@ class Follow(NamedTuple):
     regime: bank.Source = bank.Source()
     next_likely: str = "learning"
     confidence: float = 0.0
-    node: node.Node = node.Node()
+    node: heat.Node = heat.Node()
     horizons: tuple[claims.Horizon, ...] = (claims.Horizon(),) * len(HORIZONS)
     paces: tuple[Pace, Pace, Pace] = (Pace(), Pace(), Pace())
     """Of the energy, of the physical entropy, and of the nats."""
@@ -101,7 +102,7 @@ class Tick(NamedTuple):
     surrogate: float
     entropy_j_k: float
     nats: float
-    judged: node.Step | None
+    judged: heat.Step | None
     feasible: proof.Feasible
     measured: bool
     gap: bool
@@ -221,10 +222,10 @@ class _Walk:
         if use not in points or not self.known.powered:
             return None
         share = units.share(self.metrics[use][1], points[use][0])
-        if len(self.known.power_w) == node.TABLE_POINTS:
-            modelled = node.power_from_table(share, self.known.power_w)
+        if len(self.known.power_w) == heat.TABLE_POINTS:
+            modelled = heat.power_from_table(share, self.known.power_w)
         else:
-            modelled = node.power_from_ends(share, self.known.idle_w, self.known.max_w)
+            modelled = heat.power_from_ends(share, self.known.idle_w, self.known.max_w)
         return Metered(modelled.watts, modelled.sigma, False, use)
 
     def _energy(self, time: float, metered: Metered | None, gap: bool, found: Followed) -> None:
@@ -245,14 +246,14 @@ class _Walk:
         spread = self.advanced.block.f8[layout.SPREAD]
         residual = self.advanced.findings.residual
         found = [
-            node.surrogate_energy(float(residual[number]), math.sqrt(max(float(spread[self.place[stream]]), 0.0)))
+            heat.surrogate_energy(float(residual[number]), math.sqrt(max(float(spread[self.place[stream]]), 0.0)))
             for stream, (_, number) in points.items()
         ]
         return math.fsum(found) / len(found)
 
     def _node(
         self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None, found: Followed
-    ) -> node.Step | None:
+    ) -> heat.Step | None:
         around = self.roles.surroundings
         if around in points:
             self.around_k = units.kelvin(self.metrics[around][1], points[around][0])
@@ -261,20 +262,20 @@ class _Walk:
         if metered is None or not metered.measured or warm not in points or not surroundings > 0:
             return None
         kelvin = units.kelvin(self.metrics[warm][1], points[warm][0])
-        self.node, judged = node.step(self.node, time, metered.watts, kelvin, surroundings)
+        self.node, judged = heat.step(self.node, time, metered.watts, kelvin, surroundings)
         if not math.isnan(judged.entropy_j_k):
             found.entropy_j_k += judged.entropy_j_k
         return judged
 
     def _feasible(
-        self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None, judged: node.Step | None
+        self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None, judged: heat.Step | None
     ) -> proof.Feasible:
         known, warm, use = self.known, self.roles.temperature, self.roles.utilisation
         since, before_k = self.kelvin
         passed = time - since
         warming = units.kelvin(self.metrics[warm][1], points[warm][0]) - before_k if warm in points and passed > 0 else None
-        found = node.constants(self.node) if judged is not None else None
-        heat = found is not None and warming is not None and not math.isnan(found[1])
+        found = heat.constants(self.node) if judged is not None else None
+        stores = found is not None and warming is not None and not math.isnan(found[1])
         surroundings = self.around_k if not math.isnan(self.around_k) else known.surroundings_k
         return proof.Feasible(
             metered.watts if metered is not None else None,
@@ -282,8 +283,8 @@ class _Walk:
             known.max_w or None,
             warming,
             known.warming_k_s * passed if known.warming_k_s and warming is not None else None,
-            found[1] * warming if found is not None and warming is not None and heat else None,
-            (before_k - surroundings) / found[0] if found is not None and heat else None,
+            found[1] * warming if found is not None and warming is not None and stores else None,
+            (before_k - surroundings) / found[0] if found is not None and stores else None,
             passed if passed > 0 else None,
             units.share(self.metrics[use][1], points[use][0]) if use in points else None,
             metered is not None and not metered.measured,
@@ -473,7 +474,7 @@ def settled(after: Follow, prediction_id: str, energy: float, entropy_total: flo
     return after._replace(horizons=tuple(horizons[name] for name in HORIZONS), said=rest)
 
 
-def balance(judged: node.Step | None) -> proof.Balance | None:
+def balance(judged: heat.Step | None) -> proof.Balance | None:
     """What the first law says of a step, where it says anything."""
     if judged is None or judged.vacuous or math.isnan(judged.mean_j):
         return None

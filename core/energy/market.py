@@ -60,6 +60,7 @@ class Quoted(Event, type="energy.quoted"):
     discount_ppm: reputation, in millionths off
     currency: in which the price is
     until_mono_us: until when it holds, on the clock of this boot
+    until_us: the same in µs since 1970, for people
     """
 
     quote_id: Name
@@ -72,6 +73,7 @@ class Quoted(Event, type="energy.quoted"):
     discount_ppm: Count
     currency: Asset
     until_mono_us: Count
+    until_us: Count
 
 
 class Traded(Event, type="energy.traded"):
@@ -260,6 +262,7 @@ def quoted(market: Market, command: AskQuote, price: pricing.Price, discount_ppm
         discount_ppm,
         currency,
         ctx.mono_us + HOLD_US,
+        ctx.now_us + HOLD_US,
     )
     return Decision(quote)
 
@@ -287,11 +290,11 @@ def _holds(quote: Quote, boot_id: str, mono_us: int) -> bool:
     return quote.boot_id == boot_id and quote.until_mono_us > mono_us
 
 
-def answer_quote(stamp_us: int, event: Quoted) -> QuoteAnswer:
+def answer_quote(event: Quoted) -> QuoteAnswer:
     return QuoteAnswer(
         event.quote_id,
         event.price_micro / MICRO,
-        time_text(stamp_us + HOLD_US),
+        time_text(event.until_us),
         event.currency,
         event.asset,
         event.side,

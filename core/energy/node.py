@@ -121,7 +121,14 @@ def identified(node: Node) -> bool:
     whole = node.variance if a == 0 else node.differences
     sure = node.help > POWER_SURE * math.sqrt(max(node.help_square - node.help * node.help, 0) / min(node.steps, MEMORY))
     part = node.help >= POWER_PART_MIN * whole
-    return 0 <= a < 1 and b > 0 and whole > 0 and node.error <= (1 - (LET_GO if node.sure else EXPLAINED_MIN)) * whole and sure and part
+    return (
+        0 <= a < 1
+        and b > 0
+        and whole > 0
+        and node.error <= (1 - (LET_GO if node.sure else EXPLAINED_MIN)) * whole
+        and sure
+        and part
+    )
 
 
 def constants(node: Node) -> tuple[float, float] | None:

@@ -20,7 +20,8 @@ from core.micro import MICRO
 from core.times import time_us
 
 OPEN_MAX = 64
-"""Claims of one source that are held. Where there are more, the one goes whose neighbours are closest: the rest stay spread."""
+"""Claims of one source that are held, half of them for what was met. Of more that were met the oldest goes; of more that were not
+the one whose neighbours are closest, so that the rest stay spread."""
 SETTLED_KEPT = 10_000
 LAPSE_US = 86_400_000_000
 """How long after it was due a claim may still be proved."""
@@ -320,12 +321,13 @@ def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> None:
         own[claim.prediction_id] = Held(claim)
     claims.source_of[claim.prediction_id] = source
     if len(own) > OPEN_MAX:
-        _forget(claims, source, _least_missed(own.values(), claim.prediction_id))
+        met = [each.claim.prediction_id for each in own.values() if each.met is not None]
+        _forget(claims, source, met[0] if len(met) > OPEN_MAX // 2 else _least_missed(own.values(), claim.prediction_id))
 
 
 def _least_missed(held: Iterable[Held], newest: str) -> str:
-    """Of three in a row the middle one goes whose neighbours are closest; never the one that was just issued."""
-    row = [each.claim for each in held]
+    """Of three that wait, in a row, the middle one goes whose neighbours are closest; never the one that was just issued."""
+    row = [each.claim for each in held if each.met is None]
     gaps = [(after.due_us - before.due_us, place) for place, (before, after) in enumerate(zip(row, row[2:], strict=False), 1)]
     return next(row[place].prediction_id for _, place in sorted(gaps) if row[place].prediction_id != newest)
 

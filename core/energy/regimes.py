@@ -45,6 +45,8 @@ BOUNDS = (14.0, 11.0, 8.0, 6.0, 5.0)
 """Of the sum at each scale: at least 100,000 ticks between two false alarms of a stream."""
 CALMING = np.float32(1 - 1 / 512)
 """Of how restless a stream is, per tick; each shift adds 1, and beyond 1 its square raises the bounds: what comes all the time is no change."""
+ARMED_MIN = 128
+"""Ticks before any scale is armed: after half of them a slow wave still looks like a shift."""
 COOLDOWN_MIN = 32
 FAST = 3
 """Scales that begin anew after a gap."""
@@ -57,7 +59,7 @@ _SCALE = np.array(SCALES, np.float32)[:, None]
 _PART = np.float32(2) / (_SCALE + 1)
 _LEAVE = 1 + DRIFT / _SCALE
 _BOUND = np.array(BOUNDS, np.float32)[:, None]
-_ARMED = np.array([max(64, 4 * each) for each in SCALES], np.int32)[:, None]
+_ARMED = np.array([max(ARMED_MIN, 4 * each) for each in SCALES], np.int32)[:, None]
 _SETTLED = int(_ARMED[-1, 0])
 _LOW_BITS = np.uint64(4)
 _HIGH_BITS = np.uint64(60)

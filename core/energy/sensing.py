@@ -134,6 +134,7 @@ def decide_predict(energy: Energy, command: Predict, ctx: Context) -> Decision:
         raise unknown(energy, command.source)
     _owned(source, command.source, ctx)
     energy.meters.admit("predict", ctx)
+    energy.view.drop_note()
     horizon_s = command.horizon_s if command.horizon_s is not None else ctx.settings.eil.horizon_s
     due_us = source.newest_us + round(horizon_s * 1e6)
     claim = proving.due_at(energy.claims, command.source, due_us)
@@ -238,9 +239,7 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     if not followed.ticks and not repeated:
         raise _none_taken(refused)
     totals = _totals(before, metrics, known, followed)
-    newest_us = max(
-        before.newest_us, *(moment for moment, any_ in zip(given.times_us, followed.accepted.any(axis=1), strict=True) if any_), 0
-    )
+    newest_us = _newest_us(before, given, followed)
     claim, said, again, due_us = None, None, None, None
     if given.claim:
         horizon_s = ctx.settings.eil.horizon_s
@@ -280,6 +279,11 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     events += _shifted(given.source, metrics, followed)
     events += _met(energy, given.source, before, metrics, earlier, followed)
     return Decision(*events)
+
+
+def _newest_us(before: Source, given: Given, followed: "Followed") -> int:
+    taken = followed.accepted.any(axis=1).tolist()
+    return max([before.newest_us, *(moment for moment, some in zip(given.times_us, taken, strict=True) if some)])
 
 
 def _ends(parts: list[tuple[Points, int]]) -> Iterable[tuple[tuple[Points, int], bool, bool]]:
@@ -361,7 +365,7 @@ def _room(energy: Energy, name: str, before: Source, more: int, ctx: Context) ->
     if idlest is not None and idlest[0] != name and ctx.now_us - idlest[1].seen_us >= IDLE_US:
         if energy.streams - len(idlest[1].streams) + more <= most:
             return idlest[0]
-    text = f"{energy.streams:,} streams are followed and {more:,} more do not fit. Have an admin raise eil.streams_max, or wait an hour"
+    text = f"{energy.streams:,} streams are followed and {more:,} more do not fit. Have an admin raise eil.streams_max"
     raise Refused("resource-exhausted", text, reason="streams")
 
 

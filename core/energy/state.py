@@ -1,4 +1,4 @@
-"""All that energy intelligence knows: sources, claims, actions and the market as facts of the log, and beside them what is only a view."""
+"""All that energy intelligence knows: sources, claims, actions and the market as facts of the log, and beside them the view."""
 
 from collections import OrderedDict
 

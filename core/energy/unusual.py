@@ -50,4 +50,5 @@ def _tail(away: Floats, spread: Floats) -> Floats:
     u = np.sqrt(1 - rest)
     # 1 − u loses every digit where the tail is thin.
     short = rest / (1 + u)
-    return -np.log10(np.maximum(short * short * (2 + u) / 2, 1e-30))
+    found: Floats = -np.log10(np.maximum(short * short * (2 + u) / 2, 1e-30))
+    return found

@@ -98,7 +98,7 @@ class View:
         """What these points would lead to; `note` it, or nothing has happened."""
         from core.energy import following
 
-        self._drop_note()
+        self.drop_note()
         before = self.follow_of(source)
         new = self._place(source, streams)
         rows = self._rows.get(source, {})
@@ -147,7 +147,7 @@ class View:
             if points is note.points[-1]:
                 self._note = None
             return
-        self._drop_note()
+        self.drop_note()
         waiting = self._waiting.setdefault(source, [])
         waiting.append(_Waiting(points, tuple(metrics), known, promise))
         if len(waiting) >= WAITING_MAX:
@@ -155,7 +155,7 @@ class View:
 
     def take_promise(self, source: str, metrics: Metrics, promise: Promise) -> None:
         """The log has a claim that was made without points."""
-        self._drop_note()
+        self.drop_note()
         follow = self.follow_of(source)
         said = self._promise(follow, self._rows.get(source, {}), metrics, promise)
         self._follows[source] = follow._replace(said=(*follow.said, said))
@@ -172,7 +172,7 @@ class View:
 
     def forget(self, source: str) -> None:
         """This source is followed no more."""
-        self._drop_note()
+        self.drop_note()
         self._waiting.pop(source, None)
         self._follows.pop(source, None)
         for row in self._rows.pop(source, {}).values():
@@ -188,7 +188,7 @@ class View:
         after = note.followed.after
         self._follows[note.source] = after if note.said is None else after._replace(said=(*after.said, note.said))
 
-    def _drop_note(self) -> None:
+    def drop_note(self) -> None:
         """What was only tried leaves nothing behind."""
         if self._note is not None:
             self._free += self._note.new_rows.values()
@@ -245,7 +245,7 @@ class View:
 
     def dump(self) -> bytes:
         """Everything, for a file beside a snapshot; nothing where nothing was ever followed."""
-        self._drop_note()
+        self.drop_note()
         for source in list(self._waiting):
             self._catch_up(source)
         if self._store is None:

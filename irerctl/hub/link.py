@@ -435,9 +435,9 @@ class Daemon:
         return None
 
     async def _learn(self, link: Link) -> bool:
-        """Asks what the daemon can do. It may still be recovering: then later."""
+        """Asks what the daemon can do. It may still be recovering, and then it says no: later."""
         assert link.welcome is not None
-        if self.document is not None and link.welcome.schema == self.schema:
+        if self.document is not None and link.welcome.schema == self.schema and link.welcome.state == "ready":
             return True
         try:
             with trio.fail_after(WELCOME_S):

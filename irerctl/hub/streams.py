@@ -55,6 +55,7 @@ class Flow:
     async def begin(self) -> None:
         """Opens it. Raises Failed where the daemon refuses at once."""
         self._opened = await self._daemon.open(self._ask, self._key, resumable=self._resumable)
+        self._first = None
         try:
             with trio.move_on_after(FIRST_WORD_S):
                 self._first = await self._opened.inbox.next()
@@ -72,7 +73,7 @@ class Flow:
     async def next(self) -> Said:
         """What comes next. After `end` or `problem` nothing does."""
         if self._opened is None:
-            return await self._taken_up()
+            return await self._taken_up() or Said("back")
         message, self._first = self._first or await self._opened.inbox.next(), None
         match message:
             case Item():
@@ -91,7 +92,7 @@ class Flow:
         why = self._opened.inbox.lost or "the connection ended"
         self.close()
         if behind:
-            return await self._taken_up()
+            return await self._taken_up() or await self.next()
         return self._over(failed("unavailable", f"irerd does not answer: {why}", reason="no-daemon", retry_ms=RETRY_MS).body)
 
     def _over(self, body: Mapping[str, Any]) -> Said:
@@ -100,14 +101,14 @@ class Flow:
             return Said("away", body)
         return Said("problem", body)
 
-    async def _taken_up(self) -> Said:
-        """Goes on where it stopped, as soon as there is a daemon."""
+    async def _taken_up(self) -> Said | None:
+        """Goes on where it stopped, as soon as there is a daemon that lets it; a problem if it does not."""
+        self._ask = self._ask._replace(params={**self._ask.params, "since": self._cursor})
         while True:
             changed = self._daemon.changed
             try:
-                ask = self._ask._replace(params={**self._ask.params, "since": self._cursor})
-                self._opened = await self._daemon.open(ask, self._key, resumable=self._resumable)
-                return Said("back")
+                await self.begin()
+                return None
             except Failed as failure:
                 if failure.body.get("code") != "unavailable":
                     return Said("problem", failure.body)

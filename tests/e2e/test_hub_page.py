@@ -362,13 +362,25 @@ def test_a_hunt_is_started_watched_and_ended_in_the_page_though_the_daemon_is_ki
         shown = [int(text.split("\t")[place]) for text in browser.texts("#ledger tr")]
         assert shown == sorted((row["seed"] for row in rows), reverse=order < 0)
 
-    # A second one is stopped from the page, and can go on.
+    # A second one is stopped from the page, and can go on. What got no answer meanwhile is asked again, though nothing changes.
+    browser.evaluate("""(() => {
+      window.realFetch = window.fetch;
+      window.fetch = async (path, ...rest) => {
+        if (String(path).endsWith("/hunt.ledger")) throw new TypeError("lost on the way");
+        return window.realFetch(path, ...rest);
+      };
+    })()""")
     browser.fill("#generations", "500")
     browser.click("#start-hunt-btn")
-    browser.wait("#hunt-status", "Running, ")
+    browser.wait("#hunt-progress-text", "of 2,000 runs")
+    browser.wait("#status-event", "Analyzed")
     browser.click("#stop-hunt-btn")
     browser.wait("#hunt-status", "Stopped, ")
     browser.wait("#resume-hunt-btn")
+    with daemon.client() as client:
+        newest = client.call("hunt.ledger").result["rows"][0]["job_uuid"]
+    browser.evaluate("(() => { window.fetch = window.realFetch; })()")
+    browser.wait(f"#ledger code[title='{newest}']")
     assert browser.evaluate("window.sameDocument") is True
     unharmed(browser, hub, away=True)
 

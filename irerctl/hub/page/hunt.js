@@ -72,14 +72,15 @@ export async function refresh(status) {
     return;
   }
   await panel("hunt-note", "hunt.status", {}, progress);
+  if (state.best) picture(state.best.job_uuid);
   const now = JSON.stringify([state.hunt_id, state.state, state.jobs_done, state.generation]);
   if (state.hunt_id === null || state.hunt_id === undefined || now === seen) return;
   const { hunt_id } = state;
-  await Promise.all([
+  const told = await Promise.all([
     panel("ledger-note", "hunt.ledger", { hunt_id, limit: LEDGER_MAX, sort: "log_prime_sse" }, ledger),
     state.best ? panel("best-note", "hunt.best", { hunt_id }, best) : noBest(),
   ]);
-  seen = now;
+  if (told.every(Boolean)) seen = now;
 }
 
 function progress(found) {
@@ -154,28 +155,29 @@ function noBest() {
     say(id, "No run has a score yet.");
     show(id, true);
   }
+  return true;
 }
 
 function best(found) {
   say("provenance-box", JSON.stringify(found, null, 2));
   say("best-note", BUSY.has(state.state) ? "The best so far: the hunt is not over." : "");
   show("best-note", BUSY.has(state.state));
-  picture(found);
 }
 
 /** Drawn beside everything else: a worker that has to start first must not keep the page from asking how irerd is. */
-async function picture(found) {
-  if (picturing || found.job_uuid === pictured) return;
+async function picture(job_uuid) {
+  if (picturing || job_uuid === pictured) return;
   picturing = true;
   try {
-    await panel("run-note", "sim.show", { job_uuid: found.job_uuid, points: PICTURE_POINTS }, (picture) => {
-      pictured = found.job_uuid;
-      redraw("fields", found.job_uuid, () => picture.panels.map(field));
-      const run = found.job_uuid.slice(0, 8);
-      say("spectrum-note", picture.spectrum ? `Run ${run}: power against the logarithms of the primes.` : `Run ${run} has no spectrum.`);
-      redraw("spectrum", found.job_uuid, () => (picture.spectrum ? [spectrum(picture.spectrum)] : []));
-    });
+    if (await panel("run-note", "sim.show", { job_uuid, points: PICTURE_POINTS }, drawRun)) pictured = job_uuid;
   } finally {
     picturing = false;
   }
+}
+
+function drawRun(found) {
+  const run = found.job_uuid.slice(0, 8);
+  redraw("fields", found.job_uuid, () => found.panels.map(field));
+  say("spectrum-note", found.spectrum ? `Run ${run}: power against the logarithms of the primes.` : `Run ${run} has no spectrum.`);
+  redraw("spectrum", found.job_uuid, () => (found.spectrum ? [spectrum(found.spectrum)] : []));
 }

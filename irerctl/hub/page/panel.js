@@ -5,18 +5,20 @@ import { say, show } from "./dom.js";
 import { nudge } from "./link.js";
 
 /** Ask and draw. A refusal stands in the panel's note; no answer leaves what is shown, for the header says it already.
- * @param {string} note @param {string} method @param {object} params @param {(answer: any) => void} draw */
+ * @param {string} note @param {string} method @param {object} params @param {(answer: any) => void} draw
+ * @returns {Promise<boolean>} whether irerd said anything; where not, it is to be asked again */
 export async function panel(note, method, params, draw) {
   try {
     const found = await ask(method, params);
     show(note, false);
     draw(found);
   } catch (error) {
-    if (error instanceof NoAnswer) return;
+    if (error instanceof NoAnswer) return false;
     if (!(error instanceof Refused)) throw error;
     say(note, error.message);
     show(note, true);
   }
+  return true;
 }
 
 const wishes = new Map();

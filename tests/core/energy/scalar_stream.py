@@ -1,7 +1,7 @@
 """One stream, one point at a time, in plain Python: the obvious twin of core/energy's columns.
 
-It says the rules again from scratch and slowly. Where the columns keep single precision this does too, since a rank is a whole number
-and may not depend on who counts.
+It says the rules again from scratch and slowly. Where the columns keep single precision this does too: a rank is a whole number and
+may not depend on who counts.
 """
 
 import math
@@ -160,7 +160,7 @@ class Stream:
             self.variances[k] = max(self.variances[k], f4(1e-6))
             gain = self.means[k] * self.means[k] + self.variances[k] - np.log(self.variances[k]) - f4(1 + 4 / scale)
             self.sums[k] = max(f4(0), self.sums[k] + gain)
-            if self.age < max(64, 4 * scale):
+            if self.age < max(128, 4 * scale):
                 self.sums[k] = f4(0)
             if lost and k < 3:
                 self.means[k], self.variances[k], self.sums[k] = f4(0), f4(1), f4(0)

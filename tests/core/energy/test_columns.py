@@ -219,7 +219,7 @@ def test_what_was_dumped_is_loaded_and_goes_on_alike() -> None:
 
 def test_a_stream_that_was_given_up_leaves_nothing() -> None:
     store = store_of(2)
-    feed(store, mixed(7, 50)[:2] + [(0, 5e3, 1.0)])
+    feed(store, [*mixed(7, 50)[:2], (0, 5e3, 1.0)])
     store.clear(0)
     assert bits(store.view(0)) == bits(layout.fresh(1))
 
