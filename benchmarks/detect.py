@@ -1,7 +1,7 @@
 """One causal pass of the detectors and forecasters over public data: alarms and forecasts out as JSON lines, nothing scored.
 
-`python -m benchmarks.detect --data DIR --out FILE [--sets tcpd,tssb,...]`. What is read here are values and nothing else: labels are
-for `python -m benchmarks.score` alone. One set of constants for every file. Without `--data` it says so and ends.
+`python -m benchmarks.detect --data DIR --out FILE [--sets tcpd,tssb,...]`. What is read here are values and nothing else: labels
+are for `python -m benchmarks.score` alone. One set of constants for every file. Without `--data` it says so and ends.
 """
 
 import argparse

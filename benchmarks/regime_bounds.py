@@ -1,8 +1,9 @@
 """False alarms of the regime detector on streams in which nothing ever changes, and its delays: where its bounds come from.
 
-`python -m benchmarks.regime_bounds [TICKS]` prints, for every kind of stream, alarms per 100,000 ticks by scale, over TICKS (1,000,000
-unless told) of each, half in long streams and half in short ones; then median delays and places of shifts in Gaussian noise. The
-bounds in core/energy/regimes.py are the least, to half a unit, at which no kind is told more than once in 100,000 ticks.
+`python -m benchmarks.regime_bounds [TICKS]` prints, for every kind of stream, alarms per 100,000 ticks by scale, over TICKS
+(1,000,000 unless told) of each, half in long streams and half in short ones; then median delays and places of shifts in Gaussian
+noise. The bounds in core/energy/regimes.py are the least, to half a unit, at which no kind is told more than once in 100,000
+ticks.
 """
 
 import math

@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def covering(annotators: Sequence[Iterable[int]], told: Iterable[int], ticks: in
 
 def _segments(points: Iterable[int], ticks: int) -> list[tuple[int, int]]:
     edges = [0, *sorted({each for each in points if 0 < each < ticks}), ticks]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _covered(truth: list[tuple[int, int]], ours: list[tuple[int, int]], ticks: int) -> float:
@@ -174,16 +175,10 @@ def _tcpd(data: Path, lines: list[Line]) -> None:
         f"every {EVERY}th": lambda line: list(range(EVERY, line["ticks"], EVERY)),
     }
     for name, points in told.items():
-        scores = [
-            (
-                f1(list(labels[line["name"]].values()), points(line)),
-                covering(list(labels[line["name"]].values()), points(line), line["ticks"]),
-            )
-            for line in lines
-        ]
-        print(
-            f"TCPD {len(lines)}  {name:12s} F1 {np.mean([a for a, _ in scores]):.3f}  Covering {np.mean([b for _, b in scores]):.3f}"
-        )
+        people = [list(labels[line["name"]].values()) for line in lines]
+        found = np.mean([f1(each, points(line)) for each, line in zip(people, lines, strict=True)])
+        covered = np.mean([covering(each, points(line), line["ticks"]) for each, line in zip(people, lines, strict=True)])
+        print(f"TCPD {len(lines)}  {name:12s} F1 {found:.3f}  Covering {covered:.3f}")
 
 
 def _tssb(data: Path, lines: list[Line]) -> None:
@@ -244,8 +239,9 @@ def _forecasts(name: str, data: Path, lines: list[Line]) -> None:
     rows = [(values[line["name"]][:, 0], np.array(line["expected"][0], float), np.array(line["half"][0], float)) for line in lines]
     found = forecast(rows)
     print(
-        f"{name:10s} relMAE {found['relMAE']:.3f} (naive 1, SES {found['relMAE_ses']:.3f})  interval score {found['IS']:.3f}"
-        f" (naive 1, SES {found['IS_ses']:.3f})  coverage {found['coverage']:.3f}, {found['in_93_97']:.2f} of the long ones in 93–97 %"
+        f"{name:10s} relMAE {found['relMAE']:.3f} (naive 1, SES {found['relMAE_ses']:.3f})"
+        f"  interval score {found['IS']:.3f} (naive 1, SES {found['IS_ses']:.3f})"
+        f"  coverage {found['coverage']:.3f}, {found['in_93_97']:.2f} of the long ones in 93–97 %"
     )
 
 

@@ -1,6 +1,7 @@
 """The list of engines: the only file that names them all."""
 
 from core import cache, circuit, component, control, entity, gate, nav, provenance, resource, sim, system
+from core.energy import engine as energy
 from core.hunt import engine as hunt
 
 ENGINES = [
@@ -16,4 +17,5 @@ ENGINES = [
     sim.ENGINE,
     hunt.ENGINE,
     component.ENGINE,
+    energy.ENGINE,
 ]

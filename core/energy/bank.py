@@ -1,8 +1,8 @@
 """The regimes a stream has been in, by what they looked like, and what a source is therefore said to be in.
 
 A stream remembers eight regimes as mean and log variance. Once things have calmed down after a shift the stream is compared with
-each by symmetric Kullback-Leibler divergence: below 1 nat it is that regime again, under its old number; else a new number takes the
-place of the regime least often seen. A source has names, not numbers: they are told from how many of its streams shifted.
+each by symmetric Kullback-Leibler divergence: below 1 nat it is that regime again, under its old number; else a new number takes
+the place of the regime least often seen. A source has names, not numbers: they are told from how many of its streams shifted.
 """
 
 import math

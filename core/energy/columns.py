@@ -1,7 +1,8 @@
 """Points of many streams, advanced together: one pure function from rows and points to new rows and what was found.
 
-The points of a batch are cut into waves, in each of which a stream has at most one; a wave is arithmetic on whole columns. Nothing
-depends on how points were cut into batches, nor on which streams stood beside one. A point is refused by itself and harms no other.
+The points of a batch are cut into waves, in each of which a stream has at most one; a wave is arithmetic on whole columns.
+Nothing depends on how points were cut into batches, nor on which streams stood beside one. A point is refused by itself and harms
+no other.
 """
 
 from dataclasses import dataclass, field

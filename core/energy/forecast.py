@@ -1,9 +1,9 @@
-"""What a stream will show next: four kinds of expert, mixed by how well they did lately, with an interval that learns its own width.
+"""What a stream will show next: four kinds of expert, mixed by how well they did lately, with an interval that learns its width.
 
 Naive, exponential smoothing (the best of four rates lately), an autoregression of order four by recursive least squares on what
 differs from the running mean, and the running mean. Weights follow (L_min / L)^16 with L the running mean absolute error: free of
-scale, four squarings. The interval follows adaptive conformal inference (Gibbs and Candès, 2021). A second mix, whose weights forget
-slowly, is what the regime detector subtracts: the quick one would learn a shift before anybody saw it.
+scale, four squarings. The interval follows adaptive conformal inference (Gibbs and Candès, 2021). A second mix, whose weights
+forget slowly, is what the regime detector subtracts: the quick one would learn a shift before anybody saw it.
 """
 
 from typing import NamedTuple

@@ -1,9 +1,9 @@
 """Where the figures of a stream stand: one row in columns, kept in chunks of 4,096 rows.
 
 At work a field is a line of a two-dimensional array and a stream a column of it, so that one call of NumPy does the same field of
-many streams. At rest a row lies in one piece: the streams of a batch may stand anywhere, and a row that is in pieces is fetched from
-as many places. Rows are taken out into a dense `Block`, advanced there, and put back when the command is applied: what is worked out
-for a command that comes to nothing leaves no trace.
+many streams. At rest a row lies in one piece: the streams of a batch may stand anywhere, and a row that is in pieces is fetched
+from as many places. Rows are taken out into a dense `Block`, advanced there, and put back when the command is applied: what is
+worked out for a command that comes to nothing leaves no trace.
 """
 
 from typing import Any

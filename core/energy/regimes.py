@@ -1,9 +1,10 @@
 """When a stream is no longer what it was: a multi-scale test on the ranks of what the forecast leaves over.
 
-Per scale w a running mean m and variance v of the scores; G_w = w (m² + v − 1 − ln v) is 2w times the Kullback-Leibler divergence of
-the fast window from what is usual. A sum per scale gathers what of G_w is beyond its usual size, and a shift is told when one sum
-passes its bound. The bounds H come from simulation (`python -m benchmarks.regime_bounds`), not from a textbook: no p-value is given.
-After a shift the stream is new: its quantiles are learnt again, and each scale waits until there is enough to compare with.
+Per scale w a running mean m and variance v of the scores; G_w = w (m² + v − 1 − ln v) is 2w times the Kullback-Leibler divergence
+of the fast window from what is usual. A sum per scale gathers what of G_w is beyond its usual size, and a shift is told when one
+sum passes its bound. The bounds H come from simulation (`python -m benchmarks.regime_bounds`), not from a textbook: no p-value is
+given. After a shift the stream is new: its quantiles are learnt again, and each scale waits until there is enough to compare
+with.
 """
 
 from typing import NamedTuple
@@ -44,7 +45,7 @@ DRIFT = np.float32(4.0)
 BOUNDS = (14.0, 11.0, 8.0, 6.0, 5.0)
 """Of the sum at each scale: at least 100,000 ticks between two false alarms of a stream."""
 CALMING = np.float32(1 - 1 / 512)
-"""Of how restless a stream is, per tick; each shift adds 1, and beyond 1 its square raises the bounds: what comes all the time is no change."""
+"""Of how restless a stream is, per tick. Each shift adds 1, and its square raises the bounds: what comes all the time is no change."""
 ARMED_MIN = 128
 """Ticks before any scale is armed: after half of them a slow wave still looks like a shift."""
 COOLDOWN_MIN = 32

@@ -16,6 +16,8 @@ RULES_MAX = 64
 STATES_MAX = 400
 """States that are looked into before it is left to a worker: some tenths of a second."""
 NEVER = 2**62
+UNABLE = -2
+"""In place of a dearest premise: the step can never be taken."""
 
 
 class Best(NamedTuple):
@@ -153,7 +155,7 @@ class _Problem:
                 costs[place] -= least
 
     def _dearest(self, atoms: int, costs: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Of each atom what its dearest chain costs at least, and of each step its dearest premise (-1: it has none)."""
+        """Of each atom what its dearest chain costs at least, and of each step its dearest premise (-1: none, or UNABLE)."""
         value = [0 if atoms >> number & 1 else NEVER for number in range(len(self._number) + 1)]
         left = [sum(not atoms >> premise & 1 for premise in step.premises) for step in self._all]
         dearest = [-1] * len(self._all)
@@ -173,7 +175,7 @@ class _Problem:
                     dearest[place] = number  # they come in the order of their values, so the last one is the dearest
                     if not left[place]:
                         self._reach(heap, value, step, at + costs[place])
-        return dearest, value
+        return [UNABLE if left[place] else number for place, number in enumerate(dearest)], value
 
     @staticmethod
     def _reach(heap: list[tuple[int, int]], value: list[int], step: _Step, cost: int) -> None:
@@ -198,9 +200,7 @@ class _Problem:
             changed = False
             for place, step in enumerate(self._all):
                 source = dearest[place]
-                if not step.gives or place in cut or not (source < 0 or before >> source & 1):
-                    continue
-                if source < 0 and step.needs & atoms != step.needs:
+                if source == UNABLE or not step.gives or place in cut or (source >= 0 and not before >> source & 1):
                     continue
                 if step.gives & zone:
                     cut.add(place)

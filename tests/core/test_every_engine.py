@@ -205,6 +205,7 @@ def from_its_dump(loop: EngineLoop) -> EngineLoop:
     twin = EngineLoop(loop.engine, loop.settings, outcome=loop.outcome)
     twin.world = World(loop.engines)
     twin.world.load(loop.log, loop.world.dump(loop.log))
+    twin.world.take_up(loop.log, loop.world.kept(loop.log))
     twin.random.setstate(loop.random.getstate())
     twin.records, twin.jobs = list(loop.records), dict(loop.jobs)
     twin.boots, twin.mono_us, twin.wall_us, twin.ids = loop.boots, loop.mono_us, loop.wall_us, loop.ids
@@ -455,6 +456,24 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("job_ended", {"effect": "hunt_log:1:0", "ok": False, "code": "no-artefact"}),
         ("cancel_job", {"job": "id-3"}),
         ("run", {"name": "null-profile", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"}}),
+    ],
+    "eil": [
+        ("sense", {"source": "a", "telemetry": {"power_draw": 850.5, "cpu_usage": 0.75}, "context": {"priority": "high", "n": 1}}),
+        10.0,
+        ("sense", {"source": "a", "telemetry": {"power_draw": 950.5, "cpu_usage": 75}}),
+        ("sense_batch", {"source": "b", "metrics": ["x"], "times": [1, 2, 3], "values": [[1], [None], [1.5]], "predict": True}),
+        ("predict", {"source": "a", "horizon_s": 10}),
+        ("act", {"goal": "minimize_energy", "current_state": {"active_servers": 12, "avg_utilization": 0.68, "idle_w": 9, "max_w": 9.5}}),
+        10.0,
+        ("act", {"goal": "maximize_stability", "current_state": {"active_servers": 3, "avg_utilization": 0.99}}),
+        ("sense", {"source": "a", "telemetry": {"power_draw": 900}}),
+        ("proof", {"prediction_id": "pred_id-2", "actual_state": {"energy": 1, "entropy": 2}}),
+        ("proof", {"prediction_id": "pred_id-4", "actual_state": {"energy": 18260, "entropy": 0}}),
+        ("market_quote", {"asset": "CEU", "side": "buy", "quantity": 1500}),
+        ("market_quote", {"asset": "CEU", "side": "sell", "quantity": 10}),
+        ("market_trade", {"quote_id": "quote_id-8"}),
+        30.0,
+        ("market_quote", {"asset": "CEU", "side": "buy", "quantity": 0.000001}),
     ],
 }
 """A fixed history of each engine: commands, and seconds that pass."""

@@ -284,6 +284,7 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
 
 RARE = frozenset(
     {
+        "an effect before its cause",
         "deleted before that is on record",
         "a token that is never used up",
         "no wait across logs",
