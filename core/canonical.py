@@ -42,6 +42,10 @@ _LEFT_ALONE = (
 )
 
 
+MIXED_DEPTH = 6
+"""Levels of a value within which its parts are written by whoever can."""
+
+
 class CanonicalError(ValueError):
     """This value, or this text, has no canonical form: where and why."""
 
@@ -59,7 +63,7 @@ def encode(value: Any) -> bytes:
     except UnicodeEncodeError:
         pass  # a lone surrogate: `_write` says where
     parts: list[str] = []
-    _write(value, parts, 0, "")
+    _write_mixed(value, parts, 0, "")
     return "".join(parts).encode()
 
 
@@ -158,6 +162,40 @@ def _agreed(value: Any, depth: int) -> bool:
     return False
 
 
+def _write_mixed(value: Any, parts: list[str], depth: int, path: str) -> None:
+    """As `_write`, but parts that msgspec agrees about are left to it: one odd number shall not slow a whole document."""
+    kind = type(value)
+    if depth < MIXED_DEPTH and kind is dict and value:
+        for key in value:
+            _check_key(key, path)
+        for place, key in enumerate(sorted(value)):
+            parts.append(f"{',' if place else '{'}{_text(key, path)}:")
+            _write_part(value[key], parts, depth + 1, f"{path}.{key}")
+        parts.append("}")
+    elif depth < MIXED_DEPTH and kind is list and value:
+        for place, item in enumerate(value):
+            parts.append("," if place else "[")
+            _write_part(item, parts, depth + 1, f"{path}[{place}]")
+        parts.append("]")
+    else:
+        _write(value, parts, depth, path)
+
+
+def _write_part(value: Any, parts: list[str], depth: int, path: str) -> None:
+    try:
+        if _agreed(value, depth):
+            parts.append(_encoder.encode(value).decode())
+            return
+    except UnicodeEncodeError:
+        pass
+    _write_mixed(value, parts, depth, path)
+
+
+def _check_key(key: Any, path: str) -> None:
+    if not isinstance(key, str) or _KEY.match(key) is None:
+        raise CanonicalError(f"a key must be 1 to {KEY_CHARS_MAX} characters of U+0020-U+D7FF, no controls", f"{path}.{key!a:.40}")
+
+
 def _write(value: Any, parts: list[str], depth: int, path: str) -> None:
     """The slow twin, which needs no agreement and says where a value is refused."""
     if value is None:
@@ -187,10 +225,7 @@ def _write(value: Any, parts: list[str], depth: int, path: str) -> None:
 
 def _write_object(value: dict[Any, Any], parts: list[str], depth: int, path: str) -> None:
     for key in value:
-        if not isinstance(key, str) or _KEY.match(key) is None:
-            raise CanonicalError(
-                f"a key must be 1 to {KEY_CHARS_MAX} characters of U+0020-U+D7FF, no controls", f"{path}.{key!a:.40}"
-            )
+        _check_key(key, path)
     before = "{"
     for key in sorted(value):
         parts.append(f"{before}{_text(key, path)}:")

@@ -205,8 +205,10 @@ def _dominated(start, body, cost, group, bounded, made_start, made, most):
             continue
         for here in range(made_start[atom], made_start[atom + 1]):
             rule = made[here]
+            own = 0
             for at in range(start[rule], start[rule + 1]):
                 mark[body[at]] = rule
+                own += body[at] != 0
             mark[0] = rule
             for there in range(made_start[atom], made_start[atom + 1]):
                 other = made[there]
@@ -215,9 +217,12 @@ def _dominated(start, body, cost, group, bounded, made_start, made, most):
                 if bounded[group[other]] and group[other] != group[rule] and cost[other]:
                     continue
                 inside = True
+                needs = 0
                 for at in range(start[other], start[other + 1]):
                     inside &= mark[body[at]] == rule
-                if inside:
+                    needs += body[at] != 0
+                same = cost[other] == cost[rule] and needs == own
+                if inside and (other < rule or not same):
                     out[rule] = True
                     break
     return out

@@ -39,7 +39,8 @@ from core.energy.layout import (
 ACCEPTED, REPEATED, OLDER, CONFLICTING, UNUSABLE = range(5)
 FATES = ("accepted", "repeated", "older", "conflicting", "unusable")
 """What became of a point: repeated ones have no effect, the last three are refused."""
-VALUE_MAX = 1e30
+VALUE_MAX = 1e17
+"""Greater ones are refused: their squares would not fit where variances are kept."""
 GAP = 2.0
 """Median steps without a point from which on it is a gap."""
 LOST = 8.0

@@ -45,7 +45,7 @@ DRIFT = np.float32(4.0)
 BOUNDS = (14.0, 11.0, 8.0, 6.0, 5.0)
 """Of the sum at each scale: at least 100,000 ticks between two false alarms of a stream."""
 CALMING = np.float32(1 - 1 / 512)
-"""Of how restless a stream is, per tick. Each shift adds 1, and its square raises the bounds: what comes all the time is no change."""
+"""Of how restless a stream is, per tick. Each shift adds 1; the square raises the bounds: what comes all the time is no change."""
 ARMED_MIN = 128
 """Ticks before any scale is armed: after half of them a slow wave still looks like a shift."""
 COOLDOWN_MIN = 32

@@ -214,10 +214,10 @@ def spine_shown(found: Spine) -> SpineOf:
     return SpineOf(list(found.facts), list(found.goals), [rule_shown(rule) for rule in found.rules])
 
 
-def spine_of(told: SpineOf) -> Spine:
+def spine_of(told: SpineOf, at: str = "/spine") -> Spine:
     rules = []
     for place, rule in enumerate(told.rules):
-        cost = cost_micro(rule.cost, f"rule {place + 1} of the spine, {rule.rule_id},", f"/spine/rules/{place}/cost")
+        cost = cost_micro(rule.cost, f"rule {place + 1} of the spine, {rule.rule_id},", f"{at}/rules/{place}/cost")
         rules.append(Rule(rule.rule_id, tuple(dict.fromkeys(rule.premises)), rule.conclusion, cost, rule.group))
     return Spine(tuple(told.facts), tuple(told.goals), tuple(rules))
 
@@ -421,12 +421,12 @@ _WRONG: Mapping[str, str] = {
 }
 
 
-def walk_told(told: Spine) -> spines.Walk:
+def walk_told(told: Spine, at: str = "/spine") -> spines.Walk:
     try:
         return spines.walk(told)
     except BadSpine as bad:
         text = _WRONG[bad.code].format(at=bad.at)
-        raise Refused("invalid-argument", f"this is no spine: {text}", reason=bad.code, fields=[("/spine", text)]) from None
+        raise Refused("invalid-argument", f"this is no spine: {text}", reason=bad.code, fields=[(at, text)]) from None
 
 
 def folded(events: Sequence[Event]) -> FoldAnswer:

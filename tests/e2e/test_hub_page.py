@@ -151,8 +151,8 @@ def shared_hub(shared_daemon: Irerd) -> Iterator[str]:
 
 
 def started(place: Path) -> Iterator[Irerd]:
-    """A daemon whose pools keep their size, however slow the test is."""
-    irerd = Irerd(place, "pools.scale_hold_s = 3600.0\n")
+    """A daemon whose pools keep their size, however slow the test is; one worker is enough."""
+    irerd = Irerd(place, "pools.scale_hold_s = 3600.0\ncompute.workers = 1\n")
     try:
         yield irerd.start()
     finally:
@@ -306,8 +306,8 @@ def test_what_a_daemon_or_a_hub_does_not_give_is_told_in_words(shared_hub: str, 
 
 
 SPACE = {"eps": {"low": 0.3, "high": 0.6}, "c3": {"low": -1.5, "high": 1.5}, "g_nl": {"low": 0.0, "high": 3.0}}
-SETTINGS = {"grid": {"n": 32, "l": 40.0, "d": 2}, "steps": 300, "parallel": 1}
-"""Small, and yet many of the runs have peaks; one worker is enough."""
+SETTINGS = {"grid": {"n": 32, "l": 40.0, "d": 2}, "steps": 300}
+"""Small, and yet many of the runs have peaks."""
 GENERATIONS, POPULATION = 5, 4
 RUNS = GENERATIONS * POPULATION
 

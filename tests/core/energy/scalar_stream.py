@@ -66,7 +66,7 @@ class Stream:
         self.alert = 0.0
 
     def feed(self, time: float, value: float) -> str:
-        if not (math.isfinite(time) and abs(value) <= 1e30):
+        if not (math.isfinite(time) and abs(value) <= 1e17):
             return "unusable"
         if self.count and time <= self.time:
             if time < self.time:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.energy import layout, regimes
+from core.energy import entropy, layout, regimes
 from core.energy.columns import FATES, Findings, adopt, advance
 from core.energy.layout import BYTES_PER_ROW, Block, Store
 from tests.core.energy.scalar_stream import Stream
@@ -175,7 +175,7 @@ def test_working_something_out_changes_nothing_until_it_is_adopted() -> None:
         (20.0, 2.5, "conflicting"),
         (10.0, 1.0, "older"),
         (30.0, float("inf"), "unusable"),
-        (30.0, 2e30, "unusable"),
+        (30.0, -2e17, "unusable"),
         (float("nan"), 1.0, "unusable"),
     ],
 )
@@ -187,6 +187,19 @@ def test_a_bad_point_is_refused_by_itself(time: float, value: float, fate: str) 
     feed(clean, [(0, 40.0, 4.0), (1, 20.0, 6.0)])
     assert [FATES[each] for each in findings.fate] == [fate, "accepted", "accepted"]
     assert same(store, clean)
+
+
+@pytest.mark.filterwarnings("error")
+def test_wild_values_leave_only_finite_figures() -> None:
+    chance = np.random.default_rng(9)
+    wild = [10.0 ** chance.uniform(-40, 17, 400) * chance.choice([-1, 1], 400) for _ in range(4)]
+    wild += [np.where(chance.random(400) < 0.02, 1e17, 0.0), np.full(400, 1e17), np.full(400, 1e-300), np.linspace(-1e17, 1e17, 400)]
+    store = store_of(len(wild))
+    feed(store, [(row, float(tick), float(values[tick])) for tick in range(400) for row, values in enumerate(wild)])
+    block = store.take(np.arange(len(wild)))
+    assert np.isfinite(block.f8).all() and np.isfinite(block.f4).all() and np.isfinite(block.bank).all()
+    for figures in (entropy.quantised(block), entropy.permutation(block), entropy.irreversibility(block), entropy.gradient(block)):
+        assert np.isfinite(figures).all()
 
 
 def test_a_gap_is_told_and_left_out_of_the_integral() -> None:

@@ -1,0 +1,95 @@
+"""What is asked of a program: from which facts, for which goals, without which rules. Made once, then thought about elsewhere.
+
+Everything here is a pure function of a snapshot, so that it can run in a thread while the program goes on changing.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from core.engine import Refused
+from core.spine import Rule
+from core.trajectory.closure import Derived
+from core.trajectory.program import Program
+
+
+class Snapshot(NamedTuple):
+    """A program at one moment."""
+
+    version: int
+    costs_version: int
+    facts: Mapping[str, bool]
+    rules: Sequence[Rule]
+    goals: Sequence[str]
+    literals: int
+
+
+def snapshot(program: Program) -> Snapshot:
+    parts = program.parts
+    facts, rules = dict(parts.facts), list(parts.rules.values())
+    return Snapshot(program.version, program.costs_version, facts, rules, list(parts.goals), parts.literals)
+
+
+class Question(NamedTuple):
+    """The rules that may be used, in the program's order, and the atoms that hold from the beginning."""
+
+    rules: Sequence[Rule]
+    initial: Sequence[str]
+    blocked: Mapping[str, str]
+    """Rules that conclude what is denied, with what that is."""
+
+
+def question(
+    held: Snapshot, initial: Sequence[str] | None, denied: Sequence[str], forbidden: Collection[str] = frozenset()
+) -> Question:
+    no = {symbol for symbol, value in held.facts.items() if not value}.union(denied)
+    told = [symbol for symbol, value in held.facts.items() if value and symbol not in no] if initial is None else initial
+    contrary = next((symbol for symbol in told if symbol in no), None)
+    if contrary is not None:
+        text = f"{contrary} is denied, so nothing can start from it. Leave it out of initial, or tell it: irerctl trajectory fact"
+        raise Refused("invalid-argument", text, reason="denied", fields=[("initial", f"{contrary} is denied")])
+    blocked = {rule.rule_id: rule.conclusion for rule in held.rules if rule.conclusion in no} if no else {}
+    rules = [rule for rule in held.rules if rule.rule_id not in blocked and rule.rule_id not in forbidden]
+    return Question(rules, list(dict.fromkeys(told)), blocked)
+
+
+class Plan(NamedTuple):
+    """What a search has to work with."""
+
+    goals: tuple[str, ...]
+    unreachable: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    """Those that can be applied at all and lead towards a goal."""
+    groups: frozenset[str]
+    """Who bears any of them."""
+
+
+def plan(asked: Question, derived: Mapping[str, Derived], goals: Sequence[str] | None) -> Plan:
+    wanted = tuple(sorted(set(goals))) if goals else usual_goals(asked, derived)
+    unreachable = tuple(goal for goal in wanted if goal not in derived)
+    rules = _relevant(asked, derived, wanted)
+    return Plan(wanted, unreachable, rules, frozenset(rule.group for rule in rules))
+
+
+def usual_goals(asked: Question, derived: Mapping[str, Derived]) -> tuple[str, ...]:
+    """What is to be reached where nobody says: what can be derived and is nobody's premise; failing that, all that is derived."""
+    found = {symbol for symbol, how in derived.items() if how.rule is not None}
+    premises = {premise for rule in asked.rules for premise in rule.premises}
+    return tuple(sorted(found - premises)) or tuple(sorted(found))
+
+
+def _relevant(asked: Question, derived: Mapping[str, Derived], goals: Sequence[str]) -> tuple[Rule, ...]:
+    start = set(asked.initial)
+    leading: dict[str, list[int]] = {}
+    for place, rule in enumerate(asked.rules):
+        if rule.conclusion not in start and all(premise in derived for premise in rule.premises):
+            leading.setdefault(rule.conclusion, []).append(place)
+    agenda = [goal for goal in goals if goal in leading]
+    seen = set(agenda)
+    found: list[int] = []
+    while agenda:
+        for place in leading[agenda.pop()]:
+            found.append(place)
+            fresh = {premise for premise in asked.rules[place].premises if premise in leading} - seen
+            seen |= fresh
+            agenda.extend(sorted(fresh))
+    return tuple(asked.rules[place] for place in sorted(found))

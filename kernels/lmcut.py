@@ -1,0 +1,144 @@
+"""A bound that no spine can be below: cuts through the task, each of which every spine must cross (Helmert and Domshlak, 2009).
+
+Each round takes of every rule its dearest premise. Rules that lead from what costs something into the zone from which the goal
+costs nothing more are a cut: a spine has one of them. Its cheapest rule's cost goes into the bound, and off all of them. The trap is
+the premise: were it a cheaper one, rules that cost nothing any more could stand in a cut, and the round would add nothing.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import int64, njit
+
+from kernels.additive import values
+from kernels.horn import B1, I4, I8, TRUTH, Flags, Ints, Longs, Task
+
+DONE: Final = 0
+MORE: Final = 1
+"""So many cuts as were asked for; there may be others."""
+DEAD: Final = 2
+"""The goal cannot be reached."""
+
+
+class Cuts(NamedTuple):
+    weight: Longs
+    start: Longs
+    rules: Ints
+    """Those of cut i are rules[start[i] : start[i + 1]]."""
+    status: int
+
+
+@njit((I8, I4, I4, I8, I4, I8, I4, B1, I8, I8, I4, int64, int64, int64), cache=True)
+def _cuts(start, body, head, wait_start, wait, made_start, made, usable, left, value, last, goal, most, work):
+    """Cuts until the goal costs nothing, or there are so many, or so much was looked at. Changes `left`, `value` and `last`."""
+    atoms, rules = value.size, head.size
+    weights, ends = np.empty(most, np.int64), np.zeros(most + 1, np.int64)
+    flat = np.empty(2 * rules + 1_024, np.int32)
+    zone, before = np.zeros(atoms, np.int64), np.zeros(atoms, np.int64)
+    agenda = np.empty(atoms, np.int32)
+    queued = np.zeros(atoms, np.bool_)
+    count, looked = 0, 0
+    status = 1
+    while True:
+        if value[goal] <= 0:
+            status = 0 if value[goal] == 0 else 2
+            break
+        if count == most or looked >= work or flat.size - ends[count] < rules:
+            break
+        mark = count + 1
+        # From the goal back, along rules that cost nothing any more.
+        zone[goal] = mark
+        agenda[0] = goal
+        size = 1
+        while size:
+            size -= 1
+            atom = agenda[size]
+            for at in range(made_start[atom], made_start[atom + 1]):
+                rule = made[at]
+                looked += 1
+                if left[rule] == 0 and usable[rule] and last[rule] >= 0 and zone[last[rule]] != mark:
+                    zone[last[rule]] = mark
+                    agenda[size] = last[rule]
+                    size += 1
+        # From the start on, until a rule leads into that zone.
+        end = ends[count]
+        before[0] = mark
+        agenda[0] = 0
+        size = 1
+        weight = np.int64(-1)
+        while size:
+            size -= 1
+            atom = agenda[size]
+            for at in range(wait_start[atom], wait_start[atom + 1]):
+                rule = wait[at]
+                looked += 1
+                if last[rule] != atom or not usable[rule]:
+                    continue
+                made_atom = head[rule]
+                if zone[made_atom] == mark:
+                    flat[end] = rule
+                    end += 1
+                    if weight == -1 or left[rule] < weight:
+                        weight = left[rule]
+                elif before[made_atom] != mark:
+                    before[made_atom] = mark
+                    agenda[size] = made_atom
+                    size += 1
+        weights[count] = weight
+        # What has become cheaper makes others cheaper: first come, first served, each atom at most once in the line.
+        first, length = 0, 0
+        for at in range(ends[count], end):
+            rule = flat[at]
+            left[rule] -= weight
+            new = value[last[rule]] + left[rule]
+            if new < value[head[rule]]:
+                value[head[rule]] = new
+                if not queued[head[rule]]:
+                    queued[head[rule]] = True
+                    agenda[length] = head[rule]
+                    length += 1
+        while length:
+            atom = agenda[first]
+            first = first + 1 if first + 1 < atoms else 0
+            length -= 1
+            queued[atom] = False
+            for at in range(wait_start[atom], wait_start[atom + 1]):
+                rule = wait[at]
+                looked += 1
+                if last[rule] != atom:
+                    continue
+                worst = atom
+                for place in range(start[rule], start[rule + 1]):
+                    if value[body[place]] > value[worst]:
+                        worst = body[place]
+                looked += start[rule + 1] - start[rule]
+                last[rule] = worst
+                new = value[worst] + left[rule]
+                if usable[rule] and new < value[head[rule]]:
+                    value[head[rule]] = new
+                    if not queued[head[rule]]:
+                        queued[head[rule]] = True
+                        agenda[(first + length) % atoms] = head[rule]
+                        length += 1
+        count += 1
+        ends[count] = end
+    return weights[:count].copy(), ends[: count + 1].copy(), flat[: ends[count]].copy(), status
+
+
+def cuts(task: Task, usable: Flags, left: Longs, most: int = 1_024, work: int = 2_000_000) -> Cuts:
+    """Cuts of what the rules still cost, `left`, which is lowered by them: called again with it, it goes on where it stopped."""
+    initial = np.zeros(task.atoms, np.bool_)
+    initial[TRUTH] = True
+    found = values(task.start, task.head, left, task.wait_start, task.wait, usable, initial, dearest=True)
+    csr = task.start, task.body, task.head, task.wait_start, task.wait, task.made_start, task.made
+    return Cuts(*_cuts(*csr, usable, left, found.value, found.last, task.goal, most, work))
+
+
+def bound(task: Task) -> int:
+    """The whole of it, from the start."""
+    left, usable, sum_of_all = task.cost.copy(), np.ones(task.rules, np.bool_), 0
+    while True:
+        found = cuts(task, usable, left)
+        sum_of_all += int(found.weight.sum())
+        if found.status != MORE:
+            return sum_of_all
