@@ -1,6 +1,6 @@
 """The list of engines: the only file that names them all."""
 
-from core import cache, circuit, component, control, entity, gate, nav, provenance, resource, sim, system
+from core import cache, circuit, component, control, entity, gate, nav, provenance, resource, sim, system, trajectory
 from core.energy import engine as energy
 from core.hunt import engine as hunt
 
@@ -17,5 +17,6 @@ ENGINES = [
     sim.ENGINE,
     hunt.ENGINE,
     component.ENGINE,
+    trajectory.ENGINE,
     energy.ENGINE,
 ]

@@ -23,6 +23,7 @@ from irerd.hunts import HuntPorts
 from irerd.provenance import ProvenancePorts
 from irerd.session import Stream
 from irerd.simulation import SimulationPorts
+from irerd.trajectories import TrajectoryPorts
 from state.backup import Backup, key_check, log_of
 from state.ledger import Ledger
 from state.seal import Record
@@ -67,6 +68,7 @@ class Ports:
         self.provenance = ProvenancePorts(daemon, self._shown)
         self.simulation = SimulationPorts(daemon)
         self.hunts = HuntPorts(daemon, self.watch)
+        self.trajectories = TrajectoryPorts(daemon)
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
             "system.reload": self.reload,
             "system.watch": self.watch,
@@ -84,6 +86,9 @@ class Ports:
             "sim.validate": self.simulation.validate,
             "hunt.watch": self.hunts.watch,
             "hunt.best": self.hunts.best,
+            "trajectory.forward_chain": self.trajectories.forward_chain,
+            "trajectory.explain": self.trajectories.explain,
+            "trajectory.search": self.trajectories.search,
         }
         kinds = [kind for engine in daemon.world.engines.values() for kind in engine.applies]
         self._documents = {kind.event_type: found for kind in kinds if (found := _documents_in(kind))}

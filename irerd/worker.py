@@ -138,8 +138,8 @@ def simulate(spec: bytes, tell: Tell) -> bytes:
     """
     import numpy as np
 
-    from irerd.work.stepping import run
     from kernels import params
+    from kernels.simulate import simulate as run
 
     sheet = unpack(spec)
     try:
@@ -159,7 +159,8 @@ def simulate(spec: bytes, tell: Tell) -> bytes:
     fields = given["A0"] if "A0" in given else np.stack([_start(lane, signature, c) for lane, c in zip(lanes, runs, strict=True)])
     vacuum = np.reshape([c.rho_vac for c in runs], (-1, *(1,) * signature.dimensions))
     density = given.get("rho_s0", np.broadcast_to(vacuum, shape))
-    result = run(signature, runs, fields, density, given.get("J", np.zeros(shape)), steps, lambda done: tell(done, steps))
+    pump = given.get("J", np.zeros(shape))
+    result = run(signature, runs, fields, density, pump, None, steps, lambda done: tell(done, steps))
     return pack({"lanes": len(lanes)}, {name: _field(array) for name, array in result._asdict().items()})
 
 

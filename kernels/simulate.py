@@ -4,7 +4,7 @@ Lanes share nothing but the program: a lane that fails freezes at its last good 
 lane's bits are those it would have in any other batch of at least two lanes. JAX must have 64-bit types enabled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -35,6 +35,9 @@ from kernels.params import (
 
 DIAGNOSTICS = ("rho_mean", "rho_max", "h", "rho_s_min", "rho_s_max", "outer_share")
 """The columns of `diag`. What a run without geometry has no number for is NaN."""
+
+PORTION_VALUES = 2**14
+"""Grid points times blocks of one portion of a run that tells how far it is: about a tenth of a second on one core."""
 
 RUNAWAY = 2.0
 """Omega⁻² above this multiple of what the linear part was made for is not stable any more (θ > 1)."""
@@ -82,8 +85,12 @@ def simulate(
     J: np.ndarray,
     dt: float | Sequence[float] | None,
     steps: int,
+    told: Callable[[int], object] | None = None,
 ) -> Result:
-    """Run up to `sig.width` lanes; A0, rho_s0 and J have a lane axis, and `dt` None takes each run's own."""
+    """Run up to `sig.width` lanes; A0, rho_s0 and J have a lane axis, and `dt` None takes each run's own.
+
+    `told` hears now and then how many steps are done. The run is then cut into portions, which changes no bit of it.
+    """
     grid, lanes = Grid.of(sig), len(params)
     runs = list(params)
     if dt is not None:
@@ -93,13 +100,39 @@ def simulate(
         _padded(rho_s0, sig.width, grid.real_type, runs[0].rho_vac),
         _padded(J, sig.width, grid.complex_type, 0),
     )
-    out = program(sig)(stack(runs, sig.width), *arrays, np.int64(steps))
+    numbers = stack(runs, sig.width)
+    if told is None:
+        out = program(sig)(numbers, *arrays, np.int64(steps))
+    else:
+        out = _in_portions(sig, lanes, numbers, arrays, steps, told)
     result = Result(*(np.array(part) for part in out))
     posed = np.array([ILL_POSED * ill_posed(run) for run in runs], result.flags.dtype)
     result.flags[:lanes] |= posed
     result.status[lanes:] = PADDING
     result.flags[lanes:] = 0
     return result
+
+
+def _in_portions(
+    sig: Signature,
+    lanes: int,
+    numbers: Coefficients,
+    arrays: tuple[np.ndarray, ...],
+    steps: int,
+    told: Callable[[int], object],
+) -> Any:
+    field, density, pump = arrays
+    parts = portions(sig)
+    state = parts.begin(numbers, field, density)
+    portion = BLOCK_STEPS * max(1, PORTION_VALUES // Grid.of(sig).count)
+    for first in range(0, steps, portion):
+        until = min(first + portion, steps)
+        # Nobody waits for the lanes that only pad; where lanes go side by side they cost nothing.
+        ends = np.where(side_by_side() | (np.arange(sig.width) < lanes), until, 0)
+        state = parts.advance(numbers, state, pump, ends, np.int64(first), np.int64(steps))
+        state.status.block_until_ready()
+        told(until)
+    return parts.finish(numbers, state, density)
 
 
 def _padded(lanes: np.ndarray, width: int, dtype: np.dtype, fill: float) -> np.ndarray:
@@ -114,7 +147,12 @@ def program(sig: Signature) -> Any:
     """The compiled program of a signature: (coefficients, A0, rho_s0, J, steps) → the parts of a `Result`."""
     if not jax.config.read("jax_enable_x64"):
         raise RuntimeError("kernels need 64-bit types: set jax_enable_x64 before the first program")
-    return batch(sig, side_by_side=jax.default_backend() != "cpu")
+    return batch(sig, side_by_side())
+
+
+def side_by_side() -> bool:
+    """Whether lanes are computed together, as an accelerator does, or one after another, where width costs nothing."""
+    return bool(jax.default_backend() != "cpu")
 
 
 def batch(sig: Signature, side_by_side: bool) -> Any:
@@ -133,16 +171,50 @@ def batch(sig: Signature, side_by_side: bool) -> Any:
     return jax.jit(one_after_another)
 
 
+class Portions(NamedTuple):
+    """The program of a signature in three, so that a run can be left and entered again at the end of any block of steps."""
+
+    begin: Any
+    """(coefficients, A0, rho_s0) → state"""
+    advance: Any
+    """(coefficients, state, J, until of each lane, first, steps) → state"""
+    finish: Any
+    """(coefficients, state, rho_s0) → the parts of a `Result`"""
+
+
+@cache
+def portions(sig: Signature) -> Portions:
+    if not jax.config.read("jax_enable_x64"):
+        raise RuntimeError("kernels need 64-bit types: set jax_enable_x64 before the first program")
+    grid = Grid.of(sig)
+    begin, advance, finish = (partial(part, sig, grid) for part in (_begin, _advance, _finish))
+    if side_by_side():
+        spread = jax.vmap(advance, in_axes=(0, 0, 0, 0, None, None))
+        return Portions(jax.jit(jax.vmap(begin)), jax.jit(spread), jax.jit(jax.vmap(finish)))
+
+    def one_after_another(c: Coefficients, state: State, J: Array, ends: Array, first: Array, steps: Array) -> Any:
+        return lax.map(lambda lane: advance(*lane, first, steps), (c, state, J, ends))
+
+    def each(part: Callable[..., Any]) -> Any:
+        return jax.jit(lambda *lanes: lax.map(lambda lane: part(*lane), lanes))
+
+    return Portions(each(begin), jax.jit(one_after_another), each(finish))
+
+
 # -- one lane
 
 
 def _run(sig: Signature, grid: Grid, c: Coefficients, A0: Array, rho_s0: Array, J: Array, steps: Array) -> tuple[Array, ...]:
+    state = _begin(sig, grid, c, A0, rho_s0)
+    state = _advance(sig, grid, c, state, J, steps, jnp.zeros((), jnp.int64), steps)
+    return _finish(sig, grid, c, state, rho_s0)
+
+
+def _begin(sig: Signature, grid: Grid, c: Coefficients, A0: Array, rho_s0: Array) -> State:
     curved = sig.geometry == "coevolve"
-    kernel = sncgl.response(grid, c) if sig.nonlocal_term else None
-    pump = grid.to_modes(J)
     fields = (grid.to_modes(A0), grid.to_modes_real(rho_s0)) if curved else (grid.to_modes(A0),)
     nothing = jnp.zeros((), jnp.float64)
-    state = State(
+    return State(
         fields,
         jnp.where(_finite(fields), OK, DIVERGED).astype(jnp.int32),
         jnp.where(_finite(fields), -1, 0).astype(jnp.int64),
@@ -150,6 +222,15 @@ def _run(sig: Signature, grid: Grid, c: Coefficients, A0: Array, rho_s0: Array, 
         jnp.zeros((sig.snapshots, *fields[0].shape), grid.complex_type),
         jnp.full((sig.snapshots, len(DIAGNOSTICS)), jnp.nan, jnp.float64),
     )
+
+
+def _advance(
+    sig: Signature, grid: Grid, c: Coefficients, state: State, J: Array, until: Array, first: Array, steps: Array
+) -> State:
+    """From step `first`, where a block begins, to `until`, where one ends, of a run of `steps`."""
+    curved = sig.geometry == "coevolve"
+    kernel = sncgl.response(grid, c) if sig.nonlocal_term else None
+    pump = grid.to_modes(J)
     marks = steps - (np.arange(sig.snapshots)[::-1] * steps) // (4 * sig.snapshots)
     flat_weights = None if curved else _weights(grid, c, jnp.ones((), jnp.float64), curved)
 
@@ -171,8 +252,12 @@ def _run(sig: Signature, grid: Grid, c: Coefficients, A0: Array, rho_s0: Array, 
 
         return lax.while_loop(lambda carry: carry[0] < end, segment, (first, state))
 
-    _, state = lax.while_loop(lambda carry: carry[0] < steps, block, (jnp.zeros((), jnp.int64), state))
-    return _result(grid, c, state, rho_s0, curved)
+    _, state = lax.while_loop(lambda carry: carry[0] < until, block, (first, state))
+    return state
+
+
+def _finish(sig: Signature, grid: Grid, c: Coefficients, state: State, rho_s0: Array) -> tuple[Array, ...]:
+    return _result(grid, c, state, rho_s0, sig.geometry == "coevolve")
 
 
 def _weights(grid: Grid, c: Coefficients, balance: Array, curved: bool) -> list[etd.Weights]:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from core.sim.chunk import Chunk, Lane, LaneOutcome
-from irerd.work import stepping, store
+from irerd.work import store
 from irerd.worker import JobFailed, Tell
 from kernels import nulls, params, simulate, spectrum, start
 from kernels.artefact import Artefact, Plain
@@ -76,7 +76,7 @@ def _asked(spec: bytes) -> Spec:
 
 
 def _width(work: Chunk) -> int:
-    return max(PAIR, len(work.lanes)) if stepping.side_by_side() else PAIR
+    return max(PAIR, len(work.lanes)) if simulate.side_by_side() else PAIR
 
 
 def signature(work: Chunk, width: int) -> params.Signature:
@@ -121,7 +121,11 @@ def _computed(
     density = np.stack([np.full(shape, c.rho_vac) for c in numbers])
     pump = np.broadcast_to(_pump(work), fields.shape)
     many = len(lanes)
-    return stepping.run(sig, numbers, fields, density, pump, work.steps, lambda done: tell(before + done * many, total))
+
+    def told(done: int) -> None:
+        tell(before + done * many, total)
+
+    return simulate.simulate(sig, numbers, fields, density, pump, None, work.steps, told)
 
 
 def _start(work: Chunk, seed: int, c: params.Coefficients) -> Any:

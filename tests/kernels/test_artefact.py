@@ -23,7 +23,7 @@ from core.sim.chunk import Chunk, Grid, Initial, Lane, Pump, Settings, plain
 from irerd import worker
 from irerd.effects.runs import Runs
 from irerd.work import chunk as chunks
-from irerd.work import stepping, store, validate
+from irerd.work import store, validate
 from irerd.workers import WorkFailed
 from kernels import nulls, simulate, start
 from kernels.artefact import ARRAYS, Artefact, BadArtefact, read, write
@@ -106,9 +106,9 @@ def test_a_run_that_tells_how_far_it_is_has_the_bits_of_one_that_does_not(monkey
     whole = simulate.simulate(SIG, runs, fields, density, pump, None, 203)
     assert list(whole.status) != [0, 0]  # a bad one is among them
     for values, told in ((1, [32, 64, 96, 128, 160, 192, 203]), (256 * 3, [96, 192, 203]), (2**14, [203])):
-        monkeypatch.setattr(stepping, "PORTION_VALUES", values)
+        monkeypatch.setattr(simulate, "PORTION_VALUES", values)
         heard: list[int] = []
-        parts = stepping.run(SIG, runs, fields, density, pump, 203, heard.append)
+        parts = simulate.simulate(SIG, runs, fields, density, pump, None, 203, heard.append)
         assert heard == told
         for name in whole._fields:
             assert np.array_equal(getattr(parts, name), getattr(whole, name), equal_nan=name in ("h", "h_max", "diag")), name
@@ -322,7 +322,7 @@ WORK = Chunk("sncgl_sdg", Grid(16, 20.0, 2), 10, 0.02, Settings(), 5, [LANE])
     ids=["no steps", "a prime", "three dimensions", "memory", "elliptic", "modes", "pump", "a name", "a file too few"],
 )
 def test_what_cannot_be_computed_is_refused_before_anything_is(tmp_path, other, code, monkeypatch):
-    monkeypatch.setattr(stepping, "programs", lambda sig: pytest.fail("it was begun"))
+    monkeypatch.setattr(simulate, "portions", lambda sig: pytest.fail("it was begun"))
     spec = json.dumps({"chunk": msgspec.to_builtins(other), "files": [str(tmp_path / "run.h5")]}).encode()
     assert worker.attempt("chunk", spec, lambda done, total: None) == (code,)
     assert list(tmp_path.iterdir()) == []
