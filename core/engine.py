@@ -187,6 +187,7 @@ class Decision:
     """The events a command leads to; all of one log.
 
     `answer` is what the caller gets instead of the first event, where it holds a secret that is shown once (the row says so).
+    With no events it is the answer of a command that found nothing to change.
     `turned_down`: a credential was refused. Such events may be counted into one record a second when a caller has very many.
     """
 

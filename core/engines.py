@@ -17,6 +17,6 @@ ENGINES = [
     sim.ENGINE,
     hunt.ENGINE,
     component.ENGINE,
-    trajectory.ENGINE,
     energy.ENGINE,
+    trajectory.ENGINE,
 ]

@@ -409,12 +409,14 @@ class Eil(Section):
 
 
 class Control(Section):
-    """Bounds on engines.
+    """Bounds on engines, and on who speaks to the HTTP gateway from elsewhere.
 
     events_per_s: reports of its own work that one engine may send in a second
+    http_token_s_max: the longest life of a new token for the HTTP gateway, in seconds
     """
 
     events_per_s: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    http_token_s_max: Annotated[int, Meta(ge=1, le=31_536_000)] = 2_592_000
 
 
 class Limits(Section):
@@ -477,7 +479,7 @@ class Settings(Section):
     jobs: named jobs
     component: analyses that run by themselves
     compute: the worker processes that compute fields
-    control: bounds on engines
+    control: bounds on engines and on tokens of the HTTP gateway
     eil: energy intelligence
     cache: what the cache may take up
     hunt: what a hunt is when its caller says nothing else

@@ -4,6 +4,7 @@ Holds no clock, file or task. Who calls it (the daemon, a simulation, a verifier
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,6 +36,7 @@ _packer = msgspec.msgpack.Encoder(order="deterministic")
 _parts = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
+@cache
 def _reader(event: type[Event]) -> Callable[[bytes], Event]:
     """How a stored payload becomes the event again, every value as it was.
 

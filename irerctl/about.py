@@ -22,7 +22,7 @@ def version() -> None:
     from irerctl.client import Error, Unreachable
 
     now = session()
-    found: dict[str, Any] = {"irerctl": VERSION, "irerd": None, "python": sys.version.split()[0], "socket": now.path}
+    found: dict[str, Any] = {"irerctl": VERSION, "irerd": None, "python": sys.version.split()[0], "socket": now.where}
     try:
         info = now.call("system.info").result
     except (Error, Unreachable) as failure:

@@ -32,6 +32,7 @@ COMMANDS = {
     "call": Entry("Do", "Call any method and print its result as JSON", "irerctl.call:call"),
     "audit": Entry("Prove", "Check that no record was changed, lost or added", "irerctl.audit:audit"),
     "provenance": Entry("Prove", "What was reported, and what led to what"),
+    "trajectory": Entry("Science", "Facts, rules, and the cheapest way to a goal", "irerctl.screens.trajectory:trajectory"),
     "hunt": Entry("Science", "Search for parameters of the field, and see what was found", "irerctl.screens.hunt:hunt"),
     "sim": Entry("Science", "Compute a field, and see what it looks like", "irerctl.screens.sim:sim"),
     "component": Entry("Science", "Analyses of computed fields, and what they found"),
@@ -43,5 +44,6 @@ COMMANDS = {
     "reload": Entry("Set up", "Make the daemon read its configuration again", "irerctl.about:reload"),
     "api": Entry("Set up", "List and describe every method", "irerctl.api:api"),
     "version": Entry("Set up", "Versions of this program and of the daemon", "irerctl.about:version"),
+    "bridge": Entry("Set up", "Join input and output to the daemon, for irerctl -H on another machine", "irerctl.bridge:bridge"),
     "help": Entry("Set up", "Explain a word or a command", "irerctl.about:help_"),
 }

@@ -247,7 +247,7 @@ class Rows(Group):
 
 OWN = "\0"
 """Stands for the group's own row among the words of a command line. Nobody can type it."""
-COMMON = frozenset({"-o", "--output", "--socket", "--timeout"})
+COMMON = frozenset({"-H", "--host", "-o", "--output", "--socket", "--timeout"})
 
 
 def _first_meant(args: list[str]) -> int:
@@ -257,7 +257,7 @@ def _first_meant(args: list[str]) -> int:
         word = args[place]
         if word in COMMON:
             place += 2
-        elif word.partition("=")[0] in COMMON or (word.startswith("-o") and word[2:3] not in ("", "-")):
+        elif word.partition("=")[0] in COMMON or (word.startswith(("-o", "-H")) and word[2:3] not in ("", "-")):
             place += 1
         else:
             break

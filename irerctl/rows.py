@@ -1,6 +1,9 @@
 """The commands made from rows, with their help. Written by `python -m irerctl.generic`; do not edit."""
 
 ROWS = {
+    "act": {
+        "": "Choose the action that costs least within the bounds, and say why",
+    },
     "cache": {
         "conflicts": "Keys that were edited in two places at once",
         "delete": "Take a key's value away",
@@ -31,8 +34,19 @@ ROWS = {
         "revoke": "End an engine for ever, from its next call on",
         "rotate": "Give an engine a new key; it is shown once",
         "suspend": "Let an engine do nothing for now",
+        "tokens": "Tokens of the HTTP gateway that are good now, without the tokens themselves",
+        "tokens check": "Whether a token for the HTTP gateway is good; one that is not goes on record",
+        "tokens issue": "Make a token for the HTTP gateway; it is shown once",
+        "tokens revoke": "End a token of the HTTP gateway before its time",
         "unsuspend": "Let a suspended engine act again",
         "validate": "Prove an engine's key, once per connection",
+    },
+    "eil": {
+        "predict": "Say what a source will come to",
+        "stream": "Follow what energy intelligence records, as it becomes durable",
+    },
+    "energy": {
+        "": "How energy intelligence is, and what it costs",
     },
     "engine": {
         "": "Pools and tasks in one line",
@@ -64,6 +78,12 @@ ROWS = {
         "set-policy": "Change what a gate asks of tokens",
         "tokens": "Tokens that open a gate now, without the tokens themselves",
     },
+    "market": {
+        "": "List prices of CEU, PFT and MUNT, and what they were multiplied from",
+        "balances": "Every account of the market",
+        "quote": "Ask what an order costs; the answer holds for half a minute",
+        "trade": "Book a quote that still holds, once",
+    },
     "metrics": {
         "": "How well it does, in three numbers",
         "--prom": "The daemon's own metrics for Prometheus",
@@ -90,6 +110,9 @@ ROWS = {
         "": "Place an order; money is whole minor units (cents)",
         "list": "Orders, the newest first",
     },
+    "proof": {
+        "": "Put a prediction to the proof, once it is due",
+    },
     "provenance": {
         "": "Taps, edges and anomalies in one object",
         "anomalies": "What was not as it used to be, with the records behind it",
@@ -99,6 +122,12 @@ ROWS = {
         "redact": "What of some data would be stored",
         "tap": "Put on record that something happened",
         "taps": "The newest taps, without what they say",
+    },
+    "regime": {
+        "": "Which regime sources show, and what they have come to",
+    },
+    "sense": {
+        "": "Take up what the sensors of a source say, and say what it will come to",
     },
     "wealth": {
         "": "Revenue so far and projections of it, with intervals",

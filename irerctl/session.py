@@ -18,6 +18,7 @@ from irerctl import VERSION, render
 
 if TYPE_CHECKING:
     from irerctl.client import Client, Reply, Stream, Unreachable
+    from irerctl.far import Far
 
 TIMEOUT_S = 30.0
 TIMEOUT_S_MAX = 3600.0
@@ -39,18 +40,37 @@ class Session:
     output: render.Output = "table"
     socket: str | None = None
     timeout_s: float = TIMEOUT_S
+    far: "Far | None" = None
+    """The machine the daemon is on, where that is another one. Then `socket` is a path there."""
 
     @property
     def path(self) -> str:
-        """The socket to use: the option, else IRER_SOCKET, else the first usual place that exists."""
+        """The socket to use: the option, else IRER_SOCKET, else the first usual place that exists. Refuses from afar."""
         from irerctl.client import find_socket
 
+        self.stay_here()
         return self.socket or find_socket()
+
+    @property
+    def where(self) -> str:
+        """Where the daemon is, for people."""
+        return str(self.far) if self.far is not None else self.path
+
+    def stay_here(self) -> None:
+        """For what needs this very machine: -H would be silently of no effect."""
+        if self.far is not None:
+            ctx = click.get_current_context()
+            text = f"{ctx.command_path} works on the machine it runs on, and {self.far} is another."
+            raise Failure("failed-precondition", text, f"Try: {self.far.by_hand} {ctx.command_path}", reason="far")
 
     def connect(self) -> "Client":
         """A client that is connected. An absent daemon is told at once; one that restarts later is waited for."""
         from irerctl.client import Client
 
+        if self.far is not None:
+            from irerctl.far import Tunnel
+
+            return Client(str(self.far), self.timeout_s, f"irerctl/{VERSION}", connect=Tunnel(self.far, self.socket).dial)
         path = self.path
         ready = [knock(path)]
         return Client(path, self.timeout_s, f"irerctl/{VERSION}", connect=lambda: ready.pop() if ready else dial(path))
@@ -126,8 +146,26 @@ def _set_timeout(ctx: click.Context, param: click.Parameter, value: float | None
         session(ctx).timeout_s = value
 
 
+def _set_far(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        from irerctl.far import BadAddress, address
+
+        try:
+            session(ctx).far = address(value)
+        except BadAddress as problem:
+            raise click.BadParameter(f"{render.clean(value)} {problem}.", ctx, param) from None
+
+
 def common_options(hidden: bool) -> list[click.Option]:
     return [
+        click.Option(
+            ["-H", "--host"],
+            metavar="ssh://HOST",
+            expose_value=False,
+            hidden=hidden,
+            callback=_set_far,
+            help="Daemon of another machine, over ssh://[user@]host[:port].",
+        ),
         click.Option(
             ["--socket"],
             metavar="PATH",
@@ -164,6 +202,11 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         taken = {name for param in self.params for name in param.opts}
         self.params += [option for option in common_options(hidden=True) if not taken & set(option.opts)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.params.get("state_dir") is not None:
+            session(ctx).stay_here()
+        return super().invoke(ctx)
 
 
 Function = Callable[..., Any]
@@ -224,6 +267,8 @@ def unreachable(failure: "Unreachable") -> dict[str, Any]:
     from irerctl import client
 
     cause = failure.__cause__
+    if failure.path.startswith("ssh://"):
+        return _unreachable_afar(failure)
     if isinstance(cause, PermissionError):
         return not_admitted(failure.path)
     body = {"code": failure.code, "effect": failure.effect, "data": {"socket": failure.path}}
@@ -235,6 +280,17 @@ def unreachable(failure: "Unreachable") -> dict[str, Any]:
         return {**body, "detail": f"nothing can listen at {failure.path} ({failure.why}).", "help": help}
     detail = f"what listens at {failure.path} did not answer ({failure.why})."
     return {**body, "detail": detail, "help": "Try: irerctl doctor   or: journalctl -u irerd"}
+
+
+def _unreachable_afar(failure: "Unreachable") -> dict[str, Any]:
+    from irerctl.far import Lost, address
+
+    cause, place = failure.__cause__, failure.path
+    body = {"code": failure.code, "effect": failure.effect, "data": {"host": place}}
+    if isinstance(cause, Lost):
+        return {**body, "code": cause.code, "detail": cause.detail, "help": cause.help}
+    detail = f"the conversation with {place} broke off ({failure.why})."
+    return {**body, "detail": detail, "help": f"Try: {address(place).by_hand} irerctl doctor"}
 
 
 def not_admitted(path: str) -> dict[str, Any]:

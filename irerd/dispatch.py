@@ -363,7 +363,8 @@ class Dispatch:
             return
         events = decision.events
         if not events:
-            self._once_durable(self._peeked | self._newest((log,)), reply, Answer({}))
+            nothing = decision.answer if decision.answer is not None else {}
+            self._once_durable(self._peeked | self._newest((log,)), reply, Answer(nothing))
             return
         if decision.turned_down:
             answer = Answer(_answer(row, decision))

@@ -33,7 +33,8 @@ class HuntPorts:
         said = row.outcome
         await self._daemon.dispatch.settled()
         document = await self._daemon.host.offload(self._document, said.job_uuid)
-        whole = {**document, "hunt_id": hunt.hunt_id, "generation": said.generation, "fitness": said.fitness}
+        fitness = reads.fitness_of(row, self._daemon.world.states["component"])
+        whole = {**document, "hunt_id": hunt.hunt_id, "generation": said.generation, "fitness": fitness}
         try:
             return msgspec.convert(whole, reads.BestRun)
         except msgspec.ValidationError:

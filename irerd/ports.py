@@ -19,6 +19,7 @@ from core.views import Now
 from irerd import __version__
 from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
+from irerd.energy import EnergyPorts
 from irerd.hunts import HuntPorts
 from irerd.provenance import ProvenancePorts
 from irerd.session import Stream
@@ -69,6 +70,7 @@ class Ports:
         self.simulation = SimulationPorts(daemon)
         self.hunts = HuntPorts(daemon, self.watch)
         self.trajectories = TrajectoryPorts(daemon)
+        self.energy = EnergyPorts(daemon, self.watch)
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
             "system.reload": self.reload,
             "system.watch": self.watch,
@@ -86,6 +88,7 @@ class Ports:
             "sim.validate": self.simulation.validate,
             "hunt.watch": self.hunts.watch,
             "hunt.best": self.hunts.best,
+            "eil.stream": self.energy.stream,
             "trajectory.forward_chain": self.trajectories.forward_chain,
             "trajectory.explain": self.trajectories.explain,
             "trajectory.search": self.trajectories.search,

@@ -1,7 +1,7 @@
-"""The methods that think about the program: what follows, why, and the cheapest way. In a thread where that is quick, else in a worker.
+"""What follows from the program, why, and the cheapest way: in a thread where that is quick, else in a worker.
 
-A worker is believed nothing: every spine is walked through by `core/spine.py` before anybody sees it, and what it says of a closure is
-held against the rules wherever it is shown. What does not agree is an error of ours and never an answer. Who hangs up ends the work.
+A worker is believed nothing: every spine is walked through by `core/spine.py` before anybody sees it, and what it says of a closure
+is held against the rules wherever it is shown. What does not agree is an error of ours, no answer. Who hangs up ends the work.
 """
 
 from array import array

@@ -230,6 +230,20 @@ def null_profile(spec: bytes, tell: Tell) -> bytes:
     return null_profile(spec, tell)
 
 
+def closure(spec: bytes, tell: Tell) -> bytes:
+    """What follows from facts by rules, and what it costs at least."""
+    from irerd.work.trajectory import closure
+
+    return closure(spec, tell)
+
+
+def search(spec: bytes, tell: Tell) -> bytes:
+    """The cheapest way from facts to goals, and what none can be below."""
+    from irerd.work.trajectory import search
+
+    return search(spec, tell)
+
+
 def warm_up(spec: bytes, tell: Tell) -> bytes:
     """Two steps of the usual signature, so that the first real run finds its program compiled."""
     sheet = unpack(spec) if spec else Sheet({}, {})
@@ -306,6 +320,8 @@ JOBS: dict[str, Job] = {
     "picture": picture,
     "bssn_check": bssn_check,
     "null_profile": null_profile,
+    "closure": closure,
+    "search": search,
     "simulate": simulate,
     "warm_up": warm_up,
     "echo": echo,
@@ -316,7 +332,7 @@ JOBS: dict[str, Job] = {
     "allocate": allocate,
     "surroundings": surroundings,
 }
-NUMERIC = {"bssn_check", "chunk", "null_profile", "profile", "simulate", "warm_up"}
+NUMERIC = {"bssn_check", "chunk", "closure", "null_profile", "profile", "search", "simulate", "warm_up"}
 """Jobs that compile."""
 
 

@@ -111,7 +111,14 @@ def _children(start, body, head, cost, group, wait_start, wait, room, value, via
             for at in range(changed):
                 value[touched[at]], via[touched[at]] = old_value[at], old_via[at]
         rule += 1
-    return rule, found[:count].copy(), estimate[:count].copy(), mark_one[:count].copy(), mark_other[:count].copy(), ends[:count].copy()
+    return (
+        rule,
+        found[:count].copy(),
+        estimate[:count].copy(),
+        mark_one[:count].copy(),
+        mark_other[:count].copy(),
+        ends[:count].copy(),
+    )
 
 
 @njit((I8, I4, I8, I4, B1, I4, int64), cache=True)
@@ -189,14 +196,6 @@ def irredundant(task: Task, paid: Ints) -> Spine | None:
     return Spine(int(task.cost[rules].sum()), tuple(rules.tolist())) if rules.size else None
 
 
-def affordable(task: Task, rules: Ints, budgets: Longs) -> bool:
-    """Whether no group pays more than it may; below 0: whatever it is."""
-    if not budgets.size:
-        return True
-    borne = burden(task, rules, budgets.size)
-    return bool(np.all((budgets < 0) | (borne <= budgets)))
-
-
 def burden(task: Task, rules: Ints, groups: int) -> Longs:
     """What each group pays; groups beyond have no budget, and are not looked at."""
     borne = np.zeros(groups, np.int64)
@@ -205,12 +204,15 @@ def burden(task: Task, rules: Ints, groups: int) -> Longs:
     return borne
 
 
-def plan(task: Task, cost: Longs, usable: Flags) -> Ints:
-    """The rules that the additive costs lead back along, from the goal: a spine of its own."""
+def plan(task: Task, cost: Longs, usable: Flags) -> Spine | None:
+    """What the additive costs lead back along, from the goal to the start: of each atom one rule, so none of them is idle."""
     start = np.zeros(task.atoms, np.bool_)
     start[TRUTH] = True
     found = values(task.start, task.head, cost, task.wait_start, task.wait, usable, start)
-    return back(task, found.value, found.via) if found.value[task.goal] >= 0 else np.empty(0, np.int32)
+    if found.value[task.goal] < 0:
+        return None
+    rules = back(task, found.value, found.via)
+    return Spine(int(task.cost[rules].sum()), tuple(rules.tolist()))
 
 
 def back(task: Task, value: Longs, via: Ints, free: bool = True) -> Ints:
@@ -270,11 +272,14 @@ class Beam:
         self._scattered = scattered(numbers), scattered(numbers + np.uint64(2**32))
         self._met: dict[tuple[object, ...], list[tuple[int, int]]] = {}
 
+    def affordable(self, rules: Longs) -> bool:
+        """Whether no group pays more than it may for them."""
+        return bool(np.all((self.budgets < 0) | (burden(self.task, rules, self.budgets.size) <= self.budgets)))
+
     def offer(self, spine: Spine | None) -> None:
-        if spine is None or not affordable(self.task, np.array(spine.rules, np.int64), self.budgets):
-            return
-        if self.best is None or (spine.cost, len(spine.rules), spine.rules) < (self.best.cost, len(self.best.rules), self.best.rules):
-            self.best = spine
+        if spine is not None and self.affordable(np.array(spine.rules, np.int64)):
+            better = self.best is None or _rank(spine) < _rank(self.best)
+            self.best = spine if better else self.best
 
     def steps(self) -> Iterator[None]:
         """Each step takes some ten milliseconds at most, or as long as the additive costs of the whole task take."""
@@ -362,6 +367,10 @@ class Beam:
             return False
         met.append((place, paid))
         return True
+
+
+def _rank(spine: Spine) -> tuple[int, int, tuple[int, ...]]:
+    return spine.cost, len(spine.rules), spine.rules
 
 
 def _entry(run: Children, place: int, at: int) -> Entry:

@@ -228,7 +228,9 @@ def _dominated(start, body, cost, group, bounded, made_start, made, most):
     return out
 
 
-def task(program: Program, initial: Flags, goals: Ints, allowed: Flags | None = None, budgets: Longs | None = None) -> tuple[Task, Ints]:
+def task(
+    program: Program, initial: Flags, goals: Ints, allowed: Flags | None = None, budgets: Longs | None = None
+) -> tuple[Task, Ints]:
     """The task of these goals, and the goals that cannot be reached: where there are any, the task is about the others.
 
     `budgets` of each group, below 0 for none, are looked at only so far as a rule is not left out for one that another group pays.

@@ -318,6 +318,24 @@ def _ramp_rest(i: Reals, values: Reals, log_b: float, kind: int) -> float:
     return rest
 
 
+# --- How much better than chance
+
+
+def gap(scores: Reals, score: float) -> float | None:
+    """The median score of null draws, NaN where one has none, less the score: above 0 is better than chance.
+
+    None where most draws have no score: the median of the rest would stand for fields that are not like most.
+    """
+    real = scores[np.isfinite(scores)]
+    return float(np.median(real)) - score if 2 * real.size > scores.size else None
+
+
+def target_scores(peaks: Reals, sequences: Reals, x: Reals) -> Reals:
+    """What the same peaks score for other targets, NaN where they have no score."""
+    found = (align(peaks, own, *scale_range(x, own)).score for own in sequences)
+    return np.array([math.nan if isinstance(score, Code) else score for score in found])
+
+
 # --- All of them
 
 

@@ -37,7 +37,6 @@ MORE_LIBRARIES = {
     "irerd/work/components.py": {"numpy"},
     "irerd/work/picture.py": {"numpy"},
     "irerd/work/profile.py": {"numpy"},
-    "irerd/work/stepping.py": {"numpy", "jax"},
     "irerd/work/validate.py": {"numpy"},
     "kernels/artefact.py": {"h5py"},
 }
@@ -49,8 +48,8 @@ MORE_OF_OURS = {
         "irerd/work/components.py",
         "irerd/work/picture.py",
         "irerd/work/profile.py",
-        "irerd/work/stepping.py",
         "irerd/work/store.py",
+        "irerd/work/trajectory.py",
     )
 }
 
@@ -97,6 +96,7 @@ SEAMS = {
     "irerd/notify.py": {"os", "socket", "time"},
     # Processes of their own, and what is shared with them: both ends of one line.
     "irerd/work/store.py": {"pathlib", "os"},
+    "irerd/work/trajectory.py": {"time"},
     "irerd/worker.py": {"pathlib", "os", "fcntl", "resource", "select", "signal", "time"},
     "irerd/workers.py": {"pathlib", "os", "signal", "subprocess"},
 }

@@ -71,9 +71,9 @@ def _of_jobs(components: Components, hunt: Hunt, names: list[str]) -> Iterator[C
 
 
 def _of_the_best(components: Components, hunt: Hunt, names: list[str]) -> Iterator[ComponentStarted]:
-    """Once its generation is closed: before that another one may be better."""
+    """Once its generation is closed: before that another one may be better. Without a score there is nothing to compare."""
     row = hunt.rows.get(hunt.best)
-    if row is not None and row.generation < hunt.closed:
+    if row is not None and row.generation < hunt.closed and row.outcome is not None and row.outcome.log_prime_sse is not None:
         for name in names:
             if (event := _begun(components, hunt, row, name, None)) is not None:
                 yield event

@@ -1,11 +1,29 @@
 """The control engine, the gatekeeper: which engines there are, what each may do, on which platforms, under which flags.
 
 No engine is trusted: each proves its key on its connection, each action is judged, and every judgement is on record. The parts:
-`model` what is known, `policy` the judge, `registry` engines and keys, `platforms`, `hub` flags and configuration, `checks` the
-judgements, `snapshot` all of it as a dump.
+`model` what is known, `policy` the judge, `registry` engines and keys, `platforms`, `hub` flags and configuration, `http_tokens` who
+may speak to the HTTP gateway from elsewhere, `checks` the judgements, `snapshot` all of it as a dump.
 """
 
 from core.control.checks import ActionChecked, Check, DecidedPage, Query, apply_checked, decide_check, judgement
+from core.control.http_tokens import (
+    CheckHttpToken,
+    HttpTokenIssued,
+    HttpTokenRefused,
+    HttpTokenRevoked,
+    IssuedHttpToken,
+    IssueHttpToken,
+    ListHttpTokens,
+    RevokeHttpToken,
+    apply_issued,
+    checked,
+    decide_issue,
+)
+from core.control.http_tokens import apply_refused as apply_token_refused
+from core.control.http_tokens import apply_revoked as apply_token_revoked
+from core.control.http_tokens import decide_check as decide_check_token
+from core.control.http_tokens import decide_revoke as decide_revoke_token
+from core.control.http_tokens import listed as listed_tokens
 from core.control.hub import (
     FlagSet,
     GetKeys,
@@ -80,6 +98,7 @@ ENGINE = Engine(
     state=Control,
     dump=dump,
     load=load,
+    dump_version=2,
     rows=[
         write(
             "engines.register",
@@ -245,6 +264,47 @@ ENGINE = Engine(
             example={"key": "retry.attempts", "value": 7},
             needs="config:admin",
             cli="control config set KEY VALUE",
+        ),
+        write(
+            "system.issue_http_token",
+            IssueHttpToken,
+            decide_issue,
+            apply={HttpTokenIssued: apply_issued},
+            result=IssuedHttpToken,
+            shown_once=True,
+            help="Make a token for the HTTP gateway; it is shown once",
+            example={"subject": "user_001", "role": "viewer"},
+            needs="system:admin",
+            cli="control tokens issue SUBJECT ROLE",
+        ),
+        write(
+            "system.revoke_http_token",
+            RevokeHttpToken,
+            decide_revoke_token,
+            apply={HttpTokenRevoked: apply_token_revoked},
+            help="End a token of the HTTP gateway before its time",
+            example={"jti": "0b54a9a2-6d2c-4c3e-9d51-0d8a3f6f2f10"},
+            needs="system:admin",
+            cli="control tokens revoke JTI",
+        ),
+        write(
+            "system.check_http_token",
+            CheckHttpToken,
+            decide_check_token,
+            apply={HttpTokenRefused: apply_token_refused},
+            reply=checked,
+            help="Whether a token for the HTTP gateway is good; one that is not goes on record",
+            example={"token": "eyJhbGciOiJIUzI1NiIsInR5cCI6ImlyZXItaHR0cCtqd3QifQ.e30.AAAA"},
+            needs="system:read",
+            cli="control tokens check",
+        ),
+        read(
+            "system.http_tokens",
+            ListHttpTokens,
+            listed_tokens,
+            help="Tokens of the HTTP gateway that are good now, without the tokens themselves",
+            example={},
+            cli="control tokens",
         ),
         read(
             "control.status",

@@ -20,6 +20,8 @@ PLATFORMS_OF_ENGINE_MAX = 256
 ACTIONS_MAX = 512
 SCOPES_MAX = 32
 GRACE_S_MAX = 2_592_000.0
+HTTP_TOKENS_MAX = 10_000
+HTTP_TOKEN_S_MAX = 31_536_000
 KEY_PREFIX = "irk_"
 
 EngineId = Annotated[
@@ -57,6 +59,7 @@ ActionScopes = Annotated[dict[Word, Scopes], Meta(max_length=ACTIONS_MAX)]
 
 Standing = Literal["active", "suspended", "revoked"]
 PlatformStatus = Literal["available", "maintenance", "disabled"]
+HttpRole = Literal["viewer", "operator", "admin", "engine"]
 
 Permissions = dict[str, frozenset[str]]
 """Actions by platform."""
@@ -120,12 +123,45 @@ class Key:
     is_set: bool = True
 
 
+@dataclass(slots=True)
+class HttpToken:
+    """A token of the HTTP gateway that was issued. Its life runs on the clock of its boot, after a reboot on the wall's."""
+
+    jti: str
+    subject: str
+    role: HttpRole
+    ttl_s: int
+    time_us: int
+    mono_us: int
+    boot_id: str
+    issued_by: str
+    revoked: bool = False
+
+    @property
+    def ends_us(self) -> int:
+        """By the wall clock, for people."""
+        return self.time_us + self.ttl_s * 1_000_000
+
+    def _age_us(self, now_us: int, mono_us: int, boot_id: str) -> int:
+        return mono_us - self.mono_us if boot_id == self.boot_id else now_us - self.time_us
+
+    def lives(self, now_us: int, mono_us: int, boot_id: str) -> bool:
+        return 0 <= self._age_us(now_us, mono_us, boot_id) < self.ttl_s * 1_000_000
+
+    def is_over(self, now_us: int, mono_us: int, boot_id: str) -> bool:
+        """Whether it never lives again. A wall clock that is not set yet shows a time before its issue: that passes."""
+        return self._age_us(now_us, mono_us, boot_id) >= self.ttl_s * 1_000_000
+
+
 @dataclass
 class Control:
     engines: dict[str, Registered] = field(default_factory=dict)
     platforms: dict[str, Platform] = field(default_factory=dict)
     flags: dict[str, Flag] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    http_tokens: dict[str, HttpToken] = field(default_factory=dict)
+    """By id, the one issued first first."""
+    http_tokens_refused: int = 0
     changed_seq: int = -1
     """The newest record that changed an engine's standing or a rule: what a permission rests on."""
     keys_seq: int = -1

@@ -8,6 +8,8 @@ from core.canonical import decode, encode
 from core.control.model import (
     Control,
     Flag,
+    HttpRole,
+    HttpToken,
     Key,
     OldKey,
     Platform,
@@ -61,11 +63,26 @@ class KeyDump(Dump):
     is_set: bool
 
 
+class HttpTokenDump(Dump):
+    jti: str
+    subject: str
+    role: HttpRole
+    ttl_s: int
+    time_us: int
+    mono_us: int
+    boot_id: str
+    issued_by: str
+    revoked: bool
+
+
 class ControlDump(Dump):
     engines: dict[str, RegisteredDump]
     platforms: dict[str, PlatformDump]
     flags: dict[str, tuple[bool, int]]
     keys: dict[str, KeyDump]
+    http_tokens: list[HttpTokenDump]
+    """In the order in which they were issued."""
+    http_tokens_refused: int
     changed_seq: int
     keys_seq: int
     allowed: int
@@ -83,6 +100,8 @@ def dump(control: Control) -> ControlDump:
         },
         flags={name: (flag.enabled, flag.rev) for name, flag in control.flags.items()},
         keys={name: KeyDump(encode(key.value), key.rev, key.time_us, key.actor, key.is_set) for name, key in control.keys.items()},
+        http_tokens=[_http_token(token) for token in control.http_tokens.values()],
+        http_tokens_refused=control.http_tokens_refused,
         changed_seq=control.changed_seq,
         keys_seq=control.keys_seq,
         allowed=control.allowed,
@@ -108,6 +127,20 @@ def _engine(engine: Registered) -> RegisteredDump:
     )
 
 
+def _http_token(token: HttpToken) -> HttpTokenDump:
+    return HttpTokenDump(
+        token.jti,
+        token.subject,
+        token.role,
+        token.ttl_s,
+        token.time_us,
+        token.mono_us,
+        token.boot_id,
+        token.issued_by,
+        token.revoked,
+    )
+
+
 def load(dumped: ControlDump) -> Control:
     engines = {name: _loaded(name, engine) for name, engine in dumped.engines.items()}
     return Control(
@@ -118,6 +151,8 @@ def load(dumped: ControlDump) -> Control:
         },
         flags={name: Flag(enabled, rev) for name, (enabled, rev) in dumped.flags.items()},
         keys={name: _key(key) for name, key in dumped.keys.items()},
+        http_tokens={token.jti: HttpToken(**msgspec.structs.asdict(token)) for token in dumped.http_tokens},
+        http_tokens_refused=dumped.http_tokens_refused,
         changed_seq=dumped.changed_seq,
         keys_seq=dumped.keys_seq,
         allowed=dumped.allowed,

@@ -40,6 +40,10 @@ IDLE_W, MAX_W = 100.0, 250.0
 START_S, STOP_S = 90.0, 15.0
 """How long a server draws its idle power without serving, when it is started, and when it is stopped."""
 MIGRATE_S = 30.0
+FAR = 40.0
+"""Spreads beyond which a bell curve has nothing, in any figure that a computer keeps."""
+EXACT_MAX = 1_000
+"""Servers up to which a queue is worked out exactly."""
 
 
 class Plant(NamedTuple):
@@ -212,6 +216,8 @@ def expected_above(mean: float, spread: float, limit: float) -> float:
     """E[(X − limit)+] of a normal X."""
     if spread <= 0:
         return max(mean - limit, 0.0)
+    if abs(mean - limit) > FAR * spread:
+        return max(mean - limit, 0.0)
     d = (mean - limit) / spread
     return spread * (math.exp(-d * d / 2) / math.sqrt(2 * math.pi) + d * 0.5 * math.erfc(-d / math.sqrt(2)))
 
@@ -246,9 +252,13 @@ def _latency(plant: Plant, option: Candidate) -> tuple[float | None, Provenance]
 
 
 def waiting(servers: int, load: float, most: float) -> float:
-    """Mean wait in a queue of so many servers under a load in Erlang, in times of service: Erlang's C formula."""
+    """Mean wait in a queue of so many servers under a load in Erlang, in times of service: Erlang's C formula, whose sum grows with
+    the servers; beyond EXACT_MAX Sakasegawa's approximation (1977)."""
     if load >= most:
         return math.inf
+    if servers > EXACT_MAX:
+        share = load / servers
+        return share ** (math.sqrt(2 * (servers + 1)) - 1) / (most - load) if share < 1 else math.inf
     blocked = 1.0
     for busy in range(1, servers + 1):
         blocked = load * blocked / (busy + load * blocked)

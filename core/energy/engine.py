@@ -19,8 +19,9 @@ from core.energy.state import (
     load,
     take_up,
 )
-from core.engine import Context, Decision, Engine, Event, Nothing, Stamp, read, write
+from core.engine import Context, Decision, Engine, Event, Nothing, Stamp, read, task, write
 from core.micro import MICRO
+from core.system import Seen
 
 LOG = "energy_log"
 SOURCE = "datacenter-01"
@@ -199,7 +200,14 @@ ENGINE = Engine(
             example={"quote_id": "quote_7d3f1b"},
             cli="market trade QUOTE_ID",
         ),
-        read("balances", Nothing, standing.balances, help="Every account of the market", example={}, cli="market balances"),
+        read(
+            "balances",
+            standing.AskBalances,
+            standing.balances,
+            help="Every account of the market",
+            example={},
+            cli="market balances",
+        ),
         read(
             "regime_status",
             standing.AskRegimes,
@@ -209,6 +217,15 @@ ENGINE = Engine(
             cli="regime [SOURCE]",
         ),
         read("health", Nothing, standing.health, help="How energy intelligence is, and what it costs", example={}, cli="energy"),
+        task(
+            "stream",
+            standing.WatchEnergy,
+            help="Follow what energy intelligence records, as it becomes durable",
+            example={},
+            item=Seen,
+            deadline_ms=None,
+            cli="eil stream",
+        ),
         read("status", Nothing, standing.status, help="Energy intelligence in one object", example={}),
     ],
 )

@@ -59,6 +59,7 @@ _F4, WIDTH_F4 = _fields(
 )  # fmt: skip
 STEP, QUANTUM, HALF, ALERT, RESTLESS = (_F4[name].start for name in ("step", "quantum", "half", "alert", "restless"))
 HALVES = _F4["half"]
+"""HALF as lines: one, that of the mix."""
 LEVEL_LOSSES, LOSSES, SLOW_LOSSES = (_F4[name] for name in ("level_losses", "losses", "slow_losses"))
 QUANTILES, MEANS, VARIANCES, SUMS = (_F4[name] for name in ("quantiles", "means", "variances", "sums"))
 VALUE_MEANS, VALUE_VARIANCES, ORDERS, PAIRS, TERCILES = (

@@ -6,14 +6,14 @@ was made of is settled when it is quoted and stands in the record; a trade books
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from core.energy import pricing
-from core.energy.books import ISSUANCE, TREASURY, Asset, Books, Overdrawn, Posting, moved
-from core.engine import Command, Context, Decision, Event, Nothing, Refused, Result, Stamp
+from core.energy.books import ISSUANCE, TREASURY, Asset, Books, Overdrawn, Posting, Signed, moved
+from core.engine import Command, Context, Decision, Event, Refused, Result, Stamp
 from core.fields import INT_MAX, Count, Frozen, Name
 from core.micro import MICRO, micro
 from core.times import time_text
@@ -184,7 +184,7 @@ class Balance(Result):
     owner: str
     asset: str
     amount: float
-    amount_micro: int
+    amount_micro: Signed
 
 
 class Market:
@@ -407,12 +407,3 @@ def pricing_answer(prices: Mapping[str, pricing.Price], currency: str) -> Pricin
         for asset, price in prices.items()
     }
     return Pricing(currency, listed["CEU"].price, listed["PFT"].price, listed["MUNT"].price, listed)
-
-
-def balances(market: Market, query: Nothing, ctx: Context) -> list[Balance]:
-    """Every account, by owner and asset."""
-    found: list[Any] = []
-    for owner in sorted(market.books.accounts):
-        for asset, amount in sorted(market.books.accounts[owner].items()):
-            found.append(Balance(owner, asset, amount / MICRO, amount))
-    return found

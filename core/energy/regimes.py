@@ -53,6 +53,8 @@ FAST = 3
 """Scales that begin anew after a gap."""
 LOCATED = 64
 """Scores that are looked through for the place of a shift."""
+FURTHER = 0.5
+"""Of the best cut's gain: where all that is kept is nearly as new as that, the shift began before what is kept."""
 CUT_MIN = 3
 """Ticks that say nothing yet of where a shift began."""
 
@@ -163,9 +165,8 @@ def located(block: Block, at: int, since: int) -> int:
     gain = number * (mean * mean + variance - 1 - np.log(variance))
     gain[:CUT_MIN] = 0
     best = int(gain.argmax()) + 1
-    if best >= len(scores) - 1 and since > best:
-        return since
-    return max(best, 1)
+    further = best >= len(scores) - 1 or (since > len(scores) and gain[-1] >= FURTHER * gain[best - 1])
+    return since if further and since > best else best
 
 
 def restart(block: Block, alarm: Alarm) -> None:

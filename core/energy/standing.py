@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from core.energy import market, pricing, proving, units
+from core.energy.books import Signed
 from core.energy.budget import CORE_W
 from core.energy.facts import Predicted, Provenance, RegimeName, Sensed, Source, Totals
 from core.energy.sensing import unknown
@@ -383,9 +384,52 @@ def market_pricing(energy: Energy, query: Nothing, ctx: Context) -> market.Prici
     return market.pricing_answer(prices, ctx.settings.eil.market.currency)
 
 
-def balances(energy: Energy, query: Nothing, ctx: Context) -> list[market.Balance]:
-    """Every account, by owner and asset."""
-    return market.balances(energy.market, query, ctx)
+class AskBalances(Command):
+    """Whose accounts to list.
+
+    owner: only this one's
+    limit: how many owners at most, 1,000 unless told
+    after: go on after this owner
+    """
+
+    owner: Name | None = None
+    limit: Limit | None = None
+    after: Cursor | None = None
+
+
+class Balances(Result):
+    """Accounts, by owner and asset. What irer issued stands with the owner `issuance`, below nought.
+
+    accounts: each
+    next: pass it as after for more
+    """
+
+    accounts: list[market.Balance]
+    next: str | None = None
+
+
+def balances(energy: Energy, query: AskBalances, ctx: Context) -> Balances:
+    accounts = energy.market.books.accounts
+    limit = query.limit or LIMIT_DEFAULT
+    if query.owner is not None:
+        names = [query.owner] if query.owner in accounts else []
+    else:
+        names = sorted(name for name in accounts if query.after is None or name > query.after)
+    rows = [
+        market.Balance(name, asset, amount / MICRO, amount)
+        for name in names[:limit]
+        for asset, amount in sorted(accounts[name].items())
+    ]
+    return Balances(rows, names[limit - 1] if len(names) > limit else None)
+
+
+class WatchEnergy(Command):
+    """From where to follow energy intelligence.
+
+    since: go on after this cursor; from now on without it
+    """
+
+    since: Cursor | None = None
 
 
 # --- health -----------------------------------------------------------------------------------------------------------------
@@ -438,7 +482,7 @@ class EilHealth(Result):
     pft_minted: float
     actions: Count
     trades: Count
-    sums: dict[str, int]
+    sums: dict[str, Signed]
     core_w: float
     callers: list[Caller]
 

@@ -181,7 +181,7 @@ class HuntScored(Event, type="hunt.scored"):
     fail_step: of a run that did not end well, the step
     artefact_sha256: of the file with the fields
     fitness: the legacy scalar; null without a score
-    best: whether it is better than all before it
+    best: whether it is better than all before it; without any score, whether it stands before them
     why: of a missing one, what went wrong
     """
 

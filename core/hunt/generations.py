@@ -35,6 +35,7 @@ SEEDS_DRAW = REDRAWS_MAX
 """The stream of a generation that its seeds come from, behind those of its points."""
 SEED_SHIFT = 32
 FITNESS_SSE_MIN = 1e-6
+FITNESS_OF_GAPS = 0.1
 SSE_REACHED, H_NORM_REACHED = 0.01, 0.001
 """The source's thresholds of success."""
 
@@ -100,7 +101,7 @@ def scored(hunt: Hunt, outcomes: Sequence[LaneOutcome], indices: Sequence[int]) 
     best = hunt.rows[hunt.best].outcome if hunt.best else None
     for index, said in zip(indices, outcomes, strict=True):
         event = _scored(hunt, index, said)
-        if event.fitness is not None and (best is None or _order(event) < _order(best)):
+        if best is None or _order(event) < _order(best):
             event = msgspec.structs.replace(event, best=True)
             best = event
         yield event
@@ -136,9 +137,12 @@ def _scored(hunt: Hunt, index: int, said: LaneOutcome) -> HuntScored:
     )
 
 
-def fitness(log_prime_sse: float | None) -> float | None:
-    """The legacy scalar, as far as it stands on the score alone."""
-    return None if log_prime_sse is None else 1.0 / max(log_prime_sse, FITNESS_SSE_MIN)
+def fitness(log_prime_sse: float | None, gap_phase: float | None = None, gap_target: float | None = None) -> float | None:
+    """The legacy scalar: of the score alone, unless both gaps are known."""
+    if log_prime_sse is None:
+        return None
+    gaps = 0.0 if gap_phase is None or gap_target is None else gap_phase + gap_target
+    return 1.0 / max(log_prime_sse, FITNESS_SSE_MIN) + FITNESS_OF_GAPS * gaps
 
 
 def reached(outcome: HuntScored) -> bool:
@@ -147,10 +151,17 @@ def reached(outcome: HuntScored) -> bool:
     return sse is not None and norm is not None and sse < SSE_REACHED and norm < H_NORM_REACHED
 
 
-def _order(outcome: HuntScored) -> tuple[bool, float, float]:
-    """The best has the least: both thresholds first, then fitness, then the h-norm."""
+def _order(outcome: HuntScored) -> tuple[bool, int, float, float]:
+    """The best has the least: both thresholds first, then a score, then fitness, then the h-norm.
+
+    Without a score it is the optimiser's order: it puts all that have no peaks on one front, and behind it all that diverged. What
+    has no score for a reason of ours, which the optimiser never hears of, stands between.
+    """
     norm = math.inf if outcome.sdg_h_norm_l2 is None else outcome.sdg_h_norm_l2
-    return (not reached(outcome), -(outcome.fitness or 0.0), norm)
+    return (not reached(outcome), _CODES.index(outcome.sse_code), -(outcome.fitness or 0.0), norm)
+
+
+_CODES = (None, "no_peaks", "missing", "diverged")
 
 
 # --- closing --------------------------------------------------------------------------------------------------------------

@@ -1,14 +1,18 @@
 """The rows of all hunts as CSV, as other programs read them: a pure function of the log, in its order, with no clock in it.
 
 A row is written when its generation is closed, for only then it has a rank; what has an outcome when a hunt is stopped or fails is
-written then, and not again. This is the one place where a code becomes a number that stands for it (999, 1002, 998).
+written then, and not again. What `null-profile` finds out about a run is entered into its row whenever it comes, as long as the row
+is one of the last; so a row may change, and nothing but its gaps and its fitness does. This is the one place where a code becomes a number that stands for it (999, 1002, 998).
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from core.component.builtin import NULL_PROFILE
+from core.component.events import ComponentFinished
 from core.hunt.events import (
     Child,
     GenerationClosed,
@@ -19,6 +23,7 @@ from core.hunt.events import (
     HuntStopped,
     Placed,
 )
+from core.hunt.generations import fitness
 from core.sim.model import PARAMETERS
 
 NAME = "simulation_ledger.csv"
@@ -50,6 +55,26 @@ COLUMNS = (
     *PARAMETERS,
 )
 HEADER = (",".join(COLUMNS) + "\n").encode()
+WINDOW = 4_096
+"""Rows that may still change: the last ones. Also so many gaps are remembered of runs that have no row yet."""
+
+
+class Line(NamedTuple):
+    """A row: new, or in place of the one that its job had."""
+
+    job_uuid: str
+    text: bytes
+
+
+class _Gaps(NamedTuple):
+    phase: float | None = None
+    target: float | None = None
+
+
+class _Written(NamedTuple):
+    text: bytes
+    """Without gaps."""
+    log_prime_sse: float | None
 
 
 class _Open:
@@ -66,42 +91,78 @@ class Projection:
 
     def __init__(self) -> None:
         self._hunts: dict[str, _Open] = {}
+        self._written: OrderedDict[str, _Written] = OrderedDict()
+        self._early: OrderedDict[str, _Gaps] = OrderedDict()
+        """Of runs that have no row yet."""
 
-    def fold(self, event_type: str, payload: bytes) -> list[bytes]:
+    def fold(self, event_type: str, payload: bytes) -> list[Line]:
         reader = _READERS.get(event_type)
         if reader is None:
             return []
         decoder, take = reader
         return list(take(self, decoder.decode(payload)))
 
-    def _started(self, event: HuntStarted) -> Iterator[bytes]:
+    def _started(self, event: HuntStarted) -> Iterator[Line]:
         self._hunts[event.hunt_id] = _Open(event)
         return iter(())
 
-    def _asked(self, event: HuntAsked) -> Iterator[bytes]:
+    def _asked(self, event: HuntAsked) -> Iterator[Line]:
         if (hunt := self._hunts.get(event.hunt_id)) is not None:
             hunt.asked.update({(event.generation, child.index): child for child in event.children})
         return iter(())
 
-    def _scored(self, event: HuntScored) -> Iterator[bytes]:
+    def _scored(self, event: HuntScored) -> Iterator[Line]:
         if (hunt := self._hunts.get(event.hunt_id)) is not None:
             hunt.scored[event.generation, event.index] = event
         return iter(())
 
-    def _closed(self, event: GenerationClosed) -> Iterator[bytes]:
+    def _closed(self, event: GenerationClosed) -> Iterator[Line]:
         placed = {(each.generation, each.index): each for each in (*event.survivors, *event.others)}
-        return self._written(event.hunt_id, placed)
+        return self._rows(event.hunt_id, placed)
 
-    def _ended(self, event: HuntStopped | HuntFailed) -> Iterator[bytes]:
-        return self._written(event.hunt_id, {})
+    def _ended(self, event: HuntStopped | HuntFailed) -> Iterator[Line]:
+        return self._rows(event.hunt_id, {})
 
-    def _written(self, hunt_id: str, placed: Mapping[tuple[int, int], Placed]) -> Iterator[bytes]:
+    def _looked_at(self, event: ComponentFinished) -> Iterator[Line]:
+        if event.component != NULL_PROFILE or not event.ok:
+            return
+        found = _Gaps(*(value if isinstance(value := event.outputs.get(name), float) else None for name in GAPS))
+        row = self._written.get(event.job_uuid)
+        if row is None:
+            self._early.pop(event.job_uuid, None)
+            self._early[event.job_uuid] = found
+            _bound(self._early)
+            return
+        yield Line(event.job_uuid, _text(row, found))
+
+    def _rows(self, hunt_id: str, placed: Mapping[tuple[int, int], Placed]) -> Iterator[Line]:
         """The rows with an outcome, in the order in which they were asked for. A hunt whose beginning was let go has none."""
         hunt = self._hunts.get(hunt_id)
         if hunt is None:
             return
         for key in sorted(hunt.scored):
-            yield _line(hunt.began, hunt.asked.pop(key), hunt.scored.pop(key), placed.get(key))
+            child, said = hunt.asked.pop(key), hunt.scored.pop(key)
+            row = self._written[child.job_uuid] = _Written(_line(hunt.began, child, said, placed.get(key)), said.log_prime_sse)
+            _bound(self._written)
+            yield Line(child.job_uuid, _text(row, self._early.pop(child.job_uuid, _Gaps())))
+
+
+GAPS = ("gap_phase", "gap_target")
+_PHASE, _TARGET, _FITNESS = map(COLUMNS.index, (*GAPS, "fitness"))
+
+
+def _bound(remembered: OrderedDict[str, Any]) -> None:
+    while len(remembered) > WINDOW:
+        remembered.popitem(last=False)
+
+
+def _text(row: _Written, gaps: _Gaps) -> bytes:
+    if gaps == _Gaps():
+        return row.text
+    cells = row.text.decode().split(",")
+    cells[_PHASE], cells[_TARGET] = _cell(gaps.phase), _cell(gaps.target)
+    cells[_FITNESS] = _cell(fitness(row.log_prime_sse, gaps.phase, gaps.target))
+    return ",".join(cells).encode()
 
 
 def _line(began: HuntStarted, child: Child, said: HuntScored, placed: Placed | None) -> bytes:
@@ -120,7 +181,7 @@ def _line(began: HuntStarted, child: Child, said: HuntScored, placed: Placed | N
         "sse_code": said.sse_code,
         "sdg_h_norm_l2": _number(said.sdg_h_norm_l2, said.h_code),
         "sdg_h_norm_l2_max": _number(said.sdg_h_norm_l2_max, said.h_code),
-        "fitness": said.fitness,
+        "fitness": fitness(said.log_prime_sse),
         "rank": None if placed is None else placed.rank,
         "crowding": crowding,
         "scaling_factor": said.scaling_factor,
@@ -156,5 +217,6 @@ _READERS: dict[str, tuple[msgspec.json.Decoder[Any], _Take]] = {
         (GenerationClosed, Projection._closed),
         (HuntStopped, Projection._ended),
         (HuntFailed, Projection._ended),
+        (ComponentFinished, Projection._looked_at),
     )
 }

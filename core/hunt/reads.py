@@ -6,11 +6,12 @@ A metric that is not a number is told by its code and never by a number that sta
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from core.component.model import Components, outputs_of
 from core.engine import Check, Command, Context, JobStatus, Refused, Result
 from core.fields import Code, Count, Cursor, Limit, Name, Object, Time
 from core.hunt.commands import Which, find
 from core.hunt.events import Numbers, Objective, Outcome, Params
-from core.hunt.generations import H_NORM_REACHED, SSE_REACHED
+from core.hunt.generations import H_NORM_REACHED, SSE_REACHED, fitness
 from core.hunt.state import ROWS_KEPT, Candidate, Hunt, Hunts, place
 from core.paging import Room, order_after
 from core.times import time_text
@@ -30,13 +31,16 @@ Column = Literal[
     "log_prime_sse",
     "sdg_h_norm_l2",
     "sdg_h_norm_l2_max",
+    "gap_phase",
+    "gap_target",
+    "h_classical",
     "fitness",
     "rank",
     "crowding",
     "scaling_factor",
     "n_peaks",
 ]
-DESCENDING = frozenset({"fitness", "crowding", "n_peaks"})
+DESCENDING = frozenset({"fitness", "crowding", "n_peaks", "gap_phase", "gap_target"})
 """Columns of which much is good: the most comes first."""
 
 
@@ -49,7 +53,7 @@ class LastRun(Result):
     log_prime_sse: the score; null with a code
     sse_code: why there is none
     sdg_h_norm_l2: the h-norm; null where there is none
-    fitness: the legacy scalar
+    fitness: the legacy scalar, of the score alone
     """
 
     job_uuid: Name
@@ -82,7 +86,7 @@ class Engineering(Result):
     scored: how many have a score
     no_peaks: how many have no peaks
     diverged: how many diverged
-    missing: how many could not be run
+    missing: how many have no score for another reason: they could not be run, or the grid has no room for the targets
     """
 
     ok: bool
@@ -140,7 +144,7 @@ class HuntStatus(Result):
     started_at: when it began
     ended_at: when it ended
     last: the candidate whose outcome came last
-    best: the best candidate so far
+    best: the best candidate so far; while none has a score, the one that stands before the others
     eta_s: seconds that are left, guessed from the last outcomes
     error: why it failed
     front: the candidates that none other beats in every objective
@@ -245,7 +249,10 @@ class LedgerRow(Result):
     sdg_h_norm_l2: the h-norm; null with a code
     h_code: why there is none
     sdg_h_norm_l2_max: its largest value in the last quarter
-    fitness: the legacy scalar
+    gap_phase: of null-profile: by how much the score is better than with scrambled phases; null where that is not known
+    gap_target: of null-profile: by how much it is better than for random targets
+    h_classical: of bssn-check: how far the geometry is from a classical one, 0 to 1
+    fitness: the legacy scalar, with the gaps where both are known
     rank: its front when its generation was closed, 0 the best
     crowding: how far apart its neighbours were there; null at an end of the front
     scaling_factor: what the wave numbers of the peaks are multiplied by
@@ -267,6 +274,9 @@ class LedgerRow(Result):
     sdg_h_norm_l2: float | None
     h_code: Code | None
     sdg_h_norm_l2_max: float | None
+    gap_phase: float | None
+    gap_target: float | None
+    h_classical: float | None
     fitness: float | None
     rank: Count | None
     crowding: float | None
@@ -307,7 +317,7 @@ class BestRun(Result):
     job_uuid: which
     hunt_id: in which hunt
     generation: in which generation
-    fitness: the legacy scalar
+    fitness: the legacy scalar, with the gaps where both are known; null without a score, and then metrics has the code
     global_seed: of its initial field
     simulation: the grid, the steps and the settings
     sncgl_params: the parameters of the model: the golden ones
@@ -410,7 +420,7 @@ def best(hunts: Hunts, hunt_id: str | None) -> tuple[Hunt, Candidate]:
     """The best candidate of a hunt."""
     hunt = find(hunts, hunt_id)
     if not hunt.best:
-        text = f"no candidate of hunt {hunt.hunt_id} has a score yet. See: irerctl hunt status"
+        text = f"no candidate of hunt {hunt.hunt_id} was run to its end yet. See: irerctl hunt status"
         raise Refused("not-found", text, reason="best")
     return hunt, hunt.rows[hunt.best]
 
@@ -457,16 +467,17 @@ def rows(hunts: Hunts, params: ListRows, ctx: Context) -> LedgerPage:
             f"the rows of hunt {hunt.hunt_id} are no longer in memory ({ROWS_KEPT:,} are kept). They are in simulation_ledger.csv"
         )
         raise Refused("compacted", text, reason="rows")
+    components = ctx.peek("component")
     skip = order_after("hunt.ledger", params.after) or 0
     limit = params.limit or LIMIT_DEFAULT
     found = [row for row in hunt.rows.values() if row.outcome is not None]
     if params.sort is not None:
         column = params.sort
-        found.sort(key=lambda row: _sorted_by(row, column))
+        found.sort(key=lambda row: _sorted_by(row, column, components))
     told: list[LedgerRow] = []
     room = Room()
     for row in found[skip : skip + limit]:
-        shown = _ledger_row(hunt, row)
+        shown = _ledger_row(hunt, row, components)
         if not room.take(shown):
             break
         told.append(shown)
@@ -474,15 +485,15 @@ def rows(hunts: Hunts, params: ListRows, ctx: Context) -> LedgerPage:
     return LedgerPage(hunt.hunt_id, told, str(end) if end < len(found) else None)
 
 
-def _sorted_by(row: Candidate, column: Column) -> tuple[bool, Any]:
+def _sorted_by(row: Candidate, column: Column, components: Components) -> tuple[bool, Any]:
     """The best first; what is no number comes last, in the order in which it was asked for."""
-    value = _column(row, column)
+    value = _column(row, column, components)
     if value is None:
         return (True, 0)
     return (False, -value if column in DESCENDING else value)
 
 
-def _column(row: Candidate, column: Column) -> Any:
+def _column(row: Candidate, column: Column, components: Components) -> Any:
     match column:
         case "generation":
             return row.generation
@@ -490,11 +501,21 @@ def _column(row: Candidate, column: Column) -> Any:
             return getattr(row.child, column)
         case "rank" | "crowding":
             return getattr(row, column)
+        case "gap_phase" | "gap_target" | "h_classical":
+            return getattr(outputs_of(components, row.child.job_uuid), column)
+        case "fitness":
+            return fitness_of(row, components)
     return getattr(row.outcome, column)
 
 
-def _ledger_row(hunt: Hunt, row: Candidate) -> LedgerRow:
-    said = row.outcome
+def fitness_of(row: Candidate, components: Components) -> float | None:
+    assert row.outcome is not None
+    known = outputs_of(components, row.child.job_uuid)
+    return fitness(row.outcome.log_prime_sse, known.gap_phase, known.gap_target)
+
+
+def _ledger_row(hunt: Hunt, row: Candidate, components: Components) -> LedgerRow:
+    said, known = row.outcome, outputs_of(components, row.child.job_uuid)
     assert said is not None
     return LedgerRow(
         job_uuid=said.job_uuid,
@@ -507,7 +528,10 @@ def _ledger_row(hunt: Hunt, row: Candidate) -> LedgerRow:
         sdg_h_norm_l2=said.sdg_h_norm_l2,
         h_code=said.h_code,
         sdg_h_norm_l2_max=said.sdg_h_norm_l2_max,
-        fitness=said.fitness,
+        gap_phase=known.gap_phase,
+        gap_target=known.gap_target,
+        h_classical=known.h_classical,
+        fitness=fitness_of(row, components),
         rank=row.rank,
         crowding=row.crowding,
         scaling_factor=said.scaling_factor,

@@ -42,7 +42,7 @@ T = TypeVar("T")
 Cost = Annotated[float, Meta(ge=0, le=1e9)]
 
 
-class RuleOf(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class RuleOf(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     """A rule.
 
     rule_id: its name
@@ -121,7 +121,7 @@ class SetCosts(Command):
     costs: new cost, by rule
     """
 
-    costs: Annotated[dict[Name, Cost], Meta(min_length=1, max_length=1_000)]
+    costs: Annotated[dict[Name, Cost], Meta(max_length=1_000)]
 
 
 class SpineOf(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):

@@ -137,9 +137,7 @@ _SERVER_TYPES: dict[str, type[Answered]] = {
 
 _VERBS = tuple(f"{verb} ".encode() for verb in "GET HEAD POST PUT DELETE OPTIONS PATCH CONNECT TRACE PRI".split())
 _VERB_LEN_MAX = max(map(len, _VERBS))
-_HTTP_TEXT = (
-    b"This socket speaks irer's own frames, not HTTP, and this version has no HTTP gateway (irerctl hub). Try: irerctl --help\n"
-)
+_HTTP_TEXT = b"This socket speaks irer's own frames, not HTTP. For HTTP type: irerctl hub\n"
 HTTP_REPLY = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
     % (len(_HTTP_TEXT), _HTTP_TEXT)

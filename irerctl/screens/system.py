@@ -19,7 +19,7 @@ LABEL_WIDTH = 10
 def status() -> None:
     now = session()
     found = now.call("system.status").result
-    now.show(found, lambda value: draw(value, now.path))
+    now.show(found, lambda value: draw(value, now.where))
 
 
 def draw(status: Mapping[str, Any], socket: str) -> None:

@@ -11,12 +11,11 @@ import msgspec
 import numpy as np
 
 from irerd.work import store
+from irerd.work.profile import drawn
 from irerd.worker import JobFailed, Tell
 from kernels import classical, nulls, params
-from kernels.score import TARGETS_MIN, Code, Score, align, log_primes, scale_range
+from kernels.score import TARGETS_MIN, Code, Score, log_primes
 
-PORTION: Final = 37
-"""Draws between two looks at how far it is."""
 DRAWS_MAX, TARGETS_MAX = 9_999, 10
 
 
@@ -150,35 +149,27 @@ def _phases(fields: Any, job: UUID, seen: Any, score: float, count: int, draws: 
     """What fields of scrambled phases score, and how they rank among random targets."""
     targets = log_primes(count)
     sequences = nulls.random_targets(job, targets)
-    parts = []
-    for first in range(0, draws, PORTION):
-        tell(first, draws)
-        parts.append(nulls.phase_draws(fields, job, targets, min(PORTION, draws - first), first, sequences))
-    tell(draws, draws)
-    found = nulls.Draws(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    found = drawn(fields, job, targets, draws, sequences, tell)
     rank = nulls.rank_among(seen.peaks.x, score, sequences, seen.x)
     as_good, as_high = nulls.as_good(score, found), int(np.count_nonzero(found.rank <= rank))
     enough = draws >= nulls.DRAWS_MIN
-    real = found.score[np.isfinite(found.score)]
     return {
-        "draws_scored": int(real.size),
+        "draws_scored": int(np.count_nonzero(np.isfinite(found.score))),
         "rank_phase": as_good,
         "rank_target": as_high,
         "p_phase": float(nulls.PValue(as_good, draws)) if enough else None,
         "p_target": float(nulls.PValue(as_high, draws)) if enough else None,
-        # Where most draws have no score, the median of the rest would stand for fields that are not like most.
-        "gap_phase": float(np.median(real)) - score if 2 * real.size > draws else None,
+        "gap_phase": nulls.gap(found.score, score),
     }
 
 
 def _sequences(job: UUID, seen: Any, score: float, count: int, draws: int) -> dict[str, Any]:
     """What the very same peaks score for other targets: random ones, and those of other integers."""
     peaks, x = seen.peaks.x, seen.x
-    scores = [align(peaks, own, *scale_range(x, own)).score for own in nulls.random_targets(job, log_primes(count), draws)]
-    real = [one for one in scores if not isinstance(one, Code)]
+    scores = nulls.target_scores(peaks, nulls.random_targets(job, log_primes(count), draws), x)
     integers = nulls.integer_sequences(peaks, score, x, count, job)
     return {
-        "gap_target": float(np.median(real)) - score if 2 * len(real) > draws else None,
+        "gap_target": nulls.gap(scores, score),
         "integers_beaten_by": ", ".join(integers.beaten_by),
         "integers_rank": integers.rank,
     }

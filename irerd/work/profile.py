@@ -5,7 +5,6 @@ somebody waits.
 """
 
 import json
-import math
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,9 +14,10 @@ import numpy as np
 from irerd.work import store
 from irerd.worker import JobFailed, Tell
 from kernels import nulls
-from kernels.score import TARGETS_MIN, Aligned, Code, align, log_primes, scale_range
+from kernels.score import TARGETS_MIN, Code, log_primes
 
 PORTION: Final = 37
+"""Draws between two looks at how far it is."""
 GAP_DRAWS: Final = 99
 """Null draws whose median a score is compared with."""
 DRAWS_MAX, TARGETS_MAX = 100_000, 32
@@ -78,7 +78,7 @@ def _judged(fields: Any, job: UUID, length: float, asked: Spec, tell: Tell) -> d
     if isinstance(score, Code):
         return _nothing(score.value, asked.targets, int(peaks.size))
     sequences = nulls.random_targets(job, targets)
-    draws = _draws(fields, job, targets, asked.draws, sequences, tell)
+    draws = drawn(fields, job, targets, asked.draws, sequences, tell)
     rank = nulls.rank_among(peaks, score, sequences, seen.x)
     p_phase = nulls.PValue(nulls.as_good(score, draws), asked.draws)
     p_target = nulls.PValue(int(np.count_nonzero(draws.rank <= rank)), asked.draws)
@@ -94,8 +94,8 @@ def _judged(fields: Any, job: UUID, length: float, asked: Spec, tell: Tell) -> d
         "n_matched": int(np.count_nonzero(aligned.matched >= 0)),
         "p_phase": float(p_phase),
         "p_target": float(p_target),
-        "gap_phase": _gap(draws.score[:GAP_DRAWS], score),
-        "gap_target": _gap(_target_scores(peaks, sequences[:GAP_DRAWS], seen.x), score),
+        "gap_phase": nulls.gap(draws.score[:GAP_DRAWS], score),
+        "gap_target": nulls.gap(nulls.target_scores(peaks, sequences[:GAP_DRAWS], seen.x), score),
         "integers": {
             "beaten_by": list(integers.beaten_by),
             "rank": integers.rank,
@@ -107,21 +107,11 @@ def _judged(fields: Any, job: UUID, length: float, asked: Spec, tell: Tell) -> d
     }
 
 
-def _draws(fields: Any, job: UUID, targets: Any, count: int, sequences: Any, tell: Tell) -> nulls.Draws:
+def drawn(fields: Any, job: UUID, targets: Any, count: int, sequences: Any, tell: Tell) -> nulls.Draws:
+    """Fields of scrambled phases, in portions, telling how far it is."""
     parts = []
     for first in range(0, count, PORTION):
         tell(first, count)
         parts.append(nulls.phase_draws(fields, job, targets, min(PORTION, count - first), first, sequences))
     tell(count, count)
     return nulls.Draws(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def _target_scores(peaks: Any, sequences: Any, x: Any) -> Any:
-    found: list[Aligned] = [align(peaks, targets, *scale_range(x, targets)) for targets in sequences]
-    return np.array([math.nan if isinstance(one.score, Code) else one.score for one in found])
-
-
-def _gap(scores: Any, score: float) -> float | None:
-    """How much better than the median of the null it is; None where most null draws have no score at all."""
-    real = scores[np.isfinite(scores)]
-    return float(np.median(real) - score) if real.size else None

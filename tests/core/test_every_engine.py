@@ -67,8 +67,10 @@ def values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.sampled_from(_texts(info))
         case inspect.ListType() | inspect.VarTupleType():
             return st.lists(values(info.item_type), min_size=info.min_length or 0, max_size=min(info.max_length or 4, 4))
+        case inspect.TupleType():
+            return st.tuples(*[values(member) for member in info.item_types]).map(list)
         case inspect.DictType():
-            return st.dictionaries(values(info.key_type), values(info.value_type), max_size=3)
+            return st.dictionaries(values(info.key_type), values(info.value_type), min_size=info.min_length or 0, max_size=3)
         case inspect.UnionType():
             return st.one_of(*[values(member) for member in info.types])
         case inspect.AnyType():
@@ -313,6 +315,10 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("config.set", {"key": "retry.attempts", "value": None}),
         ("actions.check", {"engine_id": "mailer", "platform": "gmail", "action_type": "send_email"}),
         ("actions.check", {"engine_id": "nobody", "platform": "gmail", "action_type": "send_email"}),
+        ("system.issue_http_token", {"subject": "ann", "role": "viewer", "ttl_s": 60}),
+        ("system.issue_http_token", {"subject": "bob", "role": "operator"}),
+        ("system.check_http_token", {"token": "e30.e30.AAAA"}),
+        ("system.revoke_http_token", {"jti": "id-3"}),
     ],
     "provenance": [
         ("log.engine_event", {"event_type": "email.sent", "data": {"to": 1, "took_ms": 1.5}}),
@@ -457,6 +463,30 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("cancel_job", {"job": "id-3"}),
         ("run", {"name": "null-profile", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"}}),
     ],
+    "trajectory": [
+        ("add_fact", {"symbol": "A"}),
+        ("add_fact", {"symbol": "never again", "value": False}),
+        ("add_rule", {"rule_id": "rule1", "premises": ["A"], "conclusion": "B", "cost": 1.0}),
+        ("add_rule", {"rule_id": "r/2", "premises": ["B", "A", "B"], "conclusion": "é", "cost": 0.000001, "group": "north"}),
+        ("set_costs", {"costs": {"rule1": 2.5}}),
+        5.0,
+        (
+            "fold",
+            {
+                "spine": {
+                    "facts": ["A"],
+                    "goals": ["C"],
+                    "rules": [
+                        {"rule_id": "b", "premises": ["A"], "conclusion": "B", "cost": 1},
+                        {"rule_id": "c", "premises": ["B", "A"], "conclusion": "C", "cost": 0.5, "group": "north"},
+                    ],
+                }
+            },
+        ),
+        ("load", {"problem": {"facts": ["z", "a"], "rules": [{"rule_id": "1", "premises": [], "conclusion": "b"}]}, "more": True}),
+        ("load", {"problem": {"rules": [{"rule_id": "0", "premises": ["b"], "conclusion": "g"}], "goals": ["g"]}, "part": 1}),
+        ("load", {"problem": {"facts": ["y", {"symbol": "x", "value": False}], "goals": ["y"]}, "more": True, "load": "second"}),
+    ],
     "eil": [
         ("sense", {"source": "a", "telemetry": {"power_draw": 850.5, "cpu_usage": 0.75}, "context": {"priority": "high", "n": 1}}),
         10.0,
@@ -480,9 +510,9 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
 
 PINNED = {
     "resource": ("0f26a05018c5a9ad", "9c3897b2f5f3a08f"),
-    "gate": ("2d4ce0a4940a1e00", "bb1df357d73130a3"),
-    "nav": ("2d4ce0a4940a1e00", "c4e7caa299bf6834"),
-    "control": ("2d4ce0a4940a1e00", "43c23aa14adb66b2"),
+    "gate": ("90c5ef4ff1e2c068", "6b9fda774c5ddf18"),
+    "nav": ("90c5ef4ff1e2c068", "741f5e8717c32824"),
+    "control": ("90c5ef4ff1e2c068", "d00604404ba36eef"),
     "provenance": ("fd5207668b6449b2", "8fa146cc9d946a02"),
     "cache": ("fc1e7b7e85c5fd1d", "10f37f32352b89c0"),
     "entity": ("2e720e8e7af43733", "759193c9c728a644"),
@@ -490,6 +520,7 @@ PINNED = {
     "sim": ("c4c5766fbfbb677b", "40771020e13dfeb1"),
     "hunt": ("c4c5766fbfbb677b", "e6907d11f080e38e"),
     "component": ("c4c5766fbfbb677b", "e622a4ec2f51d5a9"),
+    "trajectory": ("b59488790e8f3182", "ab1b4dc49a54fd1c"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

@@ -33,6 +33,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
             client.call("entity.spawn", {"entity_id": entity_id, "type": kind})
             client.call("entity.awaken", {"entity_id": entity_id})
         client.call("entity.report", {"entity_id": "gateway_2", "health": 5})
+        client.call("eil.sense", {"source": "datacenter-01", "timestamp": "2025-01-20T11:00:00Z", "telemetry": {"power_draw": 800}})
     leave_fields(irerd)
     hunted(irerd)
     try:
@@ -76,6 +77,14 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         issued = raw.ask("gate.issue_token", {"domain": "info", "subject": "user_001"})
         assert isinstance(issued, Done)
         params["jti"] = issued.r["jti"]  # no example can know one
+    if row.name == "eil.proof":
+        sensed = raw.ask("eil.sense", {"source": "rack-01", "telemetry": {"power_draw": 800}})
+        assert isinstance(sensed, Done)
+        params |= {"prediction_id": sensed.r["prediction_id"]}  # the same
+    if row.name == "eil.market_trade":
+        quoted = raw.ask("eil.market_quote", {"asset": "CEU", "side": "buy", "quantity": 1})
+        assert isinstance(quoted, Done)
+        params["quote_id"] = quoted.r["quote_id"]  # the same
     if row.name in ("system.op_watch", "system.op_cancel"):
         params["job"] = ended_sync(raw)  # the same
     if row.name == "hunt.best":

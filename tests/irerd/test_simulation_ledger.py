@@ -49,8 +49,10 @@ class Records:
 
     def whole(self) -> bytes:
         projection = Projection()
-        lines = [line for kind, payload, _ in self.hunter.records[: self.durable + 1] for line in projection.fold(kind, payload)]
-        return HEADER + b"".join(lines)
+        lines: dict[str, bytes] = {}
+        for kind, payload, _ in self.hunter.records[: self.durable + 1]:
+            lines.update(projection.fold(kind, payload))
+        return HEADER + b"".join(lines.values())
 
 
 class Record:

@@ -182,7 +182,8 @@ class Stream:
             variance = max(sum(each * each for each in part) / number - mean * mean, 0.05)
             gains.append(number * (mean * mean + variance - 1 - math.log(variance)) if number > 3 else 0.0)
         best = gains.index(max(gains)) + 1
-        return since if best >= len(gains) - 1 and since > best else best
+        older = best >= len(gains) - 1 or (since > len(gains) and gains[-1] >= max(gains) / 2)
+        return since if older and since > best else best
 
     def _observe(self, value: float) -> None:
         moved = f4(value - self.anchor)

@@ -193,7 +193,12 @@ def test_a_bad_point_is_refused_by_itself(time: float, value: float, fate: str) 
 def test_wild_values_leave_only_finite_figures() -> None:
     chance = np.random.default_rng(9)
     wild = [10.0 ** chance.uniform(-40, 17, 400) * chance.choice([-1, 1], 400) for _ in range(4)]
-    wild += [np.where(chance.random(400) < 0.02, 1e17, 0.0), np.full(400, 1e17), np.full(400, 1e-300), np.linspace(-1e17, 1e17, 400)]
+    wild += [
+        np.where(chance.random(400) < 0.02, 1e17, 0.0),
+        np.full(400, 1e17),
+        np.full(400, 1e-300),
+        np.linspace(-1e17, 1e17, 400),
+    ]
     store = store_of(len(wild))
     feed(store, [(row, float(tick), float(values[tick])) for tick in range(400) for row, values in enumerate(wild)])
     block = store.take(np.arange(len(wild)))

@@ -21,7 +21,10 @@ SOURCE = (
 
 def written(hunter: Hunter) -> bytes:
     projection = Projection()
-    return b"".join(line for kind, payload, _ in hunter.records for line in projection.fold(kind, payload))
+    lines: dict[str, bytes] = {}
+    for kind, payload, _ in hunter.records:
+        lines.update(projection.fold(kind, payload))
+    return b"".join(lines.values())
 
 
 def rows(hunter: Hunter) -> list[dict[str, str]]:

@@ -125,7 +125,7 @@ def test_http_is_told_where_http_is_spoken() -> None:
     head, _, text = violation.reply.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert f"Content-Length: {len(text)}".encode() in head
-    assert b"irerctl hub" in text
+    assert text.endswith(b"type: irerctl hub\n") and b" no HTTP" not in text
 
 
 def test_a_verb_that_turns_into_a_frame_is_still_a_stranger() -> None:

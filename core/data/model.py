@@ -1,0 +1,360 @@
+"""What the data engine knows: events that can be cited, rated and found; who cites whom; patterns; where value went.
+
+All of it follows from the records, and no text is in it. Applying never refuses, and never does arithmetic on what was decided; only
+when a pattern will turn next is worked out here, and that is kept nowhere.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from core.clock import Clock, ClockDump, dump_clock, load_clock
+from core.data import events as derived
+from core.data import told
+from core.data.embedding import MODEL
+from core.data.network import Network, network_of
+from core.data.patterns import Book, Pattern, weight
+from core.engine import Event, Stamp
+from core.fields import Frozen
+
+MODELS_MAX = 8
+RECENT_MAX = 16
+"""Syncs that ended and can still be asked about."""
+LOG = "event_log"
+MODEL_PATTERN = "model:"
+
+
+class Node(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
+    """An event that stands for itself."""
+
+    seq: int
+    time_us: int
+    actor: str
+    type: str
+
+
+class Waiting(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
+    """A text that has no embedding yet."""
+
+    event: str
+    seq: int
+
+
+class Sync(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Patterns on their way to the far end. `code` is empty while they are."""
+
+    job: str
+    seq: int
+    started_us: int
+    patterns: tuple[derived.Shown, ...]
+    anchored: tuple[str, ...] = ()
+    cache_job: str = ""
+    ended_us: int = 0
+    code: str = ""
+    detail: str = ""
+    result: dict[str, Any] = {}
+
+    def effect(self, place: int) -> str:
+        return f"{LOG}:{self.seq}:{place}"
+
+
+@dataclass
+class Data:
+    clock: Clock = field(default_factory=Clock)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    """The oldest first."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Records of each type."""
+    repeated: int = 0
+    """Events that were told again."""
+    models: dict[str, int] = field(default_factory=dict)
+    """The dimension of each model's vectors."""
+    vectors: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of an event, for each model, the record of its vector."""
+    stored: int = 0
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    """By effect, the oldest first."""
+    priors: dict[str, dict[str, float]] = field(default_factory=dict)
+    votes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of an event, what each caller thinks of it."""
+    network: Network = field(default_factory=Network)
+    told_network: tuple[int, int] = (0, 0)
+    """Nodes and edges as they were last told."""
+    unpaid: dict[str, int] = field(default_factory=dict)
+    """Events that cited lately, with the time of their last citation, the oldest first."""
+    paid: dict[str, None] = field(default_factory=dict)
+    """Events whose value was distributed."""
+    value: dict[str, int] = field(default_factory=dict)
+    earned: dict[str, int] = field(default_factory=dict)
+    """The same by contributor."""
+    distributed: int = 0
+    book: Book = field(default_factory=Book)
+    sync: Sync | None = None
+    syncs: deque[Sync] = field(default_factory=lambda: deque(maxlen=RECENT_MAX))
+    """Those that ended, the newest first."""
+
+    def weigh(self, event: str) -> float:
+        return weight(self.network.cited(event), self.votes.get(event, {}).values())
+
+
+# --- what callers told ----------------------------------------------------------------------------------------------------------
+
+
+def _count(data: Data, event: Event, stamp: Stamp) -> int:
+    data.counts[event.event_type] += 1
+    return data.clock.at(stamp)
+
+
+def apply_told(data: Data, event: Any, stamp: Stamp) -> None:
+    """Something that stands for itself. The same payload again is the same event."""
+    now = _count(data, event, stamp)
+    id = told.id_of(event)
+    if id in data.nodes:
+        data.repeated += 1
+        return
+    data.nodes[id] = Node(stamp.seq, now, stamp.actor, event.event_type)
+    if type(event) in told.EMBEDDED:
+        data.waiting[stamp.cause()] = Waiting(id, stamp.seq)
+    if isinstance(event, told.ModelPattern):
+        data.book.add(MODEL_PATTERN + event.pattern, "model", event.event, event.relevance, now, data.weigh)
+    elif isinstance(event, told.PatternStrengthened):
+        data.book.add(MODEL_PATTERN + event.pattern, "model", event.event, event.weight, now, data.weigh)
+
+
+def apply_citation(data: Data, event: told.CitationTracked, stamp: Stamp) -> None:
+    now = _count(data, event, stamp)
+    data.network.add(event.from_, event.to, event.relevance)
+    data.book.weigh_anew(event.to, data.weigh)
+    if event.from_ not in data.paid:
+        data.unpaid.pop(event.from_, None)
+        data.unpaid[event.from_] = now
+
+
+def apply_feedback(data: Data, event: told.FeedbackReceived, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    data.votes.setdefault(event.event, {})[stamp.actor] = event.rating
+    data.book.weigh_anew(event.event, data.weigh)
+
+
+# --- vectors --------------------------------------------------------------------------------------------------------------------
+
+
+def apply_embedding(data: Data, event: told.EmbeddingGenerated, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    data.models[event.model] = event.dimension
+    vectors = data.vectors.setdefault(event.event, {})
+    data.stored += event.model not in vectors
+    vectors[event.model] = stamp.seq
+    if event.model == MODEL and event.effect is not None:
+        data.waiting.pop(event.effect, None)
+
+
+def apply_stored(data: Data, event: derived.VectorStored, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+
+
+def apply_not_embedded(data: Data, event: derived.NotEmbedded, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    data.waiting.pop(event.effect or "", None)
+
+
+def apply_priors(data: Data, event: derived.PriorsFound, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    if event.priors:
+        data.priors[event.event] = {prior.event: prior.relevance for prior in event.priors}
+
+
+def apply_forgotten(data: Data, event: derived.VectorForgotten, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    gone = set(event.events)
+    data.waiting = {effect: each for effect, each in data.waiting.items() if each.event not in gone}
+    for id in event.events:
+        data.nodes.pop(id, None)
+        data.stored -= len(data.vectors.pop(id, {}))
+        for known in (data.priors, data.votes, data.unpaid, data.paid, data.value):
+            known.pop(id, None)  # type: ignore[attr-defined]
+        for cited in data.network.remove(id):
+            data.book.weigh_anew(cited, data.weigh)
+        data.book.forget(id, data.weigh)
+
+
+# --- patterns and value -----------------------------------------------------------------------------------------------------------
+
+
+def apply_detected(data: Data, event: derived.PatternDetected, stamp: Stamp) -> None:
+    now = _count(data, event, stamp)
+    data.book.add(event.pattern, "content", event.prior, 1.0, now, data.weigh)
+    data.book.add(event.pattern, "content", event.event, event.relevance, now, data.weigh)
+
+
+def apply_matched(data: Data, event: derived.PatternMatched, stamp: Stamp) -> None:
+    now = _count(data, event, stamp)
+    data.book.add(event.pattern, "content", event.event, event.relevance, now, data.weigh)
+
+
+def apply_team(data: Data, event: derived.TeamRecognized, stamp: Stamp) -> None:
+    now = _count(data, event, stamp)
+    team = data.book.add(event.pattern, "team", event.event, 1.0, now, data.weigh)
+    team.contributors = list(event.contributors)
+
+
+def apply_evolved(data: Data, event: derived.ValueEvolved, stamp: Stamp) -> None:
+    now = _count(data, event, stamp)
+    if event.state == "gone":
+        data.book.drop(event.pattern)
+    else:
+        data.book.turn(event.pattern, event.state, now)
+
+
+def apply_crystallized(data: Data, event: derived.ValueCrystallized, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+
+
+def apply_distributed(data: Data, event: derived.ValueDistributed, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    data.unpaid.pop(event.event, None)
+    data.paid[event.event] = None
+    data.distributed += event.units
+    for share in event.shares:
+        data.value[share.event] = data.value.get(share.event, 0) + share.units
+        actor = data.nodes[share.event].actor
+        data.earned[actor] = data.earned.get(actor, 0) + share.units
+
+
+def apply_grown(data: Data, event: derived.NetworkGrown, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+
+
+def apply_topology(data: Data, event: derived.TopologyUpdated, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    data.told_network = (event.nodes, event.edges)
+
+
+# --- sharing ----------------------------------------------------------------------------------------------------------------------
+
+
+def apply_sync_started(data: Data, event: derived.SyncStarted, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    data.sync = Sync(event.job, stamp.seq, stamp.time_us, tuple(event.patterns))
+
+
+def apply_anchored(data: Data, event: derived.PatternAnchored, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    if data.sync is not None:
+        data.sync = msgspec.structs.replace(data.sync, anchored=(*data.sync.anchored, event.pattern))
+    pattern = data.book.patterns.get(event.pattern)
+    if pattern is not None:
+        pattern.key, pattern.rev, pattern.shared = event.key, event.rev, True
+
+
+def apply_sync_follows(data: Data, event: derived.SyncFollows, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    assert data.sync is not None
+    data.sync = msgspec.structs.replace(data.sync, cache_job=event.cache_job)
+
+
+def apply_sync_ended(data: Data, event: derived.SyncEnded, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    assert data.sync is not None
+    result = {"shared": event.shared, "pushed": event.pushed, "pulled": event.pulled}
+    ended = msgspec.structs.replace(
+        data.sync, ended_us=stamp.time_us, code=event.code, detail=event.detail, result=result, patterns=()
+    )
+    data.syncs.appendleft(ended)
+    data.sync = None
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------------------
+
+
+class DataDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    clock: ClockDump
+    nodes: list[tuple[str, Node]]
+    counts: dict[str, int]
+    repeated: int
+    models: dict[str, int]
+    vectors: dict[str, dict[str, int]]
+    stored: int
+    waiting: list[tuple[str, Waiting]]
+    priors: dict[str, dict[str, float]]
+    votes: dict[str, dict[str, float]]
+    cites: list[tuple[str, list[tuple[str, float]]]]
+    told_network: tuple[int, int]
+    unpaid: list[tuple[str, int]]
+    paid: list[str]
+    value: dict[str, int]
+    earned: dict[str, int]
+    distributed: int
+    patterns: list[Pattern]
+    evidence: list[list[str]]
+    """The order of each pattern's evidence: it says what goes first."""
+    sync: Sync | None
+    syncs: list[Sync]
+
+
+def dump(data: Data) -> DataDump:
+    patterns = [msgspec.structs.replace(pattern, crossing_us=None) for pattern in data.book.patterns.values()]
+    return DataDump(
+        dump_clock(data.clock),
+        list(data.nodes.items()),
+        dict(data.counts),
+        data.repeated,
+        data.models,
+        data.vectors,
+        data.stored,
+        list(data.waiting.items()),
+        data.priors,
+        data.votes,
+        [(citing, list(cited.items())) for citing, cited in data.network.cites.items()],
+        data.told_network,
+        list(data.unpaid.items()),
+        list(data.paid),
+        data.value,
+        data.earned,
+        data.distributed,
+        patterns,
+        [list(pattern.evidence) for pattern in patterns],
+        data.sync,
+        list(data.syncs),
+    )
+
+
+def load(dumped: DataDump) -> Data:
+    data = Data(
+        load_clock(dumped.clock),
+        dict(dumped.nodes),
+        Counter(dumped.counts),
+        dumped.repeated,
+        dumped.models,
+        dumped.vectors,
+        dumped.stored,
+        dict(dumped.waiting),
+        dumped.priors,
+        dumped.votes,
+        network_of((citing, dict(cited)) for citing, cited in dumped.cites),
+        dumped.told_network,
+        dict(dumped.unpaid),
+        dict.fromkeys(dumped.paid),
+        dumped.value,
+        dumped.earned,
+        dumped.distributed,
+        _book(zip(dumped.patterns, dumped.evidence, strict=True)),
+        dumped.sync,
+        deque(dumped.syncs, maxlen=RECENT_MAX),
+    )
+    for pattern in data.book.patterns.values():
+        data.book.weighed(pattern, data.weigh)
+    return data
+
+
+def _book(rows: Iterable[tuple[Pattern, list[str]]]) -> Book:
+    book = Book()
+    for pattern, order in rows:
+        pattern.evidence = {event: pattern.evidence[event] for event in order}
+        book.patterns[pattern.pattern] = pattern
+        for event in order:
+            book.of_event.setdefault(event, {})[pattern.pattern] = None
+    return book
