@@ -1,6 +1,6 @@
 """The list of engines: the only file that names them all."""
 
-from core import cache, circuit, component, control, entity, gate, nav, provenance, resource, sim, system, trajectory
+from core import cache, circuit, component, control, data, entity, gate, nav, provenance, resource, sim, system, trajectory
 from core.energy import engine as energy
 from core.hunt import engine as hunt
 
@@ -19,4 +19,5 @@ ENGINES = [
     component.ENGINE,
     energy.ENGINE,
     trajectory.ENGINE,
+    data.ENGINE,
 ]

@@ -184,6 +184,27 @@ class CacheSettings(Section):
     remote: CacheRemote = CacheRemote()
 
 
+class Data(Section):
+    """What follows from the events that callers tell the data engine.
+
+    relevance: how near an older event must be to count as a prior: a cosine
+    units: units of value that an event gives to those it cites
+    settle_s: quiet time after an event's last citation; then its value is distributed
+    threshold: strength at which a pattern rises
+    hold_s: how long a pattern must stay above it to crystallise
+    share: whether a crystallised pattern is shared by itself, through the cache and its far end
+    events_max: events that can be found, cited and rated; beyond that the oldest are let go of, and stay in the log
+    """
+
+    relevance: Annotated[float, Meta(ge=0.01, le=1)] = 0.3
+    units: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000
+    settle_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 1.0
+    threshold: Annotated[float, Meta(ge=0.01, le=1e6)] = 3.0
+    hold_s: Seconds = 604_800.0
+    share: bool = False
+    events_max: Annotated[int, Meta(ge=16, le=1_000_000)] = 100_000
+
+
 class Jobs(Section):
     """Named jobs that tasks may run, each in a child process.
 
@@ -482,6 +503,7 @@ class Settings(Section):
     control: bounds on engines and on tokens of the HTTP gateway
     eil: energy intelligence
     cache: what the cache may take up
+    data: what follows from events
     hunt: what a hunt is when its caller says nothing else
     limits: bounds on callers
     log: how much history is kept
@@ -501,6 +523,7 @@ class Settings(Section):
     control: Control = Control()
     eil: Eil = Eil()
     cache: CacheSettings = CacheSettings()
+    data: Data = Data()
     hunt: Hunt = Hunt()
     limits: Limits = Limits()
     log: Log = Log()
@@ -520,6 +543,7 @@ LIVE = frozenset(
         "control",
         "eil",
         "cache",
+        "data",
         "hunt",
         "limits",
         "log",

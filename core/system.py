@@ -84,6 +84,35 @@ class Status(Result):
     connections: Count
 
 
+class Load(Result):
+    """What the daemon is busy with. Totals count from its start.
+
+    calls: calls answered
+    refusals: refusals of access
+    groups: groups of commands written and synced
+    queued: commands that wait to be written, by log; logs for which none wait are left out
+    loop_lag_p99_ms: of a hundred wakings of the event loop within ten seconds, 99 were not later than this
+    outbox_bytes: what waits for slow readers
+    jobs: tasks, jobs and questions between engines under way
+    workers_running: workers that compute
+    workers_waiting: computations that wait for a worker
+    workers_started: worker processes
+    workers_lost: computations whose worker was lost
+    """
+
+    calls: Count
+    refusals: Count
+    groups: Count
+    queued: dict[str, Count]
+    loop_lag_p99_ms: Milliseconds
+    outbox_bytes: Count
+    jobs: Count
+    workers_running: Count
+    workers_waiting: Count
+    workers_started: Count
+    workers_lost: Count
+
+
 class HealthReport(Result):
     """The health of every subsystem.
 
@@ -91,12 +120,14 @@ class HealthReport(Result):
     checks: each subsystem
     loop_lag_ms: how late the event loop wakes, worst of the last ten seconds
     resident_bytes: memory of the daemon process
+    load: what it is busy with
     """
 
     health: Health
     checks: list[Check]
     loop_lag_ms: Milliseconds
     resident_bytes: Count
+    load: Load
 
 
 class Describe(Command):

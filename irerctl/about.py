@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from irerctl import VERSION, render
+from irerctl.live import words as glossary_words
 from irerctl.session import Failure, command, session
 
 SAME_VERSION = "Try: systemctl restart irerd   or install the same version of both"
@@ -82,7 +83,7 @@ def _draw_reload(found: Mapping[str, Any]) -> None:
 @command(
     "help",
     "Explain a word or a command.",
-    click.Argument(["words"], metavar="[WORD]", nargs=-1),
+    click.Argument(["words"], metavar="[WORD]", nargs=-1, shell_complete=glossary_words),
     epilog="Alone it lists the words it knows.",
 )
 def help_(words: tuple[str, ...]) -> None:

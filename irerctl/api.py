@@ -12,6 +12,7 @@ from core.engine import Row
 from core.schemas import words as docstring
 from irerctl import render
 from irerctl.generic import catalogue
+from irerctl.live import methods
 from irerctl.session import Group, session
 
 HELP = "List and describe every method."
@@ -28,7 +29,11 @@ def _line(row: Row) -> dict[str, str]:
     return {"method": row.name, "kind": "stream" if row.streams else row.kind, "needs": row.needs, "help": row.help}
 
 
-@api.command_of("show", "One method: its parameters, its result, an example.", click.Argument(["method"], metavar="METHOD"))
+@api.command_of(
+    "show",
+    "One method: its parameters, its result, an example.",
+    click.Argument(["method"], metavar="METHOD", shell_complete=methods),
+)
 def show(method: str) -> None:
     row = catalogue().find(method)
     if session().output == "table":

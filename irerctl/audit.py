@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from irerctl import render
+from irerctl.live import names
 from irerctl.session import Failure, Group, session
 
 HELP = "Check that no record was changed, lost or added."
@@ -24,7 +25,7 @@ audit = Group("audit", help=HELP, short_help=HELP)
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Read the files in this directory; no daemon is needed.",
     ),
-    click.Option(["--log"], metavar="LOG", help="Only this log."),
+    click.Option(["--log"], metavar="LOG", help="Only this log.", shell_complete=names("log")),
     epilog="Exit status 1 when a chain is broken; the first record that does not hold is named, with the reason.",
 )
 def hashchain(state_dir: Path | None, log: str | None) -> None:
@@ -56,7 +57,7 @@ def hashchain(state_dir: Path | None, log: str | None) -> None:
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Read the files in this directory; no daemon is needed.",
     ),
-    click.Option(["--log"], metavar="LOG", help="Only this log."),
+    click.Option(["--log"], metavar="LOG", help="Only this log.", shell_complete=names("log")),
     epilog="Exit status 1 when the result is failed. Limited: nothing failed, and what is listed could not be vouched for.",
 )
 def verify(replay: bool, state_dir: Path | None, log: str | None) -> None:
@@ -231,7 +232,7 @@ def first_bad(row: Mapping[str, Any]) -> str:
 @audit.command_of(
     "repair",
     "Keep the sound beginning of a damaged log; irerd must be stopped.",
-    click.Argument(["log"], metavar="LOG"),
+    click.Argument(["log"], metavar="LOG", shell_complete=names("log")),
     click.Option(
         ["--state-dir"],
         required=True,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from irerctl import render
+from irerctl.live import event_types, methods, names
 from irerctl.session import Failure, Session, command, session
 
 
@@ -32,7 +33,7 @@ class Params(click.ParamType[dict[str, Any]]):
 @command(
     "call",
     "Call any method and print its result as JSON.",
-    click.Argument(["method"], metavar="METHOD"),
+    click.Argument(["method"], metavar="METHOD", shell_complete=methods),
     click.Argument(["params"], type=Params(), required=False, metavar="[JSON|-]"),
     click.Option(["--stream"], is_flag=True, help="Print each item of a streaming method on a line of its own."),
     click.Option(["--receipt"], is_flag=True, help="Print {result, receipt}: also where in the log a write stands."),
@@ -76,8 +77,8 @@ def _wants_a_stream(method: str, failure: Exception) -> Failure | None:
 @command(
     "watch",
     "Follow what happens, as it happens.",
-    click.Option(["--engine"], metavar="X", help="Only what this engine does."),
-    click.Option(["--type"], metavar="T", help="Only this type of event, as in task.submitted."),
+    click.Option(["--engine"], metavar="X", help="Only what this engine does.", shell_complete=names("engine")),
+    click.Option(["--type"], metavar="T", help="Only this type of event, as in task.submitted.", shell_complete=event_types),
     click.Option(["--since"], metavar="CURSOR", help="Go on after this place, as -o jsonl shows it."),
     epilog="Ctrl-C ends it. With -o jsonl each event is one object on a line, with its cursor.",
 )

@@ -106,7 +106,8 @@ class Tunnel:
             except OSError as problem:
                 ours.close()
                 why = "it is not installed here" if isinstance(problem, FileNotFoundError) else str(problem.strerror).lower()
-                raise self._unreachable("unavailable", f"ssh cannot be run ({why}).", "Try: apt install openssh-client") from None
+                failed = self._unreachable("unavailable", f"ssh cannot be run ({why}).", "Try: apt install openssh-client")
+                raise failed from failed.__cause__
         return ours
 
     def _start(self, theirs: socket.socket) -> None:

@@ -13,6 +13,7 @@ import click
 import msgspec
 from msgspec import inspect
 
+from irerctl.live import Complete
 from irerctl.session import Failure
 
 STANDARD_INPUT = ("-", "@-")
@@ -137,18 +138,19 @@ def identifier(field: str) -> str:
     return f"field_{field}"
 
 
-def argument(field: str, shape: "Shape", needed: bool) -> click.Argument:
+def argument(field: str, shape: "Shape", needed: bool, complete: Complete | None = None) -> click.Argument:
     metavar = field.upper() if needed else f"[{field.upper()}]"
     return click.Argument(
         [identifier(field)],
         type=shape.type,
         required=needed,
         nargs=-1 if shape.many else 1,
+        shell_complete=complete if shape.type is click.STRING else None,
         metavar=metavar + ("..." if shape.many else ""),
     )
 
 
-def option(field: str, shape: "Shape", needed: bool, meaning: str) -> click.Option:
+def option(field: str, shape: "Shape", needed: bool, meaning: str, complete: Complete | None = None) -> click.Option:
     flag = "--" + field.replace("_", "-")
     spelled = f"{flag}/--no-{flag[2:]}" if shape.type is click.BOOL else flag
     return click.Option(
@@ -157,6 +159,7 @@ def option(field: str, shape: "Shape", needed: bool, meaning: str) -> click.Opti
         required=needed,
         default=None,
         multiple=shape.many,
+        shell_complete=complete if shape.type is click.STRING else None,
         help=(meaning[:1].upper() + meaning[1:] + "." if meaning else None),
         metavar=shape.metavar,
     )

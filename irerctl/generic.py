@@ -26,7 +26,7 @@ from core.catalogue import Catalogue
 from core.engine import Row
 from core.engines import ENGINES
 from core.schemas import words
-from irerctl import fields, render
+from irerctl import fields, live, render
 from irerctl.commands import COMMANDS
 from irerctl.paging import is_list, pages, whole
 from irerctl.session import Command, Group, Session, session
@@ -275,12 +275,14 @@ def command(row: Row, name: str, spelled: Spelled | None = None) -> Command:
     shapes = {
         field: fields.ordered(row.params, field, fields.shape_of(kind)) for field, kind in fields.field_types(row.params).items()
     }
-    documents = words(row.params).fields
+    documents, space = words(row.params).fields, row.name.partition(".")[0]
     arguments = [(field, needed) for field, needed in spelling(row.cli).arguments if field in known] if row.cli else []
-    params: list[click.Parameter] = [fields.argument(field, shapes[field], needed) for field, needed in arguments]
+    params: list[click.Parameter] = [
+        fields.argument(field, shapes[field], needed, live.names(field, space)) for field, needed in arguments
+    ]
     given = {field for field, _ in arguments}
     params += [
-        fields.option(name, shapes[name], field.required, documents.get(name, ""))
+        fields.option(name, shapes[name], field.required, documents.get(name, ""), live.names(name, space))
         for name, field in known.items()
         if name not in given
     ]

@@ -4,10 +4,11 @@
 imported when the command runs. Must never import msgspec, cbor2, rich or trio at the top.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,6 +16,9 @@ from irerctl import VERSION, render
 from irerctl.commands import COMMANDS, SECTIONS, Entry
 from irerctl.rows import ROWS
 from irerctl.session import Group, Session, body_of, common_options, session
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 EXIT_OUTPUT = 74
 """The answer could not be written to standard output: EX_IOERR."""
@@ -63,9 +67,20 @@ class Program(Group):
                 with formatter.section(section):
                     formatter.write_dl(lines)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Names from the table: to look at the commands themselves would import them all."""
+        from click.shell_completion import CompletionItem
+
+        named = [CompletionItem(name, help=entry.help) for name, entry in entries().items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
+
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **more: Any) -> NoReturn:
         args = list(sys.argv[1:] if args is None else args)
         more["standalone_mode"] = False
+        if asked := os.environ.get("_IRERCTL_COMPLETE"):
+            from irerctl.completion import answer
+
+            answer(self, ROWS, asked)
         if not render.open_output():
             sys.exit(_no_output(args, "it is closed", "Nothing was done. Try: irerctl COMMAND >/dev/null"))
         try:

@@ -41,9 +41,17 @@ ROWS = {
         "unsuspend": "Let a suspended engine act again",
         "validate": "Prove an engine's key, once per connection",
     },
-    "eil": {
-        "predict": "Say what a source will come to",
-        "stream": "Follow what energy intelligence records, as it becomes durable",
+    "data": {
+        "cite": "Say that an event leans on an older one",
+        "emit": "Tell that something happened",
+        "events": "Events as they are recorded, the newest first",
+        "feedback": "Rate an event",
+        "forget": "Let go of an event: it is not found any more, its record stays",
+        "patterns": "Patterns, the strongest first",
+        "search": "The events that are nearest to a text or a vector",
+        "sync": "Share crystallised patterns: put them into the cache, and sync it",
+        "topology": "The network of citations, and where each event stands in it",
+        "value": "Where value went",
     },
     "energy": {
         "": "How energy intelligence is, and what it costs",
@@ -125,9 +133,6 @@ ROWS = {
     },
     "regime": {
         "": "Which regime sources show, and what they have come to",
-    },
-    "sense": {
-        "": "Take up what the sensors of a source say, and say what it will come to",
     },
     "wealth": {
         "": "Revenue so far and projections of it, with intervals",

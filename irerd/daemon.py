@@ -24,6 +24,7 @@ from core.redact import Redactor
 from core.secrets import Secrets
 from core.setting_rules import overlaid
 from core.settings import Settings
+from core.system import Load
 from core.wire import calls
 from core.wire.errors import body as error_body
 from core.world import BadDump, World
@@ -47,6 +48,7 @@ from irerd.ports import Ports
 from irerd.refusals import Refusals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
+from irerd.vectors import Vectors
 from irerd.views import Views
 from state.backup import End, end_of
 from state.ledger import Ledger, open_ledger
@@ -147,7 +149,9 @@ class Daemon:
         sync = Sync(host, self.dispatch)
         self.runs = Runs(host, state_dir, lambda: self.settings.compute)
         components = Components(host, state_dir)
+        self.vectors = Vectors(host, self.dispatch, state_dir, self._logs, self.durable_seq)
         errands = {"cache.sync": sync.run, "sim.chunk": self.runs.run, "component.run": components.run}
+        errands["data.derive"] = self.vectors.derive
         self.effects = Effects(host, self.dispatch, children, errands)
         self.jobs = Operations(self.dispatch, self.effects.progress)
         self.effects.on_progress = self.jobs.stir
@@ -557,6 +561,24 @@ class Daemon:
 
     def outbox_bytes(self) -> int:
         return sum(session.outbox.size for session in self._sessions)
+
+    def load(self) -> Load:
+        """What it is busy with."""
+        writer, work = self.dispatch.writer, self.host.work_figures()
+        running, waiting, started, lost = work[:4] if work is not None else (0, 0, 0, 0)
+        return Load(
+            calls=sum(self.dispatch.calls.values()),
+            refusals=self.refusals.total,
+            groups=writer.groups if writer is not None else 0,
+            queued={log: count for log in self._logs if writer is not None and (count := writer.waiting(log))},
+            loop_lag_p99_ms=self.lag.p99_ms(),
+            outbox_bytes=self.outbox_bytes(),
+            jobs=self.effects.jobs_running,
+            workers_running=running,
+            workers_waiting=waiting,
+            workers_started=started,
+            workers_lost=lost,
+        )
 
     def durable_seq(self, log: str) -> int:
         writer = self.dispatch.writer

@@ -94,9 +94,18 @@ class Host(Protocol):
         ...
 
     async def work(
-        self, name: str, spec: bytes, *, timeout_s: float, on_progress: Callable[[Progress], None] | None = None
+        self,
+        name: str,
+        spec: bytes,
+        *,
+        timeout_s: float,
+        on_progress: Callable[[Progress], None] | None = None,
+        patient: bool = False,
     ) -> bytes:
-        """What a numeric job answers. Raises WorkFailed. Cancelling this kills the worker that has the job."""
+        """What a numeric job answers. Raises WorkFailed. Cancelling this kills the worker that has the job.
+
+        One that is patient lets all others go before it: somebody may wait for those.
+        """
         ...
 
     def work_figures(self) -> Figures | None:
@@ -213,12 +222,20 @@ class RealHost:
                 self._workers = None
 
     async def work(
-        self, name: str, spec: bytes, *, timeout_s: float, on_progress: Callable[[Progress], None] | None = None
+        self,
+        name: str,
+        spec: bytes,
+        *,
+        timeout_s: float,
+        on_progress: Callable[[Progress], None] | None = None,
+        patient: bool = False,
     ) -> bytes:
         if self._workers is None:
             raise WorkFailed("closed")
         silent_s = self._silent_s
-        return await self._workers.run(name, spec, timeout_s=timeout_s, attempt_s=silent_s, on_progress=on_progress)
+        return await self._workers.run(
+            name, spec, timeout_s=timeout_s, attempt_s=silent_s, on_progress=on_progress, patient=patient
+        )
 
     def work_figures(self) -> Figures | None:
         return self._workers.figures() if self._workers is not None else None

@@ -119,7 +119,7 @@ class SimulationLedger:
 
     def _to_write(self) -> bool:
         """A header alone makes no file."""
-        return self._stale or bool(self._pending) and (self._pending != [HEADER] or self._host.files.stat_path(NAME) is not None)
+        return self._stale or (bool(self._pending) and (self._pending != [HEADER] or self._host.files.stat_path(NAME) is not None))
 
     def _read_on(self) -> bool:
         first, last = self._logs[LOG].first_seq, self._durable_seq(LOG)
@@ -152,6 +152,8 @@ class SimulationLedger:
     def _begin_to_live(self) -> None:
         """All that the log says is known: the lines that may still change are to stand in the file as they are now."""
         self._live = True
+        if self._host.files.stat_path(TEMPORARY) is not None:
+            self._host.files.unlink(TEMPORARY)
         if self._tail and self._size and not self._anchored:
             self._anchor(next(iter(self._tail.values())))
         self._base = self._size + sum(map(len, self._pending))
@@ -196,6 +198,9 @@ class SimulationLedger:
                     self._took(data)
                     return
                 self._comparing = False
+                if self._live and self._size == self._base:
+                    self._stale = True  # what was there before is right, and only the tail is not: nobody is to see it cut off
+                    return
             if size > self._size:
                 files.truncate(fd, self._size)
             write_all(files, fd, data)

@@ -45,6 +45,11 @@ class Lag:
         """Somebody came: the idle second ends here."""
         self._stirred.set()
 
+    def p99_ms(self) -> float:
+        """How late the loop woke, but for the one worst waking in a hundred."""
+        late = sorted(late for _, late in self._samples)
+        return round(late[-1 - len(late) // 100] * 1000, 3) if late else 0.0
+
     def worst_ms(self) -> float:
         return round(max((late for _, late in self._samples), default=0.0) * 1000, 3)
 

@@ -25,6 +25,7 @@ from irerd.provenance import ProvenancePorts
 from irerd.session import Stream
 from irerd.simulation import SimulationPorts
 from irerd.trajectories import TrajectoryPorts
+from irerd.vectors import DataPorts
 from state.backup import Backup, key_check, log_of
 from state.ledger import Ledger
 from state.seal import Record
@@ -70,6 +71,7 @@ class Ports:
         self.simulation = SimulationPorts(daemon)
         self.hunts = HuntPorts(daemon, self.watch)
         self.trajectories = TrajectoryPorts(daemon)
+        self.data = DataPorts(daemon)
         self.energy = EnergyPorts(daemon, self.watch)
         self.tasks: dict[str, Callable[[Any, Actor, Stream], Awaitable[Any]]] = {
             "system.reload": self.reload,
@@ -88,7 +90,11 @@ class Ports:
             "sim.validate": self.simulation.validate,
             "hunt.watch": self.hunts.watch,
             "hunt.best": self.hunts.best,
+            "data.events": self.data.events,
+            "data.search": self.data.search,
+            "data.topology": self.data.topology,
             "eil.stream": self.energy.stream,
+            "eil.selftest": self.energy.selftest,
             "trajectory.forward_chain": self.trajectories.forward_chain,
             "trajectory.explain": self.trajectories.explain,
             "trajectory.search": self.trajectories.search,
@@ -141,8 +147,9 @@ class Ports:
         )
 
     def health(self, params: Nothing, actor: Actor) -> system.HealthReport:
-        checks = self._daemon.checks()
-        return system.HealthReport(_worst(checks), checks, self._daemon.lag.worst_ms(), self._daemon.host.resident_bytes())
+        daemon = self._daemon
+        checks = daemon.checks()
+        return system.HealthReport(_worst(checks), checks, daemon.lag.worst_ms(), daemon.host.resident_bytes(), daemon.load())
 
     def describe(self, params: system.Describe, actor: Actor) -> system.Description:
         catalogue = self._daemon.catalogue

@@ -190,9 +190,8 @@ class SimulationPorts:
         try:
             said = await daemon.host.work(job, spec, timeout_s=WORK_S_MAX)
         except WorkFailed as failed:
-            code = "memory" if failed.detail == "memory" else failed.code
-            known, text = _REFUSALS.get(code, _ENDED_EARLY)
-            raise Refused(known, f"run {job_uuid} could not be looked into: {text}", reason=code) from None
+            known, text = _REFUSALS.get(failed.reason, _ENDED_EARLY)
+            raise Refused(known, f"run {job_uuid} could not be looked into: {text}", reason=failed.reason) from None
         try:
             found = msgspec.json.decode(said, type=kind)
         except msgspec.MsgspecError:

@@ -1,13 +1,14 @@
 """What follows from the program, why, and the cheapest way: in a thread where that is quick, else in a worker.
 
-A worker is believed nothing: every spine is walked through by `core/spine.py` before anybody sees it, and what it says of a closure
-is held against the rules wherever it is shown. What does not agree is an error of ours, no answer. Who hangs up ends the work.
+A worker is not believed: a spine is walked through by `core/spine.py` before anybody sees it, a closure is held against all rules.
+What does not agree is an error of ours and no answer. That nothing is below a bound is the one thing that only the worker knows.
+Who hangs up ends the work.
 """
 
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core import spine as spines
 from core.engine import Actor, Refused
@@ -41,54 +42,48 @@ _REFUSALS = {
         "it needs more memory than a worker may have. Have an admin raise compute.memory_bytes and restart irerd",
     ),
     "no-memory": ("resource-exhausted", "/dev/shm has no room to hand it over. Free some there, then ask again"),
+    "cost-precision": (
+        "invalid-argument",
+        "its costs add up to more than can be held exactly, 2^53 micro-units. Give rules smaller costs",
+    ),
     "busy": ("resource-exhausted", "too many jobs wait for a worker. Wait until some are done, then ask again"),
 }
 _ENDED_EARLY = ("unavailable", "the worker that thought about it ended early. Ask again; if it stays so, see: irerctl doctor")
 
 T = TypeVar("T")
+Asked = reads.ForwardChain | reads.Explain | reads.Search
 Key = tuple[int, tuple[str, ...] | None, tuple[str, ...], frozenset[str], int | None]
-
-
-class Closed(NamedTuple):
-    """A closure: how each atom came to hold, in the order in which it did."""
-
-    derived: Mapping[str, Derived]
-    certain: bool
-    """Whether it was worked out here; else a worker says so."""
 
 
 class TrajectoryPorts:
     def __init__(self, daemon: "Daemon") -> None:
         self._daemon = daemon
         self._held: Snapshot | None = None
-        self._closures: OrderedDict[Key, Closed] = OrderedDict()
+        self._closures: OrderedDict[Key, Mapping[str, Derived]] = OrderedDict()
         self._costs: OrderedDict[tuple[int, Key], Mapping[str, int]] = OrderedDict()
 
     async def forward_chain(self, params: reads.ForwardChain, actor: Actor, stream: Stream) -> reads.Closure:
         held = await self._snapshot()
         asked = await self._offload(question, held, params.initial, params.denied)
         key = _key(held, params, frozenset(), params.max_depth)
-        closed = await self._closed(key, asked)
+        derived = await self._closed(held, key, asked)
         costs = await self._additive(held, key, asked)
-        return await self._offload(_page, asked, closed, costs, params)
+        return await self._offload(reads.closure_page, asked, derived, costs, params)
 
     async def explain(self, params: reads.Explain, actor: Actor, stream: Stream) -> reads.Explanation:
         held = await self._snapshot()
         asked = await self._offload(question, held, params.initial, params.denied)
-        closed = await self._closed(_key(held, params, frozenset(), None), asked)
-        found = await self._offload(_explained, held, asked, closed, params.symbol)
-        return found
+        derived = await self._closed(held, _key(held, params, frozenset(), None), asked)
+        return await self._offload(reads.explanation, held, asked, derived, params.symbol)
 
     async def search(self, params: reads.Search, actor: Actor, stream: Stream) -> reads.SearchAnswer:
         held = await self._snapshot()
         budgets = await self._offload(reads.check_search, held, params)
         forbidden = frozenset(params.forbidden)
         asked = await self._offload(question, held, params.initial, params.denied, forbidden)
-        closed = await self._closed(_key(held, params, forbidden, None), asked)
-        planned = await self._offload(plan, asked, closed.derived, params.goals or held.goals)
+        derived = await self._closed(held, _key(held, params, forbidden, None), asked)
+        planned = await self._offload(plan, asked, derived, params.goals or held.goals)
         if planned.unreachable:
-            if not closed.certain:
-                await self._offload(_confirm, asked, planned)
             return reads.out_of_reach(planned)
         found = await self._found(asked, planned, params, budgets)
         spine = await self._offload(checked, asked, planned, found, budgets)
@@ -111,50 +106,46 @@ class TrajectoryPorts:
 
     # --- closures ---------------------------------------------------------------------------------------------------
 
-    async def _closed(self, key: Key, asked: Question) -> Closed:
+    async def _closed(self, held: Snapshot, key: Key, asked: Question) -> Mapping[str, Derived]:
         """Costs do not matter to it, so it is kept when these change."""
         found = self._closures.pop(key, None)
         if found is None:
             if _literals(asked) <= LITERALS_HERE_MAX:
-                found = Closed(await self._offload(closure.closure, asked.rules, asked.initial, key[-1]), certain=True)
+                found = await self._offload(closure.closure, asked.rules, asked.initial, key[-1])
             else:
-                found = await self._closed_elsewhere(asked, key[-1])
+                found, costs = await self._elsewhere(asked, key[-1])
+                _keep(self._costs, _costs_key(held, key), costs)
         _keep(self._closures, key, found)
         return found
 
     async def _additive(self, held: Snapshot, key: Key, asked: Question) -> Mapping[str, int]:
-        place = held.costs_version, (*key[:-1], None)
+        place = _costs_key(held, key)
         found = self._costs.pop(place, None)
         if found is None:
             if _literals(asked) <= LITERALS_HERE_MAX:
                 found = await self._offload(closure.additive, asked.rules, asked.initial)
             else:
-                found = await self._additive_elsewhere(asked)
+                _, found = await self._elsewhere(asked, None)
         _keep(self._costs, place, found)
         return found
 
-    async def _closed_elsewhere(self, asked: Question, max_depth: int | None) -> Closed:
-        names, spec = await self._offload(sheet, asked.rules, asked.initial, (), {"max_depth": max_depth})
+    async def _elsewhere(self, asked: Question, max_depth: int | None) -> tuple[Mapping[str, Derived], Mapping[str, int]]:
+        names, spec = await self._offload(sheet, asked.rules, asked.initial, {"max_depth": max_depth})
         said = await self._work("closure", spec, CLOSURE_S)
-        return Closed(await self._offload(derived_of, said, asked, names), certain=False)
-
-    async def _additive_elsewhere(self, asked: Question) -> Mapping[str, int]:
-        names, spec = await self._offload(sheet, asked.rules, asked.initial, (), {"max_depth": None})
-        said = await self._work("closure", spec, CLOSURE_S)
-        return await self._offload(costs_of, said, names)
+        return await self._offload(derived_of, said, asked, names, max_depth), await self._offload(costs_of, said, asked, names)
 
     # --- search -----------------------------------------------------------------------------------------------------
 
     async def _found(self, asked: Question, planned: Plan, params: reads.Search, budgets: Mapping[str, int]) -> reads.Found:
         if len(planned.rules) <= small.RULES_MAX:
             best = await self._offload(small.solve, planned.rules, asked.initial, planned.goals, budgets)
-            if best is not None:
+            if best is not None and (best.rules is not None or budgets):
                 return reads.Found(best.rules, best.cost_micro, "optimal")
         values = {"mode": params.mode, "width": params.beam_width, "deadline_ms": params.deadline_ms}
         rules = sorted(planned.rules, key=lambda rule: rule.rule_id)
-        _, spec = await self._offload(sheet, rules, asked.initial, planned.goals, values, budgets)
+        _, spec = await self._offload(sheet, rules, asked.initial, values, planned.goals, budgets)
         said = await self._work("search", spec, params.deadline_ms / 1000 + START_S)
-        return await self._offload(found_of, said, rules)
+        return await self._offload(found_of, said, rules, bool(budgets))
 
     async def _work(self, job: str, spec: bytes, timeout_s: float) -> Sheet:
         try:
@@ -167,11 +158,14 @@ class TrajectoryPorts:
             raise Refused(known, f"the program could not be thought about: {text}", reason=code) from None
 
 
-def _key(
-    held: Snapshot, params: reads.ForwardChain | reads.Explain | reads.Search, forbidden: frozenset[str], depth: int | None
-) -> Key:
+def _key(held: Snapshot, params: Asked, forbidden: frozenset[str], depth: int | None) -> Key:
     initial = None if params.initial is None else tuple(params.initial)
     return held.version, initial, tuple(sorted(set(params.denied))), forbidden, depth
+
+
+def _costs_key(held: Snapshot, key: Key) -> tuple[int, Key]:
+    """However deep a closure goes, the costs are those without an end."""
+    return held.costs_version, (*key[:-1], None)
 
 
 def _keep(kept: OrderedDict[Any, T], key: Any, found: T) -> None:
@@ -182,44 +176,6 @@ def _keep(kept: OrderedDict[Any, T], key: Any, found: T) -> None:
 
 def _literals(asked: Question) -> int:
     return len(asked.rules) + sum(len(rule.premises) for rule in asked.rules)
-
-
-# --- what is shown of a closure, held against the rules -----------------------------------------------------------------------
-
-
-def _page(asked: Question, closed: Closed, costs: Mapping[str, int], params: reads.ForwardChain) -> reads.Closure:
-    found = reads.closure_page(asked, closed.derived, costs, params)
-    if not closed.certain:
-        _hold_against(asked, closed.derived, [atom.symbol for atom in found.atoms])
-    return found
-
-
-def _explained(held: Snapshot, asked: Question, closed: Closed, symbol: str) -> reads.Explanation:
-    found = reads.explanation(held, asked, closed.derived, symbol)
-    if not closed.certain:
-        _hold_against(asked, closed.derived, [step.symbol for step in found.steps])
-        if not found.holds and symbol in spines.reached(asked.rules, asked.initial):
-            raise nonsense()
-    return found
-
-
-def _hold_against(asked: Question, derived: Mapping[str, Derived], symbols: Sequence[str]) -> None:
-    start = set(asked.initial)
-    for symbol in symbols:
-        how = derived[symbol]
-        if how.rule is None:
-            sound = symbol in start and not how.depth
-        else:
-            rule = asked.rules[how.rule]
-            deepest = max((derived[premise].depth if premise in derived else how.depth for premise in rule.premises), default=0)
-            sound = rule.conclusion == symbol and deepest == how.depth - 1
-        if not sound:
-            raise nonsense()
-
-
-def _confirm(asked: Question, planned: Plan) -> None:
-    if spines.reached(asked.rules, asked.initial).intersection(planned.unreachable):
-        raise nonsense()
 
 
 # --- what a search came to ------------------------------------------------------------------------------------------------------
@@ -241,8 +197,6 @@ def checked(asked: Question, planned: Plan, found: reads.Found, budgets: Mapping
     for group, most in budgets.items():
         if sum(rule.cost_micro for rule in spine.rules if rule.group == group) > most:
             raise nonsense()
-    if not 0 <= found.bound_micro <= cost or (found.proof == "optimal") != (found.bound_micro == cost):
-        raise nonsense()
     return spine
 
 
@@ -257,11 +211,11 @@ def nonsense() -> Refused:
 def sheet(
     rules: Sequence[Rule],
     initial: Sequence[str],
-    goals: Sequence[str],
     values: Mapping[str, Any],
+    goals: Sequence[str] | None = None,
     budgets: Mapping[str, int] | None = None,
 ) -> tuple[list[str], bytes]:
-    """A program for a worker, as arrays; and the names of its atoms, in the order of their numbers."""
+    """A program for a worker, as arrays; and the names of its atoms in the order of their numbers, those that hold first."""
     number: dict[str, int] = {symbol: place for place, symbol in enumerate(dict.fromkeys(initial))}
     known = len(number)
     groups: dict[str, int] = {}
@@ -273,49 +227,92 @@ def sheet(
         head.append(number.setdefault(rule.conclusion, len(number)))
         cost.append(rule.cost_micro)
         group.append(groups.setdefault(rule.group, len(groups)))
-    wanted = array("i", [number.setdefault(goal, len(number)) for goal in goals])
-    told = {str(groups[name]): most for name, most in (budgets or {}).items() if name in groups}
-    arrays = {
-        "body_start": Field("<i8", (len(starts),), starts.tobytes()),
-        "body": Field("<i4", (len(body),), body.tobytes()),
-        "head": Field("<i4", (len(head),), head.tobytes()),
-        "cost": Field("<i8", (len(cost),), cost.tobytes()),
-        "group": Field("<i4", (len(group),), group.tobytes()),
-        "initial": Field("|b1", (len(number),), bytes([1]) * known + bytes(len(number) - known)),
-        "goals": Field("<i4", (len(wanted),), wanted.tobytes()),
-        "forbidden": Field("|b1", (len(head),), bytes(len(head))),
-    }
-    return list(number), pack({**values, "budgets": told}, arrays)
+    arrays = {"body_start": _numbers(starts), "body": _numbers(body), "head": _numbers(head), "cost": _numbers(cost)}
+    arrays["group"] = _numbers(group)
+    if goals is not None:
+        arrays["goals"] = _numbers(array("i", [number.setdefault(goal, len(number)) for goal in goals]))
+    if budgets:
+        arrays["budgets"] = _numbers(array("q", [budgets.get(name, -1) for name in groups]))
+    arrays["initial"] = Field("|b1", (len(number),), bytes([1]) * known + bytes(len(number) - known))
+    return list(number), pack({**values, "atoms": len(number)}, arrays)
 
 
-def derived_of(said: Sheet, asked: Question, names: Sequence[str]) -> dict[str, Derived]:
+def _numbers(numbers: "array[int]") -> Field:
+    return Field("<i8" if numbers.typecode == "q" else "<i4", (len(numbers),), numbers.tobytes())
+
+
+def derived_of(said: Sheet, asked: Question, names: Sequence[str], max_depth: int | None) -> dict[str, Derived]:
     """How each atom came to hold, in the order of rounds, and in each in the order of rules."""
     depth, rule = whole(said, "depth", "<i4", len(names)), whole(said, "rule", "<i4", len(names))
-    if any(not -1 <= place < len(asked.rules) for place in rule):
-        raise nonsense()
     found: dict[str, Derived] = {symbol: Derived(0, None) for symbol in asked.initial}
-    later = sorted((depth[atom], rule[atom], atom) for atom in range(len(found), len(names)) if depth[atom] >= 0)
-    for level, place, atom in later:
-        if place < 0 or level < 1:
+    for level, place, atom in sorted((depth[atom], rule[atom], atom) for atom in range(len(found), len(names)) if depth[atom] >= 0):
+        if not (0 <= place < len(asked.rules) and asked.rules[place].conclusion == names[atom]):
             raise nonsense()
         found[names[atom]] = Derived(level, place)
+    if not _is_closure(asked, found, max_depth):
+        raise nonsense()
     return found
 
 
-def costs_of(said: Sheet, names: Sequence[str]) -> dict[str, int]:
+def _is_closure(asked: Question, found: Mapping[str, Derived], max_depth: int | None) -> bool:
+    """Whether each rule that can be applied in time leads to what was found no later, and by no later rule; and each that is named
+    as the one that led there does so in that round."""
+    named = 0
+    for place, rule in enumerate(asked.rules):
+        here = 1
+        for premise in rule.premises:
+            how = found.get(premise)
+            if how is None:
+                break
+            here = max(here, how.depth + 1)
+        else:
+            if max_depth is not None and here > max_depth:
+                continue
+            led = found.get(rule.conclusion)
+            if led is None or led.depth > here or (led.depth == here and led.rule is not None and led.rule > place):
+                return False
+            named += led.rule == place and led.depth == here
+    return named == len(found) - len(set(asked.initial))
+
+
+def costs_of(said: Sheet, asked: Question, names: Sequence[str]) -> dict[str, int]:
+    """What each atom costs if nothing is shared: no rule leads to it for less, and one for just that."""
     values = whole(said, "additive", "<i8", len(names))
-    return {name: value for name, value in zip(names, values, strict=True) if value >= 0}
-
-
-def found_of(said: Sheet, rules: Sequence[Rule]) -> reads.Found:
-    bound, places = said.values.get("bound"), said.arrays.get("rules")
-    if type(bound) is not int or places is None:
+    found = {name: value for name, value in zip(names, values, strict=True) if value >= 0}
+    reached = {symbol for symbol in asked.initial if not found.get(symbol, 1)}
+    for rule in asked.rules:
+        if all(premise in found for premise in rule.premises):
+            here = min(rule.cost_micro + sum(found[premise] for premise in rule.premises), closure.FAR)
+            least = found.get(rule.conclusion, -1)
+            if not 0 <= least <= here:
+                raise nonsense()
+            if least == here:
+                reached.add(rule.conclusion)
+    if len(reached) != len(found):
         raise nonsense()
-    chosen = whole(said, "rules", "<i4", None)
-    if len(set(chosen)) != len(chosen) or any(not 0 <= place < len(rules) for place in chosen):
+    return found
+
+
+def found_of(said: Sheet, rules: Sequence[Rule], bounded: bool) -> reads.Found:
+    """What a search says that it came to: `nothing` is an answer only where budgets may stand in the way."""
+    match said.values.get("status"):
+        case "nothing" if bounded:
+            return reads.Found(None, 0, "optimal")
+        case "stopped":
+            return reads.Found(None, 0, "heuristic")
+        case "found":
+            return _laid(said, rules)
+    raise nonsense()
+
+
+def _laid(said: Sheet, rules: Sequence[Rule]) -> reads.Found:
+    bound, chosen = said.values.get("bound"), whole(said, "rules", "<i4", None)
+    if type(bound) is not int or len(set(chosen)) != len(chosen) or any(not 0 <= place < len(rules) for place in chosen):
         raise nonsense()
     laid = tuple(rules[place] for place in chosen)
     cost = sum(rule.cost_micro for rule in laid)
+    if said.values.get("cost") != cost or not 0 <= bound <= cost:
+        raise nonsense()
     return reads.Found(laid, bound, "optimal" if bound == cost else "bound" if bound > 0 else "heuristic")
 
 

@@ -244,6 +244,20 @@ def search(spec: bytes, tell: Tell) -> bytes:
     return search(spec, tell)
 
 
+def selftest(spec: bytes, tell: Tell) -> bytes:
+    """What the detectors and checks of energy intelligence are worth."""
+    from irerd.work.selftest import run
+
+    return run(spec, tell)
+
+
+def nearest(spec: bytes, tell: Tell) -> bytes:
+    """Stored vectors that are nearest to one."""
+    from irerd.work.search import nearest
+
+    return nearest(spec, tell)
+
+
 def warm_up(spec: bytes, tell: Tell) -> bytes:
     """Two steps of the usual signature, so that the first real run finds its program compiled."""
     sheet = unpack(spec) if spec else Sheet({}, {})
@@ -322,6 +336,8 @@ JOBS: dict[str, Job] = {
     "null_profile": null_profile,
     "closure": closure,
     "search": search,
+    "selftest": selftest,
+    "nearest": nearest,
     "simulate": simulate,
     "warm_up": warm_up,
     "echo": echo,

@@ -59,6 +59,11 @@ class WorkFailed(Exception):
         self.code = code
         self.detail = detail
 
+    @property
+    def reason(self) -> str:
+        """For people: a job that every worker had too little memory for is no poison to look for."""
+        return "memory" if (self.code, self.detail) == ("poison", "memory") else self.code
+
 
 class Figures(NamedTuple):
     running: int
@@ -281,7 +286,9 @@ class Workers:
         self._command = command
         self._slots = [_Slot(core) for core in cores]
         self._free = self._slots[::-1]
-        self._turns = trio.Semaphore(len(self._free))
+        self._idle = len(self._free)
+        """Of the free ones, those that nobody was given yet."""
+        self._eager, self._patient = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         self._waiting = self._running = self._started = self._lost = 0
         self._closed = False
 
@@ -299,14 +306,16 @@ class Workers:
         outcome_bytes_max: int = 64 << 20,
         on_progress: Callable[[Progress], None] | None = None,
         on_attempt: Callable[[int], None] | None = None,
+        patient: bool = False,
     ) -> bytes:
         """The outcome of a job, or WorkFailed. Cancelling this kills the worker that has the job.
 
         The time runs from when the job has a worker, over all its attempts; a worker that is silent for `attempt_s` is taken for
-        hung and costs an attempt. `on_attempt` hears the process id of each worker that gets the job.
+        hung and costs an attempt. `on_attempt` hears the process id of each worker that gets the job. A patient job waits until no
+        other does; once it has a worker it keeps it.
         """
         order = Order(name, spec, attempt_s or math.inf, outcome_bytes_max, on_progress, on_attempt)
-        slot = await self._slot()
+        slot = await self._slot(patient)
         self._running += 1
         try:
             with trio.move_on_after(timeout_s):
@@ -331,7 +340,7 @@ class Workers:
 
         try:
             for _ in self._slots:
-                held.append(await self._slot())
+                held.append(await self._slot(False))
             with trio.move_on_after(timeout_s) as limit:
                 async with trio.open_nursery() as nursery:
                     for slot in held:
@@ -342,14 +351,14 @@ class Workers:
         if limit.cancelled_caught or failures:
             raise failures[0] if failures else WorkFailed("timeout")
 
-    async def _slot(self) -> _Slot:
+    async def _slot(self, patient: bool) -> _Slot:
         if self._closed:
             raise WorkFailed("closed")
         if self._waiting >= self._limits.waiting:
             raise WorkFailed("busy")
         self._waiting += 1
         try:
-            await self._turns.acquire()
+            await self._turn(patient)
         finally:
             self._waiting -= 1
         # One that runs already, and of those the one used last: whoever asks now and then warms up one worker, not all.
@@ -357,9 +366,18 @@ class Workers:
         self._free.remove(slot)
         return slot
 
+    async def _turn(self, patient: bool) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._idle:
+            self._idle -= 1
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await (self._patient if patient else self._eager).park()  # whoever is woken has the worker that was given back
+
     def _give_back(self, slot: _Slot) -> None:
         self._free.append(slot)
-        self._turns.release()
+        if not (self._eager.unpark() or self._patient.unpark()):
+            self._idle += 1
 
     async def _attempts(self, slot: _Slot, order: Order) -> bytes:
         why: Why = "died"

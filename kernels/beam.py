@@ -2,9 +2,9 @@
 
 A state is what was paid for, closed under what costs nothing. Its children are ranked by what was paid and what a relaxed plan from
 the additive costs would pay on top, then by what was paid, then by their rules. Slot i of a layer takes the best child of the slots
-1 to i before it that the slots below i left; that a state was met counts for slot i only if it was at a slot no higher, at no higher
-cost, and in no group that has a bound with another burden. So the first B slots of a wider beam are those of a beam of width B; what
-is known of the best spine never changes a slot. The beam that had to leave nothing out has found the least.
+1 to i before it that the slots below i left. That a state was met counts for slot i only if it was at a slot no higher, at no
+higher cost, and with the same burden on each group that has a budget. So the first B slots of a wider beam are those of a beam of
+width B, and what is known of the best spine never changes a slot. A beam that had to leave nothing out has found the least.
 """
 
 from collections.abc import Generator, Iterator

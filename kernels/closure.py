@@ -1,4 +1,4 @@
-"""What follows from what holds, by rules: rounds of a countdown, in time that grows as the program does (Dowling and Gallier, 1984).
+"""What follows from what holds, by rules: a countdown in rounds, in time that grows as the program does (Dowling, Gallier, 1984).
 
 core/trajectory/closure.py is the slow twin. Empty bodies hold in the first round; a body that names an atom twice counts it twice,
 on both sides of the countdown.
@@ -63,6 +63,6 @@ def _rounds(start, head, wait_start, wait, initial, most):
 
 def closure(program: Program, initial: Flags, max_depth: int | None = None) -> Closure:
     """All that holds after so many rounds; None: after all of them."""
-    most = program.atoms + 1 if max_depth is None else max_depth
+    most = program.atoms + 1 if max_depth is None else min(max_depth, program.atoms + 1)
     wait_start, wait = waiting(program.body_start, program.body, program.atoms)
     return Closure(*_rounds(program.body_start, program.head, wait_start, wait, initial, most))

@@ -1,9 +1,9 @@
 """The least a spine costs, proven: branch and bound, the node with the lowest bound first.
 
-A node has rules that are paid for and rules that are out. Its bound is what was paid and what cuts say of the rest; cuts that none of
-the newly paid rules cross are inherited. It branches on its smallest cut: the first rule in; the first out and the second in; and so
-on. A cut of one rule is no choice. A rule that would lift the bound to the best spine there is goes out. Stopped at any time, it has
-the best spine so far and a bound that no spine is below.
+A node has rules that are paid for and rules that are out. Its bound is what was paid and what cuts say of the rest; cuts that none
+of the newly paid rules cross are inherited. It branches on its smallest cut: the first rule in; the first out and the second in;
+and so on. A cut of one rule is no choice. A rule that would lift the bound to the cost of the best spine there is goes out.
+Stopped at any time, it has the best spine so far and a bound that no spine is below.
 """
 
 from collections.abc import Generator, Iterator
@@ -17,8 +17,8 @@ from kernels import lmcut
 from kernels.beam import Beam, Spine, plan
 from kernels.horn import Ints, Longs, Task
 
-WIDTH: Final = 8
-EXPANDED: Final = 64
+WIDTH: Final = 4
+EXPANDED: Final = 16
 """States of the beam that the first spine is from."""
 NODES_MAX, NODE_BYTES_MAX = 100_000, 2**28
 """Of the nodes that wait. Where there are more, the search ends with the bound it has."""
@@ -110,13 +110,15 @@ class Search:
     def _floor(self) -> Iterator[None]:
         """The first spine, and the bound of the start."""
         task, budgets = self.task, self.beam.budgets
+        known = Cuts(*lmcut.landmarks(task)[:3])
+        self.bound = known.total
         self.beam.offer(plan(task, task.cost, np.ones(task.rules, np.bool_)))
         yield
         state = np.zeros(task.rules, np.int8)
         if budgets.size:
             most = np.append(budgets, np.full(int(task.group.max()) + 1, -1))[task.group]
             state[(most >= 0) & (task.cost > most)] = OUT
-        self._root = yield from self._judge(Node(0, state, 0, 0, Cuts(*lmcut.landmarks(task)[:3])))
+        self._root = yield from self._judge(Node(0, state, 0, 0, known))
         if self._open(self._root):
             first = self._root
             self._root = yield from self._judge(Node(0, state, 0, 0, NONE))

@@ -17,6 +17,7 @@ Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 TOTAL_MAX: Final = 2**53
+GROUPS_MAX: Final = 2**20
 ALIKE_MAX: Final = 64
 """Rules of one head that are held against each other; more are all kept."""
 TRUTH: Final = 0
@@ -78,9 +79,9 @@ def fault(program: Program, initial: Flags, goals: Ints | None = None) -> str | 
     named = (body, head) if goals is None else (body, head, goals)
     if any(array.size and (array.min() < 0 or array.max() >= atoms) for array in named):
         return "atom"
-    if rules and (group.min() < 0 or cost.min() < 0 or cost.max() > TOTAL_MAX):
-        return "cost" if group.min() >= 0 else "group"
-    return None
+    if rules and (group.min() < 0 or group.max() >= GROUPS_MAX):
+        return "group"
+    return "cost" if rules and (cost.min() < 0 or cost.max() > TOTAL_MAX) else None
 
 
 def total(cost: Longs) -> int:
@@ -235,7 +236,7 @@ def task(
 
     `budgets` of each group, below 0 for none, are looked at only so far as a rule is not left out for one that another group pays.
     """
-    start, body, head, cost, group, atoms = program
+    start, body, head, _, group, atoms = program
     may = np.ones(head.size, np.bool_) if allowed is None else allowed
     wait, made = waiting(start, body, atoms), making(head, atoms)
     reached, useful = _relevant(start, body, head, *wait, *made, may, initial, goals)

@@ -1,8 +1,8 @@
 """A bound that no spine can be below: cuts through the task, each of which every spine must cross (Helmert and Domshlak, 2009).
 
 Each round takes of every rule its dearest premise. Rules that lead from what costs something into the zone from which the goal
-costs nothing more are a cut: a spine has one of them. Its cheapest rule's cost goes into the bound, and off all of them. The trap is
-the premise: were it a cheaper one, rules that cost nothing any more could stand in a cut, and the round would add nothing.
+costs nothing more are a cut: a spine has one of them. Its cheapest rule's cost goes into the bound, and off all of them. The trap
+is the premise: were it a cheaper one, rules that cost nothing any more could stand in a cut, and the round would add nothing.
 """
 
 from typing import Final, NamedTuple

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
+from core.notes import Note
 from state.fs import Files, read_at
 from state.log import Digest, Head, read_head
 from state.scan import Bad, Position, Scan, later_batch
@@ -44,6 +45,7 @@ class Judge:
         first: int = 0,
         edge: Edge | None = None,
         seen_seq: int = -1,
+        checkpoint: Note | str | None = None,
     ) -> None:
         self._files = files
         self._name = layout.name
@@ -54,7 +56,10 @@ class Judge:
         self._head_met = False
         self._origin: str | None = None
         """In force behind the batches so far."""
-        self._seen_seq = seen_seq
+        self._checkpoint = checkpoint
+        self._sealed = sealed = checkpoint.checkpoint if isinstance(checkpoint, Note) else None
+        """What the log was when it was signed last: it must have been that, and go on from there."""
+        self._seen_seq = max(seen_seq, sealed.size - 1) if sealed is not None else seen_seq
         """A record that something else has seen durable."""
         self._edge = edge
         self._leaves: list[bytes] = []
@@ -87,9 +92,16 @@ class Judge:
 
     @edge.setter
     def edge(self, edge: Edge) -> None:
+        self._compare(edge)
         self._edge, self._leaves = edge, []
         if self._scan is not None:
             self._scan.hashing = True
+
+    def _compare(self, edge: Edge) -> None:
+        """Raises Corrupt where the log is another one than was signed."""
+        if self._sealed is not None and edge.size == self._sealed.size and edge.root() != self._sealed.root:
+            size = edge.size
+            raise self._corrupt(0, size - 1, f"its first {size:,} records are not those that were signed", column="tree")
 
     @property
     def digest(self) -> Digest:
@@ -121,6 +133,9 @@ class Judge:
             raise self._corrupt(0, head.seq, f"batch {head.batch} is not the one the head names")
         if self._layout.origin not in (None, self._origin):
             raise self._corrupt(0, self.end.seq, f"ends with origin {self._origin}, and ledger.json names {self._layout.origin}")
+        if self._sealed is not None and self._sealed.origin != self._origin:
+            why = f"ends with origin {self._origin}, and its checkpoint is of {self._sealed.origin}"
+            raise self._corrupt(0, self.end.seq, why)
 
     # --- one segment --------------------------------------------------------------------------------------------------
 
@@ -145,6 +160,8 @@ class Judge:
             for batch in scan.batches():
                 if self._edge is not None:
                     self._leaves += scan.leaves
+                    if self._sealed is not None and batch[-1].seq + 1 >= self._sealed.size > batch[0].seq:
+                        self._check_sealed(batch[0])
                 for record in batch:
                     if record.event_type.startswith("log."):
                         self._note(segment, record)
@@ -155,6 +172,15 @@ class Judge:
                 self._later = later_batch(self._read, self.bad.offset, self.size, self.end.batch)
         finally:
             self._files.close(fd)
+
+    def _check_sealed(self, first: Record) -> None:
+        """The batch that this record begins holds the last one that was signed: it must end it too."""
+        assert self._sealed is not None
+        if self.end.seq != self._sealed.size:
+            why = f"a checkpoint ends inside this batch, with record {self._sealed.size - 1}"
+            raise self._corrupt(first.offset, first.seq, why, column="tree")
+        if (edge := self.edge) is not None:
+            self._compare(edge)
 
     def _note(self, segment: Segment, record: Record) -> None:
         """A record about the log itself."""
@@ -194,14 +220,19 @@ class Judge:
                 return f"{bad.why}, and the head is missing" if bad else "the head is missing"
             if isinstance(head, str):
                 return head
+        if isinstance(self._checkpoint, str):
+            return self._checkpoint
         if self.end.seq <= self._seen_seq:
-            return f"record {self._seen_seq} was durable, as a snapshot shows, and is gone"
+            return f"record {self._seen_seq} was durable, as a {self._shown_by()} shows, and is gone"
         watermark = head.batch if isinstance(head, Head) else 0
         if bad is None:
             return f"batch {watermark} was durable and is gone" if unfinished <= watermark else None
         if unfinished <= watermark:
             return f"{bad.why}, in a batch that was durable"
         return f"{bad.why}, before an intact later batch at byte {self._later:,}" if self._later is not None else None
+
+    def _shown_by(self) -> str:
+        return "checkpoint" if self._sealed is not None and self._seen_seq == self._sealed.size - 1 else "snapshot"
 
     def _corrupt(self, offset: int, seq: int, why: str, path: str | None = None, column: Column = "chain") -> Corrupt:
         return Corrupt(self._name, offset, seq, why, path or self._path, column)

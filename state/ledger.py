@@ -22,8 +22,9 @@ LOCK = "LOCK"
 LEDGER = "ledger.json"
 KEYS = "keys"
 KEY = "keys/ledger"
-OTHER_KEYS = ("pepper", "token")
-"""What keeps engine keys comparable, and what signs tokens. Once ledger.json says that they are made, they must be there."""
+SIGNING = "keys/signing"
+OTHER_KEYS = ("pepper", "signing", "token")
+"""What keeps engine keys comparable, what signs checkpoints, and what signs tokens. Once ledger.json says that they are made, they must be there."""
 
 _LOG_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _DIGEST_BYTES = 16
@@ -81,6 +82,7 @@ class Ledger:
         self._base = base
         self.key = key
         self.pepper = others["pepper"]
+        self.signing = others["signing"]
         self.token = others["token"]
 
     @property

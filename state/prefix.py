@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from core.world import BadDump
+from state.checkpoint import checkpoint_of
 from state.fs import Files
 from state.judge import Judge, head_of
 from state.replay import edge_of, unpack
@@ -115,7 +116,14 @@ class _Walk:
     def _walk(self, edge: Edge | None) -> tuple[Corrupt | None, int]:
         """Damage, and how many bytes of a torn tail follow where there is none."""
         layout = self._layout
-        judge = Judge(self._files, layout, head_of(self._files, self._name), edge=edge, seen_seq=max(self._headers, default=-1))
+        judge = Judge(
+            self._files,
+            layout,
+            head_of(self._files, self._name),
+            edge=edge,
+            seen_seq=max(self._headers, default=-1),
+            checkpoint=checkpoint_of(self._files, self._name),
+        )
         first = layout.segments[0].opening.start
         self._note_snapshot(first.seq - 1, first.tip, judge)
         try:

@@ -13,6 +13,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from core.canonical import encode
+from core.notes import Note
+from state.checkpoint import checkpoint_of
 from state.fork import repair_path
 from state.fs import Files, make_directory, read_at, write_all
 from state.judge import Judge, head_of
@@ -50,6 +52,8 @@ class Torn(NamedTuple):
 class Recovery(NamedTuple):
     log: Log
     torn: Torn | None
+    checkpoint: Note | None = None
+    """The newest that was made of this log. The log continues it."""
 
 
 def _from_nothing(seq: int | None) -> Edge | None:
@@ -82,9 +86,8 @@ def recover(
     with durable(name):
         _settle_disk(files, name)
         _settle_rotation(files, name)
-    return _Start(files, survey(files, name, origin), head_of(files, name), on_batch, on_start).recover(
-        after, origin, stamp, limits
-    )
+    start = _Start(files, survey(files, name, origin), head_of(files, name), on_batch, on_start, checkpoint_of(files, name))
+    return start.recover(after, origin, stamp, limits)
 
 
 def _new(files: Files, name: str, origin: str, stamp: Stamper, on_batch: OnBatch, on_start: OnStart, limits: Limits) -> Log:
@@ -165,8 +168,17 @@ class _Seen:
 
 
 class _Start:
-    def __init__(self, files: Files, layout: Layout, head: Head | str | None, on_batch: OnBatch, on_start: OnStart) -> None:
+    def __init__(
+        self,
+        files: Files,
+        layout: Layout,
+        head: Head | str | None,
+        on_batch: OnBatch,
+        on_start: OnStart,
+        checkpoint: Note | str | None,
+    ) -> None:
         self._files = files
+        self._checkpoint = checkpoint
         self._layout = layout
         self._name = layout.name
         self._head = head
@@ -217,7 +229,7 @@ class _Start:
         if self._layout.first_seq:
             why = f"the records before {self._layout.first_seq} were pruned, and no snapshot of what they made can be used"
             raise Corrupt(self._name, 0, 0, why)
-        judge = Judge(self._files, self._layout, self._head, edge=Edge(), seen_seq=newest)
+        judge = Judge(self._files, self._layout, self._head, edge=Edge(), seen_seq=newest, checkpoint=self._checkpoint)
         self._seen = _Seen()
         for batch in judge.batches():
             self._seen.note(batch)
@@ -230,7 +242,7 @@ class _Start:
         first = self._layout.holding(seq + 1)
         if first is None:
             return None
-        judge = Judge(self._files, self._layout, self._head, first=first, seen_seq=newest)
+        judge = Judge(self._files, self._layout, self._head, first=first, seen_seq=newest, checkpoint=self._checkpoint)
         self._seen = _Seen()
         start = self._layout.segments[first].opening.start
         if start.seq == seq + 1 and not self._load(position, judge, start.tip):
@@ -269,7 +281,7 @@ class _Start:
         _record_cuts(files, log, self._seen.cuts, stamp, self._on_batch)
         if log.head_batch < 0 and not log.write_head():
             raise Full(f"{name}: the disk has no room for its head")
-        return Recovery(log, torn)
+        return Recovery(log, torn, self._checkpoint if isinstance(self._checkpoint, Note) else None)
 
     def _finish_pruning(self, log: Log) -> None:
         """A crash came after the record and before the last deletion."""

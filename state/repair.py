@@ -19,6 +19,7 @@ import msgspec
 from core.canonical import CanonicalError, decode, encode
 from state.alone import Refusal, become_owner, caller, new_id, said_plainly
 from state.alone import stamp as machine_stamp
+from state.checkpoint import checkpoint_path
 from state.fork import fork_record, new_identity, new_origin, repair_path
 from state.fs import Files, RealFiles, make_directory, read_all, read_at, small_write, write_all
 from state.judge import head_of
@@ -209,6 +210,8 @@ def _leaving(files: Files, name: str, found: Prefix, first_new: int) -> list[tup
     away = [(path, path) for path in gone]
     if files.stat_path(head_path(name)) is not None:
         away.append((head_path(name), "head"))
+    if files.stat_path(checkpoint_path(name)) is not None:
+        away.append((checkpoint_path(name), "checkpoint"))
     good = {snapshot_name(seq) for seq in found.snapshots}
     where = snapshot_directory(name)
     if files.stat_path(where) is not None:

@@ -12,16 +12,20 @@ from typing import NamedTuple
 
 from core.engines import ENGINES
 from core.keys import Keys
+from core.notes import BadNote, Key, Note, key_from, public_key, read_note
+from core.proofs import check_signature
 from core.world import BadDump, UnknownEvent, World
 from state import replay as meaning
-from state.fs import Files, RealFiles, read_at
+from state.checkpoint import checkpoint_of, checkpoint_path
+from state.fs import Files, RealFiles, read_all, read_at
+from state.ledger import KEY_BYTES, SIGNING
 from state.scan import Scan
 from state.seal import Record
 from state.segment import Corrupt, Layout, survey
 from state.snapshot import BadSnapshot, Header, Listing, listed, path_of, read
 from state.verify import LOOKS_MAX, Row, cores, verify_files
 
-NOT_SEALED = "not sealed and not cosigned, there are no checkpoints and no witness yet: a rewrite by this uid would not show"
+NOT_COSIGNED = "not cosigned, there is no witness: a rewrite by whoever has this ledger's keys would not show"
 COLUMNS = ("chain", "form", "tree")
 
 
@@ -31,6 +35,10 @@ class Asked(NamedTuple):
     logs: Sequence[str] | None = None
     until: Mapping[str, int] = {}
     replay: bool = False
+    checkpoints: Mapping[str, str] | None = None
+    """The newest when `until` was taken. None: those on disk are read."""
+    vkey: str | None = None
+    """Of any of the logs; None: the key that lies in the state directory."""
 
 
 def report_on(state_dir: Path, asked: Asked, workers: int | None = None) -> Iterator[Row]:
@@ -52,17 +60,43 @@ def reports(files: Files, asked: Asked, workers: int = 1) -> Iterator[Row]:
 
     done: list[Row] = []
     unverified: list[Row] = []
-    for walked in verify_files(files, asked.logs, asked.until, workers=workers, marks=marks):
+    notes = None if asked.checkpoints is None else {name: _note(text) for name, text in asked.checkpoints.items()}
+    public = _public_key(files, asked.vkey)
+    for walked in verify_files(files, asked.logs, asked.until, workers=workers, marks=marks, checkpoints=notes):
         if not walked["done"]:
             yield {key: walked[key] for key in ("log", "records", "total", "done") if key in walked} | {"stage": "reading"}
             continue
-        one = _OneLog(files, walked, listings[walked["log"]], asked)
+        name = walked["log"]
+        one = _OneLog(
+            files, walked, listings[name], asked, checkpoint_of(files, name) if notes is None else notes.get(name), public
+        )
         yield from one.check()
         done.append(one.row)
         unverified += one.unverified
         yield one.row
     result = "failed" if not all(row["ok"] for row in done) else "limited"
     yield {"logs": done, "not_verified": [*unverified, *_of_all(files, asked)], "result": result}
+
+
+def _note(text: str) -> Note | str:
+    try:
+        return read_note(text)
+    except BadNote as bad:
+        return f"the checkpoint is damaged: {bad.why}"
+
+
+def _public_key(files: Files, vkey: str | None) -> bytes | None:
+    """What all checkpoints of this directory are to be signed with. None: nobody knows."""
+    if vkey is not None:
+        return key_from(vkey).public
+    try:
+        secret = read_all(files, SIGNING)
+    except PermissionError:
+        return None
+    try:
+        return public_key(secret) if secret is not None and len(secret) == KEY_BYTES else None
+    except ImportError:
+        return None
 
 
 def _of_all(files: Files, asked: Asked) -> Iterator[Row]:
@@ -79,8 +113,14 @@ def _of_all(files: Files, asked: Asked) -> Iterator[Row]:
 class _OneLog:
     """One log after its walk: its row, and what of it could not be vouched for."""
 
-    def __init__(self, files: Files, walked: Row, listing: Listing, asked: Asked) -> None:
+    def __init__(
+        self, files: Files, walked: Row, listing: Listing, asked: Asked, checkpoint: Note | str | None, public: bytes | None
+    ) -> None:
         self._files = files
+        self._checkpoint = checkpoint
+        self._public = public
+        self._sealed = 0
+        """How many records a checkpoint vouches for."""
         self._name: str = walked["log"]
         self._walked = walked
         self._until = asked.until.get(self._name)
@@ -101,6 +141,7 @@ class _OneLog:
         self.row |= {"segments": walked.get("segments", 0)} | self._columns() | {"sealed": "none", "cosigned": "none"}
         self.row |= {key: walked[key] for key in ("forks", "pruned", "torn_bytes", "first_bad") if key in walked}
         if walked["ok"]:
+            self._check_checkpoint()
             self._check_snapshots()
             if self._replay and self.row["ok"]:
                 yield from self._check_replay()
@@ -113,6 +154,23 @@ class _OneLog:
             return dict.fromkeys(COLUMNS, "unknown") | ({self._walked["column"]: "failed"} if "column" in self._walked else {})
         tree = self._walked.get("tree")
         return {"chain": "ok", "form": "ok", "tree": "ok" if tree else "unknown"} | (tree or {})
+
+    # --- the checkpoint -----------------------------------------------------------------------------------------------
+
+    def _check_checkpoint(self) -> None:
+        """That the log continues it the walk has said; who signed it is left to say."""
+        if "sealed" not in self._walked or not isinstance(self._checkpoint, Note):
+            return
+        sealed = self._checkpoint.checkpoint
+        word, why = check_signature(self._checkpoint, Key(sealed.origin, self._public) if self._public is not None else None)
+        if word == "failed":
+            self.row["sealed"] = "failed"
+            bad = {"seq": sealed.size - 1, "offset": 0, "why": why, "file": checkpoint_path(self._name)}
+            return self._fail("checkpoint-false", bad)
+        self._sealed = sealed.size
+        self.row["sealed"] = str(sealed.size)
+        if word != "ok":
+            self._not_verified(f"the signature of the checkpoint: {why}", 0, sealed.size - 1)
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
@@ -233,7 +291,7 @@ class _OneLog:
             if self._replay:
                 self._not_replayed("the log does not hold")
         if last >= first:
-            self._not_verified(f"{walked['records']:,} {'record' if last == first else 'records'} {NOT_SEALED}", first, last)
+            self._say_sealed(first, last)
         if self._pruned:
             self._not_verified("pruned: hashes only", 0, self._pruned - 1)
             if walked["ok"] and "tree" not in walked:
@@ -250,9 +308,19 @@ class _OneLog:
                 which = f"snapshot {snapshot['seq']}" if "seq" in snapshot else "snapshots"
                 self._not_verified(f"{which}: {snapshot['why']}; a start uses an older one, or the log")
 
+    def _say_sealed(self, first: int, last: int) -> None:
+        if (unsealed := max(first, self._sealed)) <= last:
+            after = "under no checkpoint" if not self._sealed else "after the last checkpoint"
+            self._not_verified(f"{_records(last - unsealed + 1)} {after}: a cut back to there would not show", unsealed, last)
+        self._not_verified(f"{_records(last - first + 1)} {NOT_COSIGNED}", first, last)
+
     def _not_verified(self, why: str, first: int | None = None, last: int | None = None) -> None:
         places = {"from": first, "to": last}
         self.unverified.append({"log": self._name} | {key: seq for key, seq in places.items() if seq is not None} | {"why": why})
+
+
+def _records(count: int) -> str:
+    return f"{count:,} {'record' if count == 1 else 'records'}"
 
 
 def _batches(files: Files, layout: Layout, after: int, until: int | None) -> Iterator[list[Record]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
+from core.proofs import node_hash as node_hash
+
 EMPTY_ROOT = sha256().digest()
 HASH_BYTES = 32
 _LEAF, _NODE = b"\x00", b"\x01"
@@ -16,10 +18,6 @@ _LEAF, _NODE = b"\x00", b"\x01"
 def leaf_hash(line: bytes) -> bytes:
     """Of a stored line, its 0x0A included."""
     return sha256(_LEAF + line[:-1]).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    return sha256(_NODE + left + right).digest()
 
 
 class Edge(NamedTuple):

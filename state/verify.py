@@ -16,6 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from core.notes import BadNote, Checkpoint, Note
+from state.checkpoint import checkpoint_of
 from state.fs import Files, RealFiles
 from state.judge import Judge, batch_ends, believed, head_of
 from state.ledger import BadLedger, NewerFormat, read_ledger
@@ -68,14 +70,18 @@ def verify_files(
     deep: bool = True,
     workers: int = 1,
     marks: Marks | None = None,
+    checkpoints: Mapping[str, Note | str | None] | None = None,
 ) -> Iterator[Row]:
-    """`marks` gives records that something else has seen durable: the row says how the log stands there, and they must be there."""
+    """`checkpoints` are those that belong to `until`, where a daemon may have made newer ones since; without it they are read.
+
+    `marks` gives records that something else has seen durable: the row says how the log stands there, and they must be there."""
     ledger = read_ledger(files)
     origins = ledger.logs if ledger is not None else {}
     known = sorted(origins.keys() | on_disk(files))
     for name in known if logs is None else [name for name in logs if name in known]:
         unheard = ledger is not None and name not in origins
-        yield from _verify_log(_Asked(files, name, origins.get(name), (until or {}).get(name), deep, marks, unheard), workers)
+        asked = _Asked(files, name, origins.get(name), (until or {}).get(name), deep, marks, unheard, checkpoints)
+        yield from _verify_log(asked, workers)
 
 
 def logs_in(files: Files) -> list[str]:
@@ -104,6 +110,13 @@ class _Asked(NamedTuple):
     marks: Marks | None
     unheard: bool
     """Whether there is a ledger.json, and it does not name this log."""
+    checkpoints: Mapping[str, Note | str | None] | None = None
+
+    def checkpoint(self) -> Note | str | None:
+        """The one to compare with; beside a live daemon none that may be newer than what is walked."""
+        if self.checkpoints is not None:
+            return self.checkpoints.get(self.name)
+        return checkpoint_of(self.files, self.name) if self.until is None else None
 
 
 def _verify_log(asked: _Asked, workers: int) -> Iterator[Row]:
@@ -117,9 +130,10 @@ def _verify_log(asked: _Asked, workers: int) -> Iterator[Row]:
         try:
             # The head goes first: it is older than the bytes that are then looked at, never newer.
             head = head_of(files, name)
+            checkpoint = asked.checkpoint()
             marks = tuple(asked.marks(name)) if asked.marks is not None else ()
             layout = survey(files, name, asked.origin)
-            yield from _Check(asked, layout, head, marks, row).run(workers)
+            yield from _Check(asked, layout, head, checkpoint, marks, row).run(workers)
             row["code"] = "chain-ok"
             break
         except NewerFormat as newer:
@@ -152,7 +166,17 @@ def _first_bad(name: str, layout: Layout | None, damage: Corrupt | FileNotFoundE
 class _Check:
     """One log, as its files lay when it was looked at. Fills `row` in; raises Corrupt."""
 
-    def __init__(self, asked: _Asked, layout: Layout, head: Head | str | None, marks: tuple[int, ...], row: Row) -> None:
+    def __init__(
+        self,
+        asked: _Asked,
+        layout: Layout,
+        head: Head | str | None,
+        checkpoint: Note | str | None,
+        marks: tuple[int, ...],
+        row: Row,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._sealed: Checkpoint | None = checkpoint.checkpoint if isinstance(checkpoint, Note) else None
         self._files = asked.files
         self._name = asked.name
         self._until = until = asked.until
@@ -160,7 +184,7 @@ class _Check:
         self._unheard = asked.unheard
         self._layout = layout
         self._head = believed(head, layout)
-        self._marks = marks
+        self._marks = marks if self._sealed is None else (*marks, self._sealed.size - 1)
         self._stated = asked.marks is not None
         self._seen_seq = max(marks, default=-1) if until is None else -1
         self._row = row
@@ -274,6 +298,10 @@ class _Check:
                 raise Corrupt(self._name, 0, reached, f"record {self._until} was durable and is gone")
         if reached <= self._seen_seq:
             raise Corrupt(self._name, 0, reached, f"record {self._seen_seq} was durable, as a snapshot shows, and is gone")
+        if isinstance(self._checkpoint, str):
+            raise Corrupt(self._name, 0, reached, self._checkpoint)
+        if self._sealed is not None and self._sealed.size > reached:
+            raise Corrupt(self._name, 0, reached, f"record {self._sealed.size - 1} was durable, as a checkpoint shows, and is gone")
         if self._unheard and (reached > 1 or self._sound_bytes is not None):
             raise Corrupt(self._name, 0, 0, "holds records, but ledger.json has never heard of it")
         if self._deep and self._until is None and None is not self._layout.origin != self._origin:
@@ -315,11 +343,32 @@ class _Check:
                 marks[seq] = mark.event_hash, root
             if edge is not None:
                 edge = edge.graft(found.roots, segment.first_seq + found.records)
+        self._compare_sealed(marks)
         if self._stated:
             self._row["marks"] = marks
             self._row["head_seq"] = self._head.seq if isinstance(self._head, Head) else None
         if edge is not None:
             self._row["tree"] = {"root": edge.root().hex(), "size": edge.size}
+
+    def _compare_sealed(self, marks: Mapping[int, tuple[str, str | None]]) -> None:
+        """The log is what was signed, and goes on from there. Who signed it is asked elsewhere."""
+        sealed, before = self._sealed, self._layout.before
+        if sealed is None:
+            return
+        if self._until is None and sealed.origin != self._origin:
+            why = f"ends with origin {self._origin}, and its checkpoint is of {sealed.origin}"
+            raise Corrupt(self._name, 0, sealed.size, why)
+        if sealed.size - 1 not in marks:
+            if before is None or sealed.size - 1 > before.last_seq:
+                why = f"no batch ends with record {sealed.size - 1}, where a checkpoint does"
+                raise Corrupt(self._name, 0, sealed.size - 1, why, column="tree")
+            return
+        root = marks[sealed.size - 1][1]
+        if root not in (None, sealed.root.hex()):
+            why = f"its first {sealed.size:,} records are not those that were signed"
+            raise Corrupt(self._name, 0, sealed.size - 1, why, column="tree")
+        if root is not None:
+            self._row["sealed"] = sealed.size
 
     def _corrupt(self, segment: Segment, offset: int, seq: int, why: str, column: Column = "chain") -> Corrupt:
         return Corrupt(self._name, offset, seq, why, segment.path, column)
@@ -340,9 +389,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{options.dir} has no log {unknown['log']}. There are: {', '.join(unknown['known'])}", file=sys.stderr)
             return USAGE
         return _report(options) if options.report or options.replay else _rows(options)
-    except (BadLedger, NewerFormat, PermissionError) as error:
+    except (BadLedger, NewerFormat, PermissionError, BadNote) as error:
         print(f"{options.dir}: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, PermissionError) else BROKEN
+        return USAGE if isinstance(error, PermissionError | BadNote) else BROKEN
 
 
 def _unknown(directory: Path, asked: Sequence[str]) -> Row | None:
@@ -377,7 +426,7 @@ def _report(options: argparse.Namespace) -> int:
     """Everything that can be said of these logs, as JSON lines; the last is the verdict."""
     from state.report import Asked, report_on
 
-    asked = Asked(options.log, dict(options.until), options.replay)
+    asked = Asked(options.log, dict(options.until), options.replay, vkey=options.vkey)
     last: Row = {}
     for last in report_on(options.dir, asked, options.workers):
         print(json.dumps(last, ensure_ascii=False), flush=True)
@@ -405,6 +454,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--until", action="append", default=[], type=_until, metavar="LOG=SEQ", help="the last durable record of a log: stop there"
     )
+    parser.add_argument("--vkey", metavar="VKEY", help="the key that checkpoints are signed with; without it the one in keys/")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that walk side by side; as many as there are cores")
     return parser.parse_args(argv)
 

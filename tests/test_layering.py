@@ -36,7 +36,10 @@ MORE_LIBRARIES = {
     "irerd/work/chunk.py": {"numpy"},
     "irerd/work/components.py": {"numpy"},
     "irerd/work/picture.py": {"numpy"},
+    "irerd/work/search.py": {"numpy"},
     "irerd/work/profile.py": {"numpy"},
+    "irerd/work/trajectory.py": {"numpy"},
+    "irerd/work/selftest.py": {"numpy"},
     "irerd/work/validate.py": {"numpy"},
     "kernels/artefact.py": {"h5py"},
 }
@@ -80,6 +83,8 @@ SEAMS = {
     "irerd/config.py": {"pathlib", "pwd", "grp"},
     "irerd/daemon.py": {"pathlib", "os"},
     "irerd/effects/runs.py": {"pathlib", "os"},
+    # Flags of files, and the names by which a worker maps them.
+    "irerd/vectors.py": {"pathlib", "os"},
     # The work of a child process of its own, on files of its own.
     "irerd/graph.py": {"pathlib", "os", "time"},
     # A drill: files of its own in a directory of its own, and chance from its seed alone.
@@ -95,6 +100,8 @@ SEAMS = {
     "irerd/main.py": {"pathlib", "os", "signal"},
     "irerd/notify.py": {"os", "socket", "time"},
     # Processes of their own, and what is shared with them: both ends of one line.
+    # Chance from one seed, and the time that decisions take.
+    "irerd/work/selftest.py": {"random", "time"},
     "irerd/work/store.py": {"pathlib", "os"},
     "irerd/work/trajectory.py": {"time"},
     "irerd/worker.py": {"pathlib", "os", "fcntl", "resource", "select", "signal", "time"},
@@ -109,6 +116,7 @@ OS_NAMES = {
     "irerd/daemon.py": ("getpid", "getuid"),
     "irerd/graph.py": ("O_",),
     "irerd/ledger.py": ("O_",),
+    "irerd/vectors.py": ("O_",),
     "irerd/effects/runs.py": ("O_", "strerror"),
 }
 """What of `os` may be used where the module itself must reach nothing."""

@@ -95,6 +95,7 @@ _DETAILS = {
     "unknown-component": "this version of irer has no such component. See: irerctl component ls",
     "out-of-range": "the fields of this run are of a form that the component does not take. Compute it again, then try again",
     "poison": "its worker ended three times, so it is not tried again. If that stays so, see: irerctl doctor",
+    "memory": "it needs more memory than a worker may have. Have an admin raise compute.memory_bytes and restart irerd",
     "timeout": "it took longer than its manifest allows. Try again with fewer draws, or on a smaller grid",
     "no-memory": "there is no memory for its work. Make room on the machine, then try again",
     "no-process": "no process could be started. Try again when the machine has room for one",

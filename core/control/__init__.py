@@ -1,8 +1,8 @@
 """The control engine, the gatekeeper: which engines there are, what each may do, on which platforms, under which flags.
 
 No engine is trusted: each proves its key on its connection, each action is judged, and every judgement is on record. The parts:
-`model` what is known, `policy` the judge, `registry` engines and keys, `platforms`, `hub` flags and configuration, `http_tokens` who
-may speak to the HTTP gateway from elsewhere, `checks` the judgements, `snapshot` all of it as a dump.
+`model` what is known, `policy` the judge, `registry` engines and keys, `platforms`, `hub` flags and configuration, `http_tokens`
+who may speak to the HTTP gateway from elsewhere, `checks` the judgements, `snapshot` all of it as a dump.
 """
 
 from core.control.checks import ActionChecked, Check, DecidedPage, Query, apply_checked, decide_check, judgement

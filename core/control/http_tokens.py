@@ -233,7 +233,9 @@ def decide_issue(control: Control, command: IssueHttpToken, ctx: Context) -> Dec
         text = f"tokens of the HTTP gateway live at most {ttl_s_max:,} s here, {ttl_s:,} were asked for. Ask for less, or an admin"
         raise Refused("out-of-range", f"{text} allows more: irerctl control config set control.http_token_s_max {ttl_s}")
     if len(control.http_tokens) >= HTTP_TOKENS_MAX and not any(_is_over(token, ctx) for token in control.http_tokens.values()):
-        text = f"{HTTP_TOKENS_MAX:,} tokens of the HTTP gateway are alive, the most there may be. Ask for shorter lives, or try again"
+        text = (
+            f"{HTTP_TOKENS_MAX:,} tokens of the HTTP gateway are alive, the most there may be. Ask for shorter lives, or try again"
+        )
         raise Refused("resource-exhausted", f"{text} when some have ended: irerctl control tokens", reason="tokens")
     event = HttpTokenIssued(ctx.new_id(), command.subject, command.role, ttl_s)
     token = _issued(event, ctx.now_us, ctx.mono_us, ctx.boot_id, ctx.actor.name)
@@ -341,6 +343,8 @@ def _after(control: Control, jti: str | None) -> list[HttpToken]:
         return tokens
     place = next((place for place, token in enumerate(tokens) if token.jti == jti), None)
     if place is None:
-        text = "`after` is the `next` of an earlier page, whose last token is forgotten by now. Leave it out to begin with the oldest"
+        text = (
+            "`after` is the `next` of an earlier page, whose last token is forgotten by now. Leave it out to begin with the oldest"
+        )
         raise Refused("invalid-argument", text, fields=[("after", "no token that is known")])
     return tokens[place + 1 :]

@@ -16,12 +16,12 @@ from core.canonical import CanonicalError, encode
 from core.data import events as derived
 from core.data import told
 from core.data.embedding import DIMENSION, MODEL, NoEmbedding, check_text, raw_of, text_of, unit
-from core.data.model import LOG, MODELS_MAX, Data, Waiting
+from core.data.model import MODELS_MAX, Data, Waiting
 from core.data.network import CITES_MAX
 from core.data.patterns import PATTERNS_MAX, strength
 from core.data.value import split
 from core.engine import NOTHING, Command, Context, Decision, Errand, Event, JobEnded, Nothing, Refused, Result
-from core.fields import Code, Hash
+from core.fields import Code, Hash, Name
 from core.fields import Object as Plain
 from core.wire.errors import problem
 
@@ -114,7 +114,7 @@ def emitted(happened: Sequence[Event]) -> Emitted:
     return Emitted(told.id_of(happened[0]), msgspec.convert(family, told.Family), kind)
 
 
-# --- what callers tell ------------------------------------------------------------------------------------------------------------
+# --- what callers tell ------------------------------------------------------------------------------------------------------
 
 
 def decide_emit(data: Data, command: Emit, ctx: Context) -> Decision:
@@ -175,9 +175,7 @@ def _as(kind: Any, fields: dict[str, Any], name: str) -> Any:
         where = f"data.{path}" if path else "data"
         taken = [field for field in kind.__struct_fields__ if field not in ("type", "replaces", "effect")]
         taken = [field.rstrip("_") for field in taken]
-        raise Refused(
-            "invalid-argument", f"{name}: {where}: {text}. It takes {', '.join(taken)}", fields=[(where, text)]
-        ) from None
+        raise Refused("invalid-argument", f"{name}: {where}: {text}. It takes {', '.join(taken)}", fields=[(where, text)]) from None
 
 
 def _check_references(data: Data, event: Event) -> None:
@@ -217,7 +215,7 @@ def _check_patterns(data: Data) -> None:
         raise Refused("resource-exhausted", text, reason="patterns")
 
 
-# --- citations and ratings --------------------------------------------------------------------------------------------------------
+# --- citations and ratings --------------------------------------------------------------------------------------------------
 
 
 def decide_cite(data: Data, command: Cite, ctx: Context) -> Decision:
@@ -279,7 +277,7 @@ def _team(data: Data, command: Cite) -> Iterator[Event]:
     name = team_name(pair)
     if one == other or (name not in data.book.patterns and len(data.book.patterns) >= PATTERNS_MAX - 1):
         return
-    if name in data.book.patterns or (other, one) in data.leans:
+    if name in data.book.patterns or one in data.leans.get(other, ()):
         yield derived.TeamRecognized(name, pair, command.from_)
 
 
@@ -293,7 +291,7 @@ def decide_feedback(data: Data, command: Rate, ctx: Context) -> Decision:
     return Decision(told.FeedbackReceived(command.event, command.rating))
 
 
-# --- vectors ------------------------------------------------------------------------------------------------------------------------
+# --- vectors ----------------------------------------------------------------------------------------------------------------
 
 
 class Given(Command):
@@ -306,9 +304,9 @@ class Given(Command):
     """
 
     event: Hash
-    model: told.Name
+    model: Name
     dimension: told.Dimension
-    vector: Annotated[list[float], Meta(min_length=1, max_length=told.DIMENSION_MAX)]
+    vector: Annotated[list[Annotated[float, Meta(ge=-1e300, le=1e300)]], Meta(min_length=1, max_length=told.DIMENSION_MAX)]
 
 
 def decide_vector(data: Data, command: Given, ctx: Context) -> Decision:
@@ -405,7 +403,7 @@ def _made(
     yield derived.VectorStored(made.event, MODEL, DIMENSION, sha256(raw).hexdigest())
     priors = [
         derived.Prior(prior.event, round(min(1.0, prior.relevance), RELEVANCE_DIGITS))
-        for prior in made.priors[:PRIORS_MAX]
+        for prior in sorted(made.priors, key=lambda prior: -prior.relevance)[:PRIORS_MAX]
         if prior.relevance >= ctx.settings.data.relevance
         and (node := data.nodes.get(prior.event)) is not None
         and node.seq < waiting.seq
@@ -416,7 +414,7 @@ def _made(
         near.append((made.event, priors[0].event, best))
 
 
-# --- what is due ----------------------------------------------------------------------------------------------------------------------
+# --- what is due ------------------------------------------------------------------------------------------------------------
 
 
 def decide_evolve(data: Data, command: Evolve, ctx: Context) -> Decision:
@@ -466,7 +464,3 @@ def decide_retire(data: Data, command: Retire, ctx: Context) -> Decision:
 def _forgotten(data: Data, events: list[str], reason: Literal["asked", "limit"]) -> derived.VectorForgotten:
     records = sorted(seq for event in events for seq in data.vectors.get(event, {}).values())
     return derived.VectorForgotten(events, records, reason)
-
-
-def cause_of(waiting: Waiting) -> str:
-    return f"{LOG}:{waiting.seq}:0"

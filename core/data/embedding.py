@@ -1,7 +1,7 @@
 """Texts as vectors, with no model and no table: signed hashing of words and of the 3 to 5 letters that make them up.
 
-The same text gives the same bytes on every machine: nothing here depends on Unicode tables, on a locale, or on the order in which
-floats are added. It knows spelling, not meaning: texts that share words are near one another, synonyms are not.
+The same text gives the same bytes on every machine: nothing here depends on Unicode tables, on a locale, or on the order in
+which floats are added. It knows spelling, not meaning: texts that share words are near one another, synonyms are not.
 """
 
 import base64
@@ -41,7 +41,7 @@ class Found(NamedTuple):
     event: str
 
 
-# --- from a text --------------------------------------------------------------------------------------------------------------
+# --- from a text ------------------------------------------------------------------------------------------------------------
 
 
 def check_text(text: str) -> None:
@@ -80,7 +80,7 @@ def _features(text: str) -> Counter[str]:
     return found
 
 
-# --- vectors as bytes -----------------------------------------------------------------------------------------------------------
+# --- vectors as bytes -------------------------------------------------------------------------------------------------------
 
 
 def unit(values: Sequence[float]) -> bytes:
@@ -124,11 +124,11 @@ def raw_of(text: str, dimension: int) -> bytes:
     return raw
 
 
-# --- how near -------------------------------------------------------------------------------------------------------------------
+# --- how near ---------------------------------------------------------------------------------------------------------------
 
 
 def relevance(one: Sequence[float], other: Sequence[float]) -> float:
-    """The cosine of two vectors of length 1. Products of float32 are exact and their sum is rounded once: equal on every machine."""
+    """The cosine of two vectors of length 1. Products of float32 are exact and their sum is rounded once, so all machines agree."""
     return math.fsum(map(mul, one, other))
 
 

@@ -227,7 +227,7 @@ class VectorForgotten(Event, type="embedding.vector_forgotten"):
     reason: Literal["asked", "limit"]
 
 
-class SyncStarted(Event, type="data.sync_started"):
+class SharingStarted(Event, type="data.sync_started"):
     """Crystallised patterns are being shared.
 
     job: its id
@@ -238,7 +238,7 @@ class SyncStarted(Event, type="data.sync_started"):
     patterns: Annotated[list[Shown], Meta(max_length=SHARED_MAX)]
 
 
-class SyncFollows(Event, type="data.sync_follows"):
+class SharingFollows(Event, type="data.sync_follows"):
     """All patterns are in the cache, and the cache syncs.
 
     job: its id
@@ -251,7 +251,7 @@ class SyncFollows(Event, type="data.sync_follows"):
     effect: Name | None = None
 
 
-class SyncEnded(Event, type="data.sync_ended"):
+class SharingEnded(Event, type="data.sync_ended"):
     """A sync of patterns came to its end.
 
     job: its id

@@ -1,7 +1,7 @@
 """What the data engine knows: events that can be cited, rated and found; who cites whom; patterns; where value went.
 
-All of it follows from the records, and no text is in it. Applying never refuses, and never does arithmetic on what was decided; only
-when a pattern will turn next is worked out here, and that is kept nowhere.
+All of it follows from the records, and no text is in it. Applying never refuses, and never does arithmetic on what was decided;
+only when a pattern will turn next is worked out here, and that is kept nowhere.
 """
 
 from collections import Counter, deque
@@ -83,6 +83,8 @@ class Data:
     network: Network = field(default_factory=Network)
     told_network: tuple[int, int] = (0, 0)
     """Nodes and edges as they were last told."""
+    leans: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Of a contributor, those whose events he ever cited."""
     unpaid: dict[str, int] = field(default_factory=dict)
     """Events that cited lately, with the time of their last citation, the oldest first."""
     paid: dict[str, None] = field(default_factory=dict)
@@ -96,11 +98,15 @@ class Data:
     syncs: deque[Sync] = field(default_factory=lambda: deque(maxlen=RECENT_MAX))
     """Those that ended, the newest first."""
 
+    def oldest(self) -> int | None:
+        """The oldest record that something may still be read from."""
+        return next((node.seq for node in self.nodes.values()), None)
+
     def weigh(self, event: str) -> float:
         return weight(self.network.cited(event), self.votes.get(event, {}).values())
 
 
-# --- what callers told ----------------------------------------------------------------------------------------------------------
+# --- what callers told ------------------------------------------------------------------------------------------------------
 
 
 def _count(data: Data, event: Event, stamp: Stamp) -> int:
@@ -128,6 +134,7 @@ def apply_citation(data: Data, event: told.CitationTracked, stamp: Stamp) -> Non
     now = _count(data, event, stamp)
     data.network.add(event.from_, event.to, event.relevance)
     data.book.weigh_anew(event.to, data.weigh)
+    data.leans.setdefault(data.nodes[event.from_].actor, {})[data.nodes[event.to].actor] = None
     if event.from_ not in data.paid:
         data.unpaid.pop(event.from_, None)
         data.unpaid[event.from_] = now
@@ -139,7 +146,7 @@ def apply_feedback(data: Data, event: told.FeedbackReceived, stamp: Stamp) -> No
     data.book.weigh_anew(event.event, data.weigh)
 
 
-# --- vectors --------------------------------------------------------------------------------------------------------------------
+# --- vectors ----------------------------------------------------------------------------------------------------------------
 
 
 def apply_embedding(data: Data, event: told.EmbeddingGenerated, stamp: Stamp) -> None:
@@ -175,13 +182,14 @@ def apply_forgotten(data: Data, event: derived.VectorForgotten, stamp: Stamp) ->
         data.nodes.pop(id, None)
         data.stored -= len(data.vectors.pop(id, {}))
         for known in (data.priors, data.votes, data.unpaid, data.paid, data.value):
-            known.pop(id, None)  # type: ignore[attr-defined]
+            known.pop(id, None)
         for cited in data.network.remove(id):
             data.book.weigh_anew(cited, data.weigh)
         data.book.forget(id, data.weigh)
+    data.unpaid = {citing: at for citing, at in data.unpaid.items() if citing in data.network.cites}
 
 
-# --- patterns and value -----------------------------------------------------------------------------------------------------------
+# --- patterns and value -----------------------------------------------------------------------------------------------------
 
 
 def apply_detected(data: Data, event: derived.PatternDetected, stamp: Stamp) -> None:
@@ -233,10 +241,10 @@ def apply_topology(data: Data, event: derived.TopologyUpdated, stamp: Stamp) -> 
     data.told_network = (event.nodes, event.edges)
 
 
-# --- sharing ----------------------------------------------------------------------------------------------------------------------
+# --- sharing ----------------------------------------------------------------------------------------------------------------
 
 
-def apply_sync_started(data: Data, event: derived.SyncStarted, stamp: Stamp) -> None:
+def apply_sync_started(data: Data, event: derived.SharingStarted, stamp: Stamp) -> None:
     _count(data, event, stamp)
     data.sync = Sync(event.job, stamp.seq, stamp.time_us, tuple(event.patterns))
 
@@ -250,13 +258,13 @@ def apply_anchored(data: Data, event: derived.PatternAnchored, stamp: Stamp) -> 
         pattern.key, pattern.rev, pattern.shared = event.key, event.rev, True
 
 
-def apply_sync_follows(data: Data, event: derived.SyncFollows, stamp: Stamp) -> None:
+def apply_sync_follows(data: Data, event: derived.SharingFollows, stamp: Stamp) -> None:
     _count(data, event, stamp)
     assert data.sync is not None
     data.sync = msgspec.structs.replace(data.sync, cache_job=event.cache_job)
 
 
-def apply_sync_ended(data: Data, event: derived.SyncEnded, stamp: Stamp) -> None:
+def apply_sync_ended(data: Data, event: derived.SharingEnded, stamp: Stamp) -> None:
     _count(data, event, stamp)
     assert data.sync is not None
     result = {"shared": event.shared, "pushed": event.pushed, "pulled": event.pulled}
@@ -267,7 +275,7 @@ def apply_sync_ended(data: Data, event: derived.SyncEnded, stamp: Stamp) -> None
     data.sync = None
 
 
-# --- snapshots --------------------------------------------------------------------------------------------------------------------
+# --- snapshots --------------------------------------------------------------------------------------------------------------
 
 
 class DataDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -283,6 +291,7 @@ class DataDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     votes: dict[str, dict[str, float]]
     cites: list[tuple[str, list[tuple[str, float]]]]
     told_network: tuple[int, int]
+    leans: list[tuple[str, list[str]]]
     unpaid: list[tuple[str, int]]
     paid: list[str]
     value: dict[str, int]
@@ -310,6 +319,7 @@ def dump(data: Data) -> DataDump:
         data.votes,
         [(citing, list(cited.items())) for citing, cited in data.network.cites.items()],
         data.told_network,
+        [(one, list(others)) for one, others in data.leans.items()],
         list(data.unpaid.items()),
         list(data.paid),
         data.value,
@@ -336,6 +346,7 @@ def load(dumped: DataDump) -> Data:
         dumped.votes,
         network_of((citing, dict(cited)) for citing, cited in dumped.cites),
         dumped.told_network,
+        {one: dict.fromkeys(others) for one, others in dumped.leans},
         dict(dumped.unpaid),
         dict.fromkeys(dumped.paid),
         dumped.value,

@@ -1,7 +1,7 @@
 """Who cites whom: a network that only grows towards older events, so that no walk along citations comes back to where it began.
 
-Its measures are those of networkx, worked out here in one pass each: because there are no cycles, PageRank is no iteration but one
-walk from the newest event to the oldest.
+Its measures are those of networkx, worked out here in one pass each: because there are no cycles, PageRank is no iteration but
+one walk from the newest event to the oldest.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -130,9 +130,7 @@ def topology(cites: Mapping[str, Iterable[str]], age: Mapping[str, int]) -> Topo
     ranks = _page_rank(nodes, out)
     near = {node: out.get(node, []) + into.get(node, []) for node in nodes}
     cores, parts = _cores(near), _parts(nodes, near)
-    places = [
-        Place(node, ranks[node], len(into.get(node, ())), len(out.get(node, ())), cores[node], parts[node]) for node in nodes
-    ]
+    places = [Place(node, ranks[node], len(into.get(node, ())), len(out.get(node, ())), cores[node], parts[node]) for node in nodes]
     places.sort(key=lambda place: (-place.rank, age[place.event]))
     return Topology(places, sum(map(len, out.values())), len(set(parts.values())))
 

@@ -1,8 +1,8 @@
 """Patterns: what events that are near one another, or lean on one another, add up to; and for how long.
 
-A pattern's strength is a sum over its evidence of relevance × (1 + ln(1 + cited)) × 2m × 2^(−age / 7 d), where m is the Beta mean of
-the event's ratings: 2m is 1 where nobody rated it. All of it fades at one pace, so between two events a pattern is told by one number:
-the moment at which its strength is 1. When it will pass any threshold follows from that.
+A pattern's strength is a sum over its evidence of relevance × (1 + ln(1 + cited)) × 2m × 2^(−age / 7 d), where m is the Beta
+mean of the event's ratings: 2m is 1 where nobody rated it. All of it fades at one pace, so between two events a pattern is told
+by one number: the moment at which its strength is 1. When it will pass any threshold follows from that.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What callers may tell the data engine: the types of the five families, each with its own fields.
 
-An event's id is the SHA-256 of its payload as it is stored, so the same thing told twice is one event, and anybody who has the log can
-work the id out again. Text is class `open`: secrets and personal data are taken out before there is an event.
+An event's id is the SHA-256 of its payload as it is stored, so the same thing told twice is one event, and anybody who has the
+log can work the id out again. Text is class `open`: secrets and personal data are taken out before there is an event.
 """
 
 from hashlib import sha256
@@ -34,7 +34,7 @@ def id_of(event: Event) -> str:
     return sha256(event_payload(event)).hexdigest()
 
 
-# --- local: what happened here ------------------------------------------------------------------------------------------------
+# --- local: what happened here ----------------------------------------------------------------------------------------------
 
 
 class ContentCreated(Event, type="local.content_created"):
@@ -76,7 +76,7 @@ class Evolved(Event, type="local.evolved"):
     text: Text
 
 
-# --- chain: who answers for it ------------------------------------------------------------------------------------------------
+# --- chain: who answers for it ----------------------------------------------------------------------------------------------
 
 
 class OwnershipVerified(Event, type="chain.ownership_verified"):
@@ -118,7 +118,7 @@ class SystemEvolved(Event, type="chain.system_evolved"):
     text: Text
 
 
-# --- vector: where things are, and what they lean on ----------------------------------------------------------------------------
+# --- vector: where things are, and what they lean on ------------------------------------------------------------------------
 
 
 class ContentStored(Event, type="vector.content_stored"):
@@ -162,7 +162,7 @@ class KnowledgeCoupled(Event, type="vector.knowledge_coupled"):
     coupling: Ratio
 
 
-# --- model: what a caller's model did and found -----------------------------------------------------------------------------------
+# --- model: what a caller's model did and found -----------------------------------------------------------------------------
 
 
 class GenerationStarted(Event, type="model.generation_started"):
@@ -290,7 +290,7 @@ class ContextUpdated(Event, type="model.context_updated"):
     model: Name | None = None
 
 
-# --- embedding: texts as vectors ------------------------------------------------------------------------------------------------
+# --- embedding: texts as vectors --------------------------------------------------------------------------------------------
 
 
 class ContentReceived(Event, type="embedding.content_received"):

@@ -1,7 +1,7 @@
 """What a caller's energy intelligence costs in joules, and what it may: counted in memory, never recorded.
 
 The figures are modelled: the time a method keeps a processor core busy, times the power of a core. With a budget a caller's bucket
-of joules fills at a fixed rate, and an empty one refuses; without one all is granted and only shown. It begins anew with the daemon.
+of joules fills at a fixed rate, and an empty one refuses; without one all is granted and only shown. A restart begins anew.
 """
 
 import math

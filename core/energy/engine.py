@@ -226,6 +226,16 @@ ENGINE = Engine(
             deadline_ms=None,
             cli="eil stream",
         ),
+        task(
+            "selftest",
+            standing.AskSelfTest,
+            help="Measure detectors, checks, minting and books on streams in which everything is known",
+            example={"seed": 1},
+            item=standing.SelfTestProgress,
+            result=standing.SelfTest,
+            deadline_ms=600_000,
+            cli="eil selftest",
+        ),
         read("status", Nothing, standing.status, help="Energy intelligence in one object", example={}),
     ],
 )

@@ -389,9 +389,10 @@ def _rates(pace: Pace) -> claims.Rates:
     return claims.Rates(pace.last, pace.smooth, pace.mean, pace.smooth)
 
 
-def drift_rates(pace: Pace) -> claims.Rates:
-    """Of something that has a level and no growth: as it is, or as it drifts."""
-    return claims.Rates(0.0, pace.smooth, pace.mean, 0.0)
+LEVEL = claims.Rates(0.0, 0.0, 0.0, 0.0)
+"""Of what has a level and does not grow: it is expected to stay."""
+LEVEL_DOUBT = 0.5
+"""Nats that such a level may be off before anything was settled."""
 
 
 def power_rates(view: layout.Block, unit: str, horizon_s: float) -> tuple[claims.Rates, float, float]:
@@ -445,9 +446,10 @@ def said(after: Follow, power: layout.Block | None, power_unit: str, prediction_
     energy = claims.claim(horizons[energy_unit], total, rates, horizon_s, doubt)
     energy = _floored(energy, 2 * quantum * after_step(power, horizon_s))
     pace = flow_pace if totals.physical else nats_pace
-    entropy_rates = _rates(pace) if totals.physical else drift_rates(pace)
+    entropy_rates = _rates(pace) if totals.physical else LEVEL
     entropy_total = totals.entropy_j_k if totals.physical else totals.nats
-    spread = claims.claim(horizons[entropy_unit], entropy_total, entropy_rates, horizon_s, 2 * pace.off)
+    unsure = 2 * pace.off if totals.physical else max(LEVEL_DOUBT, totals.nats / max(pace.steps, 1)) / horizon_s
+    spread = claims.claim(horizons[entropy_unit], entropy_total, entropy_rates, horizon_s, unsure)
     return Said(prediction_id, energy_unit, energy, entropy_unit, _floored(spread, 0.0))
 
 

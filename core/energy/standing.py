@@ -1,7 +1,10 @@
 """What energy intelligence tells when it is asked: how sources stand, what things cost, how well it does. Looks only."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta
 
 from core.energy import market, pricing, proving, units
 from core.energy.books import Signed
@@ -10,7 +13,7 @@ from core.energy.facts import Predicted, Provenance, RegimeName, Sensed, Source,
 from core.energy.sensing import unknown
 from core.energy.state import Energy
 from core.engine import Check, Command, Context, Event, Nothing, Result, Stamp
-from core.fields import Count, Cursor, Limit, Name
+from core.fields import INT_MAX, Count, Cursor, Limit, Name
 from core.micro import MICRO
 from core.times import time_text
 
@@ -311,8 +314,6 @@ def _row(name: str, source: Source) -> SourceRow:
 
 def _fallen(shown: EnergyState, source: Source) -> EnergyState:
     """What rests on a sensor that fell silent is worth less."""
-    import msgspec
-
     power = units.roles(source.streams).power
     if power < 0 or source.streams[power][0] not in source.lost:
         return shown
@@ -321,8 +322,6 @@ def _fallen(shown: EnergyState, source: Source) -> EnergyState:
 
 
 def _whole(energy: Energy, name: str) -> SourceRow:
-    import msgspec
-
     from core.energy import node
 
     source = energy.sources[name]
@@ -516,6 +515,111 @@ def health(energy: Energy, query: Nothing, ctx: Context) -> EilHealth:
         CORE_W,
         [Caller(name, each.total_j, each.left_j if budget else None, each.refused) for name, each in reversed(callers)],
     )
+
+
+class AskSelfTest(Command):
+    """How to test energy intelligence.
+
+    full: ten times as long
+    seed: of all chance in it
+    """
+
+    full: bool = False
+    seed: Annotated[int, Meta(ge=0, le=INT_MAX)] = 1
+
+
+class SelfTestProgress(Result):
+    """How far the test is.
+
+    done: parts that are done
+    total: of how many
+    """
+
+    done: Count
+    total: Count
+
+
+class NullRow(Result):
+    """A kind of stream in which nothing ever changes.
+
+    generator: which
+    ticks: how many
+    alarms: false ones
+    per_100_000: of so many ticks
+    coverage: share of points that lay in their 95 % interval
+    ok: whether both keep their bar
+    """
+
+    generator: str
+    ticks: Count
+    alarms: Count
+    per_100_000: float
+    coverage: float
+    ok: bool
+
+
+class FaultRow(Result):
+    """A fault of a sensor, on a machine whose heat is accounted for.
+
+    fault: which
+    caught_by: the checks that see it
+    found: share of windows of 32 steps in which it was seen
+    ok: whether that keeps the bar
+    bar: what is wanted; none where no check can see it
+    """
+
+    fault: str
+    caught_by: str
+    found: float
+    ok: bool
+    bar: float | None = None
+
+
+class SelfTest(Result):
+    """What the test found.
+
+    ok: whether every bar is kept
+    nulls: false alarms and coverage
+    faults: what the tri-check sees
+    fault_false_alarms: share of sound windows that were called faulty
+    mint_per_1000: what streams that nobody can foresee would mint, in PFT of base for 1,000 claims
+    settled: claims behind that
+    sums: over all accounts after random trades, in micro-units
+    trades: how many were booked
+    decision_ms: 99 of 100 actions were chosen within so long
+    proof_ms: likewise proofs
+    sense_ms: likewise points of a source
+    sense_per_s: points of sources taken up in a second, in memory
+    proofs: proofs of a machine
+    proofs_valid: those that were valid
+    planted: share of planted wrong accounts that were judged wrong
+    bars: which further bars are kept
+    energy_conservation_error: share of the machine's energy that the model of its heat misses
+    entropy_coherence: share of its steps whose entropy did not fall
+    interval_share: share of outcomes that lay in the 95 % interval that was issued
+    alarms_here: false or true, per 100,000 ticks of this daemon's own streams; none where there are too few
+    """
+
+    ok: bool
+    nulls: list[NullRow]
+    faults: list[FaultRow]
+    fault_false_alarms: float
+    mint_per_1000: float
+    settled: Count
+    sums: dict[str, Signed]
+    trades: Count
+    decision_ms: float
+    proof_ms: float
+    sense_ms: float
+    sense_per_s: float
+    proofs: Count
+    proofs_valid: Count
+    planted: float
+    bars: dict[str, bool]
+    energy_conservation_error: float | None = None
+    entropy_coherence: float | None = None
+    interval_share: float | None = None
+    alarms_here: float | None = None
 
 
 class EilStatus(Result):

@@ -136,6 +136,13 @@ class View:
         assert self._note is not None
         self._note = self._note._replace(points=tuple(points), said=said)
 
+    def alarms(self) -> tuple[int, int]:
+        """Points of all streams by ticks of their source, and shifts that were seen in them."""
+        for source in list(self._waiting):
+            self._catch_up(source)
+        follows = self._follows.values()
+        return sum(each.ticks * max(len(each.alerts), 1) for each in follows), sum(each.alarms for each in follows)
+
     # --- taking over ------------------------------------------------------------------------------------------------
 
     def take(self, source: str, points: Points, metrics: Metrics, known: Known, promise: Promise | None) -> None:

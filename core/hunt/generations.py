@@ -6,6 +6,7 @@ Codes take no part in it: a candidate without a number in every objective has no
 import math
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -39,8 +40,10 @@ FITNESS_OF_GAPS = 0.1
 SSE_REACHED, H_NORM_REACHED = 0.01, 0.001
 """The source's thresholds of success."""
 
-Point = tuple[tuple[float, ...], tuple[str, ...]]
+Place = tuple[tuple[float, ...], tuple[str, ...]]
 """A place in the unit cube, and the ids of the parents."""
+Point = tuple[tuple[float, ...], tuple[str, ...], dict[str, float]]
+"""The same with the parameters that are there."""
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------------
@@ -51,8 +54,8 @@ def asked(hunt: Hunt) -> list[HuntAsked]:
     began, generation, searched = hunt.began, hunt.closed, space_of(hunt.began)
     seeds = [int(raw) >> SEED_SHIFT for raw in draws(began.seed, generation, SEEDS_DRAW).raw(began.population_size)]
     children = [
-        Child(index, job_uuid(began, generation, index), seed, searched.point(unit), list(unit), list(parents))
-        for index, (seed, (unit, parents)) in enumerate(zip(seeds, _points(hunt, searched), strict=True))
+        Child(index, job_uuid(began, generation, index), seed, params, list(unit), list(parents))
+        for index, (seed, (unit, parents, params)) in enumerate(zip(seeds, _points(hunt, searched), strict=True))
     ]
     lanes = began.settings.lanes
     calls = [children[start : start + lanes] for start in range(0, len(children), lanes)]
@@ -61,7 +64,12 @@ def asked(hunt: Hunt) -> list[HuntAsked]:
 
 def job_uuid(began: HuntStarted, generation: int, index: int) -> str:
     """The one place where the id of a job is made. Everybody else gets it from the record that asked for the job."""
-    return str(uuid.uuid5(uuid.UUID(began.namespace), place(generation, index)))
+    return str(uuid.uuid5(_namespace(began.namespace), place(generation, index)))
+
+
+@lru_cache(maxsize=16)
+def _namespace(text: str) -> uuid.UUID:
+    return uuid.UUID(text)
 
 
 def _points(hunt: Hunt, searched: Space) -> list[Point]:
@@ -69,13 +77,18 @@ def _points(hunt: Hunt, searched: Space) -> list[Point]:
     points: list[Point] = []
     for turn in range(REDRAWS_MAX):
         drawn = _drawn(hunt, began.population_size - len(points), draws(began.seed, hunt.closed, turn))
-        points += [each for each in drawn if turn == REDRAWS_MAX - 1 or _well_posed(began, searched, each[0])]
+        params = searched.points([unit for unit, _ in drawn])
+        points += [
+            (unit, parents, at)
+            for (unit, parents), at in zip(drawn, params, strict=True)
+            if turn == REDRAWS_MAX - 1 or well_posed({**began.settings.params, **at})
+        ]
         if len(points) == began.population_size:
             break
     return points
 
 
-def _drawn(hunt: Hunt, count: int, generator: Draws) -> list[Point]:
+def _drawn(hunt: Hunt, count: int, generator: Draws) -> list[Place]:
     if not hunt.survivors:
         return [(unit, ()) for unit in first(len(hunt.began.space), count, generator)]
     rows = [hunt.row(placed.generation, placed.index) for placed in hunt.survivors]
@@ -87,10 +100,6 @@ def _drawn(hunt: Hunt, count: int, generator: Draws) -> list[Point]:
         (child.unit, (rows[child.parent_a].child.job_uuid, rows[child.parent_b].child.job_uuid))
         for child in offspring(population, count, generator)
     ]
-
-
-def _well_posed(began: HuntStarted, searched: Space, unit: Sequence[float]) -> bool:
-    return well_posed({**began.settings.params, **searched.point(unit)})
 
 
 # --- outcomes -------------------------------------------------------------------------------------------------------------

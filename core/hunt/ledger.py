@@ -1,8 +1,9 @@
 """The rows of all hunts as CSV, as other programs read them: a pure function of the log, in its order, with no clock in it.
 
 A row is written when its generation is closed, for only then it has a rank; what has an outcome when a hunt is stopped or fails is
-written then, and not again. What `null-profile` finds out about a run is entered into its row whenever it comes, as long as the row
-is one of the last; so a row may change, and nothing but its gaps and its fitness does. This is the one place where a code becomes a number that stands for it (999, 1002, 998).
+written then, and not again. What `null-profile` finds out about a run comes into its row whenever it is known, as long as the row
+is one of the last: so a row may change, but for its gaps and its fitness it never does. This is the one place where a code becomes
+a number that stands for it (999, 1002, 998).
 """
 
 from collections import OrderedDict
@@ -207,7 +208,7 @@ def _cell(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_Take = Callable[[Projection, Any], Iterable[bytes]]
+_Take = Callable[[Projection, Any], Iterable[Line]]
 _READERS: dict[str, tuple[msgspec.json.Decoder[Any], _Take]] = {
     kind.event_type: (msgspec.json.Decoder(kind), take)
     for kind, take in (

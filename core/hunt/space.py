@@ -5,7 +5,7 @@ for, never in the middle of a hunt.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import Literal
@@ -51,11 +51,21 @@ class Parameter(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fi
 
     def value(self, unit: float) -> float:
         """0 is low and 1 is high, to the last bit."""
-        if self.scale == "log":
-            found = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
-        else:
-            found = self.low * (1.0 - unit) + self.high * unit
-        return self.low if unit <= 0 else self.high if unit >= 1 else min(max(found, self.low), self.high)
+        return self._placing()(unit)
+
+    def _placing(self) -> Callable[[float], float]:
+        """The same for many: what is alike for all is worked out once."""
+        low, high, logarithmic = self.low, self.high, self.scale == "log"
+        start = math.log(low) if logarithmic else 0.0
+        extent = math.log(high) - start if logarithmic else 0.0
+
+        def value(unit: float) -> float:
+            if unit <= 0 or unit >= 1:
+                return low if unit <= 0 else high
+            found = math.exp(start + unit * extent) if logarithmic else low * (1.0 - unit) + high * unit
+            return low if found < low else high if found > high else found
+
+        return value
 
     def unit(self, value: float) -> float:
         at, start, end = map(self._along, (min(max(value, self.low), self.high), self.low, self.high))
@@ -80,7 +90,11 @@ class Space(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
 
     def point(self, unit: Sequence[float]) -> dict[str, float]:
         """The model's parameters at a place of the unit cube."""
-        return {each.name: each.value(at) for each, at in zip(self.parameters, unit, strict=True)}
+        return self.points([unit])[0]
+
+    def points(self, units: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+        placing = [(each.name, each._placing()) for each in self.parameters]
+        return [{name: value(at) for (name, value), at in zip(placing, unit, strict=True)} for unit in units]
 
     def unit(self, point: Mapping[str, float]) -> tuple[float, ...]:
         """The place of these parameters in the unit cube; what lies outside the space comes to its edge."""

@@ -5,7 +5,8 @@ and who did it. An engine that is added later is linked by the same names of fie
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -34,11 +35,16 @@ THINGS = {
     "prediction_id": "prediction",
     "spine_hash": "trajectory",
     "rule_id": "rule",
+    "event": "event",
+    "prior": "event",
+    "pattern": "pattern",
 }
 """Fields that name a thing, and what kind of thing."""
 MAKES = frozenset("submitted issued placed spawned registered defined created predicted decided folded added".split())
 """What an event about a thing is called when the thing began with it: `order.placed` makes an order."""
 MADE_BY = {"action.checked": "request", "engine.reported": "request", "hunt.started": "hunt"}
+TOLD_LOG = "event_log"
+"""What stands here is told by its payload: an event's id is the SHA-256 of that."""
 UNLINKED = frozenset({"pool.aged", "pool.resumed", "entity.reported", "provenance.anomaly"})
 """So frequent, or so much about others, that they would hide the rest."""
 RUN = "run_id"
@@ -89,6 +95,8 @@ def told(
     fields = _fields.decode(payload)
     run = _text(fields, RUN)
     links = [*_documents(event_type, fields, here), *_things(event_type, fields, here)]
+    if stamp.log == TOLD_LOG:
+        links += _told_events(event_type, payload, fields, here)
     if event_type == "provenance.edge":
         links += _edge(fields, here, logs)
     cause = _record(_text(fields, "effect"), logs)
@@ -135,6 +143,18 @@ def _documents(event_type: str, fields: Mapping[str, msgspec.Raw], here: Ref) ->
     if parent:
         links.append(Link(made, Thing("document", f"{key} {parent}"), "derived-from"))
     return links
+
+
+def _told_events(event_type: str, payload: bytes, fields: Mapping[str, msgspec.Raw], here: Ref) -> Iterator[Link]:
+    """An event that stands for itself says its own type; one that cites comes from what it cites."""
+    if "type" in fields:
+        yield Link(Thing("event", sha256(payload).hexdigest()), here, "generated-by")
+    ends = [_text(fields, name) for name in ("from", "to")]
+    if event_type == "vector.citation_tracked" and ends[0] and ends[1]:
+        yield Link(Thing("event", ends[0]), Thing("event", ends[1]), "derived-from", "cites")
+        yield from (Link(here, Thing("event", end), "used") for end in ends if end)
+    if event_type == "embedding.pattern_detected" and (name := _text(fields, "pattern")):
+        yield Link(Thing("pattern", name), here, "generated-by")
 
 
 def _edge(fields: Mapping[str, msgspec.Raw], here: Ref, logs: frozenset[str]) -> list[Link]:

@@ -20,6 +20,7 @@ LATER = {
     "3": "grids of 3 dimensions are not available in this version; 1 and 2 are",
 }
 """What is known of and cannot be had yet."""
+LATER_HELP = "What there is: irerctl sim run --help"
 
 POINTS_MIN, POINTS_MAX = 8, 4_096
 STEPS_MAX = 10_000_000
@@ -241,7 +242,7 @@ def check_memory(grid: Grid, settings: Settings, lanes: int, allowed: int) -> No
 def _refuse(path: str, text: str, *, code: str = "invalid-argument", nearest: str | None = None) -> NoReturn:
     known = PARAMETERS if path.startswith("params") else MODELS
     data = {"nearest": get_close_matches(nearest, list(known), n=3, cutoff=0.5)} if nearest is not None else None
-    raise Refused(code, text, fields=[(path, text)], data=data)
+    raise Refused(code, text, fields=[(path, text)], data=data, help=LATER_HELP if code == "unimplemented" else None)
 
 
 def _instead(name: str, known: Iterable[str]) -> str:

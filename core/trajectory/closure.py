@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from core.spine import Rule
 
+FAR = 2**62 - 1
+"""An additive cost that is so much or more: sums of sums grow fast, and nobody needs to know how far."""
+
 
 class Derived(NamedTuple):
     """How an atom came to hold. A fact has no rule, and depth 0."""
@@ -49,7 +52,8 @@ def closure(rules: Sequence[Rule], initial: Iterable[str], max_depth: int | None
 
 
 def additive(rules: Sequence[Rule], initial: Iterable[str]) -> dict[str, int]:
-    """Of each atom that holds, the least of cost plus the costs of all premises, each counted where it is used (Knuth, 1977)."""
+    """Of each atom that holds, the least of cost plus the costs of all premises, each counted where it is used (Knuth, 1977);
+    FAR where it is that or more."""
     cost: dict[str, int] = {}
     waiting: dict[str, list[int]] = {}
     left: list[int] = []
@@ -70,7 +74,7 @@ def additive(rules: Sequence[Rule], initial: Iterable[str]) -> dict[str, int]:
         cost[symbol] = at
         for place in waiting.get(symbol, ()):
             left[place] -= 1
-            total[place] += at
+            total[place] = min(total[place] + at, FAR)
             if not left[place] and rules[place].conclusion not in cost:
                 heappush(agenda, (total[place], rules[place].conclusion))
     return cost

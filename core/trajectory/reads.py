@@ -12,10 +12,10 @@ from core import spine as spines
 from core.engine import Command, Context, Nothing, Refused, Result
 from core.fields import Count, Cursor, Frozen, Hash, Limit, Name, Time
 from core.micro import MICRO
-from core.paging import Room, order_after
+from core.paging import PAGE_BYTES_MAX, PAGE_VALUES_MAX, Room, order_after, weight
 from core.spine import Rule, Spine
 from core.times import time_text
-from core.trajectory.closure import Derived
+from core.trajectory.closure import FAR, Derived
 from core.trajectory.commands import (
     FACTS_OF_PART,
     GOALS_MAX,
@@ -199,14 +199,14 @@ class Atom(Result):
 
     symbol: which
     depth: the round in which it came to hold; 0 for a fact
-    cost: what it costs at most: the least sum along one derivation, whatever is used twice counted twice
+    cost: what it costs at most: the least sum along one derivation, whatever is used twice counted twice; null: beyond counting
     rule_id: the rule that derived it first; none for a fact
     premises: of that rule
     """
 
     symbol: Symbol
     depth: Count
-    cost: float
+    cost: float | None
     rule_id: Name | None = None
     premises: list[Symbol] = []
 
@@ -230,15 +230,15 @@ class Closure(Result):
 
 def closure_page(asked: Question, derived: Mapping[str, Derived], costs: Mapping[str, int], params: ForwardChain) -> Closure:
     begin = order_after("trajectory.forward_chain", params.after) or 0
-    limit = params.limit or LIMIT_DEFAULT
     blocked = dict(islice(asked.blocked.items(), BLOCKED_SHOWN_MAX))
     found: list[Atom] = []
     room = Room()
-    for symbol, how in islice(derived.items(), begin, begin + limit):
+    for symbol, how in islice(derived.items(), begin, begin + (params.limit or LIMIT_DEFAULT)):
         rule = asked.rules[how.rule] if how.rule is not None else None
-        atom = Atom(symbol, how.depth, costs[symbol] / MICRO)
+        cost = costs[symbol] / MICRO if costs[symbol] < FAR else None
+        atom = Atom(symbol, how.depth, cost)
         if rule is not None:
-            atom = Atom(symbol, how.depth, costs[symbol] / MICRO, rule.rule_id, list(rule.premises))
+            atom = Atom(symbol, how.depth, cost, rule.rule_id, list(rule.premises))
         if not room.take(atom):
             break
         found.append(atom)
@@ -468,9 +468,16 @@ def answer(planned: Plan, found: Found, spine: Spine | None, weights: Weights) -
     fairness = spines.fairness(spine.rules, planned.groups, weights.groups)
     efficiency = found.bound_micro / cost if cost else 1.0
     score = weights.efficiency * efficiency + weights.fairness * fairness
-    return SearchAnswer(
+    told = SearchAnswer(
         spine_shown(spine), cost / MICRO, found.bound_micro / MICRO, score, fairness, found.proof, list(planned.goals)
     )
+    size, values = weight(told)
+    if size > PAGE_BYTES_MAX or values > PAGE_VALUES_MAX:
+        text = (
+            f"the spine has {len(spine.rules):,} rules and costs {cost / MICRO:g}; that many fit in no answer. Ask for fewer goals"
+        )
+        raise Refused("resource-exhausted", text, reason="spine-too-large")
+    return told
 
 
 # --- spines -----------------------------------------------------------------------------------------------------------------

@@ -101,7 +101,8 @@ class Access:
         if said is None:
             if self._tokens:
                 raise failed(
-                    "unauthenticated", "send Authorization: Bearer TOKEN. An admin makes one: irerctl call system.issue_http_token"
+                    "unauthenticated",
+                    "send Authorization: Bearer TOKEN. An admin makes one: irerctl control tokens issue SUBJECT ROLE",
                 )
             return ANYBODY
         scheme, _, token = said.partition(" ")

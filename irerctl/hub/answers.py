@@ -6,7 +6,9 @@ are `application/problem+json` (RFC 9457) with irer's stable code. Judges no val
 
 import base64
 import binascii
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
@@ -87,9 +89,25 @@ def params_of(body: bytes, schema: Schema | None) -> dict[str, Any]:
         raise failed("invalid-argument", f"the body is not JSON: {error}", reason="not-json") from None
     if not isinstance(found, dict):
         raise failed("invalid-argument", "the body is one JSON object: the parameters by name", reason="not-an-object")
+    _check_said_once(body)
     if schema is not None and _takes_bytes(schema):
         return {name: _with_bytes(value, _member(schema, name), schema, name) for name, value in found.items()}
     return found
+
+
+def _check_said_once(body: bytes) -> None:
+    """No name twice in one object: of two values readers take one or the other, and the request would mean two things."""
+    try:
+        json.loads(body, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise failed("invalid-argument", f"the body is not JSON: {error}", reason="not-json") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        text = f"{twice[:64]!r} stands twice in one object; which one is meant?"
+        raise failed("invalid-argument", text, fields=[(twice[:64], "given twice")])
 
 
 def params_of_query(query: str, schema: Schema | None) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+import trio
+
 from core.publish.http import served
 from core.publish.routes import API_VERSION, JOBS, KNOWN, ROUTES, Route
 from core.wire.calls import DEADLINE_MS_MAX, Done
 from irerctl.hub import answers, streams
-from irerctl.hub.access import Access, Caller
+from irerctl.hub.access import TOKEN_S, Access, Caller
 from irerctl.hub.files import Files
 from irerctl.hub.http1 import PHRASES, Bad, Head
 from irerctl.hub.link import Ask, Daemon, Failed, deadline_of, failed
@@ -152,7 +154,7 @@ class Gateway:
             await self._daemon.prove(ask.engine, key or "")
             raise failed("permission-denied", "an engine asks about itself: engine_id is X-Engine-ID", reason="identity")
         if route.form == "stream" or (method is not None and method["streams"]):
-            return await self._stream(head, ask, key, method)
+            return await self._stream(head, caller, ask, key, method)
         if route.form == "get-status":
             return await self._hunt_status(ask, key)
         return self._result(route, await self._ask(ask, key))
@@ -186,7 +188,9 @@ class Gateway:
         if streams_ and (last := headers.get("last-event-id")):
             params = {**params, "since": last}
         if route.method in ("system.op_status", "system.op_watch") and isinstance(params.get("idem"), str):
-            params["idem"] = caller.key(params["idem"])
+            if params.get("caller") is not None and caller.role not in (None, "admin"):  # irerd would judge by the hub's own role
+                raise failed("permission-denied", "only an admin may ask about another caller's keys", reason="caller")
+            params["idem"] = caller.key(params["idem"]) if params.get("caller") is None else params["idem"]
         idem = caller.key(headers.get("idempotency-key"))
         return Ask(route.method, params, deadline, idem, engine), key
 
@@ -254,7 +258,7 @@ class Gateway:
             self._openapi = self._daemon.schema, json.dumps(served(document), ensure_ascii=False).encode()
         return Response(200, [answers.JSON, FRESH], self._openapi[1])
 
-    async def _stream(self, head: Head, ask: Ask, key: str | None, method: Mapping[str, Any] | None) -> Response:
+    async def _stream(self, head: Head, caller: Caller, ask: Ask, key: str | None, method: Mapping[str, Any] | None) -> Response:
         if self._streams >= self._limits.streams:
             text = f"{self._limits.streams} streams are open through this hub, which is the most"
             raise failed("resource-exhausted", text, reason="streams", retry_ms=5_000)
@@ -271,7 +275,11 @@ class Gateway:
 
         async def run(connection: Connection) -> None:
             try:
-                await (streams.Socket(connection, flow).run() if socket else streams.send_events(connection, flow))
+                async with trio.open_nursery() as nursery:
+                    if caller.subject is not None:
+                        nursery.start_soon(self._end_with_the_token, head, caller, flow)
+                    await (streams.Socket(connection, flow).run() if socket else streams.send_events(connection, flow))
+                    nursery.cancel_scope.cancel()
             finally:
                 flow.close()
                 self._streams -= 1
@@ -280,10 +288,29 @@ class Gateway:
             return Response(101, accepted, takeover=run)
         return Response(200, [("Content-Type", "text/event-stream"), FRESH, ("Connection", "close")], takeover=run)
 
+    async def _end_with_the_token(self, head: Head, caller: Caller, flow: streams.Flow) -> None:
+        """A stream has no end of its own: one whose token would open it no longer is ended."""
+        while True:
+            await trio.sleep(TOKEN_S)
+            try:
+                if await self._access.caller(head) == caller:
+                    continue
+                body = failed("unauthenticated", "the token is another one by now", reason="token-refused").body
+            except Failed as failure:
+                body = failure.body
+            if body["code"] == "unauthenticated":
+                flow.refuse(body)
+                return
+
     # --- how answers look ---------------------------------------------------------------------------------------------
 
     def refused(self, bad: Bad, head: Head | None) -> Response:
         return self._refusal(bad.status, bad.detail, head, "http")
+
+    def cut(self, head: Head) -> Response:
+        detail = "this hub is stopping; ask system.op_status what became of it"
+        request_id = self._request_id(head)
+        return self._dressed(answers.problem_of(failed("unavailable", detail, reason="stopping", effect="unknown")), request_id)
 
     def _refusal(
         self, status: int, detail: str, head: Head | None, reason: str, headers: list[tuple[str, str]] | None = None

@@ -32,6 +32,7 @@ GRACE_S = 1.0
 """How much longer than its deadline an answer is waited for."""
 UNSENT_BYTES_MAX = 4 << 20
 PROOF = "engines.validate"
+NO_PROOF = "no valid engine proof"
 PROOFS_MAX = 4_096
 QUEUE_ITEMS_MAX = 64
 QUEUE_BYTES_MAX = 1 << 18
@@ -217,9 +218,7 @@ class Link:
 
     async def ask(self, ask: Ask) -> Done:
         """Sends one call and waits for its end. Cancelled, it tells irerd. Raises Failed."""
-        limit = IN_FLIGHT_MAX if self.welcome is None else min(IN_FLIGHT_MAX, int(self.welcome.limits.get("calls", IN_FLIGHT_MAX)))
-        while self._in_flight >= limit:
-            await self._room.wait()
+        await self.wait_room()
         id = self._call(ask)
         if ask.method == PROOF:
             self._unproved(str(ask.params.get("engine_id")), id)
@@ -240,6 +239,12 @@ class Link:
         if answer is None:
             raise self.refusal() or away(self.lost or "the connection ended", effect="unknown")
         raise Failed(answer.e)
+
+    async def wait_room(self) -> None:
+        """Until one more call may be in flight."""
+        limit = IN_FLIGHT_MAX if self.welcome is None else min(IN_FLIGHT_MAX, int(self.welcome.limits.get("calls", IN_FLIGHT_MAX)))
+        while self._in_flight >= limit and self.usable:
+            await self._room.wait()
 
     def _unproved(self, engine: str, id: int) -> None:
         """From here on it is open which of its keys the engine is bound to."""
@@ -464,10 +469,15 @@ class Daemon:
     async def ask(self, ask: Ask, key: str | None = None) -> Done:
         """The answer to one call. With an engine, its key is proved first where it was not yet. Raises Failed."""
         link = self._present()
+        sent = False
         with trio.move_on_after((ask.deadline_ms or DEADLINE_MS) / 1000 + GRACE_S):
             if ask.engine is not None:
                 await self._prove(link, ask.engine, key or "")
+            await link.wait_room()
+            sent = True
             return await link.ask(ask)
+        if not sent:
+            raise failed("deadline-exceeded", "irerd answers nobody just now, and was not asked", reason="busy", retry_ms=RETRY_MS)
         raise failed("deadline-exceeded", "no answer in time; ask system.op_status what became of it", effect="unknown")
 
     def mac(self, engine: str, key: str) -> bytes:
@@ -486,9 +496,14 @@ class Daemon:
         known = link.proofs.get(engine)
         if known is not None and hmac.compare_digest(known, mac):
             return
-        answer = await link.ask(Ask(PROOF, {"engine_id": engine, "engine_key": key}))
+        try:
+            answer = await link.ask(Ask(PROOF, {"engine_id": engine, "engine_key": key}))
+        except Failed as failure:
+            if failure.body.get("code") == "invalid-argument":  # what can be no engine's name, or no key
+                raise failed("unauthenticated", NO_PROOF, reason="engine-proof") from None
+            raise
         if not answer.r.get("valid"):
-            raise failed("unauthenticated", "no valid engine proof", reason="engine-proof")
+            raise failed("unauthenticated", NO_PROOF, reason="engine-proof")
         link.proved(engine, mac, answer.id)
 
     def forget_proof(self, engine: str) -> None:

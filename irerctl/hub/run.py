@@ -22,7 +22,9 @@ LOG = logging.getLogger("irerctl.hub")
 
 
 async def main(path: str, address: Address, tls: ssl.SSLContext | None, allowed: frozenset[str], limits: Limits) -> Failure | None:
-    """Serves until SIGTERM or SIGINT. What kept it from starting is returned, so that it is told as one sentence."""
+    """Serves until SIGTERM or SIGINT, and finishes what is under way. What kept it from starting is returned, to be told as one
+    sentence.
+    """
     try:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
     except OSError as error:
@@ -30,12 +32,18 @@ async def main(path: str, address: Address, tls: ssl.SSLContext | None, allowed:
     daemon = Daemon(path)
     inside = is_loopback(address.host)
     server = Server(Gateway(daemon, Access(daemon, names(address, allowed), tokens=not inside), Files(), limits), limits, tls)
+    told = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_until_told, nursery.cancel_scope)
-        nursery.start_soon(serve, server, listeners)
+        nursery.start_soon(_hear, told, nursery.cancel_scope)
+        nursery.start_soon(_serve, server, listeners, told, nursery.cancel_scope)
         await nursery.start(daemon.run)
         _announce(daemon, listeners, tls, inside)
     return None
+
+
+async def _serve(server: Server, listeners: list[trio.SocketListener], told: trio.Event, scope: trio.CancelScope) -> None:
+    await serve(server, listeners, told)
+    scope.cancel()
 
 
 def names(address: Address, allowed: Iterable[str]) -> frozenset[str]:
@@ -56,11 +64,14 @@ def is_everywhere(host: str) -> bool:
         return False
 
 
-async def _until_told(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as told:
-        async for _ in told:
-            scope.cancel()
-            return
+async def _hear(told: trio.Event, scope: trio.CancelScope) -> None:
+    """The first signal asks for an orderly end, the second does not wait for it."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if told.is_set():
+                scope.cancel()
+                return
+            told.set()
 
 
 def _announce(daemon: Daemon, listeners: list[trio.SocketListener], tls: ssl.SSLContext | None, inside: bool) -> None:

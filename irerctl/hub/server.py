@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Protocol
 
 import msgspec
@@ -28,6 +29,8 @@ GONE_S = 0.5
 """How often callers that wait for an answer are looked after: whoever went away is not waited for any longer."""
 LAST_WORDS_S = 1.0
 LAST_RECEIVES_MAX = 64
+DRAIN_S = 5.0
+"""How long requests that are under way may take to finish once the hub is told to end. systemd's own patience is longer."""
 SMALL_BYTES = 16_384
 BACKLOG = 128
 
@@ -83,6 +86,9 @@ class App(Protocol):
     def refused(self, bad: Bad, head: Head | None) -> Response:
         """What a peer hears whose bytes are no request."""
 
+    def cut(self, head: Head) -> Response:
+        """What a peer hears whose request takes longer than a server that ends will wait."""
+
 
 class Connection:
     """One peer. Its bytes come through a buffer, its deadline moves with what is being waited for."""
@@ -98,11 +104,14 @@ class Connection:
         self._buffer = bytearray()
         self._scope = trio.CancelScope()
         self._served = False
+        self._idle = False
+        self._streaming = False
+        self._cut = False
         self._late: Bad | None = None
         """What a peer is told that takes too long with what it is sending now."""
 
     async def run(self) -> None:
-        with self._scope:
+        with self._scope, self._server.known(self):
             try:
                 await self._serve()
             except Bad as bad:
@@ -112,7 +121,7 @@ class Connection:
                 await self._last(self._server.app.refused(self._late, None))
 
     async def _serve(self) -> None:
-        while (head := await self._next_head()) is not None:
+        while not self._server.draining and (head := await self._next_head()) is not None:
             keep = head.keep_alive
             self._late = None
             self._scope.deadline = math.inf
@@ -128,7 +137,7 @@ class Connection:
             if response.takeover is not None:
                 await self._taken_over(response, response.takeover)
                 return
-            if not keep:
+            if not keep or self._server.draining:
                 await self._last(response, head)
                 return
             await self.send(_written(response, head, keep=True))
@@ -139,9 +148,12 @@ class Connection:
         self._scope.deadline = math.inf  # the call has a deadline of its own
         with trio.CancelScope() as self.calling, self._server.tabs.watched(self):
             return await self._server.app.answer(request)
+        if self._cut:
+            return self._server.app.cut(request.head)
         return None
 
     async def _taken_over(self, response: Response, takeover: "Callable[[Connection], Awaitable[None]]") -> None:
+        self._streaming = True
         await self.send(response_head(response.status, response.headers))
         self.patient()
         with trio.CancelScope() as self.calling, self._server.tabs.watched(self):
@@ -154,8 +166,10 @@ class Connection:
         self._late = None
         if not buffer:
             self._scope.deadline = trio.current_time() + (limits.idle_s if self._served else limits.head_s)
+            self._idle = True
             if not await self._more():
                 return None
+            self._idle = False
         self._served = True
         self._late = Bad(408, f"a request's head is whole within {limits.head_s:g} s")
         self._scope.deadline = trio.current_time() + limits.head_s
@@ -240,6 +254,18 @@ class Connection:
         """The peer is gone, or in the way."""
         self.calling.cancel()
 
+    def finish(self) -> None:
+        """The hub ends: who asks nothing now is let go, and streams go on elsewhere. A request that is under way is answered."""
+        if self._idle:
+            self._scope.cancel()
+        elif self._streaming:
+            self.calling.cancel()
+
+    def cut(self) -> None:
+        """The time for finishing is over: a word instead of the answer."""
+        self._cut = True
+        self.calling.cancel()
+
 
 def _written(response: Response, head: Head | None, *, keep: bool) -> bytes:
     headers = response.headers
@@ -298,10 +324,37 @@ class Server:
         self.app = app
         self.limits = limits
         self.tabs = Tabs()
+        self.draining = False
         self._tls = tls
+        self._connections: set[Connection] = set()
+        self._left = trio.Event()
         self._open: Counter[str] = Counter()
         self._all = 0
         self._held = 0
+
+    @contextmanager
+    def known(self, connection: Connection) -> Iterator[None]:
+        self._connections.add(connection)
+        try:
+            yield
+        finally:
+            self._connections.discard(connection)
+
+    async def wait_empty(self) -> None:
+        """Until nobody is connected any more."""
+        while self._all:
+            self._left = trio.Event()
+            await self._left.wait()
+
+    def drain(self) -> None:
+        """Takes nothing new."""
+        self.draining = True
+        for connection in list(self._connections):
+            connection.finish()
+
+    def cut(self) -> None:
+        for connection in list(self._connections):
+            connection.cut()
 
     @contextmanager
     def holding(self, head: Head) -> Iterator[None]:
@@ -341,6 +394,7 @@ class Server:
             self._open[peer] -= 1
             if not self._open[peer]:
                 del self._open[peer]
+            self._left.set()
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(raw)
 
@@ -362,8 +416,26 @@ class Server:
         await trio.aclose_forcefully(raw)
 
 
-async def serve(server: Server, listeners: Iterable[trio.SocketListener]) -> None:
-    """Serves until cancelled. The one function that starts a server."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.tabs.run)
-        await trio.serve_listeners(server.accept, list(listeners))
+async def serve(server: Server, listeners: Iterable[trio.SocketListener], told: trio.Event) -> None:
+    """Serves until it is told to end, and then finishes what is under way. The one function that starts a server."""
+    async with trio.open_nursery() as around:
+        around.start_soon(server.tabs.run)
+        async with trio.open_nursery() as callers:
+            async with trio.open_nursery() as doors:
+                doors.start_soon(partial(trio.serve_listeners, server.accept, list(listeners), handler_nursery=callers))
+                await told.wait()
+                doors.cancel_scope.cancel()
+            server.drain()
+            callers.start_soon(_hurried, server, callers.cancel_scope)
+        around.cancel_scope.cancel()
+
+
+async def _hurried(server: Server, scope: trio.CancelScope) -> None:
+    """Waits for those who are being answered, and not for ever."""
+    with trio.move_on_after(DRAIN_S):
+        await server.wait_empty()
+        scope.cancel()
+        return
+    server.cut()
+    await trio.sleep(LAST_WORDS_S)
+    scope.cancel()

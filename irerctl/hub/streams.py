@@ -8,11 +8,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import trio
 from wsproto.connection import Connection as Frames
-from wsproto.connection import ConnectionType
+from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
@@ -21,7 +22,7 @@ from core.wire.calls import Done, Err, Item, Mark
 from irerctl.hub.answers import TooLong, encode
 from irerctl.hub.http1 import Head
 from irerctl.hub.link import Ask, Daemon, Failed, Opened, failed
-from irerctl.hub.server import Connection
+from irerctl.hub.server import LAST_WORDS_S, Connection
 
 PROTOCOL = "irer.json.v1"
 FIRST_WORD_S = 0.5
@@ -51,6 +52,7 @@ class Flow:
         self._cursor: str | None = since if isinstance(since, str) else None
         self._opened: Opened | None = None
         self._first: Item | Mark | Done | Err | None = None
+        self._refused: Mapping[str, Any] | None = None
 
     async def begin(self) -> None:
         """Opens it. Raises Failed where the daemon refuses at once."""
@@ -65,6 +67,12 @@ class Flow:
             self.close()
             raise
 
+    def refuse(self, body: Mapping[str, Any]) -> None:
+        """Whoever reads may not any more: the next word is the last."""
+        self._refused = body
+        if self._opened is not None:
+            self._opened.inbox.lose("refused")
+
     def close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
@@ -72,9 +80,14 @@ class Flow:
 
     async def next(self) -> Said:
         """What comes next. After `end` or `problem` nothing does."""
-        if self._opened is None:
+        if self._opened is None and self._refused is None:
             return await self._taken_up() or Said("back")
-        message, self._first = self._first or await self._opened.inbox.next(), None
+        message = None
+        if self._opened is not None and self._refused is None:
+            message, self._first = self._first or await self._opened.inbox.next(), None
+        if self._refused is not None or self._opened is None:
+            self.close()
+            return Said("problem", self._refused)
         match message:
             case Item():
                 self._cursor = message.cur or self._cursor
@@ -207,6 +220,8 @@ class Socket:
         self._frames = Frames(ConnectionType.SERVER)
         self._turn = trio.Lock()
         self._received = 0
+        self._sending = False
+        """Or given up in the middle of a frame, behind which no other may stand."""
 
     async def run(self) -> None:
         try:
@@ -216,6 +231,9 @@ class Socket:
                 nursery.cancel_scope.cancel()
         finally:
             self._flow.close()
+            if self._frames.state is ConnectionState.OPEN and not self._sending:  # the hub ends, or nobody is there
+                with trio.move_on_after(LAST_WORDS_S, shield=True), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._send(CloseConnection(CloseReason.GOING_AWAY))
 
     async def _send_all(self, scope: trio.CancelScope) -> None:
         while True:
@@ -268,5 +286,7 @@ class Socket:
                 data = self._frames.send(event)
             except LocalProtocolError:  # it is closing already
                 return
+            self._sending = True
             await self._connection.send(data)
+            self._sending = False
             self._connection.patient()

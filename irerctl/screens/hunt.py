@@ -136,7 +136,7 @@ def follow(now: Session, hunt_id: str | None) -> Mapping[str, Any] | None:
     status: Mapping[str, Any] = {}
     try:
         for status in _statuses(now, hunt_id):
-            if now.output == "table":
+            if now.output == "table" and status["state"] != "idle":
                 picture.show(status)
     except KeyboardInterrupt:
         render.note("The hunt goes on. Follow it: irerctl hunt watch   End it: irerctl hunt stop")
@@ -249,8 +249,7 @@ def _scaled(values: Sequence[float], cells: int) -> list[int]:
 
 def draw_status(status: Mapping[str, Any]) -> None:
     if status.get("state") == "idle":
-        render.say("no hunt yet")
-        render.tell("Try: irerctl hunt start --generations 10 --population 10 --follow")
+        _draw_end(status)
         return
     for line in picture(status) if render.terminal() else [_plain_head(status), progress_line(status)]:
         render.say(render.cut(line, render.width()))
@@ -263,12 +262,16 @@ def _plain_head(status: Mapping[str, Any]) -> str:
 
 def _draw_end(status: Mapping[str, Any]) -> None:
     """What it came to, where it came to an end."""
+    if status.get("state") == "idle":
+        render.say("no hunt yet")
     if status.get("error"):
         render.say(f"{render.verdict('failed')}: {render.clean(str(status['error']))}")
     if status.get("success"):
         for line in outcome(status["success"]):
             render.say(line)
     match status.get("state"):
+        case "idle":
+            render.tell("Try: irerctl hunt start --generations 10 --population 10 --follow")
         case "stopped":
             render.tell("Try: irerctl hunt resume")
         case "completed":
@@ -305,7 +308,7 @@ def status_line(status: Mapping[str, Any]) -> tuple[str, str]:
         f"{render.count(status.get('jobs_done', 0))} of {render.count(status.get('jobs_total', 0))} runs",
     ]
     if status.get("best"):
-        parts.append(f"best {_figure(status['best'].get('log_prime_sse'))}")
+        parts.append(f"best {_run(status['best'])}")
     return "hunt", "  ".join(parts)
 
 

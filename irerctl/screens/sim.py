@@ -14,7 +14,7 @@ import click
 
 from core.sim import model
 from core.sim.chunk import Dealias, DType, Geometry, InitialKind, Kernel
-from irerctl import fields, picture, render
+from irerctl import fields, live, picture, render
 from irerctl.figures import moment, number
 from irerctl.paging import pages, whole
 from irerctl.session import TIMEOUT_S, Failure, Group, Session, session
@@ -233,7 +233,7 @@ def _figure(value: Any) -> str:
 
 # --- looking ----------------------------------------------------------------------------------------------------------------
 
-JOB = click.Argument(["job_uuid"], metavar="JOB_UUID")
+JOB = click.Argument(["job_uuid"], metavar="JOB_UUID", shell_complete=live.names("job_uuid"))
 
 
 def _looked(now: Session, method: str, params: Mapping[str, Any]) -> Any:

@@ -31,12 +31,12 @@ def draw(status: Mapping[str, Any], socket: str) -> None:
         render.say(line)
 
 
-def problem_lines(problems: Sequence[object], room: int) -> list[str]:
+def problem_lines(problems: Sequence[object], room: int, columns: int | None = None) -> list[str]:
     """What is wrong, as far as there is room, and how much more there is."""
     lead = f"  {render.paint('!', fg='red', bold=True)} "
     lines: list[str] = []
     for place, problem in enumerate(problems):
-        more = render.wrapped(render.clean(str(problem)), lead)
+        more = render.wrapped(render.clean(str(problem)), lead, columns)
         spare = 0 if place == len(problems) - 1 else 1
         if len(lines) + len(more) + spare > max(room, 2):
             return [*lines, f"    and {len(problems) - place} more. Try: irerctl doctor"]

@@ -339,7 +339,7 @@ def draw_closure(found: Mapping[str, Any]) -> None:
         [
             render.clean(atom["symbol"]),
             number(atom["depth"]),
-            cost_text(atom["cost"]),
+            cost_text(atom["cost"]) if atom["cost"] is not None else "beyond counting",
             render.clean(atom.get("rule_id", "fact")),
             render.word(atom.get("premises", [])),
         ]

@@ -59,7 +59,7 @@ class Components:
         except WorkFailed as failed:
             if failed.code == "closed":
                 await trio.sleep_forever()  # irerd stops, and does it again when it is back: this is no outcome
-            return JobEnded(errand.id, False, failed.code)
+            return JobEnded(errand.id, False, failed.reason)
         return JobEnded(errand.id, True, "ok", "", _plain(said))
 
 

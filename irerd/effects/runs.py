@@ -110,7 +110,8 @@ class Runs:
             progress({"done": heard.done, "total": heard.total, "unit": "steps"})
 
         began_us = self._host.mono_us()
-        said = await self._host.work("chunk", json.dumps(spec).encode(), timeout_s=settings.timeout_s, on_progress=tell)
+        work, hunts = json.dumps(spec).encode(), chunk.lanes[0].hunt_id is not None
+        said = await self._host.work("chunk", work, timeout_s=settings.timeout_s, on_progress=tell, patient=hunts)
         wall_s = round((self._host.mono_us() - began_us) / 1e6, 6)
         answer = _answered(said, chunk)
         for lane, outcome, page in zip(chunk.lanes, answer.lanes, finished, strict=True):
@@ -123,8 +124,7 @@ class Runs:
     async def _told(self, failed: WorkFailed) -> tuple[str, str]:
         if failed.code == "closed":
             await trio.sleep_forever()  # irerd stops, and does it again when it is back: this is no outcome
-        code = "memory" if (failed.code, failed.detail) == ("poison", "memory") else failed.code
-        return code, _text(code, failed.detail, self._settings())
+        return failed.reason, _text(failed.reason, failed.detail, self._settings())
 
     # --- files; all of these block --------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ def _text(code: str, detail: str, settings: Compute) -> str:
     found = {
         "poison": (
             "no result: three workers in a row were lost with this job (the last one died, hung or was killed from outside). "
-            "Look at irerctl health and at the kernel's log, then ask again"
+            "Look at: irerctl call system.health, and at the kernel's log; then ask again"
         ),
         "memory": (
             f"no result: it needs more memory than a worker may have, {settings.memory_bytes:,} bytes. "
@@ -308,7 +308,10 @@ def _text(code: str, detail: str, settings: Compute) -> str:
             f"no result: it was stopped after {settings.timeout_s:,.0f} s, the longest a job may compute. "
             "Take fewer steps or runs at once, or have an admin raise compute.timeout_s and restart irerd"
         ),
-        "busy": "not begun: too many jobs wait for a worker. Wait until some are done (irerctl health shows it), then ask again",
+        "busy": (
+            "not begun: too many jobs wait for a worker. Wait until some are done (irerctl call system.health shows it), "
+            "then ask again"
+        ),
         "no-process": "not begun: the system lets irerd start no worker. See the limit of processes (ulimit -u), then ask again",
         "no-memory": "no result: /dev/shm has no room for what is handed over. Free some there, then ask again",
         "no-space": "no result: the disk has no room for the fields. Free some space (df shows where), then ask again",

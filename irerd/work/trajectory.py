@@ -42,8 +42,8 @@ def search(spec: bytes, tell: Tell) -> bytes:
     """The cheapest spine that is found. Values: `atoms`, `mode` (beam, exact), `width` of a beam, `deadline_ms` from here on.
 
     Arrays: as above and `goals`; `forbidden` of each rule, and `budgets` of each group (below 0: none) where there are any.
-    Answers `status` (found, nothing: not within these budgets, stopped: before there was any, unreachable), `cost`, `bound`, `proof`
-    (optimal, bound, heuristic), `finished`, `nodes`, `expanded`, and the arrays `rules` and, of the goals, `unreachable`.
+    Answers `status` (found, nothing: not within these budgets, stopped: before there was any, unreachable), `cost`, `bound`,
+    `proof` (optimal, bound, heuristic), `finished`, `nodes`, `expanded`, and the arrays `rules` and, of the goals, `unreachable`.
     """
     sheet = unpack(spec)
     values = sheet.values
@@ -103,7 +103,8 @@ def _program(values: Mapping[str, Any], fields: Mapping[str, Field]) -> tuple[ho
     for name in ("initial", "forbidden"):
         if name in arrays:
             arrays[name] = arrays[name].view(np.uint8) != 0  # a byte that is neither 0 nor 1 is no truth value
-    program = horn.Program(*(arrays[name] for name in ("body_start", "body", "head", "cost", "group")), atoms)
+    start, body, head, cost, group = (arrays[name] for name in ("body_start", "body", "head", "cost", "group"))
+    program = horn.Program(start, body, head, cost, group, atoms)
     wrong = horn.fault(program, arrays["initial"], arrays.get("goals"))
     forbidden, budgets = arrays.get("forbidden"), arrays.get("budgets")
     if wrong is not None or (forbidden is not None and forbidden.size != program.head.size):

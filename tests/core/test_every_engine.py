@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from core.canonical import decode, event_payload
+from core.data import TEXTS
+from core.data.embedding import embed, text_of
+from core.data.told import ContentCreated, id_of
 from core.engine import Actor, Engine, Event, Refused, Row, Stamp
 from core.engines import ENGINES
 from core.world import UnknownEvent, World
@@ -261,6 +264,8 @@ RUN_OUTCOME: dict[str, Any] = {
     "artefact_sha256": "0" * 64,
 }
 
+EVENT_IDS = [id_of(ContentCreated("content_created", text)) for text in TEXTS]
+
 HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
     "resource": [
         ("submit_task", {"task_id": "a", "units": 3, "duration_s": 2.0, "priority": "low"}),
@@ -493,7 +498,13 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("sense", {"source": "a", "telemetry": {"power_draw": 950.5, "cpu_usage": 75}}),
         ("sense_batch", {"source": "b", "metrics": ["x"], "times": [1, 2, 3], "values": [[1], [None], [1.5]], "predict": True}),
         ("predict", {"source": "a", "horizon_s": 10}),
-        ("act", {"goal": "minimize_energy", "current_state": {"active_servers": 12, "avg_utilization": 0.68, "idle_w": 9, "max_w": 9.5}}),
+        (
+            "act",
+            {
+                "goal": "minimize_energy",
+                "current_state": {"active_servers": 12, "avg_utilization": 0.68, "idle_w": 9, "max_w": 9.5},
+            },
+        ),
         10.0,
         ("act", {"goal": "maximize_stability", "current_state": {"active_servers": 3, "avg_utilization": 0.99}}),
         ("sense", {"source": "a", "telemetry": {"power_draw": 900}}),
@@ -504,6 +515,48 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("market_trade", {"quote_id": "quote_id-8"}),
         30.0,
         ("market_quote", {"asset": "CEU", "side": "buy", "quantity": 0.000001}),
+    ],
+    "data": [
+        *[("emit", {"family": "local", "type": "content_created", "data": {"text": text}}) for text in TEXTS],
+        ("emit", {"family": "local", "type": "content_created", "data": {"text": TEXTS[0]}}),
+        (
+            "job_ended",
+            {
+                "effect": "event_log:0:0",
+                "ok": True,
+                "code": "ok",
+                "result": {
+                    "made": [
+                        {"event": EVENT_IDS[0], "vector": text_of(embed(TEXTS[0]))},
+                        {
+                            "event": EVENT_IDS[1],
+                            "vector": text_of(embed(TEXTS[1])),
+                            "priors": [{"event": EVENT_IDS[0], "relevance": 0.75}],
+                        },
+                    ]
+                },
+            },
+        ),
+        ("job_ended", {"effect": "event_log:2:0", "ok": False, "code": "internal"}),
+        ("cite", {"from": EVENT_IDS[2], "to": EVENT_IDS[1]}),
+        ("cite", {"from": EVENT_IDS[2], "to": EVENT_IDS[0]}),
+        ("feedback", {"event": EVENT_IDS[0], "rating": 0.875}),
+        (
+            "emit",
+            {"family": "model", "type": "pattern_recognized", "data": {"pattern": "x", "event": EVENT_IDS[0], "relevance": 1}},
+        ),
+        (
+            "emit",
+            {
+                "family": "embedding",
+                "type": "embedding_generated",
+                "data": {"event": EVENT_IDS[1], "model": "mine", "dimension": 2, "vector": [3, 4]},
+            },
+        ),
+        5.0,
+        ("cite", {"from": EVENT_IDS[1], "to": EVENT_IDS[0]}),
+        ("forget", {"event": EVENT_IDS[2]}),
+        0.5,
     ],
 }
 """A fixed history of each engine: commands, and seconds that pass."""
@@ -521,6 +574,7 @@ PINNED = {
     "hunt": ("c4c5766fbfbb677b", "e6907d11f080e38e"),
     "component": ("c4c5766fbfbb677b", "e622a4ec2f51d5a9"),
     "trajectory": ("b59488790e8f3182", "ab1b4dc49a54fd1c"),
+    "data": ("", ""),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

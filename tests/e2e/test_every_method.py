@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from core import data
 from core.engine import Row
 from core.engines import ENGINES
 from core.fields import takes_secret
@@ -34,6 +35,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
             client.call("entity.awaken", {"entity_id": entity_id})
         client.call("entity.report", {"entity_id": "gateway_2", "health": 5})
         client.call("eil.sense", {"source": "datacenter-01", "timestamp": "2025-01-20T11:00:00Z", "telemetry": {"power_draw": 800}})
+        for text in reversed(data.TEXTS):
+            client.call("data.emit", {"family": "local", "type": "content_created", "data": {"text": text}})
     leave_fields(irerd)
     hunted(irerd)
     try:
@@ -99,7 +102,7 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         first = raw.next()
     assert isinstance(first, Done) and first.id == id, first
     assert (first.rc is not None) == (row.kind == "write" and bool(first.r)), "a write says where it stands"
-    if row.name in ("cache.sync", "sim.run", "hunt.start", "hunt.resume"):
+    if row.name in ("cache.sync", "data.sync", "sim.run", "hunt.start", "hunt.resume"):
         job = next(first.r[name] for name in ("job", "job_uuid", "hunt_id") if name in first.r)
         assert isinstance(raw.ask("system.op_cancel", {"job": job}), Done)
 

@@ -13,6 +13,7 @@ from core.hunt.reads import HuntPage, HuntStatus, LedgerPage
 from irerctl.screens import hunt
 from tests.core.hunt.hunter import SMALL, Hunter
 from tests.irerctl.conftest import Run, Serve
+from tests.irerctl.peer import Stream
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -115,3 +116,16 @@ def test_the_best_is_json_also_for_a_person(run: Run, serve: Serve) -> None:
     document = {"job_uuid": "j", "sncgl_params": {"eps": 0.5}, "metrics": {}}
     serve({"hunt.best": document})
     assert json.load(io.StringIO(run("hunt", "best").stdout)) == document
+
+
+def test_a_best_without_a_score_is_shown_by_its_code() -> None:
+    best = {"job_uuid": "j", "generation": 0, "index": 0, "log_prime_sse": None, "sse_code": "no_peaks", "sdg_h_norm_l2": 0.25}
+    assert hunt.status_line({**HALF["hunt.status"], "best": best})[1].endswith("best no_peaks, h norm 0.25")
+
+
+def test_watching_no_hunt_says_so_and_how_to_begin_one(run: Run, serve: Serve) -> None:
+    idle = {"state": "idle", "generation": 0, "generations": 0, "jobs_done": 0, "jobs_total": 0}
+    serve({"hunt.watch": Stream([]), "hunt.status": idle})
+    ran = run("hunt", "watch")
+    assert ran.exit_code == 0 and "no hunt yet" in ran.stdout and "0 of 0" not in ran.stdout
+    assert "irerctl hunt start" in ran.output

@@ -273,6 +273,8 @@ async def test_a_lost_worker_is_a_code_and_a_stop_of_irerd_is_no_outcome(autojum
     desk = Desk(HERE, WorkFailed("poison", "died"))
     ended = await Components(desk, Path("/state")).run(errand(), lambda row: None)  # type: ignore[arg-type]
     assert (ended.ok, ended.code) == (False, "poison")
+    ended = await Components(Desk(HERE, WorkFailed("poison", "memory")), Path("/state")).run(errand(), lambda row: None)  # type: ignore[arg-type]
+    assert (ended.ok, ended.code) == (False, "memory"), "what to do about that is another thing"
     with trio.move_on_after(1_000) as waited:
         await Components(Desk(HERE, WorkFailed("closed")), Path("/state")).run(errand(), lambda row: None)  # type: ignore[arg-type]
     assert waited.cancelled_caught

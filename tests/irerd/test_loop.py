@@ -67,6 +67,23 @@ async def test_lag_is_the_longest_lateness_of_the_last_ten_seconds(
     assert lag.worst_ms() == pytest.approx(0, abs=0.01)
 
 
+async def test_one_late_waking_in_a_hundred_is_the_worst_and_not_the_99th(
+    mock_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    lag = Lag()
+    assert lag.p99_ms() == 0
+    nursery.start_soon(lag.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for late_s in [0.003, 0.002, *[0.0] * 96]:
+        mock_clock.jump(loop.SAMPLE_S + late_s)
+        await trio.testing.wait_all_tasks_blocked()
+    assert lag.p99_ms() == lag.worst_ms() == pytest.approx(3), "of fewer than a hundred it is the worst"
+    for _ in range(2):
+        mock_clock.jump(loop.SAMPLE_S)
+        await trio.testing.wait_all_tasks_blocked()
+    assert (lag.worst_ms(), lag.p99_ms()) == (pytest.approx(3), pytest.approx(2))
+
+
 async def test_an_idle_loop_is_looked_at_once_a_second_and_at_once_again_when_somebody_comes(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:

@@ -265,6 +265,7 @@ class Desk:
     def __init__(self, disk, spoil=lambda answer: answer) -> None:
         self.files = disk
         self.asked: list[dict] = []
+        self.patient: list[bool] = []
         self._spoil = spoil
         self._now = 0
 
@@ -275,9 +276,10 @@ class Desk:
     async def offload(self, function, *arguments):
         return function(*arguments)
 
-    async def work(self, name, spec, *, timeout_s, on_progress=None) -> bytes:
+    async def work(self, name, spec, *, timeout_s, on_progress=None, patient=False) -> bytes:
         asked = json.loads(spec)
         self.asked.append(asked)
+        self.patient.append(patient)
         said = []
         for one, path in zip(asked["chunk"]["lanes"], asked["files"], strict=True):
             content = fields(one["seed"])
@@ -446,7 +448,7 @@ CODES = {
     ("poison", "died"): ("poison", "three workers"),
     ("poison", "memory"): ("memory", "compute.memory_bytes"),
     ("timeout", ""): ("timeout", "compute.timeout_s"),
-    ("busy", ""): ("busy", "irerctl health"),
+    ("busy", ""): ("busy", "irerctl call system.health"),
     ("no-process", ""): ("no-process", "ulimit"),
     ("no-memory", ""): ("no-memory", "/dev/shm"),
     ("no-file", ""): ("no-file", "df"),

@@ -9,9 +9,13 @@ from typing import Any, cast
 import pytest
 import trio
 
+from core.canonical import event_payload
+from core.component.events import ComponentFinished
+from core.hunt import ledger as lines
 from core.hunt.ledger import HEADER, NAME, Projection
 from core.hunt.state import LOG
-from irerd.ledger import SimulationLedger
+from irerd import ledger as keeping
+from irerd.ledger import TEMPORARY, SimulationLedger
 from state.fs import RealFiles
 from tests.core.hunt.hunter import Hunter
 
@@ -26,9 +30,21 @@ class Records:
         self.hunter.to_the_end()
         self.hunter.start()
         self.hunter.to_the_end()
+        self._look_at_some()
         self.durable = len(self.hunter.records) - 1
         self.first_seq = 0
         self.errors: list[BaseException] = []
+
+    def _look_at_some(self) -> None:
+        """Results of null-profile between the records: of rows to come, of rows just written, and of old ones."""
+        records, jobs = (
+            self.hunter.records,
+            [row.child.job_uuid for hunt in self.hunter.hunts.hunts.values() for row in hunt.rows.values()],
+        )
+        for turn, at in enumerate(range(12, len(records) + 12, 9)):
+            outputs = {"gap_phase": None if turn % 5 == 4 else turn / 8, "gap_target": 1.5}
+            event = ComponentFinished("job", jobs[turn * 7 % len(jobs)], "null-profile", "1.0.0", "0" * 64, True, outputs)
+            records.insert(at, (event.event_type, event_payload(event), records[0][2]))
 
     def stored(self, log: str, first: int, last: int) -> list[Any]:
         assert self.first_seq <= first <= last <= self.durable
@@ -65,8 +81,10 @@ class Failing(RealFiles):
     """A disk that takes only so many bytes more."""
 
     room: int | None = None
+    written = 0
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
+        self.written += 1
         if self.room is None:
             return super().write(fd, data)
         if not self.room:
@@ -92,17 +110,26 @@ def test_without_a_row_there_is_no_file(records: Records, tmp_path: Path) -> Non
     assert not (tmp_path / NAME).exists() and ledger.check().health == "ok"
 
 
-def test_the_file_grows_with_the_log_and_nothing_in_it_changes(records: Records, tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", [lines.WINDOW, 7, 1])
+@pytest.mark.parametrize("at_once", [1, 10])
+def test_the_file_follows_the_log_and_each_start_finds_it_right(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int, at_once: int
+) -> None:
+    monkeypatch.setattr(lines, "WINDOW", window)
+    monkeypatch.setattr(keeping, "WINDOW", window)
     last = records.durable
     ledger = records.ledger()
-    before = b""
-    for durable in range(last + 1):
+    for durable in (*range(0, last, at_once), last):
         records.durable = durable
         caught_up(ledger)
         now = (tmp_path / NAME).read_bytes() if (tmp_path / NAME).exists() else b""
-        assert now.startswith(before) and now in (b"", records.whole())
-        before = now
-    assert before == records.whole() and before.count(b"\n") == 31
+        assert now in (b"", records.whole())
+        if now and durable % 3 == 0:
+            written = records.files.written
+            caught_up(records.ledger())
+            assert (tmp_path / NAME).read_bytes() == now and records.files.written == written, "there was nothing to put right"
+    assert now == records.whole() and now.count(b"\n") == 31 and not (tmp_path / TEMPORARY).exists()
+    assert (b",1.5," in now) and not records.errors
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
@@ -144,6 +171,22 @@ def test_whatever_becomes_of_it_meanwhile_the_next_row_makes_it_right(records: R
     records.durable = last
     caught_up(ledger)
     assert path.read_bytes() == records.whole()
+
+
+def test_a_disk_that_is_full_when_a_row_changes_leaves_the_file_as_it_was(records: Records, tmp_path: Path) -> None:
+    changes = [at for at, record in enumerate(records.hunter.records) if record[0] == "component.finished"]
+    ledger = records.ledger()
+    records.durable = changes[-1] - 1
+    caught_up(ledger)
+    before = (tmp_path / NAME).read_bytes()
+    records.durable, records.files.room = changes[-1], 300
+    caught_up(ledger)
+    assert (tmp_path / NAME).read_bytes() == before != records.whole() and ledger.check().health == "degraded"
+    caught_up(records.ledger())  # as after a kill just now: what was half written has no name that anybody reads
+    assert (tmp_path / NAME).read_bytes() == before
+    records.files.room = None
+    caught_up(ledger)
+    assert (tmp_path / NAME).read_bytes() == records.whole() and ledger.check().health == "ok"
 
 
 @pytest.mark.parametrize("room", [0, 1, 700, 3_000])

@@ -205,6 +205,37 @@ async def test_too_many_who_wait_are_refused():
     assert (await failure(pool, "echo")).code == "closed"
 
 
+async def test_a_patient_job_waits_until_no_other_does_and_one_that_gives_up_costs_nobody_a_turn():
+    order: list[str] = []
+    async with opened(cores=TWO[:1]) as pool, trio.open_nursery() as nursery:
+        scopes = {name: trio.CancelScope() for name in ("first", "hunt 1", "hunt 2", "run 1", "given up", "run 2")}
+        at_work = trio.Event()
+
+        async def ask(name: str) -> None:
+            with scopes[name]:
+                job = "hang" if name == "first" else "echo"
+                begun = partial(order.append, name)
+                patient = name.startswith("hunt")
+                await pool.run(
+                    job,
+                    b"",
+                    timeout_s=math.inf,
+                    on_progress=lambda _: at_work.set(),
+                    on_attempt=lambda _: begun(),
+                    patient=patient,
+                )
+
+        for name in scopes:
+            nursery.start_soon(ask, name)
+            await (at_work.wait() if name == "first" else trio.testing.wait_all_tasks_blocked())
+        scopes["given up"].cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (pool.figures().running, pool.figures().waiting, order) == (1, 4, ["first"])
+        scopes["first"].cancel()
+    assert order == ["first", "run 1", "run 2", "hunt 1", "hunt 2"]
+    assert (pool.figures().running, pool.figures().waiting) == (0, 0)
+
+
 DAEMON = """
 import sys, trio
 from irerd.workers import open_workers

@@ -28,25 +28,28 @@ class Arrays(NamedTuple):
     goals: np.ndarray
 
 
+def numbers(rules: list[Rule], initial: Iterable[str], goals: Iterable[str] = ()) -> dict[str, int]:
+    """Atoms are numbered as they come: premises, conclusions, what holds, what is wanted."""
+    premises = [premise for rule in rules for premise in rule.premises]
+    named = dict.fromkeys([*premises, *(rule.conclusion for rule in rules), *initial, *goals])
+    return {atom: place for place, atom in enumerate(named)}
+
+
 def arrays(rules: list[Rule], initial: Iterable[str], goals: Iterable[str], groups: list[str] | None = None) -> Arrays:
-    """Atoms are numbered as they come; rules keep their places."""
-    number: dict[str, int] = {}
-
-    def of(atom: str) -> int:
-        return number.setdefault(atom, len(number))
-
-    body = [[of(premise) for premise in rule.premises] for rule in rules]
-    head = [of(rule.conclusion) for rule in rules]
-    start = np.concatenate([[0], np.cumsum([len(each) for each in body])]).astype(np.int64)
+    """Rules keep their places."""
+    facts, wanted = list(initial), list(goals)
+    number = numbers(rules, facts, wanted)
+    start = np.concatenate([[0], np.cumsum([len(rule.premises) for rule in rules])]).astype(np.int64)
+    body = np.array([number[premise] for rule in rules for premise in rule.premises], np.int32)
+    head = np.array([number[rule.conclusion] for rule in rules], np.int32)
     named = groups if groups is not None else sorted({rule.group for rule in rules})
     group = np.array([named.index(rule.group) for rule in rules], np.int32)
     cost = np.array([rule.cost_micro for rule in rules], np.int64)
-    facts, wanted = [of(atom) for atom in initial], [of(atom) for atom in goals]
-    flat = np.array([atom for each in body for atom in each], np.int32)
-    program = Program(start, flat, np.array(head, np.int32), cost, group, len(number))
     holds = np.zeros(len(number), np.bool_)
-    holds[facts] = True
-    return Arrays(program, holds, np.array(wanted, np.int32))
+    holds[[number[atom] for atom in facts]] = True
+    return Arrays(
+        Program(start, body, head, cost, group, len(number)), holds, np.array([number[atom] for atom in wanted], np.int32)
+    )
 
 
 def _rules(made: Iterable[tuple[str, Iterable[str], Iterable[str]]], cost: int = 1) -> list[Rule]:

@@ -1,11 +1,23 @@
 """Slow twins of the kernels of Horn rules, as obvious as they can be, and other programs' answers where they are installed."""
 
-from collections.abc import Iterable, Sequence
+import json
+import os
+import subprocess
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
+from core import spine as spines
 from core.spine import Rule, reached
+from kernels import beam, horn
+
+ROOT = Path(__file__).parents[2]
+COUNTS = tomllib.loads((ROOT / "tests/campaign.toml").read_text())
+RESULTS = ROOT / "benchmarks" / "campaign.json"
 
 
 def random_program(
@@ -57,16 +69,20 @@ def bellman_ford(rules: Sequence[Rule], initial: Iterable[str], dearest: bool = 
     return cost
 
 
-def least(rules: Sequence[Rule], initial: set[str], goals: Iterable[str]) -> int | None:
-    """The cost of the cheapest set of rules that reaches the goals, by trying every set of those that cost something."""
+def least(rules: Sequence[Rule], initial: set[str], goals: Iterable[str], budgets: Mapping[str, int] | None = None) -> int | None:
+    """The cost of the cheapest set of rules that reaches the goals within what each group may pay, by trying every set of those
+    that cost something."""
     free = [rule for rule in rules if not rule.cost_micro]
     dear = [rule for rule in rules if rule.cost_micro]
     best = None
     for size in range(len(dear) + 1):
         for chosen in combinations(dear, size):
             cost = sum(rule.cost_micro for rule in chosen)
-            if (best is None or cost < best) and reached([*chosen, *free], initial).issuperset(goals):
-                best = cost
+            if best is not None and cost >= best:
+                continue
+            borne = {group: sum(rule.cost_micro for rule in chosen if rule.group == group) for group in budgets or ()}
+            if all(borne[group] <= most for group, most in (budgets or {}).items()):
+                best = cost if reached([*chosen, *free], initial).issuperset(goals) else best
     return best
 
 
@@ -77,13 +93,13 @@ def clingo_program(rules: Sequence[Rule], initial: Iterable[str], goals: Iterabl
     def of(atom: str) -> int:
         return number.setdefault(atom, len(number))
 
-    lines = [f"holds({of(atom)})." for atom in sorted(initial)]
+    lines = [f"a{of(atom)}." for atom in sorted(initial)]
     for place, rule in enumerate(rules):
-        body = ", ".join([f"use({place})", *(f"holds({of(premise)})" for premise in set(rule.premises))])
-        lines.append(f"{{use({place})}}. holds({of(rule.conclusion)}) :- {body}.")
+        body = ", ".join([f"u{place}", *(f"a{of(premise)}" for premise in set(rule.premises))])
+        lines.append(f"{{u{place}}}. a{of(rule.conclusion)} :- {body}.")
         if rule.cost_micro:
-            lines.append(f":~ use({place}). [{rule.cost_micro},{place}]")
-    lines += [f":- not holds({of(goal)})." for goal in goals]
+            lines.append(f":~ u{place}. [{rule.cost_micro},{place}]")
+    lines += [f":- not a{of(goal)}." for goal in goals]
     return "\n".join(lines)
 
 
@@ -96,3 +112,66 @@ def clingo_least(text: str, strategy: str = "bb") -> int | None:
     best: list[int] = []
     control.solve(on_model=lambda model: best.append(sum(model.cost)))
     return best[-1] if best else None
+
+
+def clingo_model(rules: Sequence[Rule], initial: Iterable[str]) -> set[str]:
+    """The least model of the rules."""
+    import clingo
+
+    number: dict[str, int] = {}
+
+    def of(atom: str) -> int:
+        return number.setdefault(atom, len(number))
+
+    lines = [f"a{of(atom)}." for atom in sorted(initial)]
+    for rule in rules:
+        body = ", ".join(f"a{of(premise)}" for premise in rule.premises)
+        lines.append(f"a{of(rule.conclusion)} :- {body}." if body else f"a{of(rule.conclusion)}.")
+    control = clingo.Control(["--warn=none"])
+    control.add("base", [], "\n".join(lines))
+    control.ground([("base", [])])
+    found: set[str] = set()
+    control.solve(on_model=lambda model: found.update(symbol.name for symbol in model.symbols(atoms=True)))
+    return {atom for atom, place in number.items() if f"a{place}" in found}
+
+
+def spine_of(rules: Sequence[Rule], task: horn.Task, found: beam.Spine, initial: set[str], goals: Iterable[str]) -> spines.Spine:
+    """What was found, in words, after core/spine.py has looked at it."""
+    places = [int(task.origin[rule]) for rule in found.rules]
+    wanted = tuple(goals)
+    spine = spines.made([rules[place] for place in places if place >= 0], initial, wanted)
+    spines.check(spine, {rule.rule_id: rule for rule in rules}, initial, wanted, found.cost)
+    return spine
+
+
+def programs(row: str, *more: int) -> Iterator[tuple[list[Rule], set[str], tuple[str, ...]]]:
+    """As many random programs as a commit is to be tried with."""
+    for index in range(COUNTS[row]["per_commit"]):
+        yield numbered(index, *more)
+
+
+def numbered(index: int, most: int = 40) -> tuple[list[Rule], set[str], tuple[str, ...]]:
+    draw = np.random.default_rng([17, most, index])
+    rules = int(draw.integers(min(10, most // 2), most + 1))
+    return random_program(draw, rules, int(draw.integers(max(4, rules // 3), 2 * rules // 3 + 3)))
+
+
+def campaign(row_id: str, failed: Callable[[int], bool]) -> int:
+    """Failures in all. Goes on where the last run stopped, for MINUTES if that is set, else until the count is reached."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    row = next((row for row in results if row["id"] == row_id), None)
+    if row is None:
+        row = {"id": row_id, "count": 0, "failures": 0, "seconds": 0.0, "commit": "", "command": "make campaign"}
+        results.append(row)
+    first = COUNTS[row_id]["per_commit"] + row["count"]
+    wanted = max(COUNTS[row_id]["campaign"] - row["count"], 0) or COUNTS[row_id]["campaign"]
+    minutes, began = os.environ.get("MINUTES"), time.monotonic()
+    for index in range(first, first + wanted):
+        if minutes is not None and time.monotonic() - began > 60 * float(minutes):
+            break
+        row["count"] += 1
+        row["failures"] += int(failed(index))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    row |= {"seconds": round(row["seconds"] + time.monotonic() - began, 1), "commit": commit.stdout.strip()}
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    return int(row["failures"])

@@ -420,7 +420,13 @@ class SimHost:
         yield
 
     async def work(
-        self, name: str, spec: bytes, *, timeout_s: float, on_progress: Callable[[Progress], None] | None = None
+        self,
+        name: str,
+        spec: bytes,
+        *,
+        timeout_s: float,
+        on_progress: Callable[[Progress], None] | None = None,
+        patient: bool = False,
     ) -> bytes:
         """The very job, worked out in this process at some moment of its own; its files lie on the simulated disk."""
         luck = self._luck

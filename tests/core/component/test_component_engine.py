@@ -350,6 +350,22 @@ def test_the_best_run_is_looked_at_when_its_generation_is_done():
     assert [job for name, job in begun(loop) if name == NULL_PROFILE] == [played.job(0, 2), played.job(1, 0)]
 
 
+def test_a_best_run_without_a_score_is_worth_no_nulls():
+    played = Played()
+    loop = loop_with(played.hunts, settings([], [NULL_PROFILE]))
+    played.asked(0)
+    for index in range(3):
+        played.scored(0, index, best=index == 0)
+    row = played.hunts.hunts[played.hunt_id].rows["0/0"]
+    row.outcome = msgspec.structs.replace(row.outcome, log_prime_sse=None, sse_code="no_peaks")
+    played.closed(0)
+    loop.settle()
+    assert begun(loop) == []
+    row.outcome = msgspec.structs.replace(row.outcome, log_prime_sse=3.0, sse_code=None)
+    loop.settle()
+    assert [name for name, _ in begun(loop)] == [NULL_PROFILE]
+
+
 @pytest.mark.parametrize("named", [[BSSN_CHECK, BSSN_CHECK], [BSSN_CHECK]])
 def test_a_component_named_twice_runs_once(named):
     played = Played(population=2)

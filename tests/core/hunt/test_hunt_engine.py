@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import core.hunt.state
 from core.canonical import event_payload
+from core.component.model import Figures
 from core.engine import IRER, JobEnded, Refused
-from core.hunt import events, generations, space
+from core.hunt import events, generations, reads, space
 from core.hunt.generations import individual
 from core.hunt.nsga2 import DIVERGED, NO_PEAKS, REAL_SCORE, offspring, select
 from core.hunt.state import Candidate
@@ -553,6 +554,54 @@ def test_status_tells_how_far_it_is_and_guesses_what_is_left() -> None:
     status = hunter.look("status")
     assert status.state == "completed" and status.eta_s is None and status.success.engineering.ok
     assert len(status.hypervolume) == 3 and all(len(point.values) == 2 for point in status.front)
+
+
+def test_while_none_has_a_score_the_best_is_who_stands_before_the_others() -> None:
+    """The order of the optimiser: no peaks before diverged, then the h-norm. What could not be run at all is never the best."""
+    codes = {0: "diverged", 1: "missing", 2: "no_peaks", 3: "no_peaks"}
+    norms = {0: None, 1: 0.01, 2: 0.5, 3: 0.25}
+
+    def coded(lane: Lane, chunk: Chunk) -> dict[str, Any]:
+        said, at = none_diverges(lane, chunk), lane.index or 0
+        if lane.generation == 1 and at == 2:
+            return {**said, "log_prime_sse": 4.5, "sdg_h_norm_l2": 0.9}
+        code, norm = codes[at], norms[at]
+        coded = {"log_prime_sse": None, "sse_code": code, "sdg_h_norm_l2": norm, "h_code": None if norm else "diverged"}
+        return {**said, **coded} | ({"status": "diverged", "fail_step": 1} if code == "diverged" else {})
+
+    hunter = Hunter(formula=coded)
+    hunter.start({**SMALL, "num_generations": 2, "population_size": 4, "settings": {"lanes": 1}})
+    assert hunter.look("status").best is None
+    with pytest.raises(Refused, match="not-found"):
+        reads.best(hunter.hunts, None)
+    best = []
+    while hunter.round():
+        found = hunter.look("status").best
+        best.append((found.generation, found.index, found.sse_code, found.log_prime_sse))
+        assert reads.best(hunter.hunts, None)[1].child.job_uuid == found.job_uuid
+    assert best[:4] == [(0, 0, "diverged", None), (0, 1, "missing", None), (0, 2, "no_peaks", None), (0, 3, "no_peaks", None)]
+    assert best[4:6] == [(0, 3, "no_peaks", None)] * 2 and best[6:] == [(1, 2, None, 4.5)] * 2
+    ended = of(hunter, events.HuntCompleted)[0]
+    assert ended.best == of(hunter, events.GenerationClosed)[1].best == hunter.hunt.row(1, 2).child.job_uuid and not ended.reached
+    assert of(hunter, events.GenerationClosed)[0].best == hunter.hunt.row(0, 3).child.job_uuid
+
+
+def test_a_row_has_what_components_found_out_about_its_run() -> None:
+    hunter = Hunter(formula=none_diverges)
+    hunter.start()
+    hunter.to_the_end()
+    plain = hunter.look("ledger").rows
+    assert all((row.gap_phase, row.gap_target, row.h_classical) == (None, None, None) for row in plain)
+    figures = hunter.states["component"].figures
+    for at, row in enumerate(plain[:4]):
+        figures[row.job_uuid] = Figures(0.1, 0.5 * at, 10.0) if at else Figures(gap_phase=1.0)
+    found = {row.job_uuid: row for row in hunter.look("ledger", {"sort": "gap_phase"}).rows}
+    assert [row.job_uuid for row in list(found.values())[:4]] == [plain[at].job_uuid for at in (3, 0, 2, 1)]
+    shown = found[plain[2].job_uuid]
+    assert (shown.gap_phase, shown.gap_target, shown.h_classical) == (1.0, 10.0, 0.1)
+    assert plain[2].fitness is not None and shown.fitness == pytest.approx(plain[2].fitness + 1.1)
+    assert found[plain[0].job_uuid].fitness == plain[0].fitness, "one gap alone is none"
+    assert next(iter(hunter.look("ledger", {"sort": "h_classical"}).rows)).h_classical == 0.1
 
 
 def test_rows_are_sorted_best_first_with_what_is_no_number_last_and_paged() -> None:

@@ -7,7 +7,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.canonical import event_payload
+from core.component.events import ComponentFinished
 from core.engine import JobEnded, Refused
+from core.hunt import ledger
 from core.hunt.ledger import HEADER, Projection
 from core.sim.chunk import Chunk, Lane
 from core.sim.model import PARAMETERS
@@ -23,7 +26,9 @@ def written(hunter: Hunter) -> bytes:
     projection = Projection()
     lines: dict[str, bytes] = {}
     for kind, payload, _ in hunter.records:
-        lines.update(projection.fold(kind, payload))
+        found = dict(projection.fold(kind, payload))
+        assert kind == "component.finished" or not set(found) & set(lines), "a row is written once"
+        lines.update(found)
     return b"".join(lines.values())
 
 
@@ -126,3 +131,48 @@ def test_the_rows_so_far_are_the_beginning_of_all_rows() -> None:
         assert now.startswith(before)
         before = now
     assert before.count(b"\n") == 15
+
+
+def found_out(job_uuid: str, component: str = "null-profile", ok: bool = True, **outputs: float | None) -> tuple[str, bytes]:
+    event = ComponentFinished("job", job_uuid, component, "1.0.0", "0" * 64, ok, dict(outputs), code="ok" if ok else "failed")
+    return event.event_type, event_payload(event)
+
+
+def test_what_a_component_finds_out_comes_into_the_row_before_or_after_it_is_written() -> None:
+    hunter = Hunter(formula=none_diverges)
+    hunter.start()
+    hunter.to_the_end()
+    plain = rows(hunter)
+    early, late, failed, other = (plain[at]["job_uuid"] for at in (1, 2, 3, 4))
+    known = {"gap_phase": 0.5, "gap_target": -0.25}
+    stamp = hunter.records[0][2]
+    hunter.records.insert(1, (*found_out(early, **known), stamp))
+    for each in (
+        found_out(late, gap_phase=9.0, gap_target=9.0),
+        found_out(late, **known),
+        found_out(failed, ok=False, **known),
+        found_out(other, "bssn-check", **known),
+        found_out("5c1d2c1e-9f43-4a1a-8f27-0c6a6b4c7d11", **known),
+    ):
+        hunter.records.append((*each, stamp))
+    for before, after in zip(plain, rows(hunter), strict=True):
+        changed = {name for name in before if before[name] != after[name]}
+        if after["job_uuid"] in (early, late):
+            assert changed == {"gap_phase", "gap_target", "fitness"}
+            assert (float(after["gap_phase"]), float(after["gap_target"])) == (0.5, -0.25)
+            assert float(after["fitness"]) == 1 / float(after["log_prime_sse"]) + 0.1 * 0.25
+        else:
+            assert not changed
+    hunter.records.append((*found_out(late, gap_phase=None, gap_target=1.0), stamp))
+    assert rows(hunter)[2] == plain[2] | {"gap_target": "1.0"}, "one gap alone changes no fitness"
+
+
+def test_only_the_last_rows_change(monkeypatch: Any) -> None:
+    monkeypatch.setattr(ledger, "WINDOW", 5)
+    hunter = Hunter(formula=none_diverges)
+    hunter.start()
+    hunter.to_the_end()
+    plain = rows(hunter)
+    for row in plain:
+        hunter.records.append((*found_out(row["job_uuid"], gap_phase=1.0, gap_target=1.0), hunter.records[0][2]))
+    assert [row["gap_phase"] for row in rows(hunter)] == [""] * 10 + ["1.0"] * 5

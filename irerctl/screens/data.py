@@ -1,0 +1,223 @@
+"""How the data engine looks: what is near what, who leans on whom, which patterns are strong, and where value went.
+
+`overview` is `irerctl data`. Ids are long: on a terminal their first letters stand for them, elsewhere they are whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from irerctl import render
+from irerctl.figures import bar, coloured, moment, number
+from irerctl.session import Session
+
+WATCHED = "data"
+SHOWN = 8
+ID_SHOWN = 12
+STATES = {"crystallised": "green", "rising": "yellow", "forming": "white"}
+
+
+def overview(now: Session) -> None:
+    with render.Waiting("waiting for the data engine"), now.connect() as client:
+        status = client.call("data.status").result
+        patterns = client.call("data.patterns", {"limit": SHOWN}).result
+    now.show({"status": status, "patterns": patterns}, _draw_overview)
+
+
+def _draw_overview(found: Mapping[str, Any]) -> None:
+    draw_status(found["status"])
+    if found["patterns"]["patterns"]:
+        render.say()
+        draw_patterns({name: value for name, value in found["patterns"].items() if name != "next"})
+    render.tell("Try: irerctl data search WORDS   or: irerctl data --help")
+
+
+def draw_status(status: Mapping[str, Any]) -> None:
+    waiting = status.get("waiting", 0)
+    late = f", {number(waiting)} wait for theirs" if waiting else ""
+    render.pairs(
+        {
+            "events": number(status.get("events", 0)),
+            "vectors": f"{number(status.get('vectors', 0))} of {render.word(status.get('models') or ['no model'])}{late}",
+            "citations": number(status.get("citations", 0)),
+            "patterns": f"{number(status.get('patterns', 0))}, {number(status.get('crystallised', 0))} crystallised",
+            "value": f"{number(status.get('distributed', 0))} units distributed",
+        }
+    )
+
+
+def status_line(status: Mapping[str, Any]) -> tuple[str, str]:
+    """`3  1 citation  1 pattern, 1 crystallised`."""
+    parts = [render.count(status.get("events", 0))]
+    if status.get("citations"):
+        parts.append(render.plural(status["citations"], "citation"))
+    if status.get("patterns"):
+        parts.append(f"{render.plural(status['patterns'], 'pattern')}, {number(status.get('crystallised', 0))} crystallised")
+    if status.get("waiting"):
+        parts.append(render.paint(f"{number(status['waiting'])} wait for embeddings", fg="yellow"))
+    return "events", "  ".join(parts)
+
+
+def short(event: Any) -> str:
+    text = render.clean(str(event))
+    return text[:ID_SHOWN] if render.terminal() and len(text) == 64 else text
+
+
+def _share(value: float, most: float) -> str:
+    """A bar for eyes, nothing for pipes."""
+    return bar(max(0.0, min(1.0, value / most)) if most else 0.0, "cyan") if render.terminal() else ""
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+    """Without the column of bars where nobody looks."""
+    kept = [place for place, name in enumerate(columns) if name or render.terminal()]
+    render.table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows], right)
+
+
+def draw_emitted(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed")
+        return
+    render.say(f"{render.clean(str(found['event']))}")
+    render.note(f"{render.clean(str(found['family']))} {render.clean(str(found['type']))} is on record under this id")
+
+
+def draw_search(found: Mapping[str, Any]) -> None:
+    hits = found.get("hits") or []
+    if not hits:
+        render.say("nothing is near: no event has a vector of this model")
+    else:
+        rows = [
+            [
+                f"{hit.get('relevance', 0):.3f}",
+                _share(hit.get("relevance", 0), 1.0),
+                short(hit["event"]),
+                render.clean(str(hit["type"])).partition(".")[2],
+                render.clean(str(hit.get("text", ""))),
+            ]
+            for hit in hits
+        ]
+        _table(["near", "", "event", "type", "text"], rows, ["near"])
+    cost = f"{number(found.get('compared', 0))} vectors of {render.clean(str(found.get('model')))} compared"
+    render.note(f"{cost} in {found.get('took_ms', 0):.1f} ms, each of them; at most {number(found.get('limit', 0))} can be")
+
+
+def draw_cited(found: Mapping[str, Any]) -> None:
+    if not found:
+        render.say("nothing changed: it is cited already")
+        return
+    near = found.get("relevance", 0)
+    render.say(f"{short(found['from'])} leans on {short(found['to'])}, relevance {near:.3f}")
+
+
+def draw_rated(found: Mapping[str, Any]) -> None:
+    render.say("nothing changed: you rated it so" if not found else f"{short(found['event'])} rated {found['rating']:g}")
+
+
+def draw_forgotten(found: Mapping[str, Any]) -> None:
+    render.say(f"let go of {', '.join(short(event) for event in found.get('events') or ())}; its record stays in the log")
+
+
+def draw_patterns(found: Mapping[str, Any]) -> None:
+    patterns = found.get("patterns") or []
+    if not patterns:
+        render.say("no patterns yet: one begins when a text is near an older one, or leans on it")
+        return
+    threshold = found.get("threshold", 0)
+    most = max(threshold, *(each.get("strength", 0) for each in patterns))
+    rows = [
+        [
+            render.clean(str(each["pattern"])),
+            coloured(str(each["state"]), STATES),
+            f"{each.get('strength', 0):.2f}",
+            _share(each.get("strength", 0), most),
+            number(each.get("events", 0)),
+            moment(each.get("falls_at")),
+            ", ".join(render.clean(str(who)) for who in each.get("contributors") or ())
+            or render.clean(str(each.get("key") or "-")),
+        ]
+        for each in patterns
+    ]
+    _table(["pattern", "state", "strength", "", "events", "falls", "of"], rows, ["strength", "events"])
+    hold = render.duration(found.get("hold_s", 0))
+    render.tell(f"A pattern rises at {threshold:g} and crystallises after {hold} above that; strength halves every 7 d.")
+
+
+def draw_topology(found: Mapping[str, Any]) -> None:
+    places = found.get("places") or []
+    if not places:
+        render.say("nothing cites anything yet: irerctl data cite FROM TO")
+        return
+    most = max(place["rank"] for place in places)
+    rows = [
+        [
+            f"{place['rank']:.4f}",
+            _share(place["rank"], most),
+            short(place["event"]),
+            f"<-{number(place.get('cited', 0))}",
+            f"->{number(place.get('cites', 0))}",
+            number(place.get("core", 0)),
+            number(place.get("component", 0)),
+        ]
+        for place in places
+    ]
+    _table(["rank", "", "event", "cited", "cites", "core", "part"], rows, ["rank", "cited", "cites", "core", "part"])
+    parts = render.plural(found.get("components", 0), "part")
+    shape = f"{number(found.get('nodes', 0))} events, {render.plural(found.get('edges', 0), 'citation')}, {parts}"
+    render.tell(f"{shape}; cycle rank {number(found.get('cycle_rank', 0))}")
+
+
+def draw_value(found: Mapping[str, Any]) -> None:
+    events = found.get("events") or []
+    if events:
+        most = max(row["units"] for row in events)
+        rows = [
+            [number(row["units"]), _share(row["units"], most), short(row["event"]), render.clean(str(row["contributor"]))]
+            for row in events
+        ]
+        _table(["units", "", "event", "contributor"], rows, ["units"])
+    for row in found.get("contributors") or ():
+        render.say(f"{render.clean(str(row['contributor']))} has {render.plural(row['units'], 'unit')}")
+    waiting = found.get("waiting", 0)
+    soon = f"; {render.plural(waiting, 'event')} about to distribute" if waiting else ""
+    render.say(f"{render.plural(found.get('distributed', 0), 'unit')} distributed in all{soon}")
+
+
+def draw_events(found: Mapping[str, Any]) -> None:
+    events = found.get("events") or []
+    if not events:
+        render.say("no events")
+        return
+    rows = [
+        [
+            number(each.get("seq", 0)),
+            moment(each.get("at")),
+            render.clean(str(each["family"])),
+            render.clean(str(each["type"])),
+            short(each["event"]),
+            render.clean(str(each.get("contributor", ""))),
+            _said(each.get("data") or {}),
+        ]
+        for each in events
+    ]
+    render.table(["record", "at", "family", "type", "event", "by", "says"], rows, ["record"])
+
+
+def _said(data: Mapping[str, Any]) -> str:
+    shown = {
+        name: short(value) if isinstance(value, str) else value for name, value in data.items() if name not in ("type", "vector")
+    }
+    return render.fields(shown)
+
+
+DRAW = {
+    "data.emit": draw_emitted,
+    "data.search": draw_search,
+    "data.cite": draw_cited,
+    "data.feedback": draw_rated,
+    "data.forget": draw_forgotten,
+    "data.patterns": draw_patterns,
+    "data.topology": draw_topology,
+    "data.value": draw_value,
+    "data.events": draw_events,
+    "data.status": draw_status,
+}
