@@ -1,7 +1,8 @@
 """Signed notes and the checkpoints in them, as C2SP describes both: text in, judged values out, and back.
 
 A checkpoint says of a log how many records it had and what root the tree over them had; a signature says who says so. Keys are
-32 bytes that the caller brings. The library that signs is loaded when it is first needed: a daemon that signs nothing has none of it.
+32 bytes that the caller brings. The library that signs is loaded when it is first needed: a daemon that signs nothing has none of
+it.
 """
 
 import re

@@ -89,13 +89,13 @@ def consistent(first: int, first_root: bytes, second: int, second_root: bytes, p
 class Proof(NamedTuple):
     """A record's place in a log, and the checkpoint that covers it."""
 
-    index: int
+    seq: int
     path: tuple[bytes, ...]
     note: Note
 
     def text(self) -> str:
         hashes = "".join(f"{b64encode(node).decode()}\n" for node in self.path)
-        return f"{HEADER}\nindex {self.index}\n{hashes}\n{self.note.text}"
+        return f"{HEADER}\nindex {self.seq}\n{hashes}\n{self.note.text}"
 
 
 def read_proof(text: str) -> Proof:
@@ -142,10 +142,10 @@ def check(proof: Proof, record: bytes | None, key: Key | None) -> Checked:
         why.append("the record was not given, so nothing shows what the proof is a proof of")
     else:
         note = proof.note.checkpoint
-        held = included(leaf_hash(record.removesuffix(b"\n")), proof.index, note.size, proof.path, note.root)
+        held = included(leaf_hash(record.removesuffix(b"\n")), proof.seq, note.size, proof.path, note.root)
         in_tree = "ok" if held else "failed"
         if not held:
-            why.append(f"this is not record {proof.index} of the log as the checkpoint has it")
+            why.append(f"this is not record {proof.seq} of the log as the checkpoint has it")
     signature, reason = check_signature(proof.note, key)
     return Checked(in_tree, signature, (*why, *([reason] if reason else [])))
 

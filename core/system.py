@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from core.engine import Check, Command, Engine, Health, JobStatus, Nothing, Result, read, task
-from core.fields import Code, Count, Cursor, Hash, IdempotencyKey, Label, Name, Object, Time
+from core.fields import Code, Count, Cursor, Hash, IdempotencyKey, Label, Name, Object, Time, privacy
 from core.metrics.reads import AskHistory, Gauges, History, Meters
 
 Milliseconds = Annotated[float, Meta(ge=0)]
@@ -162,6 +162,7 @@ class Reloaded(Result):
     needs_restart: keys that changed in the file and take effect at the next start
     set_over: keys that were set with config.set and win over the file
     left_out: of those, the ones that do not fit beside what the file now says, and why
+    unchanged_keys: the keys that are as they were
     """
 
     applied: list[str]
@@ -169,6 +170,7 @@ class Reloaded(Result):
     needs_restart: list[str]
     set_over: list[str] = []
     left_out: dict[str, str] = {}
+    unchanged_keys: list[str] = []
 
 
 class Watch(Command):
@@ -465,8 +467,8 @@ class LogVerdict(Result):
     tree: the tree over all records, wherever it is stated
     root: its root
     size: records under that root
-    sealed: up to which record a checkpoint vouches; none, for there are no checkpoints yet
-    cosigned: up to which record witnesses vouch; none, for there are no witnesses yet
+    sealed: how many records the newest checkpoint vouches for, from the first on; none, or failed
+    cosigned: how many records witnesses vouch for; none, for there are no witnesses yet
     snapshots: those that are kept, the oldest first
     forks: where the log got another origin
     pruned: what was let go
@@ -526,6 +528,118 @@ class Verdict(Result):
     result: Literal["ok", "limited", "failed"]
 
 
+class AskCheckpoint(Command):
+    """Of which log, and from where on.
+
+    log: only this log
+    since: how many records an earlier checkpoint of it vouched for; the answer proves that this one continues it
+    """
+
+    log: Name | None = None
+    since: Count | None = None
+
+
+class LogCheckpoint(Result):
+    """How a log stood, signed.
+
+    log: its name
+    origin: the name that it is known by elsewhere
+    size: how many records it had
+    root: of the tree over them
+    checkpoint: the signed note, as C2SP describes it
+    vkey: the verifier key that it is signed with
+    since: how many records the earlier checkpoint vouched for
+    consistency: hashes in base64, which prove that this state continues that one
+    """
+
+    log: str
+    origin: str
+    size: Count
+    root: Hash
+    checkpoint: str
+    vkey: str
+    since: Count | None = None
+    consistency: list[str] | None = None
+
+
+class Checkpoints(Result):
+    """The newest checkpoints.
+
+    checkpoints: one for each log
+    """
+
+    checkpoints: list[LogCheckpoint]
+
+
+class Prove(Command):
+    """Which record.
+
+    log: the log that it is in
+    seq: its number there
+    """
+
+    log: Name
+    seq: Count
+
+
+class Proven(Result):
+    """That a record is in a log, for anybody to check.
+
+    log: its name
+    seq: number of the record
+    size: how many records the checkpoint vouches for
+    proof: a tlog-proof file, as C2SP describes it
+    vkey: the verifier key; to be had from somewhere else than the proof
+    record: the record's line; left out where it holds a document and the caller is no admin
+    """
+
+    log: str
+    seq: Count
+    size: Count
+    proof: str
+    vkey: str
+    record: str | None = None
+
+
+class CheckProof(Command):
+    """A proof, and what it is checked against.
+
+    proof: the text of a tlog-proof file
+    record: the record's line; without it only the signature is checked
+    vkey: the verifier key; without it this daemon's, for its own logs
+    """
+
+    proof: Annotated[str, Meta(max_length=32_768), privacy("public")]
+    record: Annotated[str, Meta(max_length=65_536), privacy("document")] | None = None
+    vkey: Label | None = None
+
+
+Held = Literal["ok", "failed", "not checked"]
+
+
+class ProofChecked(Result):
+    """What holds of a proof.
+
+    origin: the log that it is of
+    seq: number of the record
+    size: how many records the checkpoint vouches for
+    root: of the tree over them
+    record: that this very record is in that log
+    signature: that the key signed the checkpoint
+    why: what failed and what was not checked
+    result: ok, limited where something was not checked, or failed
+    """
+
+    origin: str
+    seq: Count
+    size: Count
+    root: Hash
+    record: Held
+    signature: Held
+    why: list[str]
+    result: Literal["ok", "limited", "failed"]
+
+
 class Prometheus(Result):
     """Metrics in Prometheus' text format.
 
@@ -533,6 +647,20 @@ class Prometheus(Result):
     """
 
     text: str
+
+
+SOME_PROOF = (
+    "c2sp.org/tlog-proof@v1\nindex 5\n"
+    "TsB/hUK+vX/F7yrZAJaQI1Rk5nQYyaRLRn++zdEXILM=\n"
+    "eU4QYSmbxhiofcCBulyE31TePUXh1VjPSUvJmfhUgOY=\n"
+    "PVMDkMiuAmlgS/Q1CvzKewUiTP04V0qBMK09lHZStKE=\n"
+    "\n"
+    "irer.invalid/00000000000000a1/engine_state\n8\nd1yDO+kOUSH1EtIJs8fhW8bo5RV4PUqVhhXj9oUXe0A=\n"
+    "\n"
+    "\N{EM DASH} irer.invalid/00000000000000a1/engine_state "
+    "uxIbAOP/ZJzeQkc+qqeo0+Y1Z4by2H5AA+OJmblxJcpT9RUQm5hjIOeyz2GazcMNPlw2+KH4qYdDsXsBRNJvvY1XDgA=\n"
+)
+"""Of record 5 of tests/golden/golden_log.jsonl, signed with the key that anybody can make: the bytes 0 to 31."""
 
 
 SYSTEM = Engine(
@@ -628,6 +756,32 @@ AUDIT = Engine(
             result=Verdict,
             deadline_ms=None,
             cli="audit verify",
+        ),
+        task(
+            "checkpoint",
+            AskCheckpoint,
+            help="Sign how the logs stand now",
+            example={"log": "engine_state", "since": 1},
+            result=Checkpoints,
+            deadline_ms=None,
+            cli="audit checkpoint",
+        ),
+        task(
+            "prove",
+            Prove,
+            help="Prove that a record is in a log, to anybody",
+            example={"log": "engine_state", "seq": 0},
+            result=Proven,
+            deadline_ms=None,
+            cli="audit prove LOG SEQ",
+        ),
+        task(
+            "check_proof",
+            CheckProof,
+            help="Check a proof that somebody has",
+            example={"proof": SOME_PROOF},
+            result=ProofChecked,
+            cli="audit check FILE",
         ),
     ],
 )

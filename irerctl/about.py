@@ -64,15 +64,15 @@ def reload() -> None:
 
 def _draw_reload(found: Mapping[str, Any]) -> None:
     applied, waiting = found.get("applied") or [], found.get("needs_restart") or []
-    unchanged = found.get("unchanged") or 0
-    if isinstance(unchanged, list):
-        unchanged = len(unchanged)
-    for key in applied:
-        render.say(f"applied        {render.clean(str(key))}")
-    for key in waiting:
-        render.say(f"needs restart  {render.paint(render.clean(str(key)), fg='yellow')}")
+    over, left_out = found.get("set_over") or [], found.get("left_out") or {}
+    lines = [("applied", key, "") for key in applied]
+    lines += [("needs restart", key, "yellow") for key in waiting]
+    lines += [("set before", f"{key}, with config.set; it wins over the file", "") for key in over if key not in left_out]
+    lines += [("not in force", f"{key}, set with config.set: {why}", "yellow") for key, why in left_out.items()]
+    for word, text, colour in lines:
+        render.say(f"{word:13}  {render.paint(render.clean(text), fg=colour) if colour else render.clean(text)}")
     if not applied and not waiting:
-        render.say(f"nothing changed; {render.plural(unchanged, 'key')} as before")
+        render.say(f"nothing changed; {render.plural(found.get('unchanged') or 0, 'key')} as before")
     if waiting:
         render.say("Try: systemctl restart irerd")
 

@@ -11,6 +11,7 @@ import click
 
 from irerctl import render
 from irerctl.live import names
+from irerctl.proofs import check, checkpoint, prove
 from irerctl.session import Failure, Group, session
 
 HELP = "Check that no record was changed, lost or added."
@@ -173,10 +174,14 @@ def _draw_verdict(verdict: Mapping[str, Any]) -> None:
 
 
 def _verdict_cells(row: Mapping[str, Any]) -> list[str]:
-    words = [render.clean(str(row.get(name) or "-")) for name in ("chain", "form", "tree", "sealed", "cosigned")]
+    words = [_thousands(render.clean(str(row.get(name) or "-"))) for name in ("chain", "form", "tree", "sealed", "cosigned")]
     shown = [render.paint(word, fg="red", bold=True) if word == "failed" else word for word in words]
     counts = [render.count(row.get(name) or 0) for name in ("records", "segments")]
     return [render.clean(row["log"]), *counts, *shown, _snapshots(row.get("snapshots"))]
+
+
+def _thousands(word: str) -> str:
+    return render.count(int(word)) if word.isdecimal() else word
 
 
 def _snapshots(snapshots: list[Mapping[str, Any]] | None) -> str:
@@ -246,3 +251,7 @@ def repair(log: str, state_dir: Path, dry_run: bool) -> None:
     from irerctl.backup import run_alone
 
     run_alone("state.repair", str(state_dir), log, *(["--dry-run"] if dry_run else []))
+
+
+for _one in (checkpoint, prove, check):
+    audit.add_command(_one)

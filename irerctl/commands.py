@@ -50,6 +50,7 @@ COMMANDS = {
     "restore": Entry("Set up", "Make a state directory from such a file", "irerctl.backup:restore"),
     "hub": Entry("Set up", "Serve HTTP, and a page to watch and act on", "irerctl.hub.command:hub"),
     "doctor": Entry("Set up", "Examine this machine and say what to repair", "irerctl.doctor:doctor"),
+    "bugreport": Entry("Set up", "Collect what a report of a fault needs into one file", "irerctl.bugreport:bugreport"),
     "reload": Entry("Set up", "Make the daemon read its configuration again", "irerctl.about:reload"),
     "api": Entry("Set up", "List and describe every method", "irerctl.api:api"),
     "version": Entry("Set up", "Versions of this program and of the daemon", "irerctl.about:version"),

@@ -60,6 +60,7 @@ VERDICTS = {
     "actions.check": "allowed",
     "actions.explain": "allowed",
     "engines.validate": "valid",
+    "sim.validate": "ok",
     "system.check_http_token": "valid",
 }
 """Methods that answer a question with yes or no, and the member that says which. No is exit status 1."""

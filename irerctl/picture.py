@@ -93,10 +93,11 @@ def draw(picture: Mapping[str, Any]) -> None:
     columns = render.width() or COLUMNS_UNSEEN
     if panels:
         wide = (columns - GAP * (len(panels) - 1)) // len(panels)
-        beside = wide >= PANEL_MIN * 2
+        words = max(len(text) for panel in panels for text in (TITLES[panel.name], legend(panel)))
+        beside = wide >= max(PANEL_MIN * 2, words)
         cells = min(PANEL_MAX, wide if beside else columns, max(panel.width for panel in panels))
         for group in [panels] if beside else [[panel] for panel in panels]:
-            _draw_row(group, max(cells, PANEL_MIN))
+            _draw_row(group, max(cells, PANEL_MIN, words))  # a number that is cut short is another number
     else:
         render.say("no picture")
     spectrum = picture.get("spectrum")

@@ -20,6 +20,10 @@ from typing import Any, NamedTuple
 from irerctl.client import Client
 
 
+LATE_MS = 30_000
+"""How much longer than its deadline an answer of a search is waited for: a worker may have to start."""
+
+
 class Fact(NamedTuple):
     """An atom that holds; or with False one that is denied, which nothing starts from and no rule may conclude."""
 
@@ -111,7 +115,7 @@ class TrajectoryOptimizer:
         `asked` is whatever else `trajectory.search` takes: mode, beam_width, weights, forbidden, budgets, deadline_ms.
         """
         params = {**_from(initial_facts), **asked} | ({"goals": list(goals)} if goals is not None else {})
-        found = self._client.call("trajectory.search", params).result
+        found = self._client.call("trajectory.search", params, deadline_ms=self._deadline_ms(asked)).result
         if found["spine"] is None:
             raise NoSpine(tuple(found.get("unreachable", ())))
         spine = found["spine"]
@@ -120,6 +124,12 @@ class TrajectoryOptimizer:
             for rule in spine["rules"]
         )
         return Path(tuple(spine["facts"]), tuple(spine["goals"]), rules, found["cost"], found["bound"], found["proof"])
+
+    def _deadline_ms(self, asked: Mapping[str, Any]) -> int | None:
+        """How long a search is waited for: always longer than it was given."""
+        if self._client.timeout is None or "deadline_ms" not in asked:
+            return None
+        return max(round(self._client.timeout * 1000), asked["deadline_ms"] + LATE_MS)
 
     def fold_to_hash(self, path: Path) -> str:
         """Its name, 64 hexadecimal digits: the same however the spine is written down. The daemon remembers that it was folded."""

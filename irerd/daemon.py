@@ -46,6 +46,7 @@ from irerd.loop import Lag, SlowSteps
 from irerd.operations import Operations
 from irerd.ports import Ports
 from irerd.refusals import Refusals
+from irerd.seals import Seals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
 from irerd.vectors import Vectors
@@ -135,6 +136,7 @@ class Daemon:
         self._after_next_group: list[Callable[[], None]] = []
         self._segments = segments
         self._room = room
+        self.seals = Seals()
         self._upkeep = Upkeep(host, self.world, self.keys, lambda: self.settings.log, self._stamp)
         self._idle = trio.Event()
         self._rested = trio.Event()
@@ -182,6 +184,7 @@ class Daemon:
             self._adopt_keys()
             writer = WatchedWriter(self.host, self._logs, self._after_group, self.views, self.anomalies)
             writer.after_look = self._after_look
+            writer.sealer = self.seals
             self.dispatch.writer = writer
             await writer.prepare()
             try:
@@ -236,6 +239,7 @@ class Daemon:
         self.dispatch.secrets = Secrets(self.ledger.pepper, self.ledger.token, self.host.draw)
         self.dispatch.redactor = Redactor(self.ledger.key, self._redaction_failed)
         self.cursors = Cursors(self.ledger.id)
+        self.seals.take_key(self.ledger.signing)
         for log in self.world.logs:
             await self.host.offload(self._recover_log, log)
         if "gate_log" in self.damage:
@@ -264,6 +268,7 @@ class Daemon:
         with _beginning("ledger.json"):
             self.ledger.add_log(log)
         recovery.log.room = self._room
+        self.seals.begin(log, recovery.checkpoint)
         self._logs[log] = recovery.log
         self.dispatch.next_seq[log] = recovery.log.next_seq
         if recovery.torn is not None:

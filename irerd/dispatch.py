@@ -6,6 +6,7 @@ replies out. What runs longer is a `task`, served by `irerd/ports.py`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from core.keys import Keys, Remembered
 from core.redact import Redactor, redact_event
 from core.secrets import Secrets
 from core.settings import Settings
+from core.wire.codec import Typed
 from core.wire.errors import problem
 from core.world import World
 from irerd.host import Host
@@ -624,9 +626,16 @@ class Dispatch:
 
 
 def _as_asked(row: Row, params: Command) -> Command:
-    """The parameters as the digest of a keyed request covers them: of a large one, its hash."""
-    large = getattr(params, row.large) if row.large else None
-    return msgspec.structs.replace(params, **{row.large: {"sha256": large.sha256}}) if isinstance(large, Large) else params
+    """The parameters as the digest of a keyed request covers them: of a large one, or an array of numbers, its hash."""
+    hashed: dict[str, dict[str, Any]] = {}
+    for name in params.__struct_fields__:
+        match getattr(params, name):
+            case Large() as large:
+                hashed[name] = {"sha256": large.sha256}
+            case Typed() as numbers:
+                shape = list(numbers.shape)
+                hashed[name] = {"dtype": numbers.dtype, "shape": shape, "sha256": sha256(numbers.data).hexdigest()}
+    return msgspec.structs.replace(params, **hashed) if hashed else params
 
 
 def _answer(row: Row, decision: Decision) -> Any:

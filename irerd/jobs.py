@@ -145,14 +145,22 @@ def verify(request: dict[str, Any]) -> dict[str, Any]:
     from state.report import Asked, report_on
 
     params = request["params"]
+    asked = Asked(params.get("logs"), request["durable"], params["replay"], params.get("checkpoints"))
     last: dict[str, Any] = {}
     try:
-        for last in report_on(Path(request["state_dir"]), Asked(params.get("logs"), request["durable"], params["replay"])):
+        for last in report_on(Path(request["state_dir"]), asked):
             if "result" not in last:
                 print(json.dumps(last), flush=True)
     except BadLedger:
         raise JobFailed("ledger-damaged") from None
     return last
+
+
+def prove(request: dict[str, Any]) -> dict[str, Any]:
+    """The hashes that prove a record, or that a log continues an earlier state: the work behind `audit.prove`."""
+    from irerd.proofs import made
+
+    return made(request)
 
 
 def graph(request: dict[str, Any]) -> dict[str, Any]:
@@ -181,6 +189,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "verify_log": verify_log,
     "hashchain": hashchain,
     "verify": verify,
+    "prove": prove,
     "graph": graph,
     "export": export,
     "drill": drill,

@@ -24,9 +24,11 @@ class Lag:
         self._stirred = trio.Event()
         self._samples: deque[tuple[float, float]] = deque()
         """When, and how late."""
+        self.turns = 0
 
     async def run(self) -> None:
         while True:
+            self.turns += 1
             if self._busy():
                 due = trio.current_time() + SAMPLE_S
                 await trio.sleep_until(due)

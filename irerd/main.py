@@ -16,11 +16,12 @@ from core.settings import Settings
 from core.world import UnknownEvent
 from irerd import __version__, listen
 from irerd.config import DEFAULT_PATH, Changes, ConfigError, Loaded, diff, effective, load, reloaded, resolve_members
-from irerd.daemon import LAG_DEGRADED_MS, Daemon
+from irerd.daemon import Daemon
 from irerd.host import RealHost
 from irerd.journal import configure, innermost, journal, where
 from irerd.listen import Listener, SocketTaken
 from irerd.notify import Notifier, from_environment, listen_fds, watch_over, watchdog_interval
+from irerd.pulse import Pulse
 from irerd.writer import WriteFailed
 from state.ledger import BadLedger, Locked, NewerFormat
 from state.log import Full, SyncFailed
@@ -144,6 +145,7 @@ class Process:
         self.daemon = Daemon(self.host, configuration, self.state_dir, ENGINES)
         self.daemon.announce_reload = self._announce_reload
         self.daemon.on_settings = lambda settings: configure(settings.logging.level)
+        self.pulse = Pulse(self.daemon)
         self.began_us = self.host.mono_us()
 
     async def run(self) -> None:
@@ -155,7 +157,7 @@ class Process:
                     nursery.start_soon(self._accept, listener, callers)
                     nursery.start_soon(self._signals, signals, nursery)
                     nursery.start_soon(self._tell_systemd)
-                    nursery.start_soon(watch_over, self.notifier, self.watchdog_s, self._on_time)
+                    nursery.start_soon(watch_over, self.notifier, self.watchdog_s, self.pulse.beats)
                     await self.daemon.run(self._ready)
                     callers.cancel()
                     nursery.cancel_scope.cancel()
@@ -237,9 +239,6 @@ class Process:
             if text != said:
                 self.notifier.status(text)
                 said = text
-
-    def _on_time(self) -> bool:
-        return self.daemon.lag.worst_ms() < LAG_DEGRADED_MS
 
     def _status(self) -> str:
         troubles = [f"{check.name} {check.reason}" for check in self.daemon.checks() if check.health != "ok"]

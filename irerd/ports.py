@@ -21,6 +21,7 @@ from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
 from irerd.energy import EnergyPorts
 from irerd.hunts import HuntPorts
+from irerd.proofs import ProofPorts
 from irerd.provenance import ProvenancePorts
 from irerd.session import Stream
 from irerd.simulation import SimulationPorts
@@ -68,6 +69,7 @@ class Ports:
             "metrics.prometheus": self.prometheus,
         }
         self.provenance = ProvenancePorts(daemon, self._shown)
+        self.proofs = ProofPorts(daemon, self._result, lambda event_type: event_type in self._documents)
         self.simulation = SimulationPorts(daemon)
         self.hunts = HuntPorts(daemon, self.watch)
         self.trajectories = TrajectoryPorts(daemon)
@@ -82,6 +84,9 @@ class Ports:
             "audit.hashchain": self.hashchain,
             "log.query": self.query,
             "audit.verify": self.verify,
+            "audit.checkpoint": self.proofs.checkpoint,
+            "audit.prove": self.proofs.prove,
+            "audit.check_proof": self.proofs.check_proof,
             "provenance.graph": self.provenance.graph,
             "provenance.export_audit": self.provenance.export_audit,
             "provenance.redact": self.provenance.redact,
@@ -247,8 +252,9 @@ class Ports:
                 reason="bad-configuration",
                 data={"problems": error.problems},
             ) from None
+        kept = changes["unchanged"]
         return system.Reloaded(
-            changes["applied"], len(changes["unchanged"]), changes["needs_restart"], self._daemon.keys_set(), self._daemon.left_out
+            changes["applied"], len(kept), changes["needs_restart"], self._daemon.keys_set(), self._daemon.left_out, kept
         )
 
     async def watch(self, params: system.Watch, actor: Actor, stream: Stream) -> None:
@@ -413,7 +419,8 @@ class Ports:
 
     async def verify(self, params: system.Verify, actor: Actor, stream: Stream) -> system.Verdict:
         """The same, with everything else that the files show, and with what they do not."""
-        asked = {"logs": self._logs_asked(params.log), "replay": params.replay}
+        notes = {log: note.text for log, note in self._daemon.seals.notes().items()}  # of this instant, as the durable ends are
+        asked = {"logs": self._logs_asked(params.log), "replay": params.replay, "checkpoints": notes}
         return msgspec.convert(await self._child("verify", asked, system.LogVerdict, stream), system.Verdict)
 
     def _logs_asked(self, log: str | None) -> list[str]:
@@ -421,6 +428,10 @@ class Ports:
         if log is not None and log not in known:
             raise Refused("not-found", f"no log {log}. There are: {', '.join(known)}", data={"nearest": known})
         return [log] if log is not None else known
+
+    async def _result(self, name: str, params: dict[str, Any], stream: Stream) -> Any:
+        """Of a job without rows of its own."""
+        return await self._child(name, params, Result, stream)
 
     async def _child(self, name: str, params: dict[str, Any], item: type[Result], stream: Stream) -> Any:
         """What a child process found in the logs; its rows go to the caller as they come."""

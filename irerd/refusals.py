@@ -34,6 +34,12 @@ class Refusals:
         self._windows: dict[str, _Window] = {}
         self._opened = trio.Event()
         self.total = 0
+        self.turns = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a window is open, which the task has to close."""
+        return bool(self._windows)
 
     def refuse(self, caller: str, method: str, refused: Refused, reply: Reply) -> None:
         """Record that this caller was refused, then tell them."""
@@ -93,6 +99,7 @@ class Refusals:
             await self._opened.wait()
             await trio.sleep(WINDOW_S)
             self.close_windows()
+            self.turns += 1
 
     def close_windows(self) -> None:
         windows, self._windows = self._windows, {}

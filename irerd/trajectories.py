@@ -1,7 +1,7 @@
 """What follows from the program, why, and the cheapest way: in a thread where that is quick, else in a worker.
 
 A worker is not believed: a spine is walked through by `core/spine.py` before anybody sees it, a closure is held against all rules.
-What does not agree is an error of ours and no answer. That nothing is below a bound is the one thing that only the worker knows.
+What does not agree is an error of ours and no answer. Only that nothing is below a bound, or within the budgets, is its word alone.
 Who hangs up ends the work.
 """
 
@@ -44,7 +44,7 @@ _REFUSALS = {
     "no-memory": ("resource-exhausted", "/dev/shm has no room to hand it over. Free some there, then ask again"),
     "cost-precision": (
         "invalid-argument",
-        "its costs add up to more than can be held exactly, 2^53 micro-units. Give rules smaller costs",
+        "its costs add up to more than is held exactly, 2^53 micro-units. Give rules smaller costs",
     ),
     "busy": ("resource-exhausted", "too many jobs wait for a worker. Wait until some are done, then ask again"),
 }
@@ -188,6 +188,9 @@ def checked(asked: Question, planned: Plan, found: reads.Found, budgets: Mapping
     start = set(asked.initial)
     spine = spines.made(found.rules, start, planned.goals)
     cost = sum(rule.cost_micro for rule in found.rules)
+    if cost > spines.COST_MICRO_MAX:
+        known, text = _REFUSALS["cost-precision"]
+        raise Refused(known, f"no spine can be priced: {text}", reason="cost-precision")
     try:
         if len(spine.rules) != len(found.rules):
             raise nonsense()

@@ -125,7 +125,7 @@ class _Text(msgspec.Struct):
     text: str = ""
 
 
-class _Lost(Exception):
+class _Lost(OSError):
     """A file is not what it was when it was written: the view is made anew."""
 
 
@@ -153,38 +153,46 @@ class Vectors:
 
     async def nearest(self, model: str, query: bytes, k: int) -> tuple[list[Found], int]:
         """The k nearest vectors of a model that are durable now, and how many were compared."""
-        async with self._turn:
-            await self._catch_up()
-            table = self.tables.get(model)
-            if table is None or not table.live:
-                return [], 0
-            if table.live <= SMALL_ROWS:
-                return await self._host.offload(self._compare, table, query, k), table.live
-        return await self._searched(table, query, k), table.live
-
-    async def _searched(self, table: Table, query: bytes, k: int) -> list[Found]:
-        """By a worker; a segment that was written anew meanwhile is looked up again."""
         for _ in range(TRIES):
-            spec = {
-                "dimension": table.dimension,
-                "query": text_of(query),
-                "k": k,
-                "segments": [
-                    {"place": str(self._state_dir / FOLDER / segment.name), "rows": segment.rows, "dead": segment.dead}
-                    for segment in table.segments
-                ],
-            }
             try:
-                said = await self._host.work("nearest", json.dumps(spec).encode(), timeout_s=SEARCH_S_MAX)
-                rows = msgspec.json.decode(said, type=_Compared).rows
-                return [Found(*row) for row in rows]
-            except WorkFailed as failed:
-                if failed.code not in ("gone", "not-installed", "busy"):
-                    raise
-                if failed.code != "gone":
-                    break
-        async with self._turn:
-            return await self._host.offload(self._compare, table, query, k)
+                async with self._turn:
+                    await self._catch_up()
+                    table = self.tables.get(model)
+                    if table is None or not table.live:
+                        return [], 0
+                    if table.live <= SMALL_ROWS:
+                        return await self._host.offload(self._compare, table, query, k), table.live
+                    compared, spec = table.live, self._spec(table, query, k)
+                found = await self._searched(spec)
+                async with self._turn:
+                    if found is None:
+                        return await self._host.offload(self._compare, table, query, k), table.live
+                return found, compared
+            except _Lost:
+                async with self._turn:
+                    await self._host.offload(self._check)
+        raise OSError("the vectors beside the log come and go")
+
+    def _spec(self, table: Table, query: bytes, k: int) -> bytes:
+        segments = [
+            {"place": str(self._state_dir / FOLDER / segment.name), "rows": segment.rows, "dead": segment.dead}
+            for segment in table.segments
+        ]
+        return json.dumps({"dimension": table.dimension, "query": text_of(query), "k": k, "segments": segments}).encode()
+
+    async def _searched(self, spec: bytes) -> list[Found] | None:
+        """By a worker; None where there is none. Raises _Lost where a segment went meanwhile, as one written anew."""
+        try:
+            said = await self._host.work("nearest", spec, timeout_s=SEARCH_S_MAX)
+            return [Found(*row) for row in msgspec.json.decode(said, type=_Compared).rows]
+        except WorkFailed as failed:
+            if failed.code == "gone":
+                raise _Lost from None
+            if failed.code in ("not-installed", "busy"):
+                return None
+            raise
+        except msgspec.MsgspecError:
+            raise WorkFailed("bad-output") from None
 
     def _compare(self, table: Table, query: bytes, k: int) -> list[Found]:
         """Without NumPy. Runs away from the loop."""
@@ -214,14 +222,8 @@ class Vectors:
             await self._catch_up()
 
     async def _catch_up(self) -> None:
-        try:
-            while await self._host.offload(self._some):
-                pass
-        except _Lost:
-            self._opened = True
-            self._forget()
-            while await self._host.offload(self._some):
-                pass
+        while await self._host.offload(self._some):
+            pass
 
     def _some(self) -> bool:
         """One piece of the log; answer whether there is more. Runs away from the loop."""
@@ -234,25 +236,35 @@ class Vectors:
         if self._host.files.free() < ROOM_BYTES_MIN:
             raise OSError("no room")
         end = min(last, self.position + CHUNK_RECORDS - 1)
+        records = self._dispatch.stored(LOG, self.position, end)
+        try:
+            self._take_in(records)
+        except BaseException:
+            self._opened = False  # half of it may be there: begin again with what was saved
+            raise
+        return end < last
+
+    def _take_in(self, records: Sequence[Record]) -> None:
         fresh: dict[str, list[tuple[bytes, bytes]]] = {}
         gone: list[int] = []
-        records = self._dispatch.stored(LOG, self.position, end)
         for record in records:
             self._take(record, fresh, gone)
         for model, rows in fresh.items():
             self._append(model, rows)
         rewritten = self._bury(gone)
-        self.position, self._tip = end + 1, records[-1].event_hash
+        self.position, self._tip = records[-1].seq + 1, records[-1].event_hash
         if rewritten or self.position - self._saved >= SAVE_RECORDS:
             self._save()
         for name in rewritten:
             self._unlink(name)
-        return end < last
 
     def _take(self, record: Record, fresh: dict[str, list[tuple[bytes, bytes]]], gone: list[int]) -> None:
         if record.event_type == told.EmbeddingGenerated.event_type:
             said = msgspec.json.decode(record.payload, type=_Vector)
-            raw = raw_of(said.vector, said.dimension)
+            try:
+                raw = raw_of(said.vector, said.dimension)
+            except NoEmbedding:
+                return
             table = self.tables.setdefault(said.model, Table(said.dimension))
             if table.dimension == said.dimension:
                 fresh.setdefault(said.model, []).append((record.seq.to_bytes(8, "big") + bytes.fromhex(said.event), raw))
@@ -366,7 +378,8 @@ class Vectors:
 
     def _open(self) -> None:
         """Go on from what was saved, if it is of this version and this history."""
-        self._opened = True
+        self._opened, self._saved = True, 0
+        self._forget()
         raw = read_all(self._host.files, MANIFEST)
         try:
             found = msgspec.json.decode(raw, type=_Manifest) if raw is not None else None
@@ -377,6 +390,19 @@ class Vectors:
             return
         self.tables, self.position, self._tip, self._named = found.tables, found.position, found.tip, found.named
         self._saved = self.position
+        self._check()
+
+    def _check(self) -> None:
+        """Where a file is shorter than it was, all is made anew from the log."""
+        for table in self.tables.values():
+            for segment in table.segments:
+                for suffix, row_bytes in ((".ids", KEY), (".f32", 4 * table.dimension)):
+                    found = self._host.files.stat_path(f"{FOLDER}/{segment.name}{suffix}")
+                    if found is None or found.size < segment.rows * row_bytes:
+                        self._forget()
+                        self._saved = 0
+                        self._clear()
+                        return
 
     def _fits(self, found: _Manifest) -> bool:
         ledger = self._dispatch.ledger

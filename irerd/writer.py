@@ -7,7 +7,7 @@ a full disk is met before a command is decided and never by a write.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -18,6 +18,8 @@ from state.seal import BATCH_BYTES_MAX, RECORDS_MAX, Pending
 
 HEAD_IDLE_S = 0.2
 HEAD_AGE_US_MAX = 5_000_000
+SEAL_US = 10_000_000
+"""How long something may be durable before a checkpoint vouches for it."""
 FULL_RETRY_S = 1.0
 """How often a full disk is looked at again. Nothing looks at one that is not full."""
 
@@ -53,6 +55,26 @@ class _Pause(NamedTuple):
 
     work: Callable[[Log], None]
     then: Callable[[], None]
+
+
+class Sealer(Protocol):
+    """Makes the checkpoints of logs (irerd/seals.py)."""
+
+    def behind(self, log: Log) -> bool: ...
+
+    def seal(self, log: Log) -> bool:
+        """False where there is no room for it. Blocks."""
+        ...
+
+
+class _Unsealed:
+    """Makes no checkpoints."""
+
+    def behind(self, log: Log) -> bool:
+        return False
+
+    def seal(self, log: Log) -> bool:
+        return True
 
 
 class _LogQueue:
@@ -92,6 +114,11 @@ class Writer:
         self._after_group = after_group
         self.after_look: Callable[[str], None] = lambda log: None
         """Called after each look at a full log, and when one has become full or has room again."""
+        self.sealer: Sealer = _Unsealed()
+        self._to_seal: dict[str, list[trio.Event]] = {}
+        """Logs whose checkpoint somebody waits for."""
+        self._unsealed_since_us: int | None = None
+        """Since when something is durable that no checkpoint vouches for."""
         self._group: dict[str, list[_Waiting]] = {}
         self._work = trio.Event()
         self._advanced = trio.Event()
@@ -103,6 +130,9 @@ class Writer:
         self.groups = 0
         self.sync_us_max = 0
         self.failed = False
+        self._turns = 0
+        self._turn_asked = False
+        self._upkeep_began_us: int | None = None
 
     # --- what callers see -------------------------------------------------------------------------------------------
 
@@ -166,6 +196,27 @@ class Writer:
         """Return after the next group."""
         await self._advanced.wait()
 
+    async def wait_sealed(self, log: str) -> None:
+        """Return once a checkpoint of what is durable now was made, or was found to have no room."""
+        done = trio.Event()
+        self._to_seal.setdefault(log, []).append(done)
+        self._work.set()
+        await done.wait()
+
+    @property
+    def turns(self) -> int:
+        """How often the task has got on: groups written, and turns that were asked for."""
+        return self._turns + self.groups
+
+    def ask_turn(self) -> None:
+        """Have the task do nothing, the way a group is written: in its turn, and away from the loop."""
+        self._turn_asked = True
+        self._work.set()
+
+    def upkeep_s(self) -> float:
+        """How long the upkeep of a log has been going on; 0 where there is none."""
+        return 0.0 if self._upkeep_began_us is None else max(self._host.mono_us() - self._upkeep_began_us, 1) / 1e6
+
     def stop(self) -> None:
         """Write what is waiting and the heads, then let `run` return."""
         self._stopping = True
@@ -190,26 +241,37 @@ class Writer:
 
     async def _run(self) -> None:
         while True:
+            await self._take_turn()
             await self._serve_pauses()
+            await self._serve_seals()
             group = self._group = self._take()
             if group:
                 await self._write(group)
             elif self._stopping and not any(queue.waiting for queue in self._queues.values()):
                 await self._write_heads()
+                await self._seal_all()
                 return
             else:
                 await self._idle()
+
+    async def _take_turn(self) -> None:
+        if self._turn_asked:
+            self._turn_asked = False
+            await self._host.offload(_nothing)
+            self._turns += 1
 
     async def _serve_pauses(self) -> None:
         for queue in self._queues.values():
             if queue.pause is None or queue.waiting:
                 continue
             pause, queue.pause = queue.pause, None
+            self._upkeep_began_us = self._host.mono_us()
             try:
                 await self._host.offload(pause.work, queue.log)
             except Exception as failure:
                 self._fail({})
                 raise WriteFailed(_said(failure)) from failure
+            self._upkeep_began_us = None
             queue.durable_seq = queue.log.next_seq - 1
             pause.then()
             if queue.full is None and queue.low:
@@ -224,20 +286,23 @@ class Writer:
     async def _idle(self) -> None:
         """Wait for work; when it stays quiet, write the heads; when a log is full, see whether it still is."""
         self._work = trio.Event()
-        if self._take_peek() or self._stopping or any(queue.pause for queue in self._queues.values()):
+        if self._take_peek() or self._turn_asked or self._stopping or self._to_seal:
+            return
+        if any(queue.pause for queue in self._queues.values()):
             return
         with trio.move_on_after(self._patience_s()) as quiet:
             await self._work.wait()
         if quiet.cancelled_caught:
             if self._heads_behind():
                 await self._write_heads()
+            await self._seal_in_time()
             await self._look_at_full()
 
     def _patience_s(self) -> float:
         """How long there is nothing to do without work: for ever, while heads and room are in order."""
         head_s = self._head_pause_s if self._heads_behind() else float("inf")
         look_s = max(0.0, self._look_due_us() - self._host.mono_us()) / 1e6 if self._any_full() else float("inf")
-        return min(head_s, look_s)
+        return min(head_s, look_s, max(0.0, self._seal_due_us() - self._host.mono_us()) / 1e6)
 
     def _any_full(self) -> bool:
         return any(queue.full is not None for queue in self._queues.values())
@@ -323,6 +388,7 @@ class Writer:
         await self._look_at_full()
         if self._host.mono_us() - self._head_written_us > HEAD_AGE_US_MAX:
             await self._write_heads()
+        await self._seal_in_time()
 
     async def _reserve(self, queue: _LogQueue) -> None:
         before = queue.full
@@ -346,6 +412,36 @@ class Writer:
         self._head_pause_s = HEAD_IDLE_S if written else FULL_RETRY_S
         self._head_written_us = self._host.mono_us()
 
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _seal_due_us(self) -> float:
+        """When the next checkpoints are to be made: never, while there is nothing new to vouch for."""
+        if not any(self.sealer.behind(queue.log) for queue in self._queues.values()):
+            self._unsealed_since_us = None
+            return float("inf")
+        if self._unsealed_since_us is None:
+            self._unsealed_since_us = self._host.mono_us()
+        return self._unsealed_since_us + SEAL_US
+
+    async def _seal_in_time(self) -> None:
+        if self._host.mono_us() >= self._seal_due_us():
+            await self._seal_all()
+
+    async def _seal_all(self) -> None:
+        """One that finds no room is tried again ten seconds later: the older one stays true."""
+        for queue in self._queues.values():
+            if self.sealer.behind(queue.log):
+                await self._host.offload(self.sealer.seal, queue.log)
+        self._unsealed_since_us = None
+
+    async def _serve_seals(self) -> None:
+        """Those that somebody waits for."""
+        while self._to_seal:
+            log, waiting = self._to_seal.popitem()
+            await self._host.offload(self.sealer.seal, self._queues[log].log)
+            for done in waiting:
+                done.set()
+
     def _fail(self, group: Mapping[str, list[_Waiting]]) -> None:
         """Nothing is written any more: all who wait learn that the effect is unknown."""
         self.failed = True
@@ -355,6 +451,10 @@ class Writer:
         for queue in self._queues.values():
             while queue.waiting:
                 queue.take().release(None)
+
+
+def _nothing() -> None:
+    """What a turn does that was only asked for."""
 
 
 def _said(error: BaseException) -> str:

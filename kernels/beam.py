@@ -12,7 +12,7 @@ from heapq import heappop, heappush, heapreplace
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import int64, njit, uint64
+from numba import boolean, int64, njit, uint64
 from numpy.typing import NDArray
 
 from kernels.additive import values
@@ -147,12 +147,12 @@ def _reaches(start, head, wait_start, wait, available, via, goal):
 
 @njit((I8, I4, I4, I8, I4, I8, I4, B1, I4, int64), cache=True)
 def _needed(start, body, head, wait_start, wait, made_start, made, available, order, goal):
-    """An irredundant part of these rules that reaches the goal: of `order` each that can go goes. Nothing if there is none."""
+    """An irredundant part of these rules that reaches the goal: of `order` each that can go goes. None if none does."""
     rules, atoms = head.size, made_start.size - 1
     via = np.empty(atoms, np.int32)
     needed = np.zeros(rules, np.bool_)
     if not _reaches(start, head, wait_start, wait, available, via, goal):
-        return np.empty(0, np.int32)
+        return needed
     # Going back, what only one rule leads to needs that rule.
     agenda, seen = np.empty(atoms, np.int32), np.zeros(atoms, np.bool_)
     seen[0] = True
@@ -182,7 +182,7 @@ def _needed(start, body, head, wait_start, wait, made_start, made, available, or
                     seen[body[at]] = True
                     agenda[size] = body[at]
                     size += 1
-    return np.flatnonzero(needed).astype(np.int32)
+    return needed
 
 
 def irredundant(task: Task, paid: Ints) -> Spine | None:
@@ -192,7 +192,7 @@ def irredundant(task: Task, paid: Ints) -> Spine | None:
     order = np.flatnonzero(available & (task.cost > 0)).astype(np.int32)
     order = order[np.lexsort((-order, -task.cost[order]))]
     csr = task.start, task.body, task.head, task.wait_start, task.wait, task.made_start, task.made
-    rules = _needed(*csr, available, order, task.goal)
+    rules = np.flatnonzero(_needed(*csr, available, order, task.goal))
     return Spine(int(task.cost[rules].sum()), tuple(rules.tolist())) if rules.size else None
 
 
@@ -215,19 +215,30 @@ def plan(task: Task, cost: Longs, usable: Flags) -> Spine | None:
     return Spine(int(task.cost[rules].sum()), tuple(rules.tolist()))
 
 
-def back(task: Task, value: Longs, via: Ints, free: bool = True) -> Ints:
-    """Rules on the way back from the goal; `free`: through what costs nothing too, back to the start."""
-    agenda, met, rules = [task.goal], {task.goal}, []
-    while agenda:
-        rule = int(via[agenda.pop()])
+@njit((I8, I4, I8, I4, int64, boolean), cache=True)
+def _back(start, body, value, via, goal, free):
+    agenda, seen = np.empty(value.size, np.int32), np.zeros(value.size, np.bool_)
+    rules = np.empty(value.size, np.int32)
+    agenda[0], size, count = goal, 1, 0
+    while size:
+        size -= 1
+        rule = via[agenda[size]]
         if rule < 0:
             continue
-        rules.append(rule)
-        for atom in task.body[task.start[rule] : task.start[rule + 1]].tolist():
-            if atom not in met and (free or value[atom] > 0):
-                met.add(atom)
-                agenda.append(atom)
-    return np.array(sorted(rules), np.int32)
+        rules[count] = rule
+        count += 1
+        for at in range(start[rule], start[rule + 1]):
+            atom = body[at]
+            if not seen[atom] and (free or value[atom] > 0):
+                seen[atom] = True
+                agenda[size] = atom
+                size += 1
+    return rules[:count].copy()
+
+
+def back(task: Task, value: Longs, via: Ints, free: bool = True) -> Ints:
+    """Rules on the way back from the goal; `free`: through what costs nothing too, back to the start."""
+    return np.sort(_back(task.start, task.body, value, via, task.goal, free))
 
 
 class Slot(NamedTuple):
@@ -274,7 +285,9 @@ class Beam:
 
     def affordable(self, rules: Longs) -> bool:
         """Whether no group pays more than it may for them."""
-        return bool(np.all((self.budgets < 0) | (burden(self.task, rules, self.budgets.size) <= self.budgets)))
+        return not self.budgets.size or bool(
+            np.all((self.budgets < 0) | (burden(self.task, rules, self.budgets.size) <= self.budgets))
+        )
 
     def offer(self, spine: Spine | None) -> None:
         if spine is not None and self.affordable(np.array(spine.rules, np.int64)):

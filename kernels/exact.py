@@ -125,6 +125,10 @@ class Search:
             if self._root is not None and self._root.bound < first.bound:
                 self._root = first
 
+    def _raise(self, bound: int) -> None:
+        """What rules that went out say is said of better spines only, so it is never more than the best one costs."""
+        self.bound = max(self.bound, bound if self.best is None else min(bound, self.best.cost))
+
     def _open(self, node: Node | None) -> bool:
         """Whether anything better may be below it."""
         return node is not None and (self.best is None or node.bound < self.best.cost)
@@ -136,7 +140,7 @@ class Search:
             node = heappop(waiting)[-1]
             if not self._open(node):
                 return
-            self.bound = max(self.bound, node.bound)
+            self._raise(node.bound)
             if not node.judged:
                 node = yield from self._judge(node)
                 children = [node] if self._open(node) else []
@@ -163,7 +167,7 @@ class Search:
                 *found, status = lmcut.cuts(task, state != OUT, left, CUTS_OF_STEP)
                 cuts = joined(cuts, Cuts(*found))
                 if not node.depth:
-                    self.bound = max(self.bound, paid + cuts.total)
+                    self._raise(paid + cuts.total)
                 yield
             node = Node(max(node.bound, paid + cuts.total), state, paid, node.depth, cuts, judged=True)
             if status == lmcut.DEAD:

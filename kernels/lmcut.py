@@ -164,12 +164,11 @@ def landmarks(task: Task) -> Cuts:
     """A cut for each atom that no spine can do without: all rules that conclude it, as each rule concludes one. Where they cost
     something they are cuts of their own, and often more of them than rounds would find."""
     found = _landmarks(task.start, task.body, task.made_start, task.made, task.goal)
-    atoms = [atom for atom in np.flatnonzero(found).tolist() if task.made_start[atom] < task.made_start[atom + 1]]
-    ways = [task.made[task.made_start[atom] : task.made_start[atom + 1]] for atom in atoms]
-    dear = [(way, cost) for way in ways if (cost := int(task.cost[way].min()))]
-    start = np.append(0, np.cumsum([way.size for way, _ in dear], dtype=np.int64))
-    rules = np.concatenate([way for way, _ in dear]) if dear else np.empty(0, np.int32)
-    return Cuts(np.array([cost for _, cost in dear], np.int64), start, rules, MORE)
+    ways = np.diff(task.made_start)
+    cheapest = np.zeros(task.atoms, np.int64)
+    cheapest[ways > 0] = np.minimum.reduceat(task.cost[task.made], task.made_start[:-1][ways > 0])
+    dear = found & (cheapest > 0)
+    return Cuts(cheapest[dear], np.append(0, np.cumsum(ways[dear])), task.made[np.repeat(dear, ways)], MORE)
 
 
 def bound(task: Task) -> int:

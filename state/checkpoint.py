@@ -1,8 +1,8 @@
 """The newest checkpoint of a log on disk: one small file, a signed note that says how many records were durable and their root.
 
 It is written only after what it names is durable, and it is a promise: a log that later ends before it, or has another root at its
-size, was cut back or written anew, and no start takes it. What it says is compared with the log at every start; who signed it is for
-`audit verify` to say.
+size, was cut back or written anew, and no start takes it. What it says is compared with the log at every start; who signed it is
+for `audit verify` to say.
 """
 
 import errno
@@ -35,13 +35,13 @@ def checkpoint_of(files: Files, name: str) -> Note | str | None:
     return note if note.checkpoint.size else "the checkpoint is damaged: it names no record"
 
 
-def write_checkpoint(files: Files, log: Log, secret: bytes) -> Note | None:
+def write_checkpoint(log: Log, secret: bytes) -> Note | None:
     """Sign what is durable now, and keep that. None where the disk has no room: the older one stays, and stays true."""
     edge = log.durable_edge  # read once: the tree and its size belong together
     note = signed(Checkpoint(log.origin, edge.size, edge.root()), secret)
     with durable(log.name):
         try:
-            small_write(files, checkpoint_path(log.name), note.text.encode())
+            small_write(log._files, checkpoint_path(log.name), note.text.encode())
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise

@@ -24,7 +24,8 @@ KEYS = "keys"
 KEY = "keys/ledger"
 SIGNING = "keys/signing"
 OTHER_KEYS = ("pepper", "signing", "token")
-"""What keeps engine keys comparable, what signs checkpoints, and what signs tokens. Once ledger.json says that they are made, they must be there."""
+"""What keeps engine keys comparable, what signs checkpoints, and what signs tokens. Once ledger.json says that they are made, they
+must be there."""
 
 _LOG_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _DIGEST_BYTES = 16

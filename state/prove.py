@@ -21,7 +21,7 @@ Range = tuple[int, int]
 _LEAF = b"\x00"
 
 
-class Pruned(Exception):
+class Gone(Exception):
     """What would have to be read is not there any more."""
 
 
@@ -72,13 +72,13 @@ def _half(count: int) -> int:
 
 
 def prove(files: Files, name: str, index: int, size: int) -> Made:
-    """Where a record stands in the tree of `size` records. Raises Pruned and Corrupt."""
+    """Where a record stands in the tree of `size` records. Raises Gone and Corrupt."""
     roots, line = _roots(files, name, inclusion(index, size), size, index)
     return Made(roots, line)
 
 
 def prove_consistency(files: Files, name: str, before: int, size: int) -> list[bytes]:
-    """That the tree of `size` records continues that of `before`. Raises Pruned and Corrupt."""
+    """That the tree of `size` records continues that of `before`. Raises Gone and Corrupt."""
     return _roots(files, name, consistency(before, size), size, None)[0]
 
 
@@ -88,7 +88,7 @@ def _roots(files: Files, name: str, ranges: Sequence[Range], size: int, wanted: 
     tops = _pruned(files, layout)
     kept_from = layout.first_seq
     if wanted is not None and wanted < kept_from:
-        raise Pruned(f"record {wanted} was pruned; the oldest that is kept is {kept_from}")
+        raise Gone(f"record {wanted} was pruned; the oldest that is kept is {kept_from}")
     edges = {each: _over(each, tops, kept_from) for each in ranges}
     open_ranges = sorted(each for each in ranges if each[1] > kept_from)
     line, place = b"", kept_from
@@ -114,7 +114,7 @@ def _pruned(files: Files, layout: Layout) -> dict[int, tuple[int, bytes]]:
         return {}
     edge = pruned_edge(recorded(files, layout, before, None), before.last_seq + 1)
     if edge is None:
-        raise Pruned(f"the records before {layout.first_seq} were pruned, and the hashes that stand for them were not all kept")
+        raise Gone(f"the records before {layout.first_seq} were pruned, and the hashes that stand for them were not all kept")
     tops, place = {}, 0
     for level, root in zip(levels(0, edge.size), edge.hashes, strict=True):
         tops[place] = (place + (1 << level), root)
@@ -129,7 +129,7 @@ def _over(each: Range, tops: dict[int, tuple[int, bytes]], kept_from: int) -> Ed
     while place < stop:
         top = tops.get(place)
         if top is None or top[0] > stop:
-            raise Pruned(f"the records before {kept_from} were pruned: of them only hashes were kept, and not the ones for this")
+            raise Gone(f"the records before {kept_from} were pruned: of them only hashes were kept, and not the ones for this")
         edge = edge.graft([top[1]], top[0] - first)
         place = top[0]
     return edge

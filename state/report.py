@@ -25,7 +25,7 @@ from state.segment import Corrupt, Layout, survey
 from state.snapshot import BadSnapshot, Header, Listing, listed, path_of, read
 from state.verify import LOOKS_MAX, Row, cores, verify_files
 
-NOT_COSIGNED = "not cosigned, there is no witness: a rewrite by whoever has this ledger's keys would not show"
+NOT_COSIGNED = "not cosigned, for there is no witness: a rewrite by this uid would not show"
 COLUMNS = ("chain", "form", "tree")
 
 
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     until: Mapping[str, int] = {}
     replay: bool = False
     checkpoints: Mapping[str, str] | None = None
-    """The newest when `until` was taken. None: those on disk are read."""
+    """The newest of the logs in `until` when that was taken. Of all others those on disk are read."""
     vkey: str | None = None
     """Of any of the logs; None: the key that lies in the state directory."""
 
@@ -309,9 +309,11 @@ class _OneLog:
                 self._not_verified(f"{which}: {snapshot['why']}; a start uses an older one, or the log")
 
     def _say_sealed(self, first: int, last: int) -> None:
+        if not self._sealed:
+            return self._not_verified(f"{_records(last - first + 1)} under no checkpoint, {NOT_COSIGNED}", first, last)
         if (unsealed := max(first, self._sealed)) <= last:
-            after = "under no checkpoint" if not self._sealed else "after the last checkpoint"
-            self._not_verified(f"{_records(last - unsealed + 1)} {after}: a cut back to there would not show", unsealed, last)
+            why = f"{_records(last - unsealed + 1)} after the last checkpoint: to cut them off would not show"
+            self._not_verified(why, unsealed, last)
         self._not_verified(f"{_records(last - first + 1)} {NOT_COSIGNED}", first, last)
 
     def _not_verified(self, why: str, first: int | None = None, last: int | None = None) -> None:

@@ -72,7 +72,7 @@ def verify_files(
     marks: Marks | None = None,
     checkpoints: Mapping[str, Note | str | None] | None = None,
 ) -> Iterator[Row]:
-    """`checkpoints` are those that belong to `until`, where a daemon may have made newer ones since; without it they are read.
+    """`checkpoints` are those of logs in `until`, of which there may be newer ones by now. Of all others they are read.
 
     `marks` gives records that something else has seen durable: the row says how the log stands there, and they must be there."""
     ledger = read_ledger(files)
@@ -114,9 +114,9 @@ class _Asked(NamedTuple):
 
     def checkpoint(self) -> Note | str | None:
         """The one to compare with; beside a live daemon none that may be newer than what is walked."""
-        if self.checkpoints is not None:
-            return self.checkpoints.get(self.name)
-        return checkpoint_of(self.files, self.name) if self.until is None else None
+        if self.until is None:
+            return checkpoint_of(self.files, self.name)
+        return self.checkpoints.get(self.name) if self.checkpoints is not None else None
 
 
 def _verify_log(asked: _Asked, workers: int) -> Iterator[Row]:

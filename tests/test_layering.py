@@ -27,6 +27,7 @@ LIBRARIES = {
 MORE_LIBRARIES = {
     "irerd/couch/http.py": {"httpx2"},
     "core/gate/tokens.py": {"jwt"},
+    "core/notes.py": {"cryptography"},
     "irerctl/client.py": {"cbor2"},
     "irerctl/aio.py": {"trio"},
     **{f"irerctl/hub/{name}.py": {"trio"} for name in ("access", "command", "link", "run", "server")},

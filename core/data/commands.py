@@ -306,7 +306,7 @@ class Given(Command):
     event: Hash
     model: Name
     dimension: told.Dimension
-    vector: Annotated[list[Annotated[float, Meta(ge=-1e300, le=1e300)]], Meta(min_length=1, max_length=told.DIMENSION_MAX)]
+    vector: Annotated[list[Annotated[float, Meta(ge=-1e15, le=1e15)]], Meta(min_length=1, max_length=told.DIMENSION_MAX)]
 
 
 def decide_vector(data: Data, command: Given, ctx: Context) -> Decision:

@@ -17,7 +17,7 @@ from core.times import time_text
 LIMIT_DEFAULT = 1_000
 K_DEFAULT, K_MAX = 10, 1_000
 
-Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 """What is no number is refused by name where the vector is used."""
 
 

@@ -4,7 +4,8 @@ The parts: `sensing` points and what they lead to, with `facts` the records and 
 their proofs; `acting` the choice of an action; `market` prices, quotes and trades; `standing` what is told. This file is the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from core.energy import acting, budget, facts, market, proving, sensing, standing
 from core.energy.state import (
@@ -88,7 +89,7 @@ def apply_traded(energy: Energy, event: market.Traded, stamp: Stamp) -> None:
     market.apply_traded(energy.market, event, stamp)
 
 
-SENSED = {
+SENSED: Mapping[type[Event], Callable[[Energy, Any, Stamp], None]] = {
     facts.Sensed: apply_sensed,
     facts.SourceLost: apply_lost,
     facts.RegimeShifted: apply_shifted,

@@ -32,7 +32,7 @@ Packed = Annotated[
 ]
 Place = Annotated[int, Meta(ge=0, lt=METRICS_MAX)]
 ContextText = Annotated[str, Meta(max_length=200), privacy("open")]
-Text = Annotated[dict[Name, ContextText | Annotated[float, Meta(ge=-1e300, le=1e300)] | bool | None], Meta(max_length=16)]
+Text = Annotated[dict[Name, ContextText | Annotated[float, Meta(ge=-9e18, le=9e18)] | bool | None], Meta(max_length=16)]
 
 
 class Known(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

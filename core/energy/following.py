@@ -17,6 +17,8 @@ from core.energy.facts import Known, Totals
 
 SHOWN_MAX = 8
 SMOOTH = 0.1
+NATS_PLACES = 9
+"""Beyond these the logarithm of one machine is not that of another."""
 GAP_STEPS = 2.0
 FLOOR = 1e-9
 """Of a total: no interval is narrower, or the last bit of a sum would be an outcome."""
@@ -316,7 +318,7 @@ class _Walk:
             told = entropy.quantised(self.advanced.block)
             for stream, place in self.place.items():
                 if place < len(told):
-                    nats[stream] = float(told[place])
+                    nats[stream] = round(float(told[place]), NATS_PLACES)
             start, end = math.fsum(self.before.nats), math.fsum(nats)
             count = len(found.ticks)
             found.ticks = [tick._replace(nats=start + (end - start) * (i + 1) / count) for i, tick in enumerate(found.ticks)]
@@ -459,7 +461,8 @@ def after_step(power: layout.Block | None, horizon_s: float) -> float:
 
 def _floored(claim: claims.Claim, least: float) -> claims.Claim:
     floor = max(least, FLOOR * (abs(claim.total) + max(abs(rate) for rate in claim.rates) * claim.horizon_s), 1e-12)
-    halves = tuple(max(half, floor) for half in claim.halves)
+    one, two, three = claim.halves
+    halves = (max(one, floor), max(two, floor), max(three, floor))
     return claim._replace(half=max(claim.half, floor), half_rare=max(claim.half_rare, claims.RARE * floor), halves=halves)
 
 

@@ -18,11 +18,11 @@ def packed_values(values: Iterable[float]) -> str:
 
 
 def times(text: str) -> "array[int]":
-    return _unpacked("q", text)
+    return array("q", _raw(text))
 
 
 def values(text: str) -> "array[float]":
-    return _unpacked("d", text)
+    return array("d", _raw(text))
 
 
 def _packed(numbers: "array[int] | array[float]") -> str:
@@ -31,14 +31,15 @@ def _packed(numbers: "array[int] | array[float]") -> str:
     return base64.urlsafe_b64encode(numbers.tobytes()).rstrip(b"=").decode()
 
 
-def _unpacked(code: str, text: str) -> "array[int] | array[float]":
-    """Whatever is not whole numbers of eight bytes is nothing."""
-    found = array(code)
+def _raw(text: str) -> bytes:
+    """The numbers as this machine has them. Whatever is not whole numbers of eight bytes is nothing."""
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
-        return found
-    found.frombytes(raw[: len(raw) - len(raw) % WIDTH])
-    if sys.byteorder == "big":
-        found.byteswap()
-    return found
+        return b""
+    whole = raw[: len(raw) - len(raw) % WIDTH]
+    if sys.byteorder == "little":
+        return whole
+    swapped = array("Q", whole)
+    swapped.byteswap()
+    return swapped.tobytes()

@@ -31,7 +31,7 @@ RELATIVE_MAX = 4.0
 """One claim that went wrong says no more than this."""
 REFERENCES = ("naive", "smoothing", "mean")
 
-Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Finite = Annotated[float, Meta(ge=-9e18, le=9e18)]
 BandFields = tuple[float, float, float, float, float]
 """Value, ends of the 95 % interval, ends of the 99.9 % interval."""
 
@@ -302,16 +302,18 @@ def load(dumped: ClaimsDump) -> Claims:
 # --- claims come and are met ------------------------------------------------------------------------------------------------
 
 
-def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> None:
-    """A claim was issued. Those that nobody can prove any more go, and of too many the one that is missed least.
+def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> list[str]:
+    """A claim was issued. Those that nobody can prove any more go, and of too many the one that is missed least: these.
 
     Time is the source's own: history that is sent today has claims that are met as it goes on.
     """
+    gone: list[str] = []
     own = claims.open.setdefault(source, OrderedDict())
     claims.ledgers.setdefault(source, Ledger(owner))
     for old in list(own.values()):
         if old.claim.due_us + LAPSE_US > claim.issued_us:
             break
+        gone.append(old.claim.prediction_id)
         _forget(claims, source, old.claim.prediction_id)
     own = claims.open.setdefault(source, OrderedDict())
     if own and next(reversed(own.values())).claim.due_us > claim.due_us:  # a shorter horizon than before: keep the order of dues
@@ -322,7 +324,9 @@ def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> None:
     claims.source_of[claim.prediction_id] = source
     if len(own) > OPEN_MAX:
         met = [each.claim.prediction_id for each in own.values() if each.met is not None]
-        _forget(claims, source, met[0] if len(met) > OPEN_MAX // 2 else _least_missed(own.values(), claim.prediction_id))
+        gone.append(met[0] if len(met) > OPEN_MAX // 2 else _least_missed(own.values(), claim.prediction_id))
+        _forget(claims, source, gone[-1])
+    return gone
 
 
 def _least_missed(held: Iterable[Held], newest: str) -> str:
@@ -438,6 +442,9 @@ def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, 
     source, held = _find(claims, command.prediction_id)
     claim, met = held.claim, held.met
     ledger = claims.ledgers[source]
+    if ctx.actor.name != ledger.owner and ctx.actor.role not in ("admin", "irer"):
+        text = f"{command.prediction_id} is about {source}, which belongs to {ledger.owner}. Its owner proves it, or an admin"
+        raise Refused("permission-denied", text, reason="owner")
     due = met is not None or ctx.now_us >= claim.due_us if command.timestamp is None else _time(command.timestamp) >= claim.due_us
     energy, entropy = proof.Band(*claim.energy), proof.Band(*claim.entropy)
     told = proof.State(command.actual_state.energy, command.actual_state.entropy)

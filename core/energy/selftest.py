@@ -207,7 +207,8 @@ def detected(chance: np.random.Generator, tell: Tell) -> tuple[list[Detected], f
     for place in range(MACHINES):
         source = machine(chance)
         table = faults([next(source) for _ in range(WINDOW * 2)][WINDOW:])
-        source, read, known, time = machine(chance), [], node.Node(), 0.0
+        read: list[Reading] = []
+        source, known, time = machine(chance), node.Node(), 0.0
         while len(read) < LEARNT_MIN or (len(read) < LEARNT_MAX and not node.identified(known)):
             read.append(next(source))
             time += SECONDS

@@ -50,7 +50,7 @@ NORMAL_95 = 1.959963984540054
 THIRD = 3.0
 """Between two points nobody knows better than a share of what lies between them."""
 
-Figure = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Figure = Annotated[float, Meta(ge=-9e18, le=9e18)]
 
 
 class Sense(Command):
@@ -282,8 +282,8 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
 
 
 def _newest_us(before: Source, given: Given, followed: "Followed") -> int:
-    taken = followed.accepted.any(axis=1).tolist()
-    return max([before.newest_us, *(moment for moment, some in zip(given.times_us, taken, strict=True) if some)])
+    taken: Any = followed.accepted.any(axis=1)
+    return max([before.newest_us, *(moment for moment, some in zip(given.times_us, taken.tolist(), strict=True) if some)])
 
 
 def _ends(parts: list[tuple[Points, int]]) -> Iterable[tuple[tuple[Points, int], bool, bool]]:

@@ -6,7 +6,7 @@ import msgspec
 
 from core.energy import acting, market, proving
 from core.energy.budget import Meters
-from core.energy.facts import Known, Predicted, RegimeShifted, Sensed, Source, SourceLost
+from core.energy.facts import Known, Predicted, RegimeShifted, Sensed, Source, SourceLost, Totals
 from core.energy.market import MarketDump
 from core.energy.proving import ClaimsDump
 from core.energy.view import Promise, View
@@ -100,16 +100,15 @@ def apply_sensed(energy: Energy, event: Sensed, stamp: Stamp) -> None:
     back = {source.streams[place][0] for place in event.points.streams if place < len(source.streams)}
     source.lost = [metric for metric in source.lost if metric not in back]
     energy.sources.move_to_end(event.source)
-    promise = None
+    promise, gone = None, []
     if event.claim is not None:
         promise = _promise(event.claim, event.totals)
-    energy.view.take(event.source, event.points, source.streams, source.known, promise)
-    if event.claim is not None:
-        proving.apply_claim(energy.claims, event.source, source.owner, event.claim)
+        gone = proving.apply_claim(energy.claims, event.source, source.owner, event.claim)
+    energy.view.take(event.source, event.points, source.streams, source.known, promise, gone)
 
 
-def _promise(claim: proving.Claim, totals: object) -> Promise:
-    return Promise(claim.prediction_id, (claim.due_us - claim.issued_us) / 1e6, totals)  # type: ignore[arg-type]
+def _promise(claim: proving.Claim, totals: Totals) -> Promise:
+    return Promise(claim.prediction_id, (claim.due_us - claim.issued_us) / 1e6, totals)
 
 
 def _give_up(energy: Energy, name: str) -> None:
@@ -125,8 +124,8 @@ def apply_predicted(energy: Energy, event: Predicted, stamp: Stamp) -> None:
     if event.claim.prediction_id in energy.claims.source_of:
         return
     source = energy.sources[event.source]
-    energy.view.take_promise(event.source, source.streams, _promise(event.claim, source.totals))
-    proving.apply_claim(energy.claims, event.source, source.owner, event.claim)
+    gone = proving.apply_claim(energy.claims, event.source, source.owner, event.claim)
+    energy.view.take_promise(event.source, source.streams, _promise(event.claim, source.totals), gone)
 
 
 def apply_shifted(energy: Energy, event: RegimeShifted, stamp: Stamp) -> None:

@@ -47,6 +47,7 @@ class _Waiting(NamedTuple):
     metrics: tuple[tuple[str, str], ...]
     known: Known
     promise: Promise | None
+    gone: Sequence[str]
 
 
 class _Row(msgspec.Struct, array_like=True):
@@ -60,6 +61,11 @@ class _Dump(msgspec.Struct, array_like=True):
     store: bytes
     free: list[int]
     sources: list[_Row]
+
+
+def without(follow: "Follow", gone: Sequence[str]) -> "Follow":
+    """A source whose claims these are no more."""
+    return follow._replace(said=tuple(each for each in follow.said if each.prediction_id not in gone)) if gone else follow
 
 
 class View:
@@ -145,27 +151,31 @@ class View:
 
     # --- taking over ------------------------------------------------------------------------------------------------
 
-    def take(self, source: str, points: Points, metrics: Metrics, known: Known, promise: Promise | None) -> None:
-        """The log has these points now, and the claim that was made with them."""
+    def take(
+        self, source: str, points: Points, metrics: Metrics, known: Known, promise: Promise | None, gone: Sequence[str]
+    ) -> None:
+        """The log has these points now, and the claim that was made with them, for which others have gone."""
         note = self._note
         if note is not None and any(points is each for each in note.points):
             if points is note.points[0]:
                 self._adopt(note)
+            if gone:
+                self._follows[source] = without(self._follows[source], gone)
             if points is note.points[-1]:
                 self._note = None
             return
         self.drop_note()
         waiting = self._waiting.setdefault(source, [])
-        waiting.append(_Waiting(points, tuple(metrics), known, promise))
+        waiting.append(_Waiting(points, tuple(metrics), known, promise, gone))
         if len(waiting) >= WAITING_MAX:
             self._catch_up(source)
 
-    def take_promise(self, source: str, metrics: Metrics, promise: Promise) -> None:
+    def take_promise(self, source: str, metrics: Metrics, promise: Promise, gone: Sequence[str]) -> None:
         """The log has a claim that was made without points."""
         self.drop_note()
         follow = self.follow_of(source)
         said = self._promise(follow, self._rows.get(source, {}), metrics, promise)
-        self._follows[source] = follow._replace(said=(*follow.said, said))
+        self._follows[source] = without(follow._replace(said=(*follow.said, said)), gone)
 
     def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Iterable[str]) -> None:
         """Claims were met: prediction, energy and entropy. Those that are not open any more are forgotten."""
@@ -233,7 +243,7 @@ class View:
         if waiting.promise is not None:
             said = self._promise(after, rows, waiting.metrics, waiting.promise)
             after = after._replace(said=(*after.said, said))
-        self._follows[source] = after
+        self._follows[source] = without(after, waiting.gone)
 
     def _opened(self) -> "Store":
         if self._store is None:

@@ -45,6 +45,8 @@ MAKES = frozenset("submitted issued placed spawned registered defined created pr
 MADE_BY = {"action.checked": "request", "engine.reported": "request", "hunt.started": "hunt"}
 TOLD_LOG = "event_log"
 """What stands here is told by its payload: an event's id is the SHA-256 of that."""
+LISTED = (("patterns", "pattern", "pattern"), ("priors", "event", "event"), ("shares", "event", "event"), ("events", "", "event"))
+"""Lists of such a record, the member of each row that names a thing, and what kind of thing."""
 UNLINKED = frozenset({"pool.aged", "pool.resumed", "entity.reported", "provenance.anomaly"})
 """So frequent, or so much about others, that they would hide the rest."""
 RUN = "run_id"
@@ -155,6 +157,11 @@ def _told_events(event_type: str, payload: bytes, fields: Mapping[str, msgspec.R
         yield from (Link(here, Thing("event", end), "used") for end in ends if end)
     if event_type == "embedding.pattern_detected" and (name := _text(fields, "pattern")):
         yield Link(Thing("pattern", name), here, "generated-by")
+    for field, member, kind in LISTED:
+        for row in _value(fields, field) or ():
+            found = row.get(member) if isinstance(row, dict) else row
+            if isinstance(found, str):
+                yield Link(here, Thing(kind, found), "used")
 
 
 def _edge(fields: Mapping[str, msgspec.Raw], here: Ref, logs: frozenset[str]) -> list[Link]:

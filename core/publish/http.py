@@ -34,6 +34,15 @@ def served(document: Mapping[str, Any]) -> dict[str, Any]:
     for path in paths.values():
         for operation in path.values():
             operation["responses"]["default"] = {"$ref": "#/components/responses/Refused"}
+    made["components"]["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "From system.issue_http_token; beyond loopback there must be one",
+        }
+    }
+    made["security"] = [{}, {"token": []}]
     made["components"]["responses"]["Refused"] = {
         "description": "A refusal of HTTP itself, under its own status",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -96,7 +105,7 @@ def _routed(route: Route, method: Mapping[str, Any]) -> dict[str, Any]:
     if route.verb == "GET":
         del made["requestBody"]
         made["parameters"] += list(_query(method))
-    elif route.form == "start-hunt":
+    elif route.form == "start-hunt" or route.path == "/engines/validate":
         made["requestBody"]["required"] = False
     if route.engine:
         made["parameters"] += [{"$ref": "#/components/parameters/EngineId"}, {"$ref": "#/components/parameters/EngineKey"}]

@@ -3,7 +3,7 @@
 Larger ones go to the compiled twin in a worker (`kernels/closure.py`), which answers the same to the last derivation.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -78,8 +78,3 @@ def additive(rules: Sequence[Rule], initial: Iterable[str]) -> dict[str, int]:
             if not left[place] and rules[place].conclusion not in cost:
                 heappush(agenda, (total[place], rules[place].conclusion))
     return cost
-
-
-def blocked(rules: Iterable[Rule], denied: Collection[str]) -> list[str]:
-    """Rules that conclude something that is denied."""
-    return [rule.rule_id for rule in rules if rule.conclusion in denied]

@@ -92,14 +92,6 @@ class Program:
 
     __hash__ = None  # type: ignore[assignment]
 
-    @property
-    def initial(self) -> list[str]:
-        return [symbol for symbol, value in self.parts.facts.items() if value]
-
-    @property
-    def denied(self) -> set[str]:
-        return {symbol for symbol, value in self.parts.facts.items() if not value}
-
 
 class PartsDump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: list[Fact]

@@ -1,11 +1,16 @@
 """Checks irer's logs without irer: one file, Python 3.11, nothing but its standard library.
 
-    python irer_verify.py DIR|FILE... [--json]
+    python irer_verify.py DIR|FILE... [--vkey KEY]... [--json]
+    python irer_verify.py FILE.tlog-proof [RECORD] [--vkey KEY]
+    python irer_verify.py --continues OLD.checkpoint ANSWER.json [--vkey KEY]
 
-DIR is a state directory, or a copy of one; a FILE is one segment of a log, and segments of one log may be given together. Of every
-record: `event_hash`, `parent_hash`, `seq`, `commit`, the alignment of its batch, and that its bytes are the one canonical form of
-its value. Of every closed segment: name, length and SHA-256 as the next segment states them. Of every log: its head, what was
-pruned, and the RFC 6962 root of its tree. What was not checked is always printed; signatures are never checked here.
+DIR is a state directory, or a copy of one; a FILE is one segment of a log, and segments of one log may be given together; or a
+checkpoint that was kept, to compare with the log it is of. Of every record: `event_hash`, `parent_hash`, `seq`, `commit`, the
+alignment of its batch, and that its bytes are the one canonical form of its value. Of every closed segment: name, length and
+SHA-256 as the next segment states them. Of every log: its head, its checkpoint, what was pruned, and the RFC 6962 root of its tree.
+
+Signatures are checked where `cryptography` can be imported and a key is known: from --vkey (a verifier key, or a file with one), or
+from keys/signing in DIR. Else it says `signatures: not checked`. What was not checked is always printed.
 
 Exit 0: nothing failed (a torn tail was never acknowledged: it is told, not a failure). 1: something failed. 2: could not look.
 
@@ -284,6 +289,49 @@ def tree_root(edge: list[Node]) -> bytes:
     return digest
 
 
+def hash_pair(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def left_part(leaves: int) -> int:
+    """How many leaves go left: the largest power of two that is smaller than all of them."""
+    part = 1
+    while part * 2 < leaves:
+        part *= 2
+    return part
+
+
+def root_by_path(leaf: bytes, index: int, leaves: int, path: list[bytes]) -> bytes | None:
+    """The root that an inclusion proof leads to, by the definition of the path itself; None when the path does not fit the tree."""
+    if leaves == 1:
+        return None if path or index else leaf
+    if not path:
+        return None
+    *below, other = path
+    part = left_part(leaves)
+    here = root_by_path(leaf, index, part, below) if index < part else root_by_path(leaf, index - part, leaves - part, below)
+    if here is None:
+        return None
+    return hash_pair(here, other) if index < part else hash_pair(other, here)
+
+
+def roots_by_path(old: int, new: int, path: list[bytes], old_root: bytes | None) -> tuple[bytes, bytes] | None:
+    """The two roots that a consistency proof leads to. `old_root` stands for the old tree while all of it is still one part."""
+    if old == new:
+        if old_root is not None:
+            return None if path else (old_root, old_root)
+        return (path[0], path[0]) if len(path) == 1 else None
+    if not path:
+        return None
+    *below, other = path
+    part = left_part(new)
+    if old <= part:
+        inner = roots_by_path(old, part, below, old_root)
+        return None if inner is None else (inner[0], hash_pair(inner[1], other))
+    inner = roots_by_path(old - part, new - part, below, None)
+    return None if inner is None else (hash_pair(other, inner[0]), hash_pair(other, inner[1]))
+
+
 def hash_bytes(text: Any) -> bytes | None:
     """A root in a payload is spelled as every hash in a record: 64 lower-case hexadecimal digits."""
     return bytes.fromhex(text) if isinstance(text, str) and HEX_64.fullmatch(text) else None
@@ -303,6 +351,97 @@ def pruned_nodes(prune: dict[str, Any]) -> list[Node]:
         nodes.append((position, leaves, digest))
         position += leaves
     return nodes if position == end else []
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------------------
+
+ORIGIN = re.compile(r"[!-*,-~]+")
+SIZE = re.compile(r"[1-9][0-9]{0,15}")
+SIGNED = re.compile(r"\u2014 ([!-*,-~]+) ([A-Za-z0-9+/]+=*)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A signed note of how a log stood."""
+
+    origin: str
+    size: int
+    root: bytes
+    body: bytes
+    signatures: list[tuple[str, bytes]]  # name; key id and signature
+
+
+def base64_bytes(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Bad("tree", "not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise Bad("tree", "base64 that is not the one way to write its bytes")
+    return data
+
+
+def read_checkpoint(data: bytes) -> Checkpoint:
+    """Three lines, an empty one, signatures. A checkpoint of no record says nothing."""
+    try:
+        body, empty, rest = data.decode().rpartition("\n\n")
+    except UnicodeDecodeError:
+        raise Bad("tree", "a checkpoint that is no text") from None
+    lines = body.split("\n")
+    signatures = [SIGNED.fullmatch(line) for line in rest.split("\n")[:-1]]
+    if not empty or not rest.endswith("\n") or None in signatures:
+        raise Bad("tree", "a checkpoint without an empty line and signatures behind it")
+    if len(lines) != 3 or not ORIGIN.fullmatch(lines[0]) or not SIZE.fullmatch(lines[1]) or int(lines[1]) > INTEGER_MAX:
+        raise Bad("tree", "a checkpoint that is not origin, size and root")
+    root = base64_bytes(lines[2])
+    found = [(match[1], base64_bytes(match[2])) for match in signatures if match]
+    if len(root) != 32 or any(len(signature) < 5 for _, signature in found):
+        raise Bad("tree", "a root or a signature of a wrong length")
+    return Checkpoint(lines[0], int(lines[1]), root, f"{body}\n".encode(), found)
+
+
+def public_of_vkey(text: str) -> bytes:
+    """The key in NAME+ID+KEY. The id is made of name and key, so a copy that is not whole shows."""
+    name, _, rest = text.strip().partition("+")
+    stated, _, key = rest.partition("+")
+    data = base64_bytes(key)
+    if data[:1] != b"\x01" or len(data) != 33 or key_id(name, data[1:]).hex() != stated:
+        raise Bad("tree", "not a verifier key")
+    return data[1:]
+
+
+def key_id(name: str, public: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]
+
+
+def public_of_secret(secret: bytes) -> bytes | None:
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError:
+        return None
+    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw() if len(secret) == 32 else None
+
+
+def is_signed(checkpoint: Checkpoint, keys: list[bytes]) -> bool | None:
+    """Whether one of the keys signed it, under the origin as its name; None: nobody can say here."""
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        return None
+    if not keys:
+        return None
+    found = False
+    for public in keys:
+        name = checkpoint.origin, key_id(checkpoint.origin, public)
+        for who, signature in checkpoint.signatures:
+            if (who, signature[:4]) == name:
+                try:
+                    Ed25519PublicKey.from_public_bytes(public).verify(signature[4:], checkpoint.body)
+                except InvalidSignature:
+                    return False
+                found = True
+    return found
 
 
 # --- one segment ------------------------------------------------------------------------------------------------------------------
@@ -330,6 +469,7 @@ class Segment:
     next: Place = field(default_factory=Place)
     batch_ends: dict[int, tuple[int, int, str]] = field(default_factory=dict)  # last seq: batch, offset, event_hash
     edge: list[Node] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)
     told: list[Record] = field(default_factory=list)  # log.* records other than the header
     bad: Bad | None = None
     bad_offset: int = 0
@@ -409,7 +549,8 @@ def read_segment(name: str, data: bytes, place: Place | None) -> Segment:
                 segment.end, segment.next = end, Place(at.seq, at.batch, at.parent_hash)
                 segment.batch_ends[record.seq] = (record.batch, end, record.event_hash)
                 for whole, text in pending:
-                    add_node(segment.edge, (whole.seq, 1, hashlib.sha256(b"\x00" + text[:-1]).digest()))
+                    segment.leaves.append(hashlib.sha256(b"\x00" + text[:-1]).digest())
+                    add_node(segment.edge, (whole.seq, 1, segment.leaves[-1]))
                     if whole.event_type.startswith("log.") and whole is not segment.header:
                         segment.told.append(whole)
                 pending = []
@@ -438,6 +579,9 @@ class Log:
     tree: str = "none"
     size: int = 0
     root: str | None = None
+    sealed: str = "none"
+    signatures: list[str] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)  # origins of the checkpoints
     first_bad: dict[str, Any] | None = None
     forks: list[dict[str, Any]] = field(default_factory=list)
     not_verified: list[dict[str, Any]] = field(default_factory=list)
@@ -447,6 +591,10 @@ class Log:
             self.first_bad = {"seq": seq, "offset": offset, "file": file, "why": str(bad)}
         self.verdict = "corrupt"
         setattr(self, bad.column, "FAILED")
+
+    def disagree(self, checkpoint: Checkpoint, why: str) -> None:
+        self.sealed = "FAILED"
+        self.fail(Bad("tree", why), checkpoint.size - 1, None, "checkpoint")
 
     def note(self, why: str, first: int | None = None, last: int | None = None) -> None:
         self.not_verified.append({"log": self.log, "from": first, "to": last, "why": why})
@@ -564,6 +712,38 @@ def check_tree(log: Log, segments: list[Segment], edge: list[Node] | None) -> No
         log.tree = "ok" if stated else "computed"
 
 
+def check_checkpoint(log: Log, segments: list[Segment], edge: list[Node] | None, checkpoint: Checkpoint, kept: bool) -> None:
+    """The log begins with the records that were signed. `edge` is of the tree before the first file; `kept`: somewhere else."""
+    first, size = segments[0].header, checkpoint.size
+    former = {fork["old_origin"]: fork["seq"] for fork in log.forks} if kept else {}
+    if checkpoint.origin != segments[-1].origin and checkpoint.origin not in former:
+        return log.disagree(checkpoint, f"the checkpoint is of {checkpoint.origin}")
+    if checkpoint.origin in former and size > former[checkpoint.origin]:
+        return log.disagree(
+            checkpoint, f"record {size - 1} was signed, and a fork at record {former[checkpoint.origin]} left it out"
+        )
+    if size > segments[-1].next.seq:
+        return log.disagree(checkpoint, f"record {size - 1} was signed and is not there")
+    before = first.seq if first else 0
+    if size < before:
+        return log.note("the checkpoint: the record it ends with was pruned")
+    if size > before and not any(size - 1 in segment.batch_ends for segment in segments):
+        return log.disagree(checkpoint, f"the checkpoint ends with record {size - 1}, where no batch ends")
+    if edge is None:
+        return log.note("the checkpoint: the hashes before the first file are not here")
+    edge = list(edge)
+    for segment in segments:
+        start = segment.header.seq if segment.header else 0
+        for seq, leaf in enumerate(segment.leaves[: max(0, size - start)], start):
+            add_node(edge, (seq, 1, leaf))
+    if tree_root(edge) != checkpoint.root:
+        return log.disagree(checkpoint, f"the first {size} records are not those that were signed")
+    log.sealed = log.sealed if log.sealed == "FAILED" else str(size)
+    last = segments[-1].next.seq
+    if last > size and not kept:
+        log.note("after the checkpoint: to cut them off would not show in it", size, last - 1)
+
+
 def read_head(name: str, path: Path) -> dict[str, Any] | None:
     """The watermark, or None when there is no head."""
     if not path.exists():
@@ -631,9 +811,24 @@ def read_segments(log: Log, files: list[tuple[Path, bool]], watermark: int, by_h
     return segments
 
 
-def check_log(name: str, paths: list[Path], directory: Path | None, ledger: dict[str, str] | None = None) -> Log:
+def check_log(
+    name: str,
+    paths: list[Path],
+    directory: Path | None,
+    ledger: dict[str, str] | None = None,
+    keys: list[bytes] | None = None,
+    kept: list[Checkpoint] | None = None,
+) -> Log:
     """A log with all its files in a state directory, or some segments given by hand (no directory: then no head either)."""
     log = Log(name)
+    checkpoints: list[Checkpoint] = []
+    checkpoint_wrong: Bad | None = None
+    if directory is not None and (directory / "log.d" / name / "checkpoint").exists():
+        try:
+            # Before the log is read, as the head: what it names was durable when it was written.
+            checkpoints.append(read_checkpoint((directory / "log.d" / name / "checkpoint").read_bytes()))
+        except Bad as bad:
+            checkpoint_wrong = bad
     head: dict[str, Any] | None = None
     head_wrong = Bad("chain", "the head is missing")
     files = oldest_first(paths)
@@ -650,7 +845,18 @@ def check_log(name: str, paths: list[Path], directory: Path | None, ledger: dict
     log.records = sum(segment.records for segment in segments)
     if log.verdict == "corrupt":
         return log
-    check_tree(log, segments, check_beginning(log, segments, directory is not None))
+    beginning = check_beginning(log, segments, directory is not None)
+    check_tree(log, segments, list(beginning) if beginning is not None else None)
+    if checkpoint_wrong:
+        log.fail(checkpoint_wrong, None, None, "checkpoint")
+    origins = {segments[-1].origin, *(fork["old_origin"] for fork in log.forks)}
+    for checkpoint in [one for one in kept or [] if one.origin in origins] + checkpoints:
+        check_checkpoint(log, segments, beginning, checkpoint, checkpoint not in checkpoints)
+        log.compared.append(checkpoint.origin)
+        signed = is_signed(checkpoint, keys or [])
+        if signed is False:
+            log.disagree(checkpoint, "the checkpoint is not signed with this key")
+        log.signatures.append("FAILED" if signed is False else "ok" if signed else "not checked")
     if ledger is not None:
         origin, began = ledger.get(name), segments[-1].next.batch > 1 or log.verdict == "torn"
         if origin not in (None, segments[-1].origin):
@@ -666,7 +872,8 @@ def check_log(name: str, paths: list[Path], directory: Path | None, ledger: dict
     else:
         log.note("no sound head yet: nothing follows the genesis")
     last = segments[-1].next.seq - 1
-    why = "not sealed, not cosigned: a rewrite of the whole log by whoever could write it would not show"
+    under = "" if log.sealed not in ("none", "FAILED") else "under no checkpoint, "
+    why = f"{under}not cosigned: a rewrite of the whole log by whoever has its keys would not show"
     log.note(f"{log.records:,} records {why}", last - log.records + 1, last)
     return log
 
@@ -683,7 +890,10 @@ def read_ledger(directory: Path) -> dict[str, str] | None:
     return logs if isinstance(logs, dict) and all(isinstance(origin, str) for origin in logs.values()) else None
 
 
-def check_directory(directory: Path) -> tuple[list[Log], list[str]]:
+def check_directory(directory: Path, keys: list[bytes], kept: list[Checkpoint]) -> tuple[list[Log], list[str]]:
+    if not keys and (directory / "keys" / "signing").is_file():
+        public = public_of_secret((directory / "keys" / "signing").read_bytes())
+        keys = [public] if public is not None else []
     files: dict[str, list[Path]] = {}
     others: list[str] = []
     for path in sorted(directory.iterdir()):
@@ -696,38 +906,92 @@ def check_directory(directory: Path) -> tuple[list[Log], list[str]]:
     if ledger is None:
         others.append("which logs there should be: no ledger.json that tells")
     names = files.keys() | (ledger or {}).keys() | {path.parent.name for path in directory.glob("log.d/*/head")}
-    return [check_log(name, files.get(name, []), directory, ledger) for name in sorted(names)], others
+    return [check_log(name, files.get(name, []), directory, ledger, keys, kept) for name in sorted(names)], others
 
 
-def check(arguments: list[Path]) -> dict[str, Any]:
-    """The whole answer, as `--json` prints it. Raises OSError when something cannot be read."""
+def check(arguments: list[Path], keys: list[bytes] | None = None) -> dict[str, Any]:
+    """The whole answer, as `--json` prints it. Raises OSError when something cannot be read, Bad for what is no checkpoint."""
     logs: list[Log] = []
     others: list[str] = []
     by_hand: dict[tuple[Path, str], list[Path]] = {}
-    for path in arguments:
+    notes = [path for path in arguments if path.suffix == ".checkpoint" and path.is_file()]
+    kept = [read_checkpoint(path.read_bytes()) for path in notes]
+    for path in [path for path in arguments if path not in notes]:
         if path.is_dir():
-            found, unread = check_directory(path)
+            found, unread = check_directory(path, keys or [], kept)
             logs += found
             others += unread
         else:
             file = ANY_FILE.fullmatch(path.name)
             by_hand.setdefault((path.parent, file[1] if file else path.name), []).append(path)
-    logs += [check_log(name, files, None) for (_, name), files in by_hand.items()]
-    others += ["signatures, cosignatures, snapshots, blobs, replay; wall-clock times; that nothing was left unreported"]
+    logs += [check_log(name, files, None, None, keys, kept) for (_, name), files in by_hand.items()]
+    compared = {origin for log in logs for origin in log.compared}
+    others += [f"a checkpoint of {one.origin}: no sound log here is that one" for one in kept if one.origin not in compared]
+    words = [word for log in logs for word in log.signatures]
+    signatures = "FAILED" if "FAILED" in words else "ok" if words and "not checked" not in words else "not checked"
+    unsigned = "" if signatures != "not checked" else "signatures, "
+    others += [f"{unsigned}cosignatures, snapshots, blobs, replay; wall-clock times; that nothing was left unreported"]
     not_verified = [item for log in logs for item in log.not_verified] + [
         {"log": "all", "from": None, "to": None, "why": why} for why in others
     ]
     # `ok` would say that nothing is left to trust; without signatures something always is.
     result = "failed" if any(log.verdict == "corrupt" for log in logs) else "limited"
-    rows = [{key: value for key, value in vars(log).items() if key != "not_verified"} for log in logs]
-    return {"logs": rows, "not_verified": not_verified, "signatures": "not checked", "result": result}
+    rows = [
+        {key: value for key, value in vars(log).items() if key not in ("not_verified", "signatures", "compared")} for log in logs
+    ]
+    return {"logs": rows, "not_verified": not_verified, "signatures": signatures, "result": result}
+
+
+# --- proofs -----------------------------------------------------------------------------------------------------------------------
+
+
+def check_proof(text: str, record: bytes | None, keys: list[bytes]) -> dict[str, Any]:
+    """A C2SP tlog-proof: this record is number `index` of the log that the checkpoint in it is of."""
+    above, empty, note = text.partition("\n\n")
+    lines = [line for line in above.split("\n") if not re.fullmatch(r"extra [A-Za-z0-9+/]*=*", line)]
+    index = re.fullmatch(r"index (0|[1-9][0-9]{0,15})", lines[1]) if len(lines) > 1 else None
+    if lines[0] != "c2sp.org/tlog-proof@v1" or not empty or index is None:
+        raise Bad("tree", "not a tlog-proof")
+    checkpoint = read_checkpoint(note.encode())
+    path = [base64_bytes(line) for line in lines[2:]]
+    root = None
+    if record is not None and int(index[1]) < checkpoint.size and all(len(node) == 32 for node in path):
+        leaf = hashlib.sha256(b"\x00" + record.removesuffix(b"\n")).digest()
+        root = root_by_path(leaf, int(index[1]), checkpoint.size, path)
+    held = "not checked" if record is None else "ok" if root == checkpoint.root else "FAILED"
+    found = {"origin": checkpoint.origin, "seq": int(index[1]), "size": checkpoint.size, "record": held}
+    return found | ends(held, is_signed(checkpoint, keys))
+
+
+def check_continues(old: bytes, answer: bytes, keys: list[bytes]) -> dict[str, Any]:
+    """What `audit.checkpoint` answers to `since`: the new checkpoint, and the hashes that lead from the old one to it."""
+    try:
+        told = json.loads(answer)
+        told = told.get("result", told)["checkpoints"][0]
+        after, path = read_checkpoint(told["checkpoint"].encode()), [base64_bytes(text) for text in told["consistency"]]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise Bad("tree", "not an answer of audit.checkpoint with since") from None
+    before = read_checkpoint(old)
+    fits = before.size <= after.size and before.origin == after.origin and all(len(node) == 32 for node in path)
+    roots = roots_by_path(before.size, after.size, path, before.root) if fits else None
+    held = "ok" if roots == (before.root, after.root) else "FAILED"
+    words = {is_signed(checkpoint, keys) for checkpoint in (before, after)}
+    found = {"origin": after.origin, "old": before.size, "new": after.size, "continues": held}
+    return found | ends(held, False if False in words else None if None in words else True)
+
+
+def ends(held: str, signed: bool | None) -> dict[str, str]:
+    signatures = "not checked" if signed is None else "ok" if signed else "FAILED"
+    words = (held, signatures)
+    result = "failed" if "FAILED" in words else "limited" if "not checked" in words else "ok"
+    return {"signatures": signatures, "result": result}
 
 
 def table(report: dict[str, Any]) -> str:
     heads = ["log", "records", "segments", "chain", "form", "tree", "sealed", "cosigned", "snapshots"]
-    unchecked = ["not checked"] * 3
+    unchecked = ["not checked"] * 2
     rows = [
-        [log["log"], f"{log['records']:,}", str(log["segments"]), log["chain"], log["form"], log["tree"], *unchecked]
+        [log["log"], f"{log['records']:,}", str(log["segments"]), log["chain"], log["form"], log["tree"], log["sealed"], *unchecked]
         for log in report["logs"]
     ]
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
@@ -750,20 +1014,59 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, f"signatures: {report['signatures']}", f"result: {report['result']}"])
 
 
+USAGE = """usage: irer_verify.py DIR|FILE... [--vkey KEY]... [--json]
+       irer_verify.py FILE.tlog-proof [RECORD] [--vkey KEY] [--json]
+       irer_verify.py --continues OLD.checkpoint ANSWER.json [--vkey KEY] [--json]"""
+
+
+def options(arguments: list[str]) -> tuple[list[Path], list[bytes], set[str]]:
+    """Files, keys, flags."""
+    paths: list[Path] = []
+    keys: list[bytes] = []
+    flags: set[str] = set()
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--vkey":
+            given = next(rest, "")
+            keys.append(public_of_vkey(given if "+" in given else Path(given).read_text()))
+        elif argument in ("--json", "--continues"):
+            flags.add(argument)
+        elif argument.startswith("-"):
+            raise Bad("form", f"{argument}: no such option")
+        else:
+            paths.append(Path(argument))
+    return paths, keys, flags
+
+
+def answer(paths: list[Path], keys: list[bytes], flags: set[str]) -> dict[str, Any]:
+    if "--continues" in flags and len(paths) == 2:
+        return check_continues(paths[0].read_bytes(), paths[1].read_bytes(), keys)
+    if paths[0].suffix == ".tlog-proof" and len(paths) <= 2:
+        beside = paths[0].with_suffix(".json")
+        record = paths[1] if len(paths) == 2 else beside if beside.exists() else None
+        return check_proof(paths[0].read_text(encoding="utf-8"), record.read_bytes() if record else None, keys)
+    return check(paths, keys)
+
+
 def main(arguments: list[str]) -> int:
-    paths = [Path(argument) for argument in arguments if argument != "--json"]
-    if not paths or any(argument.startswith("-") and argument != "--json" for argument in arguments):
-        print("usage: irer_verify.py DIR|FILE... [--json]", file=sys.stderr)
-        return 2
     try:
-        report = check(paths)
+        paths, keys, flags = options(arguments)
+        report = answer(paths, keys, flags) if paths and ("--continues" not in flags or len(paths) == 2) else None
     except OSError as error:
         print(f"irer_verify.py: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    if not report["logs"]:
-        print("irer_verify.py: no log here", file=sys.stderr)
+    except (Bad, UnicodeDecodeError) as bad:
+        print(f"irer_verify.py: {bad}\n{USAGE}", file=sys.stderr)
         return 2
-    print(json.dumps(report, ensure_ascii=False, indent=2) if "--json" in arguments else table(report))
+    if report is None or not report.get("logs", True):
+        print(USAGE if report is None else "irer_verify.py: no log here", file=sys.stderr)
+        return 2
+    if "--json" in flags:
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+    elif "logs" in report:
+        print(table(report))
+    else:
+        print("\n".join(f"{key}: {value}" for key, value in report.items()))
     return 1 if report["result"] == "failed" else 0
 
 

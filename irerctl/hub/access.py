@@ -8,16 +8,18 @@ irerd; what is judged there is on record there. Must never grant what the proces
 import hashlib
 import hmac
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import trio
 
 from core.access import ENGINE_METHODS, LADDER, holders
+from core.wire.calls import Done
 from irerctl.hub.http1 import Head
-from irerctl.hub.link import Ask, Daemon, failed
+from irerctl.hub.link import Ask, Daemon, Failed, failed
 
 TOKEN_S = 1.0
 """How long a token that was found good is not asked about again: so long a revoked one may still pass."""
@@ -25,6 +27,10 @@ TOKENS_MAX = 1_024
 TOKEN_CHARS_MAX = 4_096
 CHECK_TOKEN = "system.check_http_token"
 CHECK_MS = 5_000
+TRIES_MAX = 24
+"""Credentials of one peer that are being judged, or were not good within a second: irerd answers very many late."""
+TRIES_S = 1.0
+PEERS_MAX = 1_024
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 OURS = frozenset({"same-origin", "none"})
 
@@ -70,6 +76,41 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class Tries:
+    """Who shows credentials that are not known to be good, and how many in vain: guessing may keep nobody else waiting."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._pending: Counter[str] = Counter()
+        self._vain: dict[str, deque[float]] = {}
+
+    @contextmanager
+    def one(self, peer: str) -> Iterator[None]:
+        """Around the judging of one credential. Raises Failed where there were too many."""
+        peer = "loopback" if is_loopback(peer) else peer
+        if self._pending[peer] + self._lately(peer) >= TRIES_MAX:
+            text = "too many tokens or keys that came from here were not good. Wait a second"
+            raise failed("resource-exhausted", text, reason="credentials", retry_ms=int(TRIES_S * 1000))
+        self._pending[peer] += 1
+        try:
+            yield
+        except BaseException as error:  # who does not wait for the answer tried all the same
+            if not (isinstance(error, Failed) and error.body.get("code") == "unavailable"):
+                self._vain.setdefault(peer, deque(maxlen=TRIES_MAX)).append(self._now())
+            raise
+        finally:
+            self._pending[peer] -= 1
+            if not self._pending[peer]:
+                del self._pending[peer]
+
+    def _lately(self, peer: str) -> int:
+        before = self._now() - TRIES_S
+        if len(self._vain) > PEERS_MAX:
+            self._vain = {each: times for each, times in self._vain.items() if times[-1] > before}
+        times = self._vain.get(peer, ())
+        return sum(time > before for time in times)
+
+
 class Access:
     def __init__(
         self, daemon: Daemon, hosts: frozenset[str], *, tokens: bool, now: Callable[[], float] = trio.current_time
@@ -79,6 +120,7 @@ class Access:
         self._now = now
         self._tokens = tokens
         """Whether nobody may ask without one."""
+        self.tries = Tries(now)
         self._key = os.urandom(32)
         self._good: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
 
@@ -95,7 +137,7 @@ class Access:
         if (origin is not None and origin.lower() != ours) or (site is not None and site not in OURS):
             raise failed("permission-denied", "only pages that this hub served may speak to it", reason="origin")
 
-    async def caller(self, head: Head) -> Caller:
+    async def caller(self, head: Head, peer: str = "") -> Caller:
         """Who asks. Raises Failed: one text for every fault of a token."""
         said = head.headers.get("authorization")
         if said is None:
@@ -114,17 +156,21 @@ class Access:
         found = self._good.get(mac)
         if found is not None and now < found[0]:
             return found[1]
-        caller = await self._judged(token)
+        if found is not None:
+            caller = await self._judged(token, self._daemon.ask)
+        else:
+            with self.tries.one(peer):
+                caller = await self._judged(token, self._daemon.judge)
         self._good[mac] = now + TOKEN_S, caller
         self._good.move_to_end(mac)
         while len(self._good) > TOKENS_MAX:
             self._good.popitem(last=False)
         return caller
 
-    async def _judged(self, token: str) -> Caller:
+    async def _judged(self, token: str, ask: Callable[[Ask], Awaitable[Done]]) -> Caller:
         if self._daemon.present and CHECK_TOKEN not in self._daemon.methods:
             raise failed("unimplemented", "this irerd knows no HTTP tokens, so nobody can be let in with one", reason="no-tokens")
-        answer = (await self._daemon.ask(Ask(CHECK_TOKEN, {"token": token}, CHECK_MS))).r
+        answer = (await ask(Ask(CHECK_TOKEN, {"token": token}, CHECK_MS))).r
         if not isinstance(answer, dict) or answer.get("valid") is not True or not answer.get("subject") or not answer.get("role"):
             raise self._refused()
         return Caller(str(answer["subject"]), str(answer["role"]))

@@ -72,7 +72,7 @@ class Gateway:
 
     # --- before the body ----------------------------------------------------------------------------------------------
 
-    async def admits(self, head: Head, secure: bool) -> Response | None:
+    async def admits(self, head: Head, peer: str, secure: bool) -> Response | None:
         try:
             self._access.check_host(head)
             verbs = self._verbs(head.path)
@@ -84,7 +84,7 @@ class Gateway:
                 return self._refusal(413, f"a body has at most {self._limits.body_bytes} bytes", head, "body-size")
             if head.method == "POST":
                 self._access.check_origin(head, secure)
-                await self._access.caller(head)
+                await self._access.caller(head, peer)
                 return self._admits_body(head)
             if head.length != 0:
                 return self._refusal(400, f"{head.method} has no body here", head, "body")
@@ -137,7 +137,7 @@ class Gateway:
         if (file := self._files.get(head.path)) is not None:
             return file.response(head)
         self._access.check_origin(head, request.secure)
-        caller = await self._access.caller(head)
+        caller = await self._access.caller(head, request.peer)
         if head.path == "/openapi.json":
             return self._described()
         route = self._routes.get(head.path)
@@ -150,8 +150,10 @@ class Gateway:
             text = f"this token's role is {caller.role}; {route.method} needs {method['needs']}"
             raise failed("permission-denied", text, reason="role")
         ask, key = self._asked(request, route, method, caller)
+        if ask.engine is not None and not self._daemon.knows(ask.engine, key or ""):
+            with self._access.tries.one(request.peer):
+                await self._daemon.prove(ask.engine, key or "")
         if route.method == "actions.check" and ask.engine is not None and ask.params.get("engine_id") != ask.engine:
-            await self._daemon.prove(ask.engine, key or "")
             raise failed("permission-denied", "an engine asks about itself: engine_id is X-Engine-ID", reason="identity")
         if route.form == "stream" or (method is not None and method["streams"]):
             return await self._stream(head, caller, ask, key, method)

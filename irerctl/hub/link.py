@@ -379,6 +379,7 @@ class Daemon:
         """Set, and made anew, whenever the daemon came or went."""
         self.why_away = "it was not asked yet"
         self._link: Link | None = None
+        self._judge: Link | None = None
         self._stream_links: list[Link] = []
         self._own_links = 0
         self._opening = trio.Lock()
@@ -466,6 +467,11 @@ class Daemon:
             raise away(self.why_away)
         return self._link
 
+    def knows(self, engine: str, key: str) -> bool:
+        """Whether this key of the engine was proved already."""
+        known = self._link.proofs.get(engine) if self._link is not None else None
+        return known is not None and hmac.compare_digest(known, self.mac(engine, key))
+
     async def ask(self, ask: Ask, key: str | None = None) -> Done:
         """The answer to one call. With an engine, its key is proved first where it was not yet. Raises Failed."""
         link = self._present()
@@ -480,6 +486,19 @@ class Daemon:
             raise failed("deadline-exceeded", "irerd answers nobody just now, and was not asked", reason="busy", retry_ms=RETRY_MS)
         raise failed("deadline-exceeded", "no answer in time; ask system.op_status what became of it", effect="unknown")
 
+    async def judge(self, ask: Ask) -> Done:
+        """The same over a connection of its own, for what strangers may ask as often as they like. Raises Failed."""
+        self._present()
+        async with self._opening:
+            if self._judge is None or not self._judge.usable:
+                self._judge = await self._connect()
+            link = self._judge
+        if link is None:
+            raise away(self.why_away)
+        with trio.move_on_after((ask.deadline_ms or DEADLINE_MS) / 1000):
+            return await link.ask(ask)
+        raise failed("unavailable", "irerd is too busy to judge this", reason="busy", retry_ms=RETRY_MS)
+
     def mac(self, engine: str, key: str) -> bytes:
         return hmac.digest(self._key, f"{len(engine)} {engine} {key}".encode(), "sha256")
 
@@ -493,8 +512,7 @@ class Daemon:
 
     async def _prove(self, link: Link, engine: str, key: str) -> None:
         mac = self.mac(engine, key)
-        known = link.proofs.get(engine)
-        if known is not None and hmac.compare_digest(known, mac):
+        if (known := link.proofs.get(engine)) is not None and hmac.compare_digest(known, mac):
             return
         try:
             answer = await link.ask(Ask(PROOF, {"engine_id": engine, "engine_key": key}))

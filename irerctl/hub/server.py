@@ -77,7 +77,7 @@ class Response:
 class App(Protocol):
     """What a server serves."""
 
-    async def admits(self, head: Head, secure: bool) -> Response | None:
+    async def admits(self, head: Head, peer: str, secure: bool) -> Response | None:
         """A refusal that can be told before the body is read."""
 
     async def answer(self, request: Request) -> Response:
@@ -125,7 +125,7 @@ class Connection:
             keep = head.keep_alive
             self._late = None
             self._scope.deadline = math.inf
-            response = await self._server.app.admits(head, self.secure)
+            response = await self._server.app.admits(head, self.peer, self.secure)
             if response is None:
                 with self._server.holding(head):
                     body = await self._body(head)

@@ -236,6 +236,38 @@ def draw_key(found: Mapping[str, Any]) -> None:
     render.say(f"{render.clean(str(found['key']))} {stands}; revision {number(found['rev'])}")
 
 
+def draw_tokens(page: Mapping[str, Any]) -> None:
+    if page["tokens"]:
+        rows = [
+            [
+                render.clean(each["jti"]),
+                render.clean(each["subject"]),
+                render.clean(each["role"]),
+                moment(each["issued_at"]),
+                render.clean(each["issued_by"]),
+                moment(each["expires_at"]),
+            ]
+            for each in page["tokens"]
+        ]
+        render.table(["jti", "subject", "role", "issued", "by", "until"], rows)
+    else:
+        render.say("no token of the HTTP gateway is good now")
+    _more(page)
+
+
+def draw_token_checked(found: Mapping[str, Any]) -> None:
+    if found["valid"]:
+        whose = f"{render.clean(str(found['subject']))}, {render.clean(str(found['role']))}, until {moment(found['expires_at'])}"
+        render.say(f"{render.verdict('ok', 'yes')}: it is good for {whose}")
+    else:
+        render.say(f"{render.verdict('failed', 'no')}: it is not good here")
+
+
+def draw_token_revoked(found: Mapping[str, Any]) -> None:
+    said = "is refused from now on; a hub that just took it follows within a second"
+    render.say(f"{render.clean(str(found['jti']))} {said}" if found else "nothing changed: it was revoked before")
+
+
 DRAW = {
     "control.status": draw_status,
     "engines.list": draw_engines,
@@ -254,4 +286,7 @@ DRAW = {
     "config.get": draw_config,
     "log.query": draw_log,
     "actions.check": draw_checked,
+    "system.http_tokens": draw_tokens,
+    "system.check_http_token": draw_token_checked,
+    "system.revoke_http_token": draw_token_revoked,
 }

@@ -24,10 +24,11 @@ from irerctl.session import Failure, Group, Session, session
 
 HELP = "Facts and rules, what follows from them, and the cheapest way to a goal."
 WATCHED = "trajectory"
-PART_BYTES, PART_RULES, PART_FACTS = 300_000, 2_000, 4_000
+PART_BYTES, PART_RULES, PART_FACTS = 200_000, 1_000, 4_000
+"""Of one part: small enough that others are served between two."""
 VALUES_OF_RULE = 12
 """Values of a rule in a frame, besides its premises."""
-PART_VALUES = 60_000
+PART_VALUES = 20_000
 SHADES = " ░▒▓█"
 TREE_LINES_MAX = 400
 LISTED = 12

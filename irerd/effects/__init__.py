@@ -53,10 +53,15 @@ class Effects:
         self._running: dict[str, trio.CancelScope] = {}
         self._changed = trio.Event()
         self.timers_fired = 0
+        self.turns = 0
 
     @property
     def jobs_running(self) -> int:
         return len(self._running)
+
+    def stir(self) -> None:
+        """Have the task look again, though nothing is known to have changed."""
+        self._changed.set()
 
     def refresh(self, logs: Iterable[str]) -> None:
         """Ask the engines of these logs again what they want."""
@@ -90,6 +95,7 @@ class Effects:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
+                self.turns += 1
                 self._changed = trio.Event()
                 self._fit_jobs(nursery)
                 wait_s = self._fire_due()

@@ -574,7 +574,8 @@ PINNED = {
     "hunt": ("c4c5766fbfbb677b", "e6907d11f080e38e"),
     "component": ("c4c5766fbfbb677b", "e622a4ec2f51d5a9"),
     "trajectory": ("b59488790e8f3182", "ab1b4dc49a54fd1c"),
-    "data": ("", ""),
+    "eil": ("77ac7544624069df", "13bbf1b31dde08e9"),
+    "data": ("f84680cbe1b70091", "0cb224e6ccc41245"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

@@ -812,6 +812,9 @@ class Case:
     pruned: int  # records
     origin: str | None  # what ledger.json says; None: it does not name the log
     origin_is_sound: bool
+    checkpoint: bytes | None = None
+    checkpoint_is_sound: bool = True
+    sealed: int = 0  # records that a sound checkpoint vouches for
 
 
 def sector(draw: random.Random, data: bytes, fill: Callable[[], bytes]) -> bytes:
@@ -896,6 +899,41 @@ def random_files(draw: random.Random, log: str, closed: list[Made], found: dict[
         return "the active file's twin, damaged"
     what, found[name] = damaged(draw, found[name])
     return f"closed: {what}"
+
+
+def note_of(origin: str, size: int, root: bytes, secret: bytes = bytes(range(32))) -> bytes:
+    """A checkpoint as the description has it, signed with the key of the golden one."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.from_private_bytes(secret)
+    body = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+    id = hashlib.sha256(f"{origin}\n\x01".encode() + key.public_key().public_bytes_raw()).digest()[:4]
+    return f"{body}\n\u2014 {origin} {base64.b64encode(id + key.sign(body.encode())).decode()}\n".encode()
+
+
+def random_checkpoint(
+    draw: random.Random, log: str, closed: list[Made], active: Made, origins: Origins
+) -> tuple[str, bytes | None, int]:
+    """What was signed, seldom wrong; and up to which record it vouches."""
+    if draw.random() < 0.5:
+        return "", None, 0
+    leaves, end = leaves_of(*closed, active), draw.choice([end for made in (*closed, active) for end in made.ends])
+    size = end.seq + 1
+    sound = note_of(origins.now, size, naive_root(leaves[:size]))
+    if draw.random() < 0.7:
+        return "", sound, size
+    return draw.choice(
+        [
+            ("checkpoint of another root", note_of(origins.now, size, draw.randbytes(32)), size),
+            ("checkpoint of another size", note_of(origins.now, size + 1, naive_root(leaves[: size + 1])), size),
+            ("checkpoint ahead", note_of(origins.now, len(leaves) + 3, draw.randbytes(32)), size),
+            ("checkpoint of another log", note_of(origins.other(), size, naive_root(leaves[:size])), size),
+            ("checkpoint cut", sound[: draw.randrange(len(sound))], 0),
+            ("checkpoint bit", flipped(sound, draw.randrange(len(sound)), draw.randrange(8)), 0),
+            ("checkpoint of nothing", note_of(origins.now, 0, naive_root([])), 0),
+            ("checkpoint with more lines", sound.replace(b"\n\n", b"\nmore\n\n", 1), 0),
+        ]
+    )
 
 
 class Origins:
@@ -1012,9 +1050,11 @@ def random_case(draw: random.Random, log: str) -> Case:
     if draw.random() < 0.04:
         origin = draw.choice([None, origins.other()])
         origins.wrong("another origin in ledger.json" if origin else "not in ledger.json")
-    what = f"{what} {about_head} {origins.what}".strip()
-    sound = not about_head
-    return Case(log, closed, active, found, head, sound, watermark, what, forged, pruned, origin, not origins.what)
+    about, checkpoint, sealed = random_checkpoint(draw, log, closed, active, origins)
+    what = f"{what} {about_head} {about} {origins.what}".strip()
+    case = Case(log, closed, active, found, head, not about_head, watermark, what, forged, pruned, origin, not origins.what)
+    case.checkpoint, case.checkpoint_is_sound, case.sealed = checkpoint, not about, 0 if about else sealed
+    return case
 
 
 def names_of_logs() -> Iterator[str]:
@@ -1036,7 +1076,7 @@ def judge(case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     say = (case.what, ours, theirs)
     # Of a log with a wrong head or origin, or a file wrong as a whole, each counts the records it got to.
     plain = case.head_is_sound and case.origin == f"irer.invalid/00000000000000a1/{case.log}" and not case.closed
-    if theirs["ok"] or (plain and case.origin_is_sound):
+    if theirs["ok"] or (plain and case.origin_is_sound and case.checkpoint_is_sound):
         assert ours["records"] == theirs["records"], say
     # No crash leaves a sealed line of wrong form: where it was never acknowledged, one calls it torn and the other corrupt.
     if case.forged is None or case.forged <= case.watermark:
@@ -1044,7 +1084,10 @@ def judge(case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     if ours["verdict"] != "corrupt":
         active = case.found[f"{case.log}.jsonl"]
         kept = next(end for end in case.active.ends if end.seq == case.pruned + ours["records"] - 1)
-        assert kept.batch >= case.watermark, say
+        assert kept.batch >= case.watermark and kept.seq + 1 >= case.sealed, say
+        assert not theirs["ok"] or ours["sealed"] == str(theirs.get("sealed", "none")), say
+        if case.sealed >= max(1, case.pruned) and theirs["ok"]:
+            assert ours["sealed"] == str(case.sealed), say
         assert active[: kept.offset] == case.active.data[: kept.offset], say
         sound = [made for made in case.closed if made.first_seq >= case.pruned]
         assert all(case.found[f"{case.log}.{made.first_seq:016d}.jsonl"] == made.data for made in sound), say
@@ -1063,6 +1106,8 @@ def agree_on(directory: Path, seed: int) -> None:
     cases = [random_case(draw, log) for log in names_of_logs()]
     for case in cases:
         write_log(directory, case.log, case.found, case.head)
+        if case.checkpoint is not None:
+            (directory / "log.d" / case.log / "checkpoint").write_bytes(case.checkpoint)
     if seed % 2:
         logs = {case.log: case.origin for case in cases if case.origin is not None}
         facts = {"boots": 1, "format": 1, "id": "00000000000000a1", "logs": logs, "written_by": "irer"}

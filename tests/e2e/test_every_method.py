@@ -88,6 +88,10 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         quoted = raw.ask("eil.market_quote", {"asset": "CEU", "side": "buy", "quantity": 1})
         assert isinstance(quoted, Done)
         params["quote_id"] = quoted.r["quote_id"]  # the same
+    if row.name == "system.revoke_http_token":
+        issued = raw.ask("system.issue_http_token", {"subject": "user_001", "role": "viewer"})
+        assert isinstance(issued, Done)
+        params["jti"] = issued.r["jti"]  # the same
     if row.name in ("system.op_watch", "system.op_cancel"):
         params["job"] = ended_sync(raw)  # the same
     if row.name == "hunt.best":

@@ -50,6 +50,12 @@ def test_the_small_hunt_ends_with_the_parameters_of_its_best(irerd: Irerd) -> No
         assert client.call("hunt.best").result["sncgl_params"] == found
 
 
+def test_the_knowledge_script_tells_the_whole_story(irerd: Irerd) -> None:
+    irerd.start()
+    told = run(irerd, str(EXAMPLES / "shared-knowledge.sh"))
+    assert "1 citation, 1 part" in told and "1,000 units distributed in all" in told and "there is no far end" in told
+
+
 def test_the_drop_in_is_one() -> None:
     drop_in = configparser.ConfigParser(strict=True)
     drop_in.optionxform = str  # type: ignore[assignment, method-assign]

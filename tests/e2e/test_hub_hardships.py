@@ -218,26 +218,24 @@ def test_when_it_is_told_to_end_it_takes_nothing_new_and_finishes_what_is_under_
 
 @pytest.mark.slow
 def test_what_does_not_finish_in_time_is_told_so_and_a_second_signal_waits_for_nothing(mortal, irerd):
+    another = Gateway(irerd.socket)
     hung(irerd)
     try:
-        with mortal.call() as busy:
-            busy.send(request("POST", "/rpc/cache.set", {"key": "never", "value": 1}))
-            assert mortal.ask("GET", "/icon.svg").status == 200
-            mortal.process.send_signal(signal.SIGTERM)
+        with mortal.call() as busy, another.call() as cut:
+            for hub, caller in ((mortal, busy), (another, cut)):
+                caller.send(request("POST", "/rpc/cache.set", {"key": "never", "value": 1}))
+                assert hub.ask("GET", "/icon.svg").status == 200
+                hub.process.send_signal(signal.SIGTERM)
+            while not refuses(another.port):
+                pass
+            another.process.send_signal(signal.SIGTERM)
+            assert another.process.wait(DRAIN_S / 2) == 0 and cut.rest() == b""
             told = busy.answer()
             assert (told.status, told.json["code"], told.json["effect"]) == (503, "unavailable", "unknown")
         assert mortal.process.wait(DRAIN_S) == 0
-        again = Gateway(irerd.socket)
-        with again.call() as busy:
-            busy.send(request("POST", "/rpc/cache.set", {"key": "never", "value": 1}))
-            assert again.ask("GET", "/icon.svg").status == 200
-            again.process.send_signal(signal.SIGTERM)
-            while not refuses(again.port):
-                pass
-            again.process.send_signal(signal.SIGTERM)
-            assert again.process.wait(DRAIN_S / 2) == 0
     finally:
         signalled(irerd, signal.SIGCONT)
+        another.close()
 
 
 # --- many ---------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ ABSENT = (
     "numba",
     "numpy",
     "jwt",
+    "cryptography",
     "httpx",
     "httpx2",
     "click",

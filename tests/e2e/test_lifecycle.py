@@ -61,6 +61,7 @@ def test_a_bad_file_at_reload_changes_nothing_and_says_why(irerd: Irerd) -> None
     irerd.config.write_text("[pools.compute]\nceiling = 12\n")
     done = raw.ask("system.reload")
     assert isinstance(done, Done) and done.r["applied"] == ["pools.compute.ceiling"] and done.r["needs_restart"] == []
+    assert len(done.r["unchanged_keys"]) == done.r["unchanged"] > 50 and "pools.compute.floor" in done.r["unchanged_keys"]
     pools = raw.ask("resource.pools")
     assert isinstance(pools, Done) and pools.r["pools"][0]["ceiling"] == 12
 

@@ -237,6 +237,17 @@ def test_reload_says_what_took_effect_and_what_waits(run: Run, serve: Serve) -> 
     assert lines == ["applied        pools.compute.ceiling", "needs restart  limits.calls", "Try: systemctl restart irerd"]
 
 
+def test_reload_tells_which_keys_are_not_what_the_file_says(run: Run, serve: Serve) -> None:
+    set_over = ["eil.horizon_s", "pools.compute.floor"]
+    left_out = {"pools.compute.floor": "must not be above the ceiling"}
+    serve({"system.reload": {"applied": [], "unchanged": 30, "needs_restart": [], "set_over": set_over, "left_out": left_out}})
+    assert run("reload").stdout.splitlines() == [
+        "set before     eil.horizon_s, with config.set; it wins over the file",
+        "not in force   pools.compute.floor, set with config.set: must not be above the ceiling",
+        "nothing changed; 30 keys as before",
+    ]
+
+
 def test_reload_of_the_same_file_says_so(run: Run, serve: Serve) -> None:
     serve({"system.reload": {"applied": [], "unchanged": 30, "needs_restart": []}})
     assert run("reload").stdout == "nothing changed; 30 keys as before\n"

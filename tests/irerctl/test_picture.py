@@ -285,6 +285,15 @@ def test_a_pipe_gets_letters_and_no_colour(run: Run, serve: Serve) -> None:
     assert "no_source: nothing acts on the density of space" in said
 
 
+@pytest.mark.parametrize("columns", [100, 72, 60])
+def test_on_the_smallest_grid_no_number_of_a_legend_is_cut_short(run: Run, serve: Serve, on_screen: Any, columns: int) -> None:
+    on_screen(columns, coloured=False)
+    tiny = looked(8, 8, panels=[panel(name, 8, 8) | {"low": 1.378e-09, "high": 2.873e-03} for name in ("rho", "phase", "rho_s")])
+    serve({"sim.show": tiny})
+    said = run("sim", "show", JOB).stdout
+    assert said.count("1.378e-09 to 0.002873") == 3 and max(map(len, said.splitlines())) <= columns
+
+
 def test_without_colours_a_terminal_gets_letters_too(run: Run, serve: Serve, on_screen: Callable[..., None]) -> None:
     serve({"sim.show": looked()})
     on_screen(80, coloured=False)

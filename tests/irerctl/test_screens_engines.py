@@ -385,6 +385,12 @@ QUESTIONS = [
     (("control", "check", "mailer", "gmail", "send_email"), "actions.check", judged(False)),
     (("control", "validate", "mailer", "--engine-key", "-"), "engines.validate", {"valid": True, "key": 1}),
     (("control", "validate", "mailer", "--engine-key", "-"), "engines.validate", {"valid": False}),
+    (
+        ("control", "tokens", "check", "--token", "-"),
+        "system.check_http_token",
+        {"valid": True, "subject": "ann", "role": "viewer", "expires_at": "2026-01-02T03:04:05.000006Z"},
+    ),
+    (("control", "tokens", "check", "--token", "-"), "system.check_http_token", {"valid": False}),
 ]
 
 

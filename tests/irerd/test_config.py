@@ -250,7 +250,7 @@ def msgspec_toml(chosen: Settings) -> str:
             return "[" + ", ".join(map(inline, value)) + "]"
         if isinstance(value, str):
             return '"' + "".join(f"\\U{ord(letter):08x}" for letter in value) + '"'
-        return repr(value)
+        return str(value).lower() if isinstance(value, bool) else repr(value)
 
     return "".join(f"{key} = {inline(value)}\n" for key, value in msgspec.to_builtins(chosen).items())
 

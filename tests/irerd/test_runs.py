@@ -364,6 +364,13 @@ async def test_a_run_that_is_complete_keeps_its_page_and_others_are_computed_wit
     assert json.loads(after[Paths.of(job(2)).provenance])["wall_s"] == 9.0
 
 
+@pytest.mark.parametrize("hunts", [False, True])
+async def test_a_chunk_of_a_hunt_lets_others_go_before_it_and_a_run_that_somebody_asked_for_does_not(hunts):
+    of = {"hunt_id": "h", "generation": 0, "index": 0} if hunts else {}
+    desk, runs = runs_on(Disk(SimFiles()))
+    assert (await runs.run(errand(chunk(lane(1) | of)), lambda row: None)).ok and desk.patient == [hunts]
+
+
 @pytest.mark.parametrize("path", [Paths.of(job(1)).data, Paths.of(job(1)).provenance])
 async def test_what_was_changed_since_is_not_taken_for_complete(path):
     files = SimFiles()

@@ -287,6 +287,10 @@ CLOSURE_LIES: dict[str, tuple[Lie, Any]] = {
     "a later rule": (arrays("closure", depth=field([0, 1, 1, 2, -1, -1]), rule=field([-1, 0, 1, 3, -1, -1])), reads.Explain("D")),
     "a cost too low": (arrays("closure", additive=field([0, 10**6, 2 * 10**6, 3 * 10**6, -1, -1], "<i8")), reads.ForwardChain()),
     "a cost too high": (arrays("closure", additive=field([0, 10**6, 2 * 10**6, 4 * 10**6, -1, -1], "<i8")), reads.ForwardChain()),
+    "the dearer of two ways": (
+        arrays("closure", additive=field([0, 10**6, 2 * 10**6, 5 * 10**6, -1, -1], "<i8")),
+        reads.ForwardChain(),
+    ),
     "a fact that costs": (arrays("closure", additive=field([1, 10**6 + 1, 10, 10, -1, -1], "<i8")), reads.ForwardChain()),
     "a round too early": (arrays("closure", depth=field([0, 1, 1, 1, -1, -1])), reads.Explain("D")),
     "a round less than asked for": (

@@ -98,6 +98,44 @@ def test_a_table_that_all_slots_share_would_break_that():
     assert sum(not repeats(Shared, index) for index in range(150)) > 0
 
 
+def unlimited(found: domains.Arrays, kind: type[beam.Beam] = beam.Beam, budgets: list[int] | None = None) -> int | None:
+    limits = None if budgets is None else np.array(budgets)
+    task, unreachable = horn.task(*found, None, limits)
+    assert not unreachable.size
+    best = run(task, 10**6, kind, limits).best
+    return best.cost if best is not None else None
+
+
+@pytest.mark.parametrize("index", [827, 1327])
+def test_a_state_that_was_met_at_a_higher_cost_does_not_count(index: int):
+    class Any(beam.Beam):
+        """The broken variant: met is met, whatever it cost."""
+
+        def _fresh(self, marks, rules, paid, place):
+            return super()._fresh(marks, rules, 0, place)
+
+    found = domains.arrays(*naive.numbered(index))
+    want = least(horn.task(*found)[0])
+    assert unlimited(found) == want != unlimited(found, Any)
+
+
+@pytest.mark.parametrize(("index", "budgets"), [(200, [4, -1, -1]), (841, [6, -1, -1]), (2780, [4, 4, 4])])
+def test_a_state_that_was_met_with_another_burden_does_not_count(index: int, budgets: list[int]):
+    class Blind(beam.Beam):
+        """The broken variant: who paid is forgotten."""
+
+        def _fresh(self, marks, rules, paid, place):
+            limits, self.budgets = self.budgets, self.budgets[:0]
+            found = super()._fresh(marks, rules, paid, place)
+            self.budgets = limits
+            return found
+
+    rules, initial, goals = naive.numbered(index, 14)
+    found = domains.arrays(rules, initial, goals, ["g0", "g1", "g2"])
+    limits = {f"g{group}": most for group, most in enumerate(budgets) if most >= 0}
+    assert unlimited(found, budgets=budgets) == naive.least(rules, initial, goals, limits) != unlimited(found, Blind, budgets)
+
+
 def test_on_twelve_domains_it_is_near_the_least():
     gaps, narrow = [], []
     for seed in range(3):

@@ -40,6 +40,11 @@ def test_it_is_the_least_found_by_trying_everything():
         assert cost(solved(*problem)) == naive.least(*problem), index
 
 
+@pytest.mark.parametrize("index", [352, 588])
+def test_a_bound_that_holds_of_better_spines_only_is_no_more_than_the_best_one_costs(index: int):
+    assert solved(*naive.numbered(index)) is not None
+
+
 def test_within_budgets_it_is_the_least_found_by_trying_everything():
     bitten = 0
     for index in range(150):
@@ -72,6 +77,28 @@ def test_on_the_twelve_domains_it_is_the_minimum_of_clingo():
     pytest.importorskip("clingo", reason="clingo is not installed: families without a closed form are compared with nothing")
     for name, problem in domains.twelve(1).items():
         assert cost(solved(*problem[:3])) == naive.clingo_least(naive.clingo_program(*problem[:3]), "usc"), name
+
+
+BRANCHING = [
+    (domains.proofs(15, 1), 16),
+    (domains.proofs(17, 21), 18),
+    (domains.proofs(16, 26), 23),
+    (domains.recipes(8, 7, 66), 37),
+    (naive.numbered(876, 90), 57),
+]
+"""Where the cheapest spine crosses the cut that is branched on more than once."""
+
+
+@pytest.mark.parametrize(("problem", "least"), BRANCHING)
+def test_where_it_has_to_branch_it_is_the_least(problem: domains.Problem, least: int):
+    search = solved(*problem[:3])
+    assert search is not None and search.nodes > 5 and cost(search) == least
+
+
+def test_where_it_has_to_branch_clingo_says_the_same():
+    pytest.importorskip("clingo", reason="clingo is not installed: where the search branches, its answers are compared with pins")
+    for problem, least in BRANCHING:
+        assert naive.clingo_least(naive.clingo_program(*problem[:3]), "usc") == least
 
 
 @pytest.mark.parametrize("balls", [1, 2, 9, 200])

@@ -1,7 +1,9 @@
 """Programs as arrays: what is refused, and what of a program a search has to look at."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from kernels.beam import irredundant
 from tests.kernels import domains
 from tests.kernels import naive_horn as naive
 
+ROOT = Path(__file__).parents[2]
 RULES = [
     Rule("r1", ("a", "b", "a"), "c", 3),
     Rule("r2", (), "d", 0, "other"),
@@ -121,6 +124,32 @@ def test_nothing_that_a_spine_might_need_is_left_out():
         assert bool(unreachable.size) == (want is None)
         if want is not None:
             assert naive.least([rules[place] for place in task.origin[:-1]], initial, goals) == want
+
+
+def compiled(tree: ast.Module) -> list[ast.FunctionDef]:
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [node for node in found if any("njit" in ast.unparse(each) for each in node.decorator_list)]
+
+
+def borrowed(source: str) -> set[str]:
+    """Names from other files of ours that a compiled function uses."""
+    tree = ast.parse(source)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kernels")]
+    ours = {alias.asname or alias.name for node in imports for alias in node.names}
+    used = {
+        name.id for function in compiled(tree) for part in function.body for name in ast.walk(part) if isinstance(name, ast.Name)
+    }
+    return ours & used
+
+
+@pytest.mark.parametrize("name", ["horn", "closure", "additive", "lmcut", "beam", "exact"])
+def test_what_is_compiled_stands_in_one_file(name: str):
+    """Numba looks only at that file to see whether what it has kept is still right."""
+    assert borrowed((ROOT / "kernels" / f"{name}.py").read_text()) == set()
+
+
+def test_a_name_from_another_file_would_be_seen():
+    assert borrowed("from kernels.horn import waiting\n@njit(cache=True)\ndef _one(a):\n    return waiting(a)\n") == {"waiting"}
 
 
 def test_whoever_plans_loads_no_jax():

@@ -443,3 +443,11 @@ def test_planted_primes_pass_nineteen_times_in_twenty():
 
     row = campaign("H7", one)
     assert row["passed"] >= 0.95 * row["count"] or row["count"] < 40
+
+
+def test_a_gap_is_from_the_median_and_there_is_none_where_most_draws_have_no_score():
+    nan = np.nan
+    assert nulls.gap(np.array([1.0, 5.0, 2.0]), 0.5) == 1.5
+    assert nulls.gap(np.array([1.0, nan, 2.0, 4.0, nan]), 3.0) == -1.0
+    assert nulls.gap(np.array([1.0, nan, 2.0, nan]), 3.0) is None, "half are not most"
+    assert nulls.gap(np.array([nan, nan]), 3.0) is None and nulls.gap(np.array([]), 3.0) is None

@@ -1,4 +1,4 @@
-"""Texts as vectors: the same bytes on every machine, near where words are shared, and refused with a reason where there is nothing."""
+"""Texts as vectors: the same bytes on every machine, near where words are shared, refused with a reason where there is nothing."""
 
 import math
 from hashlib import sha256
@@ -22,9 +22,9 @@ from core.data.embedding import (
 )
 
 PINNED = {
-    "heat pumps move heat": "e35eb8b67131e55c",
-    "Wärme \u2014 \u6696\u623f \U0001f525 42": "2db4f1fa77a4d9b0",
-    "x" * TEXT_CHARS_MAX: "e0b7a1f4be3a6d6c",
+    "heat pumps move heat": "f2a341690e7a984a",
+    "Wärme \u2014 \u6696\u623f \U0001f525 42": "66263786c79c377c",
+    "x" * TEXT_CHARS_MAX: "9d34b7ab4b7400c3",
 }
 """The first digits of the SHA-256 of each vector: they may never change under this model's name."""
 

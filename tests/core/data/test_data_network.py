@@ -81,7 +81,13 @@ def test_parts_add_up_to_the_whole_and_are_fair(units: int, weights: list[float]
 
 @pytest.mark.parametrize(
     ("units", "weights", "parts"),
-    [(10, [1, 1, 1], [4, 3, 3]), (1_000, [0.762701], [1_000]), (7, [0.5, 0.25, 0.25], [3, 2, 2]), (3, [0, 0], [2, 1]), (0, [1], [0])],
+    [
+        (10, [1, 1, 1], [4, 3, 3]),
+        (1_000, [0.762701], [1_000]),
+        (7, [0.5, 0.25, 0.25], [3, 2, 2]),
+        (3, [0, 0], [2, 1]),
+        (0, [1], [0]),
+    ],
 )
 def test_the_largest_remainder_gets_what_is_left(units: int, weights: list[float], parts: list[int]) -> None:
     assert split(units, weights) == parts

@@ -235,6 +235,7 @@ def test_a_plan_keeps_every_rule_that_may_be_of_use() -> None:
         if not planned.unreachable:
             assert cheapest(planned.rules, initial, goals, None) == cheapest(rules, initial, goals, None)
         assert planned.groups == {rule.group for rule in planned.rules}
+        assert not {rule.conclusion for rule in planned.rules} & set(initial), "what holds already is nobody's burden"
 
 
 def test_a_score_is_made_of_the_bound_and_of_what_each_group_bears() -> None:

@@ -1,5 +1,6 @@
 """The gateway over a daemon's end whose every answer is known: hunts, tokens beyond loopback, and readers that fall behind."""
 
+import select
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,12 +16,12 @@ from core.engine import Refused
 from core.engines import ENGINES
 from core.publish.routes import API_VERSION
 from core.wire.errors import make
-from irerctl.hub.access import Access, Caller, host_name, is_loopback
+from irerctl.hub.access import TRIES_MAX, Access, Caller, host_name, is_loopback
 from irerctl.hub.http1 import parse_head
 from irerctl.hub.link import QUEUE_ITEMS_MAX, Ask, Daemon, Failed
 from irerctl.hub.streams import Flow
 from tests.e2e.web import Caller as Connection
-from tests.e2e.web import Gateway
+from tests.e2e.web import Gateway, request
 from tests.irerctl.conftest import Serve
 from tests.irerctl.peer import Stream, Written
 
@@ -165,6 +166,33 @@ def test_beyond_loopback_nobody_is_let_in_without_a_token_and_nothing_is_said_in
     with Connection(gateway.port) as plain:
         plain.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"HTTP" not in plain.rest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tokens", "keys"])
+def test_guessing_keeps_nobody_waiting(hub, kind):
+    """irerd answers refusals beyond ten a second late. Here it never does: so many of one peer wait, and not one more."""
+    never = Stream([], endless=True)
+    prove = {"name": "engines.validate", "params": {}, "streams": False, "needs": "engines:read", "kind": "write"}
+    gateway = hub({"system.describe": described(CHECK, prove), "system.check_http_token": never, "engines.validate": never})
+
+    def guess(number: int) -> dict[str, str]:
+        if kind == "tokens":
+            return {"Authorization": f"Bearer a.b.{number}"}
+        return {"X_Engine_ID": "mailer", "X_Engine_Key": f"irk_{number}"}
+
+    callers = [gateway.call("127.0.0.9").send(request("POST", "/rpc/system.ping", {}, **guess(number))) for number in range(40)]
+    by_socket = {caller.sock: caller for caller in callers}
+    while len(told := select.select(by_socket, [], [], 15)[0]) < len(callers) - TRIES_MAX:
+        assert told
+    assert gateway.rpc("system.ping").status == 200
+    told = select.select(by_socket, [], [], 0)[0]
+    assert len(told) == len(callers) - TRIES_MAX
+    for caller in map(by_socket.get, told):
+        answer = caller.answer()
+        assert (answer.status, answer.json["reason"], answer.headers["retry-after"]) == (429, "credentials", "1")
+    for each in callers:
+        each.sock.close()
 
 
 async def test_a_token_that_was_revoked_is_refused_within_a_second(socket_path, serve):

@@ -1,0 +1,308 @@
+"""Vectors beside the log: an answer is that of comparing each, whoever compares; deletes give bytes back; and whatever becomes of
+the files, the log says it all again."""
+
+import errno
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trio
+
+from core.canonical import event_payload
+from core.data.embedding import embed, nearest, numbers, text_of, unit
+from core.data.events import VectorForgotten
+from core.data.model import LOG
+from core.data.told import ContentCreated, EmbeddingGenerated, id_of
+from core.engine import Errand, Event
+from irerd import vectors as keeping
+from irerd.vectors import FOLDER, MANIFEST, Vectors
+from irerd.worker import JobFailed
+from irerd.workers import WorkFailed
+from state.fs import RealFiles
+
+MODEL, SIZE = "mine", 8
+
+
+class Records:
+    """A log as the view reads it, a machine with one worker, and the truth: which vectors there are."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.files = root, RealFiles(root)
+        self.chance = random.Random(5)
+        self.events: list[Event] = []
+        self.live: dict[int, bytes] = {}
+        self.first_seq = 0
+        self.ledger = SimpleNamespace(id="ledger-1")
+        self.history = "a"
+        self.worked: list[str] = []
+        self.fault = ""
+
+    # --- what the view sees ---------------------------------------------------------------------------------------------
+
+    def view(self) -> Vectors:
+        """A new one, as a start makes it."""
+        return Vectors(cast(Any, self), cast(Any, self), self.root, cast(Any, {LOG: self}), lambda log: len(self.events) - 1)
+
+    def stored(self, log: str, first: int, last: int) -> list[Any]:
+        assert self.first_seq <= first <= last < len(self.events)
+        return [
+            SimpleNamespace(seq=seq, event_type=event.event_type, payload=event_payload(event), event_hash=f"{self.history}{seq}")
+            for seq, event in enumerate(self.events[first : last + 1], first)
+        ]
+
+    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    async def work(self, name: str, spec: bytes, *, timeout_s: float) -> bytes:
+        from irerd.work.search import nearest as job
+
+        self.worked.append(name)
+        if self.fault:
+            raise WorkFailed(self.fault)
+        try:
+            return job(spec, lambda done, total: None)
+        except JobFailed as failed:
+            raise WorkFailed(failed.code) from None
+
+    # --- what happens ---------------------------------------------------------------------------------------------------
+
+    def add(self, many: int = 1, like: bytes | None = None, replaces: int | None = None) -> None:
+        for _ in range(many):
+            raw = like or unit([self.chance.gauss(0, 1) for _ in range(SIZE)])
+            seq = len(self.events)
+            self.events.append(EmbeddingGenerated(f"{seq:064x}", MODEL, SIZE, text_of(raw), replaces))
+            self.live[seq] = raw
+            self.live.pop(-1 if replaces is None else replaces, None)
+
+    def drop(self, *seqs: int) -> None:
+        self.events.append(VectorForgotten([f"{seq:064x}" for seq in seqs], list(seqs), "asked"))
+        for seq in seqs:
+            del self.live[seq]
+
+    # --- what must be ---------------------------------------------------------------------------------------------------
+
+    def agrees(self, view: Vectors, k: int = 7) -> None:
+        query = unit([self.chance.gauss(0, 1) for _ in range(SIZE)])
+        rows = [(seq, f"{seq:064x}", numbers(raw)) for seq, raw in self.live.items()]
+        found, compared = trio.run(view.nearest, MODEL, query, k)
+        assert found == nearest(numbers(query), rows, k) and compared == len(rows)
+
+    def sizes(self) -> int:
+        return sum(path.stat().st_size for path in (self.root / FOLDER).iterdir())
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Records:
+    monkeypatch.setattr(keeping, "SEGMENT_ROWS", 50)
+    return Records(tmp_path)
+
+
+@pytest.fixture(params=["thread", "worker"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who compares."""
+    if request.param == "worker":
+        pytest.importorskip("numpy")
+        monkeypatch.setattr(keeping, "SMALL_ROWS", 0)
+    return str(request.param)
+
+
+def test_a_search_is_a_comparison_with_each_before_and_after_deletes(records: Records, way: str) -> None:
+    view = records.view()
+    for _ in range(6):
+        records.add(40)
+        records.agrees(view)
+    records.agrees(view, 1_000)
+    dropped = records.chance.sample(sorted(records.live), 120)
+    for place in range(0, 120, 30):
+        records.drop(*dropped[place : place + 30])
+        records.agrees(view)
+    for seq in list(records.live)[:5]:
+        records.add(replaces=seq)
+    records.agrees(view)
+    records.drop(*records.live)
+    records.agrees(view)
+    assert bool(records.worked) == (way == "worker")
+
+
+def test_of_equals_the_oldest_come_first(records: Records, way: str) -> None:
+    same = unit([1.0] * SIZE)
+    records.add(70, like=same)
+    records.add(10)
+    found, _ = trio.run(records.view().nearest, MODEL, same, 60)
+    assert [each.seq for each in found] == list(range(60)) and {each.relevance for each in found} == {found[0].relevance}
+
+
+def test_very_many_equals_are_no_trouble_for_a_worker(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numpy")
+    from irerd.work import search
+
+    monkeypatch.setattr(keeping, "SMALL_ROWS", 0)
+    monkeypatch.setattr(search, "COMPARED_AGAIN_MAX", 20)
+    same = unit([1.0] * SIZE)
+    records.add(70, like=same)
+    found, _ = trio.run(records.view().nearest, MODEL, same, 5)
+    assert [each.seq for each in found] == list(range(5))
+
+
+def test_deletes_give_bytes_back(records: Records) -> None:
+    view = records.view()
+    records.add(200)
+    records.agrees(view)
+    full = records.sizes()
+    records.drop(*range(100))
+    records.agrees(view)
+    assert records.sizes() == full // 2
+    records.drop(*range(100, 110))
+    records.agrees(view)
+    assert records.sizes() == full // 2, "a few dead rows are passed over"
+    records.drop(*range(110, 115))
+    records.agrees(view)
+    assert records.sizes() < full // 2, "a quarter of a segment is written anew"
+
+
+def test_a_start_goes_on_from_what_was_saved(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "SAVE_RECORDS", 60)
+    view = records.view()
+    records.add(100)
+    records.agrees(view)
+    records.add(30)
+    records.agrees(view)
+    again = records.view()
+    again._open()
+    assert again.position == 100, "what came after is read from the log"
+    records.agrees(again)
+    records.drop(*range(70))
+    records.agrees(again)
+    records.agrees(records.view())
+
+
+def _gone(records: Records) -> None:
+    (records.root / MANIFEST).unlink()
+
+
+def _garbled(records: Records) -> None:
+    (records.root / MANIFEST).write_text("{}")
+
+
+def _cut(records: Records) -> None:
+    os.truncate(records.root / FOLDER / "00000001.f32", 100)
+
+
+def _lost(records: Records) -> None:
+    (records.root / FOLDER / "00000002.ids").unlink()
+
+
+def _another_version(records: Records) -> None:
+    path = records.root / MANIFEST
+    path.write_text(path.read_text().replace('"version":1', '"version":0'))
+
+
+def _another_history(records: Records) -> None:
+    """The log was restored from a backup, and went on otherwise."""
+    records.history = "b"
+    records.live = {}
+    records.events = records.events[:80]
+    records.live = {seq: keeping.raw_of(cast(Any, event).vector, SIZE) for seq, event in enumerate(records.events)}
+
+
+@pytest.mark.parametrize("harm", [_gone, _garbled, _cut, _lost, _another_version, _another_history])
+def test_whatever_became_of_the_files_they_are_made_anew(
+    records: Records, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Records], None]
+) -> None:
+    monkeypatch.setattr(keeping, "SAVE_RECORDS", 10)
+    records.add(120)
+    records.agrees(records.view())
+    harm(records)
+    records.agrees(records.view())
+    records.add(10)
+    records.agrees(records.view())
+
+
+def test_rows_of_a_run_that_ended_early_are_not_found_twice(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "SAVE_RECORDS", 40)
+    records.add(40)
+    records.agrees(records.view())
+    view = records.view()
+    records.add(5)
+    records.agrees(view)  # written, and not yet said to be
+    records.agrees(records.view(), 100)
+
+
+def test_a_worker_that_is_not_there_costs_time_and_nothing_else(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "SMALL_ROWS", 0)
+    records.add(60)
+    records.fault = "not-installed"
+    records.agrees(records.view())
+    records.fault = "crashed"
+    with pytest.raises(WorkFailed):
+        records.agrees(records.view())
+
+
+def test_a_full_disk_is_said_and_changes_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = records.view()
+    records.add(20)
+    records.agrees(view)
+    records.add(20)
+    monkeypatch.setattr(records.files, "free", lambda: 1_000)
+    with pytest.raises(OSError):
+        records.agrees(view)
+    monkeypatch.undo()
+    write, left = records.files.write, [100]
+
+    def short(fd: int, data: bytes | memoryview) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = write(fd, data[: left[0]])
+        left[0] -= taken
+        return taken
+
+    monkeypatch.setattr(records.files, "write", short)
+    with pytest.raises(OSError):
+        records.agrees(view)
+    monkeypatch.undo()
+    records.agrees(view, 100)
+
+
+@pytest.mark.parametrize("harm", [_cut, _lost])
+def test_files_that_go_under_a_running_daemon_are_made_anew(records: Records, way: str, harm: Callable[[Records], None]) -> None:
+    view = records.view()
+    records.add(120)
+    records.agrees(view)
+    harm(records)
+    records.agrees(view)
+
+
+def test_a_disk_that_fails_between_two_segments_doubles_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = records.view()
+    records.add(20)
+    records.agrees(view)
+    records.add(60)
+    write, calls = records.files.write, [0]
+
+    def third_fails(fd: int, data: bytes | memoryview) -> int:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(fd, data)
+
+    monkeypatch.setattr(records.files, "write", third_fails)
+    with pytest.raises(OSError):
+        records.agrees(view)
+    records.agrees(view, 100)
+
+
+def test_texts_get_vectors_and_what_is_near_them(records: Records) -> None:
+    texts = ["the heat pump of the north hall", "the heat pumps of the north hall", "a sailing boat"]
+    records.events += [ContentCreated("content_created", text) for text in texts]
+    errand = Errand(f"{LOG}:0:0", "data.derive", {"records": [0, 1, 2]})
+    ended = trio.run(records.view().derive, errand, lambda said: None)
+    made = ended.result["made"]
+    assert [each["vector"] for each in made] == [text_of(embed(text)) for text in texts]
+    ids = [id_of(event) for event in records.events]
+    assert [each["event"] for each in made] == ids
+    assert made[0]["priors"] == [] and made[1]["priors"][0]["event"] == ids[0]
+    assert {prior["event"] for prior in made[2]["priors"]} == set(ids[:2])
