@@ -94,8 +94,8 @@ class Check:
                 self.problem(("jobs", "roots", name), f"jobs.roots.{name}: expected an absolute path, got {shown(root)}")
         for name, source in settings.eil.sources.items():
             if source.idle_w > source.max_w:
-                place = ("eil", "sources", name)
-                self.order((*place, "idle_w"), source.idle_w, "not be above", (*place, "max_w"), source.max_w)
+                machine = ("eil", "sources", name)
+                self.order((*machine, "idle_w"), source.idle_w, "not be above", (*machine, "max_w"), source.max_w)
             if len(source.power_w) not in (0, 11):
                 text = (
                     f"eil.sources.{name}.power_w has {len(source.power_w)} figures: give eleven, for 0, 10 … 100 % of use, or none"
@@ -215,13 +215,15 @@ def shown(value: Any) -> str:
 
 
 def nearest_key(place: Place, key: str, struct: type[msgspec.Struct]) -> str:
-    """A sibling that looks alike; else any key at all of nearly that name."""
+    """A key of that very name elsewhere, a sibling that looks alike, or any key at all of nearly that name."""
     from difflib import get_close_matches
 
+    by_name = {str(known[-1]): dotted(known) for known, _ in reversed(list(leaves(Settings())))}
+    if key in by_name:
+        return f" Did you mean {by_name[key]}?"
     beside = get_close_matches(key, struct.__struct_fields__, n=1, cutoff=0.6)
     if beside:
         return f" Did you mean {dotted((*place, beside[0]))}?"
-    by_name = {str(known[-1]): dotted(known) for known, _ in reversed(list(leaves(Settings())))}
     elsewhere = get_close_matches(key, by_name, n=1, cutoff=0.75)
     if elsewhere:
         return f" Did you mean {by_name[elsewhere[0]]}?"

@@ -328,7 +328,7 @@ class Compute(Section):
     """The worker processes that compute fields. They are started when the first job needs them.
 
     workers: how many may run at once; 0: one for each core that irerd may use
-    memory_bytes: what a worker's data may take while a job runs; the fields of one run get half of it
+    memory_bytes: what a worker's data may take while a job runs; fields get what 768 MiB for the libraries leave
     retire_bytes: a worker that holds more than this after a job is replaced
     retire_jobs: jobs after which a worker is replaced
     timeout_s: the longest that one job may compute; a hunt's batch of runs is one job

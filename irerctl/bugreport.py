@@ -256,9 +256,9 @@ def _machine(case: Case) -> dict[str, Any]:
         found["clock"] = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource").read_text().strip()
     pid = case.status.get("pid")
     with contextlib.suppress(OSError):
-        wanted = ("VmRSS", "VmHWM", "VmSwap", "Threads", "FDSize")
+        figures = ("VmRSS", "VmHWM", "VmSwap", "Threads", "FDSize")
         lines = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
-        found["daemon"] = {words[0][:-1]: int(words[1]) for words in lines if words[0][:-1] in wanted}
+        found["daemon"] = {words[0][:-1]: int(words[1]) for words in lines if words[0][:-1] in figures}
     return found
 
 

@@ -118,7 +118,7 @@ class Tunnel:
         main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
         try:
-            self._child = subprocess.Popen(self._argv, stdin=theirs, stdout=theirs, stderr=self._words)
+            self._child = subprocess.Popen(self._argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=self._words)
         finally:
             if main:
                 signal.signal(signal.SIGINT, before)

@@ -59,6 +59,7 @@ VERDICTS = {
     "nav.navigate": "ok",
     "actions.check": "allowed",
     "actions.explain": "allowed",
+    "eil.proof": "valid",
     "engines.validate": "valid",
     "sim.validate": "ok",
     "system.check_http_token": "valid",

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from irerctl.client import Client
 
-
 LATE_MS = 30_000
 """How much longer than its deadline an answer of a search is waited for: a worker may have to start."""
 
@@ -129,7 +128,7 @@ class TrajectoryOptimizer:
         """How long a search is waited for: always longer than it was given."""
         if self._client.timeout is None or "deadline_ms" not in asked:
             return None
-        return max(round(self._client.timeout * 1000), asked["deadline_ms"] + LATE_MS)
+        return max(round(self._client.timeout * 1000), int(asked["deadline_ms"]) + LATE_MS)
 
     def fold_to_hash(self, path: Path) -> str:
         """Its name, 64 hexadecimal digits: the same however the spine is written down. The daemon remembers that it was folded."""

@@ -568,7 +568,12 @@ def attempt(name: str, spec: bytes, tell: Tell) -> bytes | Sequence[str]:
     except ModuleNotFoundError as error:
         return ("not-installed", (error.name or "")[:100])
     except Exception as error:
-        return ("broken", _place(error))
+        return ("memory",) if _is_want_of_memory(error) else ("broken", _place(error))
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    """JAX has no type of its own for it."""
+    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def _place(error: Exception) -> str:

@@ -30,7 +30,7 @@ MORE_LIBRARIES = {
     "core/notes.py": {"cryptography"},
     "irerctl/client.py": {"cbor2"},
     "irerctl/aio.py": {"trio"},
-    **{f"irerctl/hub/{name}.py": {"trio"} for name in ("access", "command", "link", "run", "server")},
+    **{f"irerctl/hub/{name}.py": {"trio"} for name in ("access", "command", "gateway", "link", "run", "server")},
     "irerctl/hub/streams.py": {"trio", "wsproto"},
     "irerd/graph.py": {"apsw", "prov"},
     "irerd/worker.py": {"numpy"},

@@ -131,7 +131,7 @@ def started(command: Start, ctx: Context) -> HuntStarted:
     searched = space(_asked_space(command.space) if command.space is not None else _configured_space(config), _bounds())
     objectives = list(command.objectives or OBJECTIVES)
     run = _run_settings(command.settings or AskSettings(), config, searched)
-    model.check_memory(run.grid, run.settings, run.lanes, ctx.settings.compute.memory_bytes // 2)
+    model.check_memory(run.grid, run.settings, run.lanes, model.room_bytes(ctx.settings.compute.memory_bytes))
     _check_objectives(objectives, run)
     seed = command.seed if command.seed is not None else ctx.random.randrange(1 << SEED_BITS)
     assert seed <= SEED_MAX

@@ -57,7 +57,7 @@ def wanted(runs: Runs, ctx: Context) -> Iterator[Errand]:
 
 
 def decide_run(runs: Runs, command: AskRun, ctx: Context) -> Decision:
-    chunk = chunk_of(command, ctx.new_id(), ctx.settings.compute.memory_bytes // 2)
+    chunk = chunk_of(command, ctx.new_id(), bounds.room_bytes(ctx.settings.compute.memory_bytes))
     if len(runs.running) >= RUNNING_MAX:
         text = f"{RUNNING_MAX} runs go on or wait already. Try again when one has ended, or end one: irerctl call system.op_cancel"
         raise Refused("resource-exhausted", text, reason="runs", retry_ms=5_000)

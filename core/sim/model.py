@@ -34,6 +34,9 @@ MEMORY_BYTES = 2 << 30
 DIVISORS = {"half": 4, "two_thirds": 3, "sixth": 6, "none": 2}
 """Modes with |n| < N / divisor are kept."""
 ITEM_BYTES = {"complex64": 8, "complex128": 16}
+COPIES_TENTHS = 25
+"""Programs keep what goes in beside what comes out: 2.5 times the fields were measured, at 512 by 512 points."""
+LIBRARIES_BYTES = 768 << 20
 WORK_FIELDS = 12
 
 
@@ -221,9 +224,15 @@ def _check_modes(path: str, modes: list[int] | None, settings: Settings, grid: G
 
 
 def memory_bytes(grid: Grid, settings: Settings, lanes: int = 1) -> int:
-    """What the fields of one call take: the work fields and the snapshots, for two lanes at least."""
+    """What the fields of one call take: the work fields and the snapshots, for two lanes at least, and what is copied of them."""
     points: int = grid.n**grid.d
-    return (WORK_FIELDS + settings.snapshots) * max(2, lanes) * points * ITEM_BYTES[settings.dtype]
+    fields = (WORK_FIELDS + settings.snapshots) * max(2, lanes)
+    return fields * points * ITEM_BYTES[settings.dtype] * COPIES_TENTHS // 10
+
+
+def room_bytes(worker_bytes: int) -> int:
+    """Of what a worker may take, so much is left for fields beside the libraries that compute them."""
+    return max(worker_bytes - LIBRARIES_BYTES, worker_bytes // 4)
 
 
 def check_memory(grid: Grid, settings: Settings, lanes: int, allowed: int) -> None:

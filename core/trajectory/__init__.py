@@ -58,7 +58,7 @@ ENGINE = Engine(
                     "goals": ["D"],
                 }
             },
-            cli="trajectory load FILE",
+            cli="trajectory load PROBLEM",
         ),
         write(
             "set_costs",

@@ -137,10 +137,11 @@ class Connection:
             if response.takeover is not None:
                 await self._taken_over(response, response.takeover)
                 return
-            if not keep or self._server.draining:
-                await self._last(response, head)
-                return
-            await self.send(_written(response, head, keep=True))
+            with self._server.sending(response, head) as response:
+                if not keep or self._server.draining:
+                    await self._last(response, head)
+                    return
+                await self._tell(response, head, keep=True)
 
     async def _answered(self, request: Request) -> Response | None:
         """The answer; None when nobody is there any more to hear it."""
@@ -239,12 +240,25 @@ class Connection:
 
     async def _last(self, response: Response, head: Head | None = None) -> None:
         """An answer after which nothing is read."""
-        await self.send(_written(response, head, keep=False))
+        await self._tell(response, head, keep=False)
         await self._linger()
+
+    async def _tell(self, response: Response, head: Head | None, *, keep: bool) -> None:
+        """A large body is sent as it is: one that many are sent stays one."""
+        if len(response.body) <= SMALL_BYTES:
+            await self.send(_written(response, head, keep=keep))
+            return
+        body, response.body = response.body, b""
+        await self.send(_written(response, head, keep=keep, size=len(body)))
+        if head is None or head.method != "HEAD":
+            await self.send(body)
 
     async def _linger(self) -> None:
         """Closing with bytes unread would take back what was just sent."""
         with trio.move_on_after(LAST_WORDS_S):
+            if isinstance(self._stream, trio.SSLStream):  # else nobody could tell this end from one that was cut by somebody else
+                with suppress(trio.BrokenResourceError):
+                    await self._stream.unwrap()
             await self.raw.send_eof()
             for _ in range(LAST_RECEIVES_MAX):
                 if not await self.raw.receive_some(RECEIVE_BYTES):
@@ -267,10 +281,11 @@ class Connection:
         self.calling.cancel()
 
 
-def _written(response: Response, head: Head | None, *, keep: bool) -> bytes:
+def _written(response: Response, head: Head | None, *, keep: bool, size: int | None = None) -> bytes:
+    """`size` is that of a body which is sent by itself."""
     headers = response.headers
     if response.status != 304:
-        headers.append(("Content-Length", str(len(response.body))))
+        headers.append(("Content-Length", str(len(response.body) if size is None else size)))
     if not keep:
         headers.append(("Connection", "close"))
     body = b"" if head is not None and head.method == "HEAD" else response.body
@@ -331,6 +346,7 @@ class Server:
         self._open: Counter[str] = Counter()
         self._all = 0
         self._held = 0
+        self._sent = 0
 
     @contextmanager
     def known(self, connection: Connection) -> Iterator[None]:
@@ -370,6 +386,18 @@ class Server:
             yield
         finally:
             self._held -= size
+
+    @contextmanager
+    def sending(self, response: Response, head: Head) -> Iterator[Response]:
+        """Room for an answer until it is sent; readers who take nothing may not fill this process with large ones."""
+        size = len(response.body)
+        if size > SMALL_BYTES and self._sent + size > self.limits.bodies_bytes:
+            response, size = self.app.refused(Bad(503, "too many large answers are being sent at once"), head), 0
+        self._sent += size
+        try:
+            yield response
+        finally:
+            self._sent -= size
 
     async def accept(self, raw: trio.SocketStream) -> None:
         """One connection from its first byte to its last. Never raises for what a peer does."""

@@ -573,7 +573,7 @@ PINNED = {
     "sim": ("c4c5766fbfbb677b", "40771020e13dfeb1"),
     "hunt": ("c4c5766fbfbb677b", "e6907d11f080e38e"),
     "component": ("c4c5766fbfbb677b", "e622a4ec2f51d5a9"),
-    "trajectory": ("b59488790e8f3182", "ab1b4dc49a54fd1c"),
+    "trajectory": ("efa6de741562bbb7", "ab1b4dc49a54fd1c"),
     "eil": ("77ac7544624069df", "13bbf1b31dde08e9"),
     "data": ("f84680cbe1b70091", "0cb224e6ccc41245"),
 }

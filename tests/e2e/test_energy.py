@@ -1,7 +1,10 @@
 """Energy intelligence on a real daemon: what was acknowledged survives kill -9, books balance, columns come back with snapshots."""
 
+import json
 import math
 import random
+import subprocess
+import sys
 from array import array
 from contextlib import suppress
 from pathlib import Path
@@ -122,3 +125,28 @@ def test_what_no_number_can_be_is_refused_point_by_point_by_a_real_daemon(irerd:
         values = Array("float64", array("d", [1.0, math.nan, math.inf]).tobytes(), (3, 1))
         answer = client.call("eil.sense_batch", {"source": "s", "metrics": ["x"], "times": times, "values": values}).result
         assert answer["accepted"] == 1 and answer["refused"] == [{"metric": "x", "reason": "unusable", "count": 2}]
+
+
+def test_the_commands_show_numbers_with_their_units_and_exit_by_the_verdict(irerd: Irerd) -> None:
+    irerd.start()
+
+    def irerctl(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "irerctl.main", "--socket", str(irerd.socket), *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    first = irerctl("sense", "rack-01", "power_draw=300", "x=1", "--timestamp", "2026-01-01T00:00:00Z")
+    assert first.returncode == 0 and "0.0 J (measured)" in first.stdout
+    sent = irerctl("-o", "json", "sense", "rack-01", "power_draw=310", "cpu_usage=75", "--timestamp", "2026-01-01T00:00:10Z")
+    prediction_id = json.loads(sent.stdout)["result"]["prediction_id"]
+    shown = irerctl("regime", "rack-01").stdout
+    assert "3,050.0 J" in shown and "learning" in shown and "power_draw" in shown
+    proof = irerctl("proof", prediction_id, "--actual-state", '{"energy": 1, "entropy": 2}', "--timestamp", "2026-01-01T00:05:10Z")
+    assert proof.returncode == 1 and "unverified" in proof.stdout and "vacuous" in proof.stdout
+    assert irerctl("sense", "rack-01", "power_draw").returncode == 2
+    older = irerctl("sense", "rack-01", "power_draw=1", "--timestamp", "2025-01-01T00:00:00Z")
+    assert older.returncode not in (0, 2) and "older than the newest point" in older.stderr
+    bounds = '{"max_latency_ms": 100, "min_throughput": 1000}'
+    state = '{"active_servers": 12, "avg_utilization": 0.68}'
+    chosen = irerctl("act", "minimize_energy", "--current-state", state, "--constraints", bounds).stdout
+    assert "scale down to 10 servers" in chosen and "(surrogate)" in chosen and "energy conservation vacuous" in chosen
+    assert "none yet" in irerctl("market").stdout and "1 source" in irerctl("energy").stdout

@@ -234,6 +234,21 @@ def test_large_bodies_have_a_bound_together_and_never_keep_small_ones_out(hub):
 
 
 @pytest.mark.slow
+def test_readers_who_take_nothing_fill_the_hub_with_no_more_answers_than_it_has_room_for(hub):
+    """The bound of this hub is two and a half megabytes, and some of an answer fits the kernel."""
+    hub.rpc("cache.set", {"key": "big", "value": "x" * 1_000_000})
+    held = []
+    for _ in range(PER_PEER - 1):
+        caller = hub.call("127.0.0.7", receive_bytes=2_048)
+        held.append(caller.send(request("POST", "/rpc/cache.get", {"key": "big"})))
+    told = [caller.head().status for caller in held]
+    assert told.count(200) >= 2 and told.count(503) >= PER_PEER - 1 - told.count(200) > 0
+    assert hub.rpc("system.ping").status == 200
+    for caller in held:
+        caller.sock.close()
+
+
+@pytest.mark.slow
 def test_a_body_of_many_tiny_chunks_is_read_like_any_other(hub):
     body = b"".join(b"1\r\n%c\r\n" % byte for byte in b'{"pool":"nowhere","size":9}') + b"0\r\n\r\n"
     head = NEXT.partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from openapi_spec_validator import validate
+from prometheus_client.parser import text_string_to_metric_families
 
 from core.publish.routes import KNOWN, ROUTES
 from tests.e2e.harness import Irerd
@@ -133,6 +134,8 @@ def test_metrics_are_prometheus_text(hub):
     told = hub.ask("GET", "/metrics")
     assert told.status == 200 and told.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert b"# TYPE irer_connections gauge" in told.body
+    families = {family.name: family for family in text_string_to_metric_families(told.body.decode())}
+    assert families["irer_connections"].samples and families["irer_rpc_requests"].type == "counter"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import ssl
 import subprocess
 import time
@@ -129,6 +130,16 @@ def test_a_revoked_token_is_refused_within_the_second_that_is_promised_and_its_s
             assert "event" not in event and time.monotonic() - since < 2 * PROMISED_S + 5
         assert json.loads(event["data"])["code"] == "unauthenticated"
         assert stream.rest() == b""
+
+
+@pytest.mark.slow
+def test_the_end_of_an_answer_is_said_within_tls(far):
+    """So a stream that somebody on the way cut short cannot pass for one that ended."""
+    with socket.create_connection(("127.0.0.1", far.hub.port), 15) as plain:
+        with far.trusting.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as caller:
+            caller.sendall(request("GET", "/icon.svg", Connection="close"))
+            while caller.recv(65_536):  # raises where the connection ends without a word
+                pass
 
 
 @pytest.mark.slow

@@ -27,8 +27,15 @@ class Answer(NamedTuple):
 class Caller:
     """One connection: bytes out, whole answers in. Waiting has an end, so a hub that hangs fails the test."""
 
-    def __init__(self, port: int, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), PATIENCE_S, (source, 0))
+    def __init__(
+        self, port: int, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None, receive_bytes: int | None = None
+    ) -> None:
+        plain = socket.socket()
+        if receive_bytes is not None:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        plain.settimeout(PATIENCE_S)
+        plain.bind((source, 0))
+        plain.connect(("127.0.0.1", port))
         self.sock = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
         self._waiting = b""
 
@@ -128,8 +135,8 @@ class Gateway:
         assert found, f"the hub did not say where it listens: {line}"
         self.port = int(found[1])
 
-    def call(self, source: str = "127.0.0.1") -> Caller:
-        return Caller(self.port, source)
+    def call(self, source: str = "127.0.0.1", receive_bytes: int | None = None) -> Caller:
+        return Caller(self.port, source, receive_bytes=receive_bytes)
 
     def ask(self, verb: str, path: str, body: Any = None, **headers: str) -> Answer:
         with self.call() as caller:

@@ -27,7 +27,7 @@ def test_numbers_and_our_words_pass_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "secret",
     [
-        "user:zoe", "/home/zoe/irer", "~/irer", "zoe@example.org", "https://zoe:pw@example.org/db", "10.1.2.3", "'zoe'",
+        "user:zoe", "/srv/zoe/irer", "~/irer", "zoe@example.org", "https://zoe:pw@example.org/db", "10.1.2.3", "'zoe'",
         '"zoe"', "`zoe`", "build-host-7", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ6b2UifQ", "0123456789abcdef0123456789abcdef",
     ],
 )  # fmt: skip
@@ -45,7 +45,7 @@ def entry(message: object, **more: str) -> str:
 
 def test_the_journal_keeps_sentences_numbers_and_places_in_the_source() -> None:
     ours = {"time": "2026-01-02T03:04:05.000006Z", "level": "error", "text": "a bug in irer", "at": "world.py:12 apply < x.py:3 f"}
-    ours |= {"place": "zoe's place", "seq": 7, "engine": "gate_log", "state_dir": "/home/zoe", "type": "KeyError"}
+    ours |= {"place": "zoe's place", "seq": 7, "engine": "gate_log", "state_dir": "/srv/zoe", "type": "KeyError"}
     exported = [
         entry(json.dumps(ours)),
         entry("irerd.service: Main process exited, code=killed, status=9/KILL", SYSLOG_IDENTIFIER="systemd", _PID="1"),

@@ -53,8 +53,12 @@ def test_denied_facts_goals_and_whatever_else_is_asked_go_along(serve: Serve) ->
     peer = serve({"trajectory.search": FOUND})
     with TrajectoryOptimizer(peer.path) as optimizer:
         optimizer.beam_search_optimal_spine({Fact("A"), Fact("C", False)}, goals=["B"], beam_width=8)
-        optimizer.beam_search_optimal_spine()
-    assert [call.p for call in peer.calls] == [{"initial": ["A"], "denied": ["C"], "beam_width": 8, "goals": ["B"]}, {}]
+        optimizer.beam_search_optimal_spine(deadline_ms=100_000)
+    assert [call.p for call in peer.calls] == [
+        {"initial": ["A"], "denied": ["C"], "beam_width": 8, "goals": ["B"]},
+        {"deadline_ms": 100_000},
+    ]
+    assert [call.dl for call in peer.calls] == [60_000, 130_000], "an answer is waited for longer than the search may take"
 
 
 @pytest.mark.parametrize(("unreachable", "said"), [(["B", "C"], "no rules lead to B, C"), ([], "within the budgets")])

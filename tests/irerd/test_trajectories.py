@@ -325,6 +325,16 @@ def test_every_failure_of_a_worker_has_a_code_and_a_remedy(failed: WorkFailed, c
     assert (said.code, said.reason) == (code, reason) and ". " in said.detail
 
 
+def test_a_spine_too_dear_to_be_priced_is_refused() -> None:
+    dear = [
+        {**RULES[0], "rule_id": f"r{each}", "premises": [f"a{each}"], "conclusion": f"a{each + 1}", "cost": 1e9}
+        for each in range(10)
+    ]
+    with pytest.raises(Refused) as said:
+        ask(daemon(Machine(), dear)[0], reads.Search(initial=["a0"]))
+    assert (said.value.code, said.value.reason) == ("invalid-argument", "cost-precision")
+
+
 def test_who_hangs_up_ends_the_work(elsewhere: None) -> None:
     async def main() -> Machine:
         machine = Machine()

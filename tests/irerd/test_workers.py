@@ -299,6 +299,17 @@ async def test_a_worker_sees_nothing_of_the_daemon(tmp_path):
     assert seen["loaded"] == []  # who plans pays for no numerics
 
 
+@pytest.mark.parametrize(("said", "code"), [("RESOURCE_EXHAUSTED: Out of memory", "memory"), ("INTERNAL: else", "broken")])
+def test_want_of_memory_in_a_compiled_program_is_told_as_what_it_is(monkeypatch, said, code):
+    error = type("JaxRuntimeError", (RuntimeError,), {})
+
+    def greedy(spec, tell):
+        raise error(said)
+
+    monkeypatch.setitem(worker.JOBS, "echo", greedy)
+    assert worker.attempt("echo", b"", lambda done, total: None)[0] == code
+
+
 async def test_memory_beyond_the_ceiling_costs_the_job_its_attempts_and_nobody_else():
     async with opened(limits=Limits(memory_bytes=256 << 20)) as pool:
         failed = await failure(pool, "allocate", str(1 << 30).encode())

@@ -10,8 +10,10 @@ import pytest
 from core.canonical import encode
 from core.engines import ENGINES
 from core.keys import Keys
+from core.notes import Key, Note, public_key, signed
 from core.world import World
 from state import snapshot
+from state.checkpoint import checkpoint_path, write_checkpoint
 from state.log import Log
 from state.replay import pack, replay, schema, unpack
 from state.report import Asked, reports
@@ -19,6 +21,7 @@ from state.seal import Pending, Record, seal, sealed_line
 from state.snapshot import Header, path_of, read
 from state.tree import Edge, edge_from
 from state.verify import BROKEN, OK, USAGE, main
+from tests.core.test_notes import SECRET
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
 from tests.state.logs import ACTIVE, HEAD, NAME, append, filled, head_line, pending, small_log, stamp
 from tests.state.logs import records_between as between
@@ -99,7 +102,7 @@ def test_a_sound_log_holds_and_what_nobody_vouches_for_is_listed() -> None:
     assert {name: row[name] for name in ("chain", "form", "tree")} == {"chain": "ok", "form": "ok", "tree": "ok"}
     assert (row["records"], row["segments"], row["size"]) == (kept.log.next_seq, 3, kept.log.next_seq)
     assert row["root"] == kept.log.edge.root().hex()
-    assert (row["sealed"], row["cosigned"]) == ("none", "none"), "this version makes no checkpoints"
+    assert (row["sealed"], row["cosigned"]) == ("none", "none"), "nobody signed it"
     assert row["snapshots"] == [{"seq": seq, "result": "ok"} for seq in kept.seqs]
     assert verdict["result"] == "limited"
     (unsealed,) = [item for item in verdict["not_verified"] if item["log"] == NAME]
@@ -352,3 +355,71 @@ def test_the_program_reports_and_exits_as_it_found(tmp_path: Any, capsys: pytest
     assert json.loads(told.out) == {"code": "no-such-log", "log": "nope", "known": [NAME]} and f"There are: {NAME}" in told.err
     (tmp_path / ACTIVE).write_bytes(b"rot")
     assert main([str(tmp_path), "--report"]) == BROKEN
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------------------------
+
+
+def sealed(kept: Kept, secret: bytes = SECRET) -> Note:
+    note = write_checkpoint(kept.log, secret)
+    assert note is not None
+    kept.files.plant("keys/signing", SECRET)
+    return note
+
+
+def words(verdict: Row) -> list[tuple[int, int, str]]:
+    return [(item["from"], item["to"], item["why"].partition(":")[0]) for item in verdict["not_verified"] if item["log"] == NAME]
+
+
+def test_what_a_checkpoint_vouches_for_and_what_came_after_it():
+    kept = Kept()
+    note = sealed(kept)
+    size, last = note.checkpoint.size, kept.log.next_seq - 1
+    verdict = said(kept.files)
+    assert verdict["logs"][0]["sealed"] == str(size) and verdict["result"] == "limited"
+    assert words(verdict) == [(0, last, f"{size} records not cosigned, for there is no witness")]
+    append(kept.log, [pending(1), pending(2)])
+    kept.log.write_head()
+    verdict = said(kept.files)
+    assert verdict["logs"][0]["sealed"] == str(size)
+    assert words(verdict)[:1] == [(size, size + 1, "2 records after the last checkpoint")]
+
+
+def test_beside_a_daemon_the_checkpoint_of_that_instant_is_compared():
+    """One on disk may be newer than what is walked."""
+    kept = Kept()
+    old = sealed(kept)
+    until = kept.log.next_seq - 1
+    append(kept.log, [pending(1)])
+    sealed(kept)
+    row = said(kept.files, until={NAME: until}, checkpoints={NAME: old.text})["logs"][0]
+    assert (row["ok"], row["sealed"]) == (True, str(old.checkpoint.size))
+    assert said(kept.files, until={NAME: until})["logs"][0]["sealed"] == "none"
+
+
+def test_a_checkpoint_of_another_key_is_a_failure_and_without_a_key_it_is_said():
+    kept = Kept()
+    sealed(kept, bytes(32))
+    verdict = said(kept.files)
+    row = verdict["logs"][0]
+    assert (verdict["result"], row["sealed"], row["code"], row["tree"]) == ("failed", "failed", "checkpoint-false", "ok")
+    assert row["first_bad"]["file"] == "log.d/engine_state/checkpoint" and "not signed with the key" in row["first_bad"]["why"]
+    kept.files.unlink("keys/signing")
+    verdict = said(kept.files)
+    assert verdict["result"] == "limited" and verdict["logs"][0]["sealed"] == str(kept.log.next_seq)
+    assert words(verdict)[0][2] == "the signature of the checkpoint"
+    vkey = Key("any.log", public_key(bytes(32))).text()
+    assert words(said(kept.files, vkey=vkey))[0][2] != "the signature of the checkpoint"
+
+
+def test_a_log_that_went_behind_its_checkpoint_fails():
+    kept = Kept()
+    note = sealed(kept)
+    more = note.checkpoint._replace(size=note.checkpoint.size + 1)
+    kept.files.plant(checkpoint_path(NAME), signed(more, SECRET).text.encode())
+    verdict = said(kept.files)
+    assert verdict["result"] == "failed" and "as a checkpoint shows, and is gone" in verdict["logs"][0]["first_bad"]["why"]
+    other = note.checkpoint._replace(root=bytes(32))
+    kept.files.plant(checkpoint_path(NAME), signed(other, SECRET).text.encode())
+    row = said(kept.files)["logs"][0]
+    assert (row["ok"], row["tree"], row["sealed"]) == (False, "failed", "none")

@@ -11,7 +11,6 @@ from core.data.patterns import (
     EVIDENCE_MAX,
     GONE_AT,
     HALF_LIFE_US,
-    OFF_AT,
     Book,
     Evidence,
     Pattern,
@@ -105,7 +104,7 @@ def test_a_pattern_that_fades_too_early_falls_back() -> None:
 
 
 def test_a_pattern_that_stays_strong_crystallises_and_melts_at_three_fifths() -> None:
-    melts = round(7 * math.log2(8 / (2 * OFF_AT)), 3)
+    melts = round(7 * math.log2(8 / (2 * 0.6)), 3)
     assert life(8)[:3] == [(0.0, "rising"), (7.0, "crystallised"), (melts, "forming")]
 
 
@@ -116,6 +115,14 @@ def test_a_pattern_that_was_strong_while_nobody_looked_crystallises_all_the_same
     assert turned(book, 0) == [("p", "rising")]
     assert turned(book, 8 * DAY_US) == [("p", "crystallised")], "5 is above 2 for 9.2 days"
     assert turned(book, 30 * DAY_US) == [("p", "forming")]
+
+
+def test_a_pattern_that_fell_while_nobody_looked_does_not_crystallise() -> None:
+    book = Book()
+    for number in range(3):
+        book.add("p", "content", str(number), 1.0, 0, lambda event: 1.0)
+    assert turned(book, 0) == [("p", "rising")]
+    assert turned(book, 8 * DAY_US) == [("p", "forming")], "3 is above 2 for 4.1 days"
 
 
 def test_only_the_newest_evidence_counts() -> None:

@@ -154,6 +154,8 @@ def test_a_constant_stream_mints_nothing_in_a_month() -> None:
     loop = EilLoop(settings(horizon_s=3_599.7))
     for place in range(30 * 24 * 2):
         loop.sense(1_799.9 * place, power_draw=417.3, temperature_k=320.15, ambient_k=298.15)
+    claims = [event.claim for event in loop.events if getattr(event, "claim", None)]
+    assert all(each.energy[1] < each.energy[0] < each.energy[2] for each in claims), "the last bit of a sum is no outcome"
     ledger = loop.state.claims.ledgers["m"]
     assert ledger.settled > 1_000 and ledger.most == 0 and loop.state.claims.minted_micro == 0
 

@@ -111,6 +111,12 @@ def test_a_field_that_diverges_has_an_outcome_that_is_not_ok(loop: EngineLoop) -
     assert "step 3" in told.detail and "lam5" in told.detail
 
 
+def test_a_run_that_a_worker_could_not_hold_is_refused_and_one_that_it_could_begins(loop: EngineLoop) -> None:
+    with pytest.raises(Refused, match="resource-exhausted"):
+        loop.ask("run", {"grid": {"n": 2048}, "settings": {"snapshots": 12}})
+    loop.ask("run", {"grid": {"n": 2048}, "settings": {"snapshots": 8}})
+
+
 @pytest.mark.parametrize("code", ["poison", "timeout", "memory", "no-space", "not-installed", "internal"])
 def test_work_that_fails_ends_the_run_with_its_code_and_words(loop: EngineLoop, code: str) -> None:
     job_uuid = begun(loop)

@@ -287,6 +287,25 @@ async def test_a_reader_that_fell_behind_is_cancelled_and_goes_on_where_it_stopp
     assert [call.m for call in peer.calls].count("system.watch") > 1
 
 
+async def test_a_reader_whose_place_is_gone_after_a_restart_is_told_and_not_begun_anew(socket_path, serve):
+    """Its cursor is older than what is left of the log: from the beginning would be twice, from now on would leave a hole."""
+    old = serve({"system.describe": described(), "system.watch": Stream([1], endless=True)})
+    async with trio.open_nursery() as nursery:
+        daemon = Daemon(str(socket_path))
+        await _started(nursery, daemon)
+        flow = Flow(daemon, Ask("system.watch", {}), None, resumable=True)
+        with trio.fail_after(20):
+            await flow.begin()
+            assert (await flow.next()).kind == "item"
+            old.close()
+            gone = Refused("compacted", "these records were let go")
+            new = serve({"system.describe": described(), "system.watch": gone})
+            said = [await flow.next() for _ in range(2)]
+        assert [each.kind for each in said] == ["away", "problem"] and said[1].value["code"] == "compacted"
+        assert [call.p["since"] for call in new.calls if call.m == "system.watch"] != []
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_method_that_a_new_daemon_brings_is_served_with_no_change_here(socket_path, serve):
     old = serve({"system.describe": described()})
     async with trio.open_nursery() as nursery:
