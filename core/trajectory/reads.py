@@ -1,7 +1,6 @@
 """What the trajectory engine is asked and what it answers, and the answers made from what was thought out. Looks only."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Literal
 
@@ -352,6 +351,8 @@ def _why_not(held: Snapshot, asked: Question, derived: Mapping[str, Derived], sy
 
 
 def _unknown(held: Snapshot, symbol: str) -> Refused:
+    from difflib import get_close_matches
+
     known = dict.fromkeys([*held.facts, *(rule.conclusion for rule in held.rules)])
     close = get_close_matches(symbol, islice(known, SYMBOLS_COMPARED_MAX), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""

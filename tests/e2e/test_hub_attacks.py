@@ -20,7 +20,8 @@ NEXT += b'{"pool":"compute","size":9}'
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
-    irerd = Irerd(tmp_path_factory.mktemp("attacked")).start()
+    nothing_by_itself = "[pools]\nscale_hold_s = 86400.0\n"  # a pool that nobody uses would shrink
+    irerd = Irerd(tmp_path_factory.mktemp("attacked"), nothing_by_itself).start()
     yield irerd
     irerd.close()
 

@@ -237,6 +237,18 @@ def test_what_the_work_says_is_checked(result: dict[str, Any]) -> None:
     assert kinds(loop)[1:] == ["embedding.not_embedded"] and not loop.state.waiting and not loop.state.stored
 
 
+def test_a_prior_must_be_known_and_older() -> None:
+    loop = loop_of()
+    first, second = emit(loop, "local.content_created", text=HEATS[0]), emit(loop, "local.content_created", text=HEATS[1])
+    priors = [{"event": event, "relevance": 0.9} for event in (second, first, "0" * 64)]
+    made = [
+        {"event": event, "vector": text_of(embed(text)), "priors": priors}
+        for event, text in zip((first, second), HEATS, strict=False)
+    ]
+    loop.ask("job_ended", JobEnded("event_log:0:0", True, "ok", "", {"made": made}))
+    assert loop.state.priors == {second: {first: 0.9}}
+
+
 def test_only_older_events_can_be_cited_and_only_once() -> None:
     loop = loop_of()
     old, new = content(loop, HEAT), content(loop, BOAT)
@@ -245,6 +257,8 @@ def test_only_older_events_can_be_cited_and_only_once() -> None:
     assert refusal(loop, "cite", {"from": new, "to": "0" * 64}).code == "not-found"
     assert loop.ask("cite", {"from": new, "to": old})
     assert loop.ask("cite", {"from": new, "to": old}) == []
+    assert loop.ask("feedback", {"event": old, "rating": 0.5})
+    assert loop.ask("feedback", {"event": old, "rating": 0.5}) == []
     assert forged(loop, "vector.citation_tracked", **{"from": old, "to": new}).reason == "not-older", "emit is no way around"
 
 
@@ -280,6 +294,12 @@ def test_value_is_distributed_once_and_adds_up() -> None:
     answer = loop.look("value")
     assert answer.distributed == 2_000 == sum(row.units for row in answer.contributors) == sum(row.units for row in answer.events)
     assert kinds(loop).count("embedding.topology_updated") == 2
+    late = content(loop, "the harbour was heated")
+    loop.ask("cite", {"from": late, "to": extra})
+    loop.run(5.0)
+    loop.ask("cite", {"from": late, "to": ids[0]})
+    loop.run(5.0)
+    assert loop.look("value").distributed == 3_000, "an event gives once"
 
 
 def test_contributors_who_cite_one_another_are_a_team() -> None:
@@ -289,6 +309,7 @@ def test_contributors_who_cite_one_another_are_a_team() -> None:
     assert not [name for name in loop.state.book.patterns if name.startswith("t-")]
     again = content(loop, "the harbour was heated")
     loop.ask("cite", {"from": again, "to": ann})
+    loop.ask("cite", {"from": content(loop, "and it was cold again"), "to": again})
     assert not [name for name in loop.state.book.patterns if name.startswith("t-")], "whoever cites himself is no team"
     loop.ask("cite", {"from": again, "to": bob})
     [team] = [each for each in loop.look("patterns").patterns if each.kind == "team"]
@@ -333,6 +354,11 @@ def test_what_is_let_go_of_is_gone_and_its_record_is_not() -> None:
     loop.run(5.0)
     assert state.distributed == 1_000, "to what is left"
     loop.ask("forget", {"event": ids[1]})
+    fresh = content(loop, BOAT)
+    loop.ask("cite", {"from": fresh, "to": ids[2]})
+    loop.ask("forget", {"event": ids[2]})
+    loop.run(5.0)
+    assert state.distributed == 1_000 and not state.unpaid, "there is nothing left to give to"
     assert loop.replayed() == loop.state
 
 
