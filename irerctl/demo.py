@@ -19,6 +19,7 @@ from typing import Any
 
 from irerctl import demo_tour
 from irerctl.client import Client, Error, Unreachable
+from irerctl.demo_energy import Energy
 from irerctl.demo_science import Science
 
 CALLERS = 4
@@ -213,6 +214,7 @@ def main() -> None:
         demo.healing()
         tour = demo_tour.Tour(demo.socket, say, demo.wait)
         tour.take()
+        Energy(demo.socket, say).take()
         science = Science(place, demo.socket, say)
         science.run()
         science.begin_hunt()

@@ -165,6 +165,17 @@ async def test_upkeep_may_take_longer_than_a_group_but_not_for_ever(autojump_clo
     assert not ward.pulse.beats() and said == ["the log writer did not move"]
 
 
+async def test_a_turn_asked_for_during_upkeep_is_given_after_it(autojump_clock: MockClock, ward: Ward) -> None:
+    before = ward.writer.turns
+    ward.machine.hang()
+    ward.writer.pause("one", lambda log: None, lambda: None)
+    await wait_all_tasks_blocked()
+    ward.writer.ask_turn()
+    ward.machine.works.set()
+    await trio.sleep(0.05)
+    assert ward.writer.turns == before + 1
+
+
 @pytest.mark.parametrize(
     ("part", "why"),
     [

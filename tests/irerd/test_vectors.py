@@ -143,10 +143,11 @@ def test_very_many_equals_are_no_trouble_for_a_worker(records: Records, monkeypa
 
     monkeypatch.setattr(keeping, "SMALL_ROWS", 0)
     monkeypatch.setattr(search, "COMPARED_AGAIN_MAX", 20)
-    same = unit([1.0] * SIZE)
+    same, nearer = unit([1.0] * SIZE), unit([1.0] * (SIZE - 1) + [1.5])
     records.add(70, like=same)
-    found, _ = trio.run(records.view().nearest, MODEL, same, 5)
-    assert [each.seq for each in found] == list(range(5))
+    records.add(3, like=nearer)
+    found, _ = trio.run(records.view().nearest, MODEL, nearer, 5)
+    assert [each.seq for each in found] == [70, 71, 72, 0, 1]
 
 
 def test_deletes_give_bytes_back(records: Records) -> None:

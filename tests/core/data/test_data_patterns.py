@@ -62,6 +62,7 @@ def test_the_order_of_evidence_does_not_matter(found: dict[str, Evidence], chanc
 @pytest.mark.parametrize(("ratings", "mean"), [([], 0.5), ([1.0], 2 / 3), ([0.0], 1 / 3), ([1.0] * 98, 0.99)])
 def test_ratings_count_as_a_beta_mean(ratings: list[float], mean: float) -> None:
     assert beta_mean(ratings) == pytest.approx(mean)
+    assert beta_mean([0.1, 0.2, 0.3]) == beta_mean([0.3, 0.2, 0.1]), "in whatever order they came"
     assert weight(0, ratings) == pytest.approx(2 * mean), "what nobody rated and nobody cites weighs 1"
 
 
