@@ -781,7 +781,7 @@ AUDIT = Engine(
             help="Check a proof that somebody has",
             example={"proof": SOME_PROOF},
             result=ProofChecked,
-            cli="audit check FILE",
+            cli="audit check PROOF",
         ),
     ],
 )

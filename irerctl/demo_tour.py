@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from irerctl.client import Client, Error
+from irerctl.trajectory import Fact, TrajectoryOptimizer
 
 CONFIG = """
 [entities]                 # so that a demo can show an entity that goes silent
@@ -19,6 +20,7 @@ base_s = 0.3
 fulfilment_s = 0.3
 """
 CUSTOMER = "ann@example.org"
+SPINE = "6f0327c68095150b09c5bc6da5e0e5938399325355779045d5a58ba37ef844c0"
 QUEUED = {f"note-{number}": {"text": f"written offline, number {number}"} for number in range(5)}
 
 Wait = Callable[[str, Callable[[], bool]], None]
@@ -52,6 +54,7 @@ class Tour:
         self.entities()
         self.orders()
         self.offline()
+        self.trajectory()
 
     # --- who may do what ------------------------------------------------------------------------------------------------
 
@@ -178,6 +181,23 @@ class Tour:
             queue = client.call("cache.queue").result
             expect("and still waits", (queue["count"], queue["online"]) == (len(QUEUED), False), queue)
         self.say(f"The {len(QUEUED)} offline writes are there, and still wait in the queue.")
+
+    # --- the cheapest way -----------------------------------------------------------------------------------------------
+
+    def trajectory(self) -> None:
+        """The source's own example, and its name."""
+        with TrajectoryOptimizer(str(self.socket)) as optimizer:
+            optimizer.add_fact("A", True)
+            optimizer.add_rule("rule1", ["A"], "B", cost=1.0)
+            optimizer.add_rule("detour", ["A"], "C", cost=0.4)
+            optimizer.add_rule("onwards", ["C"], "B", cost=0.7)
+            best = optimizer.beam_search_optimal_spine({Fact("A", True)})
+            expect(
+                "the direct rule is cheaper", ([rule.rule_id for rule in best.rules], best.proof) == (["rule1"], "optimal"), best
+            )
+            name = optimizer.fold_to_hash(best)
+            expect("its name is the known one", name == SPINE, name)
+        self.say(f"From A to B: the direct rule, cost 1.0, proved optimal against a detour of 1.1; its name is {name[:16]}…")
 
 
 def files_with(place: Path, text: str) -> list[str]:

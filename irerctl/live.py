@@ -92,11 +92,10 @@ def _asked(ctx: click.Context, source: Source, begun: str) -> list[str]:
     from irerctl.session import session
 
     now = session(ctx)
-    if now.far is not None:
-        return []  # another machine cannot be asked in that time, and ssh may want a password
     params = {**source.params, "prefix": begun} if source.method == "cache.list" and begun else source.params
     try:
         with _within(LIMIT_S):
+            # `path` refuses from afar: ssh would take longer, and may want a password.
             found = _answer(now.path, source.method, params).get(source.place) or ()
     except (Exception, _TooLate):
         return []

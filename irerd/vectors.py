@@ -106,7 +106,7 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
 class _Compared(msgspec.Struct, forbid_unknown_fields=True):
     """What a worker found."""
 
-    rows: list[tuple[float, Annotated[int, Meta(ge=0, le=2**53)], Hash]]
+    found: list[list[tuple[float, Annotated[int, Meta(ge=0, le=2**53)], Hash]]]
 
 
 class _Vector(msgspec.Struct):
@@ -153,38 +153,44 @@ class Vectors:
 
     async def nearest(self, model: str, query: bytes, k: int) -> tuple[list[Found], int]:
         """The k nearest vectors of a model that are durable now, and how many were compared."""
+        found, compared = await self.nearest_each(model, [query], k)
+        return found[0], compared
+
+    async def nearest_each(self, model: str, queries: Sequence[bytes], k: int) -> tuple[list[list[Found]], int]:
+        """The same for several at once."""
         for _ in range(TRIES):
             try:
                 async with self._turn:
                     await self._catch_up()
                     table = self.tables.get(model)
                     if table is None or not table.live:
-                        return [], 0
+                        return [[] for _ in queries], 0
                     if table.live <= SMALL_ROWS:
-                        return await self._host.offload(self._compare, table, query, k), table.live
-                    compared, spec = table.live, self._spec(table, query, k)
-                found = await self._searched(spec)
+                        return await self._host.offload(self._compare, table, queries, k), table.live
+                    compared, spec = table.live, self._spec(table, queries, k)
+                found = await self._searched(spec, len(queries))
                 async with self._turn:
                     if found is None:
-                        return await self._host.offload(self._compare, table, query, k), table.live
+                        return await self._host.offload(self._compare, table, queries, k), table.live
                 return found, compared
             except _Lost:
                 async with self._turn:
                     await self._host.offload(self._check)
         raise OSError("the vectors beside the log come and go")
 
-    def _spec(self, table: Table, query: bytes, k: int) -> bytes:
+    def _spec(self, table: Table, queries: Sequence[bytes], k: int) -> bytes:
         segments = [
             {"place": str(self._state_dir / FOLDER / segment.name), "rows": segment.rows, "dead": segment.dead}
             for segment in table.segments
         ]
-        return json.dumps({"dimension": table.dimension, "query": text_of(query), "k": k, "segments": segments}).encode()
+        asked = {"dimension": table.dimension, "queries": [text_of(query) for query in queries], "k": k, "segments": segments}
+        return json.dumps(asked).encode()
 
-    async def _searched(self, spec: bytes) -> list[Found] | None:
+    async def _searched(self, spec: bytes, many: int) -> list[list[Found]] | None:
         """By a worker; None where there is none. Raises _Lost where a segment went meanwhile, as one written anew."""
         try:
             said = await self._host.work("nearest", spec, timeout_s=SEARCH_S_MAX)
-            return [Found(*row) for row in msgspec.json.decode(said, type=_Compared).rows]
+            found = [[Found(*row) for row in rows] for rows in msgspec.json.decode(said, type=_Compared).found]
         except WorkFailed as failed:
             if failed.code == "gone":
                 raise _Lost from None
@@ -193,10 +199,14 @@ class Vectors:
             raise
         except msgspec.MsgspecError:
             raise WorkFailed("bad-output") from None
+        if len(found) != many:
+            raise WorkFailed("bad-output")
+        return found
 
-    def _compare(self, table: Table, query: bytes, k: int) -> list[Found]:
+    def _compare(self, table: Table, queries: Sequence[bytes], k: int) -> list[list[Found]]:
         """Without NumPy. Runs away from the loop."""
-        return nearest(numbers(query), self._rows(table), k)
+        rows = list(self._rows(table)) if len(queries) > 1 else self._rows(table)
+        return [nearest(numbers(query), rows, k) for query in queries]
 
     def _rows(self, table: Table) -> Iterator[tuple[int, str, Sequence[float]]]:
         size = table.dimension
@@ -435,28 +445,29 @@ class Vectors:
                 await trio.sleep(RETRY_S)
 
     async def _made(self, records: Sequence[int]) -> list[dict[str, Any]]:
+        texts = await self._host.offload(lambda: [(seq, *self._embedded(seq)) for seq in records])
+        stored = iter(await self._near([raw for _, _, raw, code in texts if not code]))
         made: list[dict[str, Any]] = []
         extra: list[tuple[int, str, Sequence[float]]] = []
-        for seq in records:
-            event, raw, code = await self._host.offload(self._embedded, seq)
+        for seq, event, raw, code in texts:
             if code:
                 made.append({"event": event, "code": code})
                 continue
             query = numbers(raw)
-            found = await self._near(raw) + nearest(query, extra, PRIORS_MAX)
+            found = next(stored) + nearest(query, extra, PRIORS_MAX)
             near = sorted((each for each in found if each.event != event), key=rank)[:PRIORS_MAX]
             extra.append((seq, event, query))
             priors = [{"event": each.event, "relevance": max(-1.0, min(1.0, each.relevance))} for each in near]
             made.append({"event": event, "vector": text_of(raw), "priors": priors})
         return made
 
-    async def _near(self, raw: bytes) -> list[Found]:
+    async def _near(self, queries: Sequence[bytes]) -> list[list[Found]]:
+        """What is near each; where no worker can say it, slowly."""
         try:
-            return (await self.nearest(MODEL, raw, PRIORS_MAX + 1))[0]
+            return (await self.nearest_each(MODEL, queries, PRIORS_MAX + 1))[0]
         except WorkFailed:
-            table = self.tables.get(MODEL)
             async with self._turn:
-                return await self._host.offload(self._compare, table, raw, PRIORS_MAX + 1) if table is not None else []
+                return await self._host.offload(self._compare, self.tables[MODEL], queries, PRIORS_MAX + 1)
 
     def _embedded(self, seq: int) -> tuple[str, bytes, str]:
         [record] = self._dispatch.stored(LOG, seq, seq)

@@ -429,10 +429,14 @@ class Writer:
 
     async def _seal_all(self) -> None:
         """One that finds no room is tried again ten seconds later: the older one stays true."""
-        for queue in self._queues.values():
-            if self.sealer.behind(queue.log):
-                await self._host.offload(self.sealer.seal, queue.log)
+        behind = [queue.log for queue in self._queues.values() if self.sealer.behind(queue.log)]
+        if behind:
+            await self._host.offload(self._seal_each, behind)
         self._unsealed_since_us = None
+
+    def _seal_each(self, logs: Sequence[Log]) -> None:
+        for log in logs:
+            self.sealer.seal(log)
 
     async def _serve_seals(self) -> None:
         """Those that somebody waits for."""

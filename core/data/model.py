@@ -115,11 +115,14 @@ def _count(data: Data, event: Event, stamp: Stamp) -> int:
 
 
 def apply_told(data: Data, event: Any, stamp: Stamp) -> None:
-    """Something that stands for itself. The same payload again is the same event."""
+    """Something that stands for itself. The same payload again is the same event; a text that got no vector is tried again."""
     now = _count(data, event, stamp)
     id = told.id_of(event)
     if id in data.nodes:
         data.repeated += 1
+        missing = type(event) in told.EMBEDDED and MODEL not in data.vectors.get(id, ())
+        if missing and all(each.event != id for each in data.waiting.values()):
+            data.waiting[stamp.cause()] = Waiting(id, data.nodes[id].seq)
         return
     data.nodes[id] = Node(stamp.seq, now, stamp.actor, event.event_type)
     if type(event) in told.EMBEDDED:

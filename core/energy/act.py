@@ -14,7 +14,7 @@ Goal = Literal["minimize_energy", "maximize_throughput", "maximize_stability"]
 Provenance = Literal["measured", "modelled", "surrogate"]
 Standing = Literal["ok", "broken", "unknown"]
 
-GOALS: Mapping[str, tuple[float, float, float]] = {
+GOALS: Mapping[Goal, tuple[float, float, float]] = {
     "minimize_energy": (1.0, 1.0, 1.0),
     "maximize_throughput": (1.0, 8.0, 1.0),
     "maximize_stability": (1.0, 2.0, 4.0),
@@ -146,7 +146,7 @@ def candidates(plant: Plant, constraints: Mapping[str, float]) -> list[Candidate
 
 def judge(
     plant: Plant,
-    goal: str,
+    goal: Goal,
     constraints: Mapping[str, float],
     options: Sequence[Candidate],
     *,

@@ -190,6 +190,7 @@ class Chosen(Event, type="energy.action_chosen"):
     feasibility: whether what was measured and what is predicted is possible at all
     reward_micro: what a proof of it might earn, in micro-units of PFT; nothing is minted for it
     undoes: the action before, where this one takes it back within the horizon
+    speaks: share of each term in what spoke for it, against the mean of the others; below nought what spoke against it
     """
 
     action_id: Name
@@ -205,6 +206,7 @@ class Chosen(Event, type="energy.action_chosen"):
     feasibility: Feasibility
     reward_micro: Count
     undoes: Name | None = None
+    speaks: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class Action(Result):
@@ -315,12 +317,23 @@ class Habit(msgspec.Struct, forbid_unknown_fields=True):
     of: int = 0
 
 
+class Choice(msgspec.Struct, forbid_unknown_fields=True):
+    """An action as feedback needs it."""
+
+    owner: str
+    goal: Goal
+    speaks: tuple[float, float, float]
+    rated: bool = False
+
+
 class Actions:
-    """What was chosen lately, and how often such a thing was taken back."""
+    """What was chosen lately, how often such a thing was taken back, and what feedback has made of the weights."""
 
     def __init__(self) -> None:
-        self.recent: OrderedDict[str, str] = OrderedDict()
-        """Actions that feedback may name, with their type."""
+        self.recent: OrderedDict[str, Choice] = OrderedDict()
+        """Actions that feedback may name."""
+        self.weights: OrderedDict[str, dict[Goal, tuple[float, float, float]]] = OrderedDict()
+        """By owner and goal, where feedback has moved them; whose feedback came last stands last."""
         self.last: OrderedDict[str, Last] = OrderedDict()
         """By caller."""
         self.habits: dict[str, Habit] = {}
@@ -332,6 +345,11 @@ class Actions:
     __hash__ = None  # type: ignore[assignment]
 
 
+def weights_of(actions: Actions, owner: str, goal: Goal) -> tuple[float, float, float]:
+    """Of energy, entropy and irreversibility: what feedback has made of the goal's, for who asks."""
+    return actions.weights.get(owner, {}).get(goal, act.GOALS[goal])
+
+
 def decide_act(
     actions: Actions, command: AskAction, ctx: Context, *, horizon_s: float, unserved_j: float, confidence: float
 ) -> Decision:
@@ -341,8 +359,10 @@ def decide_act(
     hold = Candidate("hold", plant.servers, plant.load)
     options = act.candidates(plant, bounds) if command.candidates is None else [hold, *_named(command.candidates, plant)]
     habits = {kind: act.Habits(habit.undone, habit.of) for kind, habit in actions.habits.items()}
-    weights = act.GOALS[command.goal]
-    judged = act.judge(plant, command.goal, bounds, options, horizon_s=horizon_s, unserved_j=unserved_j, habits=habits)
+    weights = weights_of(actions, ctx.actor.name, command.goal)
+    judged = act.judge(
+        plant, command.goal, bounds, options, horizon_s=horizon_s, unserved_j=unserved_j, habits=habits, weights=weights
+    )
     feasible = judged[0].allowed
     if not feasible:  # nothing is allowed, so nothing is done
         judged.sort(key=lambda each: each.candidate.type != "hold")
@@ -365,8 +385,21 @@ def decide_act(
         Feasibility(*possible),
         reward,
         _undoes(actions, best.candidate.type, horizon_s, ctx),
+        _speaks(judged, weights),
     )
     return Decision(event)
+
+
+def _speaks(judged: list[Judged], weights: tuple[float, float, float]) -> tuple[float, float, float]:
+    others = judged[1:]
+    if not others:
+        return (0.0, 0.0, 0.0)
+    gaps = [
+        weight * (sum(each.terms[place] for each in others) / len(others) - judged[0].terms[place])
+        for place, weight in enumerate(weights)
+    ]
+    whole = sum(map(abs, gaps))
+    return tuple(round(gap / whole, 6) if whole else 0.0 for gap in gaps)  # type: ignore[return-value]
 
 
 def _plant(actions: Actions, told: CurrentState, ctx: Context) -> Plant:
@@ -466,7 +499,7 @@ def _row(each: Judged) -> Row:
 def apply_chosen(actions: Actions, event: Chosen, stamp: Stamp) -> None:
     kind = event.candidates[0].type
     actions.chosen += 1
-    actions.recent[event.action_id] = kind
+    actions.recent[event.action_id] = Choice(event.owner, event.goal, event.speaks)
     while len(actions.recent) > KEPT:
         actions.recent.popitem(last=False)
     if kind == "hold":

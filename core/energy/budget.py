@@ -17,6 +17,7 @@ PRICES_J = {
     "predict": 0.01,
     "act": 0.02,
     "proof": 0.005,
+    "feedback": 0.003,
     "market_quote": 0.003,
     "market_trade": 0.003,
 }

@@ -1,13 +1,14 @@
 """Energy intelligence: telemetry in, regimes and predictions out, actions, proofs, and a market whose books balance.
 
-The parts: `sensing` points and what they lead to, with `facts` the records and `view` the columns beside them; `proving` claims and
-their proofs; `acting` the choice of an action; `market` prices, quotes and trades; `standing` what is told. This file is the table.
+The parts: `sensing` points and what they lead to, with `facts` the records and `view` the columns beside them; `silence` sources
+that stop; `proving` claims and their proofs; `acting` the choice of an action, and `feedback` what became of it; `market` prices,
+quotes and trades; `standing` what is told. This file is the table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.energy import acting, budget, facts, market, proving, sensing, standing
+from core.energy import acting, budget, facts, feedback, market, proving, sensing, silence, standing
 from core.energy.state import (
     Energy,
     apply_lost,
@@ -20,7 +21,7 @@ from core.energy.state import (
     load,
     take_up,
 )
-from core.engine import Context, Decision, Engine, Event, Nothing, Stamp, read, task, write
+from core.engine import Context, Decision, Engine, Event, Nothing, Stamp, internal, read, task, write
 from core.micro import MICRO
 from core.system import Seen
 
@@ -60,6 +61,21 @@ def proved(happened: Sequence[Event]) -> proving.ProofAnswer:
     event = happened[0]
     assert isinstance(event, proving.Proved)
     return proving.answer(event)
+
+
+def decide_feedback(energy: Energy, command: feedback.Feedback, ctx: Context) -> Decision:
+    energy.meters.admit("feedback", ctx)
+    return feedback.decide_feedback(energy.actions, energy.claims, command, ctx)
+
+
+def apply_feedback(energy: Energy, event: feedback.FeedbackGiven, stamp: Stamp) -> None:
+    feedback.apply_feedback(energy.actions, energy.claims, event, stamp)
+
+
+def told(happened: Sequence[Event]) -> feedback.FeedbackAnswer:
+    event = happened[0]
+    assert isinstance(event, feedback.FeedbackGiven)
+    return feedback.answer(event)
 
 
 def decide_quote(energy: Energy, command: market.AskQuote, ctx: Context) -> Decision:
@@ -105,6 +121,7 @@ ENGINE = Engine(
     load=load,
     keep=keep,
     take_up=take_up,
+    wanted=silence.wanted,
     rows=[
         write(
             "sense",
@@ -174,6 +191,16 @@ ENGINE = Engine(
             example={"source": SOURCE, "horizon_s": 600},
             cli="eil predict SOURCE",
         ),
+        write(
+            "feedback",
+            feedback.Feedback,
+            decide_feedback,
+            apply={feedback.FeedbackGiven: apply_feedback},
+            reply=told,
+            help="Tell what became of an action or a prediction; it moves what your goals weigh",
+            example={"action_id": "act_7d3f1b", "outcome": "good"},
+            cli="eil feedback",
+        ),
         read(
             "market_pricing",
             Nothing,
@@ -237,6 +264,8 @@ ENGINE = Engine(
             deadline_ms=600_000,
             cli="eil selftest",
         ),
+        internal("find_silent", silence.FindSilent, silence.decide_silent, apply={facts.SourceLost: apply_lost}),
+        internal("resume", silence.Resume, silence.decide_resume, apply={silence.Woke: silence.apply_woke}),
         read("status", Nothing, standing.status, help="Energy intelligence in one object", example={}),
     ],
 )

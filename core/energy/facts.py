@@ -19,7 +19,11 @@ METRICS_MAX = 256
 """Of one source."""
 POINTS_MAX = 1_024
 """Of one record."""
-REFUSED_SHOWN = 16
+PAUSES = 8
+"""A source that is silent for so many of its usual pauses is lost,"""
+SILENT_US_MIN = 60_000_000
+SILENT_US_MAX = 86_400_000_000
+"""but never sooner or later than this."""
 
 RegimeName = Literal["learning", "stable", "drifting", "transition", "unstable"]
 Provenance = Literal["measured", "modelled", "surrogate"]
@@ -139,6 +143,8 @@ class Sensed(Event, type="energy.sensed"):
     again: in place of a claim, the open one about the same moment
     due_us: when that is
     evicted: a source that was given up to make room
+    back: metrics that had fallen silent and speak again
+    falls: what the total energy is worth as long as the sensor of the power is silent
     context: what the caller told of the moment
     """
 
@@ -159,6 +165,8 @@ class Sensed(Event, type="energy.sensed"):
     again: Name | None = None
     due_us: Count | None = None
     evicted: Name | None = None
+    back: Annotated[list[Name], Meta(max_length=METRICS_MAX)] = []
+    falls: Provenance | None = None
     context: Text = {}
 
 
@@ -224,12 +232,12 @@ class RegimeShifted(Event, type="energy.regime_shifted"):
 
 
 class SourceLost(Event, type="energy.source_lost"):
-    """Sensors of a source say nothing any more while others do. What rested on them is modelled or a surrogate from here on.
+    """Sensors of a source say nothing any more. What rested on them is modelled or a surrogate from here on.
 
     source: which
     metrics: the streams that fell silent
     silent_s: how long the longest of them has been silent
-    reason: why it counts as lost
+    reason: silent: others of the source go on; all-silent: nothing of it comes any more
     """
 
     source: Name
@@ -258,6 +266,19 @@ class Source(msgspec.Struct, forbid_unknown_fields=True):
     shifts: int = 0
     shifted_us: int = 0
     lost: list[str] = []
+    lost_us: int = 0
+    """When that was seen last, by the clock on the wall."""
+    heard_us: int = 0
+    """When points came last, by irer's own time, which no clock on the wall moves."""
+    heard: int = 0
+    """How often they came."""
+    pause_us: int = 0
+    """The longest time between them lately."""
+
+    @property
+    def silent_after_us(self) -> int:
+        """How long nothing has to come until the source counts as silent."""
+        return min(max(PAUSES * self.pause_us, SILENT_US_MIN), SILENT_US_MAX)
 
 
 def place_of(source: Source) -> Mapping[str, int]:

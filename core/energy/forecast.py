@@ -47,6 +47,10 @@ MEAN_MAX = 4_096.0
 DOUBTED = np.float32(0.25)
 """Of the bound: while the detector nears it, its mix learns slowly, or it would learn the shift."""
 DOUBT = np.float32(1 / 4)
+BELIEVABLE = np.float32(6)
+"""An error of more than so many usual ones counts as that: else one great jump would turn the detector's mix to whoever follows it."""
+KNOWN = 128
+"""Ticks after which a stream has usual errors."""
 WIDEN = np.float32(0.15)
 MISS = np.float32(0.05)
 """The share of outcomes that may lie outside the interval."""
@@ -146,7 +150,7 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
     _judge(f4, errors, rate)
     young = np.float32(1) / np.maximum(block.i4[AGE], 1).astype(np.float32)
     believed = np.maximum(SLOW_RATE, young) * np.where(f4[ALERT] < DOUBTED, np.float32(1), DOUBT)
-    f4[SLOW_LOSSES] += believed * (errors[:4] - f4[SLOW_LOSSES])
+    f4[SLOW_LOSSES] += believed * (np.minimum(errors[:4], _most(block)) - f4[SLOW_LOSSES])
     level_errors = np.abs(values - f8[LEVEL_OF]).astype(np.float32)
     f4[LEVEL_LOSSES] += rate * (level_errors - f4[LEVEL_LOSSES])
     _regress(block, values - f8[MEAN], said.deviations, lost)
@@ -161,6 +165,14 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
     lags[0] = values
     if lost is not None:
         lags[:, lost] = values[lost]
+
+
+def _most(block: Block) -> Singles:
+    """The greatest error that is believed, of each row."""
+    losses = block.f4[SLOW_LOSSES]
+    least = np.minimum(np.minimum(losses[0], losses[1]), np.minimum(losses[2], losses[3]))
+    most: Singles = np.where((block.i4[AGE] >= KNOWN) & (least > 0), BELIEVABLE * least, np.float32(np.inf))
+    return most
 
 
 def _judge(f4: Singles, errors: Singles, rate: Singles) -> None:

@@ -211,6 +211,15 @@ class Held(msgspec.Struct, forbid_unknown_fields=True):
 
     claim: Claim
     met: Met | None = None
+    rated: bool = False
+
+
+class Settled(msgspec.Struct, forbid_unknown_fields=True):
+    """A prediction that was proved, as feedback and a second proof need it."""
+
+    verdict: str
+    owner: str
+    rated: bool = False
 
 
 class Ledger(msgspec.Struct, forbid_unknown_fields=True):
@@ -235,8 +244,8 @@ class Claims:
         self.open: dict[str, OrderedDict[str, Held]] = {}
         """By source, in the order in which they are due."""
         self.source_of: dict[str, str] = {}
-        self.settled: OrderedDict[str, str] = OrderedDict()
-        """Predictions that were settled, with their verdict."""
+        self.settled: OrderedDict[str, Settled] = OrderedDict()
+        """Predictions that were settled, the oldest first."""
         self.ledgers: dict[str, Ledger] = {}
         self.reputations: dict[str, tuple[int, int]] = {}
         """By owner: valid and settled proofs."""
@@ -256,7 +265,7 @@ class Claims:
 
 class ClaimsDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     open: dict[str, list[Held]]
-    settled: list[tuple[str, str]]
+    settled: list[tuple[str, Settled]]
     ledgers: dict[str, Ledger]
     reputations: dict[str, tuple[int, int]]
     verdicts: dict[str, int]
@@ -272,7 +281,7 @@ def dump(claims: Claims) -> ClaimsDump:
         source: msgspec.structs.replace(ledger, reference_sums=list(ledger.reference_sums))
         for source, ledger in claims.ledgers.items()
     }
-    settled = list(claims.settled.items())
+    settled = [(name, msgspec.structs.replace(each)) for name, each in claims.settled.items()]
     return ClaimsDump(
         held,
         settled,
@@ -439,7 +448,7 @@ NOT_CHECKED = (Checked("vacuous", "no-points"),) * 3
 
 
 def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, base_micro: int, daily_micro: int) -> Decision:
-    source, held = _find(claims, command.prediction_id)
+    source, held = find(claims, command.prediction_id)
     claim, met = held.claim, held.met
     ledger = claims.ledgers[source]
     if ctx.actor.name != ledger.owner and ctx.actor.role not in ("admin", "irer"):
@@ -484,13 +493,13 @@ def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, 
     return Decision(event)
 
 
-def _find(claims: Claims, prediction_id: str) -> tuple[str, Held]:
+def find(claims: Claims, prediction_id: str) -> tuple[str, Held]:
     source = claims.source_of.get(prediction_id)
     if source is not None:
         return source, claims.open[source][prediction_id]
-    if (verdict := claims.settled.get(prediction_id)) is not None:
-        text = f"{prediction_id} was settled already ({verdict}); each prediction is settled once. Prove a newer one"
-        raise Refused("failed-precondition", text, reason="settled", data={"verdict": verdict})
+    if (settled := claims.settled.get(prediction_id)) is not None:
+        text = f"{prediction_id} was settled already ({settled.verdict}); each prediction is settled once. Prove a newer one"
+        raise Refused("failed-precondition", text, reason="settled", data={"verdict": settled.verdict})
     text = f"no prediction {prediction_id} is open: it was never issued, it made room for newer ones, or was due over a day ago"
     raise Refused("not-found", f"{text}. Each eil.sense issues one", reason="prediction")
 
@@ -529,8 +538,9 @@ def apply_proved(claims: Claims, books: Books, event: Proved, stamp: Stamp) -> N
     claims.verdicts[event.verdict] = claims.verdicts.get(event.verdict, 0) + 1
     if event.verdict in ("not-due", "unverified"):
         return
+    rated = claims.open[event.source][event.prediction_id].rated
     _forget(claims, event.source, event.prediction_id)
-    claims.settled[event.prediction_id] = event.verdict
+    claims.settled[event.prediction_id] = Settled(event.verdict, event.owner, rated)
     while len(claims.settled) > SETTLED_KEPT:
         claims.settled.popitem(last=False)
     ledger = claims.ledgers[event.source]
@@ -543,6 +553,14 @@ def apply_proved(claims: Claims, books: Books, event: Proved, stamp: Stamp) -> N
         claims.lately.append((event.confidence, event.savings))
     books.book(event.postings)
     claims.minted_micro += event.minted_micro
+
+
+def apply_rated(claims: Claims, prediction_id: str) -> None:
+    """Its owner has told how good it was."""
+    source = claims.source_of.get(prediction_id)
+    told = claims.open[source][prediction_id] if source is not None else claims.settled.get(prediction_id)
+    if told is not None:
+        told.rated = True
 
 
 def answer(event: Proved) -> ProofAnswer:

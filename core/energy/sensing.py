@@ -6,7 +6,7 @@ the owner, so nobody else may add to it, but an admin on the owner's behalf.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from core.energy.facts import (
     Moved,
     Points,
     Predicted,
+    Provenance,
     Refusal,
     RegimeShifted,
     Sensed,
@@ -250,6 +251,10 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
             lost = [metric for metric in before.lost if metric not in given.metrics]
             claim, said = _claim(energy, given.source, metrics, totals, newest_us, horizon_s, lost, ctx)
     parts = _parts(judged.streams, given.times_us, followed, judged.values)
+    some: Any = followed.accepted.any(axis=0)
+    spoke = {metrics[stream][0] for stream, spoken in zip(judged.streams, some.tolist(), strict=True) if spoken}
+    silent = _lost(energy, given.source, before, metrics, judged.streams, newest_us)
+    lost_after = {*before.lost, *(metric for each in silent for metric in each.metrics)} - spoke
     energy.view.note([points for points, _ in parts], said)
     after = followed.after
     events: list[Any] = [
@@ -271,14 +276,24 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
             again,
             due_us,
             evicted if first else None,
+            [metric for metric in before.lost if metric in spoke] if first else [],
+            falls(metrics, known, lost_after),
             given.context if first else {},
         )
         for (points, count), first, last in _ends(parts)
     ]
-    events += _lost(energy, given.source, before, metrics, judged.streams, newest_us)
+    events += silent
     events += _shifted(given.source, metrics, followed)
     events += _met(energy, given.source, before, metrics, earlier, followed)
     return Decision(*events)
+
+
+def falls(metrics: Sequence[tuple[str, str]], known: Known, lost: Collection[str]) -> Provenance | None:
+    """What the total energy is worth where the sensor of the power is silent."""
+    power = units.roles(metrics).power if lost else -1
+    if power < 0 or metrics[power][0] not in lost:
+        return None
+    return "modelled" if known.powered else "surrogate"
 
 
 def _newest_us(before: Source, given: Given, followed: "Followed") -> int:

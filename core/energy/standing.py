@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from core.energy import market, pricing, proving, units
+from core.energy import market, pricing, proving
 from core.energy.books import Signed
 from core.energy.budget import CORE_W
 from core.energy.facts import Predicted, Provenance, RegimeName, Sensed, Source, Totals
-from core.energy.sensing import unknown
+from core.energy.sensing import falls, unknown
 from core.energy.state import Energy
 from core.engine import Check, Command, Context, Event, Nothing, Result, Stamp
 from core.fields import INT_MAX, Count, Cursor, Limit, Name
@@ -90,6 +90,7 @@ class SenseAnswer(Result):
     accepted: points that were taken up
     repeated: points that were known already
     refused: points that were refused
+    back: metrics that had fallen silent and speak again
     """
 
     status: Literal["accepted"]
@@ -100,6 +101,7 @@ class SenseAnswer(Result):
     accepted: Count
     repeated: Count = 0
     refused: list[Refusals] = []
+    back: list[str] = []
 
 
 class Interval(Result):
@@ -159,13 +161,14 @@ def sensed(happened: Sequence[Event]) -> SenseAnswer:
     prediction_id = last.claim.prediction_id if last.claim is not None else last.again
     return SenseAnswer(
         "accepted",
-        energy_state(last.totals, last.regime),
+        _worth(energy_state(last.totals, last.regime), last.falls),
         RegimePrediction(last.regime, last.next_likely, last.confidence),
         prediction_id,
         time_text(last.due_us) if last.due_us is not None and prediction_id is not None else None,
         sum(each.accepted for each in records),
         first.repeated,
         [Refusals(each.metric, each.reason, each.count) for each in first.refused],
+        list(first.back),
     )
 
 
@@ -314,11 +317,12 @@ def _row(name: str, source: Source) -> SourceRow:
 
 def _fallen(shown: EnergyState, source: Source) -> EnergyState:
     """What rests on a sensor that fell silent is worth less."""
-    power = units.roles(source.streams).power
-    if power < 0 or source.streams[power][0] not in source.lost:
-        return shown
-    falls: Provenance = "modelled" if source.known.powered else "surrogate"
-    return msgspec.structs.replace(shown, total_energy_provenance=falls)
+    return _worth(shown, falls(source.streams, source.known, source.lost))
+
+
+def _worth(shown: EnergyState, falls: Provenance | None) -> EnergyState:
+    weaker = falls is not None and shown.total_energy_provenance != "surrogate"
+    return msgspec.structs.replace(shown, total_energy_provenance=falls) if weaker else shown
 
 
 def _whole(energy: Energy, name: str) -> SourceRow:

@@ -4,7 +4,10 @@ from collections import OrderedDict
 
 import msgspec
 
+from core.agenda import Agenda, AgendaDump, dump_agenda, load_agenda
+from core.clock import Clock, ClockDump, dump_clock, load_clock
 from core.energy import acting, market, proving
+from core.energy.act import Goal
 from core.energy.budget import Meters
 from core.energy.facts import Known, Predicted, RegimeShifted, Sensed, Source, SourceLost, Totals
 from core.energy.market import MarketDump
@@ -12,6 +15,12 @@ from core.energy.proving import ClaimsDump
 from core.energy.view import Promise, View
 from core.engine import Stamp
 from core.fields import Frozen
+
+ALL_SILENT = "all-silent"
+HEARD_MIN = 8
+"""A source that never came so often has no rhythm."""
+PRESENT_US = 3_600_000_000
+"""A newest point farther than this from the clock on the wall tells of the past, or by a clock that nobody set."""
 
 
 class Energy:
@@ -24,20 +33,26 @@ class Energy:
         self.actions = acting.Actions()
         self.claims = proving.Claims()
         self.market = market.Market()
+        self.clock = Clock()
+        self.watched: Agenda[str] = Agenda()
+        """Sources by when they count as silent, if nothing more of them comes."""
         self.view = View()
         self.meters = Meters()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Energy):
             return False
-        mine = (self.sources, self.streams, self.actions, self.claims, self.market)
-        return mine == (other.sources, other.streams, other.actions, other.claims, other.market)
+        return all(getattr(self, name) == getattr(other, name) for name in FACTS)
 
     __hash__ = None  # type: ignore[assignment]
 
 
+FACTS = ("sources", "streams", "actions", "claims", "market", "clock", "watched")
+
+
 class ActionsDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
-    recent: list[tuple[str, str]]
+    recent: list[tuple[str, acting.Choice]]
+    weights: list[tuple[str, dict[Goal, tuple[float, float, float]]]]
     last: list[tuple[str, acting.Last]]
     habits: dict[str, acting.Habit]
     chosen: int
@@ -48,15 +63,25 @@ class EnergyDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_f
     actions: ActionsDump
     claims: ClaimsDump
     market: MarketDump
+    clock: ClockDump
+    watched: AgendaDump
 
 
 def dump(energy: Energy) -> EnergyDump:
     actions = energy.actions
     return EnergyDump(
         list(energy.sources.items()),
-        ActionsDump(list(actions.recent.items()), list(actions.last.items()), actions.habits, actions.chosen),
+        ActionsDump(
+            [(name, msgspec.structs.replace(each)) for name, each in actions.recent.items()],
+            list(actions.weights.items()),
+            list(actions.last.items()),
+            actions.habits,
+            actions.chosen,
+        ),
         proving.dump(energy.claims),
         market.dump(energy.market),
+        dump_clock(energy.clock),
+        dump_agenda(energy.watched),
     )
 
 
@@ -65,10 +90,13 @@ def load(dumped: EnergyDump) -> Energy:
     energy.sources.update(dumped.sources)
     energy.streams = sum(len(source.streams) for source in energy.sources.values())
     energy.actions.recent.update(dumped.actions.recent)
+    energy.actions.weights.update(dumped.actions.weights)
     energy.actions.last.update(dumped.actions.last)
     energy.actions.habits, energy.actions.chosen = dumped.actions.habits, dumped.actions.chosen
     energy.claims = proving.load(dumped.claims)
     energy.market = market.load(dumped.market)
+    energy.clock = load_clock(dumped.clock)
+    energy.watched = load_agenda(dumped.watched)
     return energy
 
 
@@ -97,14 +125,29 @@ def apply_sensed(energy: Energy, event: Sensed, stamp: Stamp) -> None:
     source.totals = event.totals
     source.known = event.known if event.known is not None else source.known
     source.regime, source.next_likely, source.confidence = event.regime, event.next_likely, event.confidence
-    back = {source.streams[place][0] for place in event.points.streams if place < len(source.streams)}
-    source.lost = [metric for metric in source.lost if metric not in back]
+    source.lost = [metric for metric in source.lost if metric not in event.back]
     energy.sources.move_to_end(event.source)
+    if event.accepted:
+        _heard(energy, event.source, source, stamp)
     promise, gone = None, []
     if event.claim is not None:
         promise = _promise(event.claim, event.totals)
         gone = proving.apply_claim(energy.claims, event.source, source.owner, event.claim)
     energy.view.take(event.source, event.points, source.streams, source.known, promise, gone)
+
+
+def _heard(energy: Energy, name: str, source: Source, stamp: Stamp) -> None:
+    """Points came. What passed while a source was lost is no usual pause, and records of one command came together."""
+    now_us = energy.clock.at(stamp)
+    if source.heard and (name in energy.watched or source.heard < HEARD_MIN):
+        passed_us = now_us - source.heard_us
+        source.heard += passed_us > 0
+        source.pause_us = max(passed_us, source.pause_us * 9 // 10) if passed_us else source.pause_us
+    source.heard, source.heard_us = max(source.heard, 1), now_us
+    if source.heard >= HEARD_MIN and abs(stamp.time_us - source.newest_us) <= PRESENT_US:
+        energy.watched.put(name, now_us + source.silent_after_us)
+    else:
+        energy.watched.drop(name)
 
 
 def _promise(claim: proving.Claim, totals: Totals) -> Promise:
@@ -116,6 +159,7 @@ def _give_up(energy: Energy, name: str) -> None:
     if source is not None:
         energy.streams -= len(source.streams)
         proving.forget_source(energy.claims, name)
+        energy.watched.drop(name)
         energy.view.forget(name)
 
 
@@ -137,6 +181,10 @@ def apply_shifted(energy: Energy, event: RegimeShifted, stamp: Stamp) -> None:
 def apply_lost(energy: Energy, event: SourceLost, stamp: Stamp) -> None:
     source = energy.sources[event.source]
     source.lost = [*source.lost, *(metric for metric in event.metrics if metric not in source.lost)]
+    source.lost_us = stamp.time_us
+    if event.reason == ALL_SILENT:
+        energy.clock.at(stamp)
+        energy.watched.drop(event.source)
 
 
 def apply_met(energy: Energy, event: proving.ClaimsMet, stamp: Stamp) -> None:

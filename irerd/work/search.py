@@ -26,7 +26,7 @@ class Segment(msgspec.Struct, forbid_unknown_fields=True):
 
 class Spec(msgspec.Struct, forbid_unknown_fields=True):
     dimension: int
-    query: str
+    queries: list[str]
     k: int
     segments: list[Segment]
 
@@ -34,19 +34,20 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
 def nearest(spec: bytes, tell: Tell) -> bytes:
     try:
         asked = msgspec.json.decode(spec, type=Spec)
-        query = np.frombuffer(raw_of(asked.query, asked.dimension), "<f4")
+        queries = [np.frombuffer(raw_of(query, asked.dimension), "<f4") for query in asked.queries]
     except (msgspec.MsgspecError, ValueError):
         raise JobFailed("bad-spec") from None
-    found: list[Found] = []
+    found: list[list[Found]] = [[] for _ in queries]
     for segment in asked.segments:
         try:
             vectors = np.memmap(f"{segment.place}.f32", "<f4", "r", shape=(segment.rows, asked.dimension))
             keys = np.memmap(f"{segment.place}.ids", KEY, "r", shape=(segment.rows,))
         except (FileNotFoundError, ValueError):
             raise JobFailed("gone") from None
-        found += _nearest(vectors, keys, query, asked.k, segment.dead)
-    best = sorted(found, key=rank)[: asked.k]
-    return json.dumps({"rows": [list(each) for each in best]}).encode()
+        for place, query in enumerate(queries):
+            found[place] += _nearest(vectors, keys, query, asked.k, segment.dead)
+    best = [sorted(each, key=rank)[: asked.k] for each in found]
+    return json.dumps({"found": best}).encode()
 
 
 def _nearest(vectors: Any, keys: Any, query: Any, k: int, dead: list[int]) -> list[Found]:

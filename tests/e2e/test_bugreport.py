@@ -101,7 +101,7 @@ def test_nothing_planted_is_in_it_and_what_is_needed_is(full: Any, tmp_path: Pat
     assert all(name in parts["README.txt"].decode() for name in [*parts, *told["left_out"]] if name != "README.txt")
     found = {name: json.loads(body) for name, body in parts.items() if name.endswith(".json")}
     status = found["status.json"]
-    assert status["engines"]["resource"]["running"] == 1 and status["engines"]["cache"]["keys"] == 1
+    assert status["engines"]["resource"]["running"] >= 1 and status["engines"]["cache"]["keys"] == 1
     assert status["engines"]["circuit"]["revenue"] == "[redacted:money]"
     assert {log["log"] for log in status["logs"]} == set(found["disk.json"]["logs"])
     assert found["verify.json"]["result"] == "limited" and all(log["ok"] for log in found["verify.json"]["logs"])

@@ -1,4 +1,4 @@
-"""Checkpoints and proofs of a real daemon, checked by others: with no daemon, by the verifier of docs/verify, and after a rollback."""
+"""Checkpoints and proofs of a real daemon, checked by others: with no daemon, by the verifier of docs/verify, after a rollback."""
 
 import json
 import shutil

@@ -3,14 +3,17 @@
 sshd listens nowhere: each ssh starts one of its own and speaks to it over its standard input.
 """
 
+import contextlib
 import getpass
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 
@@ -23,6 +26,8 @@ pytestmark = [needs_sshd, pytest.mark.slow]
 
 Ran = subprocess.CompletedProcess[str]
 Run = Callable[..., Ran]
+Begin = Callable[..., subprocess.Popen[str]]
+Prepared = Callable[..., tuple[list[str], dict[str, Any]]]
 
 
 @pytest.fixture
@@ -36,14 +41,22 @@ def far_path(tmp_path: Path) -> Path:
     place = tmp_path / "far-bin"
     place.mkdir()
     program = place / "irerctl"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m irerctl.main "$@"\n')
+    program.write_text(f'#!/bin/sh\n{sys.executable} -m irerctl.main "$@"\nstatus=$?\necho $status >{place}/ends\nexit $status\n')
     program.chmod(0o755)
+    os.mkfifo(place / "ends")
     return place
 
 
 @pytest.fixture
-def from_afar(tmp_path: Path, far_path: Path) -> Iterator[Run]:
-    """Runs irerctl here with -H ssh://far; the environment there is what is given."""
+def ends(far_path: Path) -> Iterator[TextIO]:
+    """The status of each bridge that has ended, in order."""
+    with open(os.open(far_path / "ends", os.O_RDWR)) as pipe:
+        yield pipe
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, far_path: Path, ends: TextIO) -> Prepared:
+    """The command and the environment that run irerctl here with -H ssh://far."""
     assert SSHD and SSH
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd of root gives its privileges up into it
@@ -52,7 +65,7 @@ def from_afar(tmp_path: Path, far_path: Path) -> Iterator[Run]:
     shutil.copy(tmp_path / "user.pub", tmp_path / "authorized")
     root = Path(__file__).parents[2]
 
-    def run(*args: str, host: str = "ssh://far", **environment: str) -> Ran:
+    def prepared(*args: str, **environment: str) -> tuple[list[str], dict[str, Any]]:
         there = {"PATH": f"{far_path}:/usr/bin:/bin", "PYTHONPATH": str(root), "HOME": str(tmp_path), **environment}
         lines = [
             f"HostKey {tmp_path}/host",
@@ -74,7 +87,7 @@ def from_afar(tmp_path: Path, far_path: Path) -> Iterator[Run]:
             "StrictHostKeyChecking no",
             f"UserKnownHostsFile {tmp_path}/known",
             "LogLevel ERROR",
-            f"ProxyCommand {SSHD} -i -f {tmp_path}/sshd_config -E {tmp_path}/sshd.log",
+            f"ProxyCommand setsid {SSHD} -i -f {tmp_path}/sshd_config -E {tmp_path}/sshd.log",
         ]
         (tmp_path / "ssh_config").write_text("\n".join(ours) + "\n")
         here = tmp_path / "here-bin"
@@ -83,10 +96,38 @@ def from_afar(tmp_path: Path, far_path: Path) -> Iterator[Run]:
         wrapper.write_text(f'#!/bin/sh\nexec {SSH} -F {tmp_path}/ssh_config "$@"\n')
         wrapper.chmod(0o755)
         environ = {**os.environ, "PATH": f"{here}:{os.environ['PATH']}", "IRER_SOCKET": "/nowhere/here.sock"}
-        command = [sys.executable, "-m", "irerctl.main", "-H", host, *args]
-        return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60, cwd=root)
+        return [sys.executable, "-m", "irerctl.main", "-H", "ssh://far", *args], {"text": True, "env": environ, "cwd": root}
 
-    yield run
+    return prepared
+
+
+@pytest.fixture
+def from_afar(prepared: Prepared) -> Run:
+    """Runs irerctl here with -H ssh://far; the environment there is what is given."""
+
+    def run(*args: str, **environment: str) -> Ran:
+        command, more = prepared(*args, **environment)
+        return subprocess.run(command, capture_output=True, timeout=60, **more)
+
+    return run
+
+
+@pytest.fixture
+def begin(prepared: Prepared) -> Iterator[Begin]:
+    """The same, as a process that goes on, in a group of its own."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(*args: str, **environment: str) -> subprocess.Popen[str]:
+        command, more = prepared(*args, **environment)
+        pipe = subprocess.PIPE
+        begun.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL, start_new_session=True, **more))
+        return begun[-1]
+
+    yield start
+    for child in begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
 
 
 def test_reads_writes_and_streams_of_a_far_daemon_are_as_here(there: Irerd, from_afar: Run) -> None:
@@ -132,3 +173,43 @@ def test_a_far_machine_that_admits_nobody_is_told_in_the_words_of_ssh(from_afar:
     assert ran.returncode == 69 and ran.stdout == ""
     told = json.loads(ran.stderr)
     assert told["code"] == "unavailable" and "Permission denied (publickey" in told["detail"]
+
+
+def next_task(watching: subprocess.Popen[str]) -> str:
+    assert watching.stdout is not None
+    while line := watching.stdout.readline():
+        if (event := json.loads(line))["type"] == "task.submitted":
+            return str(event["data"]["task_id"])
+    raise AssertionError(watching.communicate())
+
+
+def submit(irerd: Irerd, name: str) -> None:
+    with irerd.client() as client:
+        client.call("resource.submit_task", {"task_id": name, "resource_type": "compute", "duration_s": 900.0})
+
+
+def test_a_watch_goes_on_over_a_restart_of_the_far_daemon_and_misses_nothing(there: Irerd, begin: Begin, ends: TextIO) -> None:
+    with there.client() as client:
+        since = client.call("resource.status").cursor
+    submit(there, "before")
+    watching = begin("-o", "jsonl", "watch", "--since", str(since), IRER_SOCKET=str(there.socket))
+    assert next_task(watching) == "before"
+    there.stop()
+    assert (ends.readline(), ends.readline()) == ("0\n", "69\n"), "asked again while it was away"
+    there.start()
+    submit(there, "after")
+    assert next_task(watching) == "after"
+
+
+def test_ctrl_c_cancels_the_call_over_there_and_leaves_no_ssh_behind(there: Irerd, begin: Begin) -> None:
+    with there.client() as client:
+        since = client.call("resource.status").cursor
+        submit(there, "seen")
+        watching = begin("-o", "jsonl", "watch", "--since", str(since), IRER_SOCKET=str(there.socket))
+        assert next_task(watching) == "seen"
+        os.killpg(watching.pid, signal.SIGINT)  # as a terminal does: to irerctl and to its ssh
+        assert watching.wait(20) == 130
+        with pytest.raises(ProcessLookupError):
+            os.killpg(watching.pid, 0)
+        told = client.call("metrics.prometheus").result["text"]
+    assert 'irer_rpc_requests_total{code="cancelled",method="system.watch"} 1.0' in told

@@ -1,6 +1,8 @@
 """When checkpoints are made: ten seconds after something is durable, at a stop, when asked; never beside a group or for nothing."""
 
 import errno
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -8,9 +10,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from core.notes import read_note, signed_by
 from irerd.seals import Seals
-from irerd.writer import SEAL_US, WriteFailed
+from irerd.writer import SEAL_US, Receipt, WriteFailed
 from state.checkpoint import checkpoint_of, checkpoint_path
-from tests.irerd.test_writer import Bench
+from state.seal import measure
+from tests.irerd.test_writer import Bench, pending
 from tests.sim.disk import NthFails
 
 SEAL_S = SEAL_US / 1e6
@@ -62,12 +65,25 @@ async def test_where_nothing_is_new_nothing_is_done(nursery: trio.Nursery, autoj
 
 
 async def test_a_writer_that_is_never_idle_signs_too(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    bench, _ = sealing()
+    bench, seals = sealing()
+    at_once = bench.host.offload
+
+    async def slowly(function: Callable[..., Any], *args: object) -> Any:
+        await trio.sleep(0.01)
+        return await at_once(function, *args)
+
+    def again(receipt: Receipt | None) -> None:
+        bench.writer.submit("one", [pending()], measure(pending()), {}, again)
+
+    bench.host.offload = slowly  # type: ignore[method-assign]
     nursery.start_soon(bench.writer.run)
-    for number in range(60):
-        bench.submit("one", f"n{number}")
-        await trio.sleep(0.19)  # less than a head waits for quiet
-    assert 45 < sizes(bench)["one"] < 60
+    again(None)
+    again(None)
+    await trio.sleep(SEAL_S - 1)
+    assert not seals.notes()
+    await trio.sleep(2)
+    assert 500 < sizes(bench)["one"] <= bench.logs["one"].durable.seq
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_stop_signs_all_that_is_new(autojump_clock: MockClock) -> None:

@@ -219,7 +219,10 @@ class Stream:
         outside = f4(errors[4] > self.learnt_half)
         wider = max(f4(0.15), rate) * self.losses[4] * (outside - f4(0.05))
         self.learnt_half = max(f4(0), self.learnt_half + wider)
+        least = min(self.slow)
+        most = f4(6) * least if self.age >= 128 and least > 0 else f4("inf")
         for k, error in enumerate(errors[:4]):
+            error = min(error, most)
             slow = max(f4(1 / 2048), f4(1) / f4(max(self.age, 1))) * f4(1 if self.alert < 0.25 else 1 / 4)
             self.slow[k] += slow * (error - self.slow[k])
             self.level_losses[k] += rate * (f4(abs(value - self.levels[k])) - self.level_losses[k])

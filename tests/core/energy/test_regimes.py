@@ -73,6 +73,17 @@ def test_a_shift_is_told_about_as_soon_as_can_be(size: float, late: float) -> No
         assert abs(np.median(places)) <= 5 and np.median(np.abs(places)) <= 5
 
 
+@pytest.mark.parametrize("at", [300, 600, 1_400])
+@pytest.mark.parametrize("size", [5.0, 30.0, 1e4])
+def test_no_shift_is_too_great_to_be_told_of_however_young_the_stream(at: int, size: float) -> None:
+    """A jump that makes every slow forecast look hopeless must not hide behind the one forecast that follows at once."""
+    streams = 16
+    values = np.random.default_rng(9).normal(size=(at + 60, streams))
+    values[at:] += size
+    told = {shift.row for shift in shifts_of(values)}
+    assert len(told) == streams
+
+
 def test_a_wider_spread_is_told_too() -> None:
     at, streams = 1_400, 100
     values = np.random.default_rng(9).normal(size=(at + 300, streams))

@@ -237,6 +237,17 @@ def test_what_the_work_says_is_checked(result: dict[str, Any]) -> None:
     assert kinds(loop)[1:] == ["embedding.not_embedded"] and not loop.state.waiting and not loop.state.stored
 
 
+def test_a_text_that_got_no_vector_gets_one_when_it_is_told_again() -> None:
+    loop = loop_of()
+    event = emit(loop, "local.content_created", text=HEAT)
+    loop.ask("job_ended", JobEnded("event_log:0:0", False, "internal"))
+    assert event not in loop.state.vectors and not loop.state.waiting
+    assert content(loop, HEAT) == event
+    assert loop.state.vectors[event] and loop.state.repeated == 1
+    content(loop, HEAT)
+    assert kinds(loop).count("embedding.embedding_generated") == 1 and loop.replayed() == loop.state
+
+
 def test_a_prior_must_be_known_and_older() -> None:
     loop = loop_of()
     first, second = emit(loop, "local.content_created", text=HEATS[0]), emit(loop, "local.content_created", text=HEATS[1])
