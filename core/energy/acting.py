@@ -399,7 +399,7 @@ def _speaks(judged: list[Judged], weights: tuple[float, float, float]) -> tuple[
         for place, weight in enumerate(weights)
     ]
     whole = sum(map(abs, gaps))
-    return tuple(round(gap / whole, 6) if whole else 0.0 for gap in gaps)  # type: ignore[return-value]
+    return tuple(round(gap / whole, 6) + 0.0 if whole else 0.0 for gap in gaps)  # type: ignore[return-value]
 
 
 def _plant(actions: Actions, told: CurrentState, ctx: Context) -> Plant:

@@ -230,7 +230,7 @@ class StreamRow(Result):
     metric: its name
     unit: what its numbers are in
     alert: how near it is to count as shifted; 1 is the bound
-    lost: whether it has fallen silent while others of the source have not
+    lost: whether it has fallen silent
     """
 
     metric: str
@@ -462,7 +462,7 @@ class EilHealth(Result):
     points: points that were taken up
     refused: points that were refused
     regimes: how many sources show which regime
-    lost: sources of which a sensor has fallen silent
+    lost: sources of which a sensor has fallen silent within the last day and not come back
     predictions_open: claims that are open
     proofs: how many ended how
     pft_minted: PFT that proofs have minted
@@ -492,13 +492,14 @@ class EilHealth(Result):
 
 CALLERS_SHOWN = 16
 LOST_SHOWN = 16
+LOST_TOLD_US = 86_400_000_000
 
 
 def health(energy: Energy, query: Nothing, ctx: Context) -> EilHealth:
     regimes: dict[str, int] = {}
     for source in energy.sources.values():
         regimes[source.regime] = regimes.get(source.regime, 0) + 1
-    lost = [name for name, source in energy.sources.items() if source.lost]
+    lost = lately_lost(energy, ctx)
     sums = energy.market.books.sums()
     budget = ctx.settings.eil.budget.joules
     callers = list(energy.meters.callers.items())[-CALLERS_SHOWN:]
@@ -648,13 +649,18 @@ def status(energy: Energy, query: Nothing, ctx: Context) -> EilStatus:
     return EilStatus(len(energy.sources), energy.streams, len(claims.source_of), claims.minted_micro / MICRO, energy.market.trades)
 
 
+def lately_lost(energy: Energy, ctx: Context) -> list[str]:
+    """Sources of which a sensor fell silent within a day. One that stays away is no news any more; `eil.regime_status` shows it."""
+    return [name for name, source in energy.sources.items() if source.lost and ctx.now_us - source.lost_us <= LOST_TOLD_US]
+
+
 def checks(energy: Energy, ctx: Context) -> Iterator[Check]:
     sums = {asset: total for asset, total in energy.market.books.sums().items() if total}
     if sums:
         yield Check(
             "energy market", "failed", f"{', '.join(sorted(sums))} do not sum to nought. See: irerctl audit verify --replay"
         )
-    lost = [name for name, source in energy.sources.items() if source.lost]
+    lost = lately_lost(energy, ctx)
     if lost:
         yield Check("energy", "degraded", f"sensors fell silent at {', '.join(lost[:3])}. See: irerctl regime")
 

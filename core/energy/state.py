@@ -9,7 +9,7 @@ from core.clock import Clock, ClockDump, dump_clock, load_clock
 from core.energy import acting, market, proving
 from core.energy.act import Goal
 from core.energy.budget import Meters
-from core.energy.facts import Known, Predicted, RegimeShifted, Sensed, Source, SourceLost, Totals
+from core.energy.facts import PAUSES, SILENT_US_MAX, Known, Predicted, RegimeShifted, Sensed, Source, SourceLost, Totals
 from core.energy.market import MarketDump
 from core.energy.proving import ClaimsDump
 from core.energy.view import Promise, View
@@ -137,13 +137,12 @@ def apply_sensed(energy: Energy, event: Sensed, stamp: Stamp) -> None:
 
 
 def _heard(energy: Energy, name: str, source: Source, stamp: Stamp) -> None:
-    """Points came. What passed while a source was lost is no usual pause, and records of one command came together."""
+    """Points came. The longest pause fades, so that who sends in bursts is known by them; records of one command came together."""
     now_us = energy.clock.at(stamp)
-    if source.heard and (name in energy.watched or source.heard < HEARD_MIN):
-        passed_us = now_us - source.heard_us
-        source.heard += passed_us > 0
-        source.pause_us = max(passed_us, source.pause_us * 9 // 10) if passed_us else source.pause_us
-    source.heard, source.heard_us = max(source.heard, 1), now_us
+    passed_us = min(now_us - source.heard_us, SILENT_US_MAX // PAUSES) if source.heard else 0
+    if passed_us:
+        source.pause_us = max(passed_us, source.pause_us * 9 // 10)
+    source.heard, source.heard_us = source.heard + (passed_us > 0 or not source.heard), now_us
     if source.heard >= HEARD_MIN and abs(stamp.time_us - source.newest_us) <= PRESENT_US:
         energy.watched.put(name, now_us + source.silent_after_us)
     else:

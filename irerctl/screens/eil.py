@@ -87,7 +87,7 @@ def _draw_overview(found: Mapping[str, Any]) -> None:
 @eil.command_of(
     "selftest",
     "Measure detectors, checks, minting and books on streams in which everything is known.",
-    click.Option(["--full"], is_flag=True, help="Ten times as long: some minutes."),
+    click.Option(["--full"], is_flag=True, help="Ten times as long: up to some minutes."),
     click.Option(["--report"], is_flag=True, help="The source's success criteria beside what was found."),
     click.Option(["--seed"], type=click.INT, metavar="N", help="Of all chance in it (1)."),
 )
@@ -108,7 +108,7 @@ def selftest(full: bool, report: bool, seed: int | None) -> int | None:
     return None if found["ok"] else 1
 
 
-for _name in ("predict", "stream"):
+for _name in ("predict", "feedback", "stream"):
     eil.add_command(generic.command(generic.catalogue().rows[f"eil.{_name}"], _name))
 
 
@@ -189,6 +189,8 @@ def draw_sensed(found: Mapping[str, Any]) -> None:
     counts += [f"{number(found['repeated'])} known already"] if found.get("repeated") else []
     counts += [f"{number(each['count'])} × {render.clean(each['metric'])} {each['reason']}" for each in found.get("refused") or ()]
     render.say("points: " + ", ".join(counts))
+    if found.get("back"):
+        render.say(f"speaks again: {', '.join(map(render.clean, found['back']))}")
     if found.get("prediction_id"):
         render.note(f"Once it is due, {found['due']}: irerctl proof {render.clean(found['prediction_id'])} --actual-state JSON")
 
@@ -238,6 +240,16 @@ def draw_action(found: Mapping[str, Any]) -> None:
     ]
     if rows:
         render.table(["instead", "servers", "cost in J", "allowed"], rows, right=["servers", "cost in J"])
+
+
+def draw_feedback(found: Mapping[str, Any]) -> None:
+    if not found.get("weights"):
+        render.say("noted; no weight has moved")
+    for goal, (energy, entropy, irreversibility) in sorted((found.get("weights") or {}).items()):
+        render.say(
+            f"{goal.replace('_', ' ')} of {render.clean(found['owner'])} now weighs energy × {energy:.4g},"
+            f" entropy × {entropy:.4g}, irreversibility × {irreversibility:.4g}"
+        )
 
 
 _CHECKS = ("energy_conservation", "entropy_valid", "feasibility_check")
@@ -371,6 +383,7 @@ DRAW = {
     "eil.sense_batch": draw_sensed,
     "eil.predict": draw_predicted,
     "eil.act": draw_action,
+    "eil.feedback": draw_feedback,
     "eil.proof": draw_proof,
     "eil.market_pricing": draw_pricing,
     "eil.market_quote": draw_quote,

@@ -507,6 +507,7 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ),
         10.0,
         ("act", {"goal": "maximize_stability", "current_state": {"active_servers": 3, "avg_utilization": 0.99}}),
+        ("feedback", {"action_id": "act_id-5", "rating": 0.25}),
         ("sense", {"source": "a", "telemetry": {"power_draw": 900}}),
         ("proof", {"prediction_id": "pred_id-2", "actual_state": {"energy": 1, "entropy": 2}}),
         ("proof", {"prediction_id": "pred_id-4", "actual_state": {"energy": 18260, "entropy": 0}}),
@@ -574,7 +575,7 @@ PINNED = {
     "hunt": ("c4c5766fbfbb677b", "e6907d11f080e38e"),
     "component": ("c4c5766fbfbb677b", "e622a4ec2f51d5a9"),
     "trajectory": ("efa6de741562bbb7", "ab1b4dc49a54fd1c"),
-    "eil": ("77ac7544624069df", "13bbf1b31dde08e9"),
+    "eil": ("d2dc86da76d2d20d", "7629a473cb10a347"),
     "data": ("f84680cbe1b70091", "0cb224e6ccc41245"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""

@@ -84,6 +84,10 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         sensed = raw.ask("eil.sense", {"source": "rack-01", "telemetry": {"power_draw": 800}})
         assert isinstance(sensed, Done)
         params |= {"prediction_id": sensed.r["prediction_id"]}  # the same
+    if row.name == "eil.feedback":
+        chosen = raw.ask("eil.act", {"goal": "minimize_energy", "current_state": {"active_servers": 12, "avg_utilization": 0.68}})
+        assert isinstance(chosen, Done)
+        params["action_id"] = chosen.r["action_id"]  # the same
     if row.name == "eil.market_trade":
         quoted = raw.ask("eil.market_quote", {"asset": "CEU", "side": "buy", "quantity": 1})
         assert isinstance(quoted, Done)

@@ -34,7 +34,7 @@ OPERATIONS = 300
 
 
 def rehearse(place: Path, **parts: Any) -> dict[str, Any]:
-    return Rehearsal(place, 24, OPERATIONS, 7, **parts).run()
+    return Rehearsal(place, 24, OPERATIONS, 8, **parts).run()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

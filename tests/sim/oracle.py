@@ -18,11 +18,14 @@ import msgspec
 from core.engine import Stamp
 from core.engines import ENGINES
 from core.keys import Keys, Remembered
+from core.notes import Note
 from core.world import World
+from state.checkpoint import checkpoint_of
 from state.replay import replay_equals
 from state.scan import Scan
 from state.snapshot import listed
 from state.snapshot import read as read_snapshot
+from state.tree import Edge, leaf_hash
 from tests.sim.disk import SimFiles
 from tests.sim.promises import Promises
 
@@ -221,6 +224,8 @@ class Oracle:
         self.promises = Promises(blame, self.record)
         self.snapshots: dict[str, bytes] = {}
         """Those that were found to be what the log adds up to, by path."""
+        self.sealed: dict[str, int] = {}
+        """Of each log, how many records the checkpoint vouched for that was seen last."""
         self.turns = self.prunes = self.snapshots_taken = 0
         self.fulls: Counter[str] = Counter()
         """How often each log said that it was full."""
@@ -397,6 +402,7 @@ class Oracle:
                     self._blame(f"{path}: irerd serves what is not on the medium yet")
             self._confirm(log)
             self._look_at_snapshots(log, disk)
+            self._look_at_checkpoint(log, disk)
         self.watching = True
 
     def _found(self, log: Expected, disk: SimFiles) -> bytes:
@@ -430,6 +436,21 @@ class Oracle:
             self._blame(f"N2: {log.name} has {len(rest)} bytes behind record {log.end - 1} that were never appended there")
         log.appended[:] = rest
         log.starts = {first: place for first, place in log.starts.items() if place < len(found)}
+
+    def _look_at_checkpoint(self, log: Expected, disk: SimFiles) -> None:
+        """N8: what was signed is what was written, is durable, and is never taken back."""
+        found = checkpoint_of(disk, log.name)
+        if not isinstance(found, Note):
+            if found is not None or log.name in self.sealed:
+                self._blame(f"N8: {log.name} had a checkpoint: {found}")
+            return
+        at = found.checkpoint
+        lines = bytes(log.durable).split(b"\n", at.size)[: at.size]
+        if at.size > log.end or Edge().extend([leaf_hash(line + b"\n") for line in lines]).root() != at.root:
+            self._blame(f"N8: {log.name} with {log.end} records is not what was signed at {at.size}")
+        if at.size < self.sealed.get(log.name, 0):
+            self._blame(f"N8: {log.name} was signed at {self.sealed[log.name]}, and then at {at.size}")
+        self.sealed[log.name] = at.size
 
     def _look_at_snapshots(self, log: Expected, disk: SimFiles) -> None:
         """Those on disk are the ones that were found good when they were taken."""
