@@ -11,6 +11,7 @@ import datetime
 import decimal
 import re
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -70,10 +71,24 @@ def encode(value: Any) -> bytes:
 def _fields(event: msgspec.Struct) -> dict[str, Any]:
     """Its fields with 5.0 as 5, so that msgspec can write what else it agrees about."""
     fields: dict[str, Any] = msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)
-    for name, value in fields.items():
-        if type(value) is float and value.is_integer() and abs(value) < _AGREED_FLOAT_MAX:
-            fields[name] = int(value)
+    _ease(fields, fields.items())
     return fields
+
+
+def _ease(container: Any, items: Iterable[tuple[Any, Any]]) -> None:
+    """The same throughout a list or dict that is nobody else's, in place."""
+    for place, value in items:
+        kind = type(value)
+        if kind is float:
+            if value.is_integer() and abs(value) < _AGREED_FLOAT_MAX:
+                container[place] = int(value)
+        elif kind is dict:
+            _ease(value, value.items())
+        elif kind is list:
+            _ease(value, enumerate(value))
+        elif kind is tuple:
+            eased = container[place] = list(value)
+            _ease(eased, enumerate(eased))
 
 
 def event_payload(event: msgspec.Struct) -> bytes:

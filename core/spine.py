@@ -111,12 +111,13 @@ def _needed_one_by_one(spine: Spine) -> bool:
     leading: dict[str, list[Rule]] = {}
     for rule in spine.rules:
         leading.setdefault(rule.conclusion, []).append(rule)
+    start = set(spine.facts)
     met: set[str] = set()
     agenda = [goal for goal in spine.goals if goal in leading]
     seen = set(agenda)
     while agenda:
         atom = agenda.pop()
-        if len(leading[atom]) > 1 or atom in spine.facts:
+        if len(leading[atom]) > 1 or atom in start:
             return False
         rule = leading[atom][0]
         met.add(rule.rule_id)
@@ -218,9 +219,12 @@ def fairness(rules: Iterable[Rule], groups: Collection[str], weights: Mapping[st
     for rule in rules:
         if rule.group in borne:
             borne[rule.group] += rule.cost_micro
-    shares = [cost / weights.get(group, 1.0) for group, cost in borne.items()]
-    squares = sum(share * share for share in shares)
-    return sum(shares) ** 2 / (len(shares) * squares) if squares else 1.0
+    least = min((weights.get(group, 1.0) for group, cost in borne.items() if cost), default=None)
+    if least is None:
+        return 1.0
+    # The index is the same in any unit. In this one no weight, however small, makes a share too large to be squared.
+    shares = [cost * least / weights.get(group, 1.0) for group, cost in borne.items()]
+    return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))
 
 
 class Comparison(NamedTuple):

@@ -87,7 +87,7 @@ class TrajectoryPorts:
             return reads.out_of_reach(planned)
         found = await self._found(asked, planned, params, budgets)
         spine = await self._offload(checked, asked, planned, found, budgets)
-        return reads.answer(planned, found, spine, params.weights)
+        return await self._offload(reads.answer, planned, found, spine, params.weights)
 
     # --- the program ------------------------------------------------------------------------------------------------
 

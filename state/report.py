@@ -16,7 +16,7 @@ from core.notes import BadNote, Key, Note, key_from, public_key, read_note
 from core.proofs import check_signature
 from core.world import BadDump, UnknownEvent, World
 from state import replay as meaning
-from state.checkpoint import checkpoint_of, checkpoint_path
+from state.checkpoint import checkpoint_path
 from state.fs import Files, RealFiles, read_all, read_at
 from state.ledger import KEY_BYTES, SIGNING
 from state.scan import Scan
@@ -66,10 +66,7 @@ def reports(files: Files, asked: Asked, workers: int = 1) -> Iterator[Row]:
         if not walked["done"]:
             yield {key: walked[key] for key in ("log", "records", "total", "done") if key in walked} | {"stage": "reading"}
             continue
-        name = walked["log"]
-        one = _OneLog(
-            files, walked, listings[name], asked, checkpoint_of(files, name) if notes is None else notes.get(name), public
-        )
+        one = _OneLog(files, walked, listings[walked["log"]], asked, public)
         yield from one.check()
         done.append(one.row)
         unverified += one.unverified
@@ -113,11 +110,8 @@ def _of_all(files: Files, asked: Asked) -> Iterator[Row]:
 class _OneLog:
     """One log after its walk: its row, and what of it could not be vouched for."""
 
-    def __init__(
-        self, files: Files, walked: Row, listing: Listing, asked: Asked, checkpoint: Note | str | None, public: bytes | None
-    ) -> None:
+    def __init__(self, files: Files, walked: Row, listing: Listing, asked: Asked, public: bytes | None) -> None:
         self._files = files
-        self._checkpoint = checkpoint
         self._public = public
         self._sealed = 0
         """How many records a checkpoint vouches for."""
@@ -159,10 +153,11 @@ class _OneLog:
 
     def _check_checkpoint(self) -> None:
         """That the log continues it the walk has said; who signed it is left to say."""
-        if "sealed" not in self._walked or not isinstance(self._checkpoint, Note):
+        if "note" not in self._walked:
             return
-        sealed = self._checkpoint.checkpoint
-        word, why = check_signature(self._checkpoint, Key(sealed.origin, self._public) if self._public is not None else None)
+        note = read_note(self._walked["note"])
+        sealed = note.checkpoint
+        word, why = check_signature(note, Key(sealed.origin, self._public) if self._public is not None else None)
         if word == "failed":
             self.row["sealed"] = "failed"
             bad = {"seq": sealed.size - 1, "offset": 0, "why": why, "file": checkpoint_path(self._name)}

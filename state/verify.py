@@ -369,6 +369,8 @@ class _Check:
             raise Corrupt(self._name, 0, sealed.size - 1, why, column="tree")
         if root is not None:
             self._row["sealed"] = sealed.size
+            if self._stated and isinstance(self._checkpoint, Note):
+                self._row["note"] = self._checkpoint.text  # beside a daemon there may be a newer one by now
 
     def _corrupt(self, segment: Segment, offset: int, seq: int, why: str, column: Column = "chain") -> Corrupt:
         return Corrupt(self._name, offset, seq, why, segment.path, column)

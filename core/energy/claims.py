@@ -74,15 +74,17 @@ class Judged(NamedTuple):
 
 def path_rate(last: tuple[float, ...], mean: float, weights: tuple[float, ...], low: float, high: float, steps: int) -> float:
     """The mean of what an autoregression expects of the next steps; `last` has the newest value first."""
-    lags = [value - mean for value in last]
+    one, two, three, four = (value - mean for value in last)
+    by_one, by_two, by_three, by_four = weights
     margin = (high - low) / 2
+    least, most = low - margin, high + margin
     total = 0.0
     walked = max(1, min(steps, PATH_MAX))
     value = 0.0
     for _ in range(walked):
-        value = sum(weight * lag for weight, lag in zip(weights, lags, strict=True))
-        value = min(max(value + mean, low - margin), high + margin) - mean
-        lags = [value, *lags[:-1]]
+        value = by_one * one + by_two * two + by_three * three + by_four * four + mean
+        value = (least if value < least else most if value > most else value) - mean
+        one, two, three, four = value, one, two, three
         total += value
     return mean + (total + value * (steps - walked) if steps > walked else total) / max(steps, 1)
 

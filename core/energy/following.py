@@ -196,12 +196,15 @@ class _Walk:
         self.alerts = list(before.alerts) + [0.0] * (size - len(before.alerts))
         self.shifts = list(before.shifts)
         self.alarms, self.ticks = before.alarms, before.ticks
+        self.spoke: set[int] = set()
+        """Streams of which a point was taken up: of the others nothing is new, whatever was refused of them."""
         self.shifts_at = _by_time(advanced.findings.shifts, self.stream_of)
         self.physical = known.powered or self.roles.power >= 0
 
     def tick(self, time: float, points: Mapping[int, tuple[float, int]], found: Followed) -> None:
         findings = self.advanced.findings
         self.ticks += 1
+        self.spoke |= points.keys()
         metered = self._metered(points)
         gap = bool(findings.gap[points[metered.stream][1]]) if metered is not None else False
         self._energy(time, metered, gap, found)
@@ -316,9 +319,8 @@ class _Walk:
         nats = list(self.before.nats) + [0.0] * (len(self.alerts) - len(self.before.nats))
         if found.ticks:
             told = entropy.quantised(self.advanced.block)
-            for stream, place in self.place.items():
-                if place < len(told):
-                    nats[stream] = round(float(told[place]), NATS_PLACES)
+            for stream in self.spoke:
+                nats[stream] = round(float(told[self.place[stream]]), NATS_PLACES)
             start, end = math.fsum(self.before.nats), math.fsum(nats)
             count = len(found.ticks)
             found.ticks = [tick._replace(nats=start + (end - start) * (i + 1) / count) for i, tick in enumerate(found.ticks)]

@@ -417,7 +417,7 @@ def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
 
 
 def _record(ledger: Ledger) -> proof.Record:
-    return proof.Record(ledger.gained, ledger.most, (hit == "1" for hit in ledger.hits))
+    return proof.Record(ledger.gained, ledger.most, map("1".__eq__, ledger.hits))
 
 
 def apply_met(claims: Claims, event: ClaimsMet, stamp: Stamp) -> None:

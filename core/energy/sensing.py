@@ -51,7 +51,10 @@ NORMAL_95 = 1.959963984540054
 THIRD = 3.0
 """Between two points nobody knows better than a share of what lies between them."""
 
-Figure = Annotated[float, Meta(ge=-9e18, le=9e18)]
+Figure = Annotated[float, Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]
+"""Any finite one: what is too large to be used is refused by itself, not with all that came with it."""
+AHEAD_US = 366 * 86_400_000_000
+"""One point of a far future would make its stream refuse every true one after it."""
 
 
 class Sense(Command):
@@ -228,6 +231,9 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     source = energy.sources.get(given.source)
     if source is not None:
         _owned(source, given.source, ctx)
+    if max(given.times_us) > ctx.now_us + AHEAD_US:
+        text = "a time more than a year ahead of this machine's clock cannot be true. Check the clocks of both"
+        raise Refused("invalid-argument", text, reason="ahead")
     before = source if source is not None else Source(ctx.actor.name, [], lost=[])
     known = _known(given.source, ctx)
     judged = _judge(before, given, ctx)
@@ -407,7 +413,7 @@ def _listed(refused: Counter[tuple[str, str]]) -> list[Refusal]:
 
 
 _WORDS = {
-    "older": "older than the newest point of its stream. Points of one stream come in the order of time",
+    "older": "older than the newest point of its stream. Points of one stream come in the order of time; see: irerctl regime",
     "conflicting": "another value is known for that time. What was said stands",
     "unusable": "no number that can be used. Send finite numbers below 1e30",
     "unit-mismatch": "no value that its unit can have. Say the unit in the metric's name or in eil.metric_units",

@@ -4,6 +4,7 @@ The first unit of a stream stays. A value that cannot be in that unit is refused
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Unit = Literal["W", "kW", "°C", "K", "°F", "%", "ratio", "B/s", "1"]
@@ -77,6 +78,12 @@ class Roles(NamedTuple):
 
 def roles(metrics: Sequence[tuple[str, str]]) -> Roles:
     """From names and units, in the order in which the streams came. Of several that fit, the known name wins, then the first."""
+    return _roles(tuple(metrics))
+
+
+@lru_cache(maxsize=256)
+def _roles(metrics: tuple[tuple[str, str], ...]) -> Roles:
+    """Remembered, because sources of one kind are many and each point asks."""
 
     def first(known: str, fits: Sequence[str], *, around: bool | None = None) -> int:
         found = -1

@@ -133,7 +133,7 @@ class SpineOf(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     """
 
     facts: Annotated[list[Symbol], Meta(max_length=FACTS_OF_PART)]
-    goals: Annotated[list[Symbol], Meta(max_length=GOALS_MAX)]
+    goals: Annotated[list[Symbol], Meta(max_length=SPINE_RULES_MAX)]
     rules: Annotated[list[RuleOf], Meta(max_length=SPINE_RULES_MAX)]
 
 

@@ -464,7 +464,8 @@ def out_of_reach(planned: Plan) -> SearchAnswer:
 def answer(planned: Plan, found: Found, spine: Spine | None, weights: Weights) -> SearchAnswer:
     """Of a spine that was checked."""
     if spine is None:
-        return SearchAnswer(None, None, None, None, None, found.proof, list(planned.goals))
+        none = SearchAnswer(None, None, None, None, None, found.proof, list(planned.goals))
+        return _fitting(none, f"there is no spine, and {len(planned.goals):,} goals")
     cost = sum(rule.cost_micro for rule in spine.rules)
     fairness = spines.fairness(spine.rules, planned.groups, weights.groups)
     efficiency = found.bound_micro / cost if cost else 1.0
@@ -472,11 +473,13 @@ def answer(planned: Plan, found: Found, spine: Spine | None, weights: Weights) -
     told = SearchAnswer(
         spine_shown(spine), cost / MICRO, found.bound_micro / MICRO, score, fairness, found.proof, list(planned.goals)
     )
+    return _fitting(told, f"the spine costs {cost / MICRO:g} and has {len(spine.rules):,} rules")
+
+
+def _fitting(told: SearchAnswer, what: str) -> SearchAnswer:
     size, values = weight(told)
     if size > PAGE_BYTES_MAX or values > PAGE_VALUES_MAX:
-        text = (
-            f"the spine has {len(spine.rules):,} rules and costs {cost / MICRO:g}; that many fit in no answer. Ask for fewer goals"
-        )
+        text = f"{what}; that many fit in no answer. Ask for fewer goals"
         raise Refused("resource-exhausted", text, reason="spine-too-large")
     return told
 

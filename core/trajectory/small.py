@@ -13,8 +13,8 @@ from typing import NamedTuple
 from core.spine import Rule, pruned
 
 RULES_MAX = 64
-STATES_MAX = 400
-"""States that are looked into before it is left to a worker: some tenths of a second."""
+LOOKS_MAX = 4_000_000
+"""Rules that are looked at before it is left to a worker: some tenths of a second, as nothing can end this thread from outside."""
 NEVER = 2**62
 UNABLE = -2
 """In place of a dearest premise: the step can never be taken."""
@@ -48,19 +48,18 @@ def solve(rules: Sequence[Rule], initial: Collection[str], goals: Collection[str
     came: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, tuple[int, ...]], int]] = {}
     bound = problem.bound(start)
     heap = [(bound, bound, 0, 0, start, spent)] if bound < NEVER else []
-    looked = pushed = 0
+    pushed = 0
     while heap:
         _, left, _, paid, atoms, spent = heappop(heap)
         if paid > best[atoms, spent]:
             continue
         if not left and atoms & problem.goals == problem.goals:
             return Best(_laid(problem, came, (atoms, spent), initial, goals), paid)
-        looked += 1
-        if looked > STATES_MAX:
-            return None
         for place, step in enumerate(problem.steps):
             if step.gives & atoms or step.needs & atoms != step.needs:
                 continue
+            if problem.looked > LOOKS_MAX:
+                return None
             after = problem.spend(spent, step)
             if after is None:
                 continue
@@ -107,6 +106,8 @@ class _Problem:
         numbers = [self._number[goal] for goal in goals if goal in self._number]
         self.goals = sum(1 << number for number in set(numbers))
         count = len(self._number)
+        self.looked = 0
+        """How often a rule was looked at for a bound, which is nearly all of the work."""
         self._all = [*self.steps, *self._free, _Step(self.goals, 1 << count, 0, tuple(sorted(set(numbers))), count, -1)]
 
     def _step(self, rule: Rule) -> _Step:
@@ -169,6 +170,7 @@ class _Problem:
             if done >> number & 1:
                 continue
             done |= 1 << number
+            self.looked += len(self._all)
             for place, step in enumerate(self._all):
                 if step.needs >> number & 1:
                     left[place] -= 1
@@ -189,6 +191,7 @@ class _Problem:
         changed = True
         while changed:
             changed = False
+            self.looked += len(self._all)
             for place, step in enumerate(self._all):
                 if not costs[place] and step.gives & zone and dearest[place] >= 0 and not zone >> dearest[place] & 1:
                     zone |= 1 << dearest[place]
@@ -198,6 +201,7 @@ class _Problem:
         cut: set[int] = set()
         while changed:
             changed = False
+            self.looked += len(self._all)
             for place, step in enumerate(self._all):
                 source = dearest[place]
                 if source == UNABLE or not step.gives or place in cut or (source >= 0 and not before >> source & 1):

@@ -15,7 +15,7 @@ import msgspec
 
 from core.trajectory.commands import AddRule, RuleOf
 from core.trajectory.events import Fact
-from core.trajectory.reads import DEADLINE_MS_DEFAULT, WIDTH_DEFAULT, Proof
+from core.trajectory.reads import DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DEADLINE_MS_MIN, WIDTH_DEFAULT, Proof
 from core.trajectory.strips import BadProblem, problem_of
 from core.wire.errors import problem
 from irerctl import fields, generic, render
@@ -164,6 +164,8 @@ def _amounts(texts: Sequence[str], form: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for text in texts:
         name, _, amount = text.rpartition("=")
+        if name in found:
+            raise click.UsageError(f"{render.clean(name)} is given twice. Give it once")
         try:
             found[name] = float(amount)
         except ValueError:
@@ -440,11 +442,18 @@ def search(**given: Any) -> int | None:
     if given["weights"] is not None:
         asked["weights"] = given["weights"]
     if given["deadline"] is not None:
-        asked["deadline_ms"] = round(given["deadline"] * 1000)
+        asked["deadline_ms"] = _milliseconds(given["deadline"])
     now.timeout_s = max(now.timeout_s, asked.get("deadline_ms", DEADLINE_MS_DEFAULT) / 1000 + LATE_S)
     found = now.call("trajectory.search", asked).result
     now.show(found, draw_search)
     return None if found["spine"] is not None else 1
+
+
+def _milliseconds(seconds: float) -> int:
+    least, most = DEADLINE_MS_MIN / 1000, DEADLINE_MS_MAX / 1000
+    if not least <= seconds <= most:
+        raise click.UsageError(f"--deadline {seconds:g} is not between {least:g} and {most:g} seconds")
+    return round(seconds * 1000)
 
 
 def draw_search(found: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ def far_path(tmp_path: Path) -> Path:
     place = tmp_path / "far-bin"
     place.mkdir()
     program = place / "irerctl"
-    program.write_text(f'#!/bin/sh\n{sys.executable} -m irerctl.main "$@"\nstatus=$?\necho $status >{place}/ends\nexit $status\n')
+    program.write_text(f'#!/bin/sh\n{sys.executable} -m irerctl.main "$@"\nstatus=$?\necho $status 1<>{place}/ends\nexit $status\n')
     program.chmod(0o755)
     os.mkfifo(place / "ends")
     return place

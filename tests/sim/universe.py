@@ -691,7 +691,9 @@ class Universe:
             return
         for caller in self._callers:
             line = caller.line
-            if line is not None and not (line.over or line.faulted or line.pause_s) and line.welcomed.is_set():
+            if line is None or line.life != self.life:  # what was asked of a process that is gone is not owed by this one
+                continue
+            if not (line.over or line.faulted or line.pause_s) and line.welcomed.is_set():
                 self._owed[line.name] = {id for id, asked in line.open.items() if asked.sent}
 
     # --- the end ----------------------------------------------------------------------------------------------------------

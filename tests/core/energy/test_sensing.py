@@ -313,3 +313,31 @@ def test_a_budget_grants_no_more_than_it_holds_and_fills() -> None:
     for place in range(100):
         unset.sense(place, power_draw=1.0)
     assert unset.look("market_pricing").prices["CEU"].factors["demand"] == 1
+
+
+def test_what_was_refused_of_one_stream_changes_nothing_of_it_and_a_replay_agrees() -> None:
+    loop, draw = EilLoop(), random.Random(2)
+    for place in range(40):
+        loop.sense(10 * place, "whole", a=draw.gauss(0, 1), b=draw.gauss(0, 100))
+    before = loop.state.view.follow_of("whole").nats
+    loop.sense(395, "whole", b=1.0)
+    assert loop.sense(400, "whole", a=1e300, b=2.0).refused[0].reason == "unusable", "one number harms no other"
+    loop.sense(400, "whole", a=0.5, b=2.0)
+    loop.sense(400, "whole", a=0.25, b=2.0, c=1.0)
+    first = EilLoop()
+    for place in range(40):
+        first.sense(10 * place, "whole", a=draw.gauss(0, 1), b=draw.gauss(0, 100))
+    first.sense(400, "whole", a=1e300, b=2.0)
+    assert before[0] != before[1] and loop.state.view.follow_of("whole").nats[0] != loop.state.view.follow_of("whole").nats[1]
+    assert first.state.view.follow_of("whole").nats[0] != first.state.view.follow_of("whole").nats[1]
+    assert rows_of(loop.replayed()) == rows_of(loop) and rows_of(first.replayed()) == rows_of(first)
+
+
+def test_a_time_of_a_far_future_is_refused_and_spoils_no_stream() -> None:
+    loop = EilLoop()
+    loop.sense(0, x=1.0)
+    for at in (366.1 * 86_400, 1e11, 2.4e11):
+        with pytest.raises(Refused) as refused:
+            loop.sense(at, x=2.0)
+        assert (refused.value.code, refused.value.reason) == ("invalid-argument", "ahead")
+    assert loop.sense(10, x=2.0).accepted == 1

@@ -131,7 +131,7 @@ def test_the_bound_of_the_start_is_never_above_the_optimum() -> None:
 def test_what_takes_too_many_steps_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = [Rule(f"{goal}{way}", (), goal, 1 + way) for goal in "ABCDEF" for way in range(2)]
     assert small.solve(rules, [], list("ABCDEF"), {}) == small.Best(tuple(Rule(f"{g}0", (), g, 1) for g in "ABCDEF"), 6)
-    monkeypatch.setattr(small, "STATES_MAX", 3)
+    monkeypatch.setattr(small, "LOOKS_MAX", 100)
     assert small.solve(rules, [], list("ABCDEF"), {}) is None
 
 
