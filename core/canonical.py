@@ -68,27 +68,36 @@ def encode(value: Any) -> bytes:
     return "".join(parts).encode()
 
 
-def _fields(event: msgspec.Struct) -> dict[str, Any]:
-    """Its fields with 5.0 as 5, so that msgspec can write what else it agrees about."""
+def _fields(event: msgspec.Struct) -> tuple[dict[str, Any], bool]:
+    """Its fields with 5.0 as 5, and whether msgspec writes the canonical bytes of that."""
     fields: dict[str, Any] = msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)
-    _ease(fields, fields.items())
-    return fields
+    return fields, _eased(fields, fields.items(), 0)
 
 
-def _ease(container: Any, items: Iterable[tuple[Any, Any]]) -> None:
-    """The same throughout a list or dict that is nobody else's, in place."""
+def _eased(container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> bool:
+    """Makes 5.0 into 5 throughout a list or dict that is nobody else's, and answers what `_agreed` would then say of it."""
+    if depth >= DEPTH_MAX:
+        return False
+    agreed = type(container) is list or all(type(key) is str and _KEY.match(key) is not None for key in container)
     for place, value in items:
         kind = type(value)
+        if kind is str or kind is bool or value is None:
+            continue
         if kind is float:
             if value.is_integer() and abs(value) < _AGREED_FLOAT_MAX:
                 container[place] = int(value)
+            elif not _agreed_float(value):
+                agreed = False
+        elif kind is int:
+            agreed = agreed and -INTEGER_MAX <= value <= INTEGER_MAX
         elif kind is dict:
-            _ease(value, value.items())
-        elif kind is list:
-            _ease(value, enumerate(value))
-        elif kind is tuple:
+            agreed = _eased(value, value.items(), depth + 1) and agreed
+        elif kind is list or kind is tuple:
             eased = container[place] = list(value)
-            _ease(eased, enumerate(eased))
+            agreed = _eased(eased, enumerate(eased), depth + 1) and agreed
+        else:
+            agreed = False
+    return agreed
 
 
 def event_payload(event: msgspec.Struct) -> bytes:
@@ -110,10 +119,16 @@ def event_payload(event: msgspec.Struct) -> bytes:
         break
     else:
         try:
-            return _encoder.encode(_fields(event) if whole else event)
+            return _encoder.encode(_fields(event)[0] if whole else event)
         except UnicodeEncodeError:
             pass
-    return encode(_fields(event))
+    fields, agreed = _fields(event)
+    if agreed:
+        try:
+            return _encoder.encode(fields)
+        except UnicodeEncodeError:
+            pass  # a lone surrogate: `_write` says where
+    return encode(fields)
 
 
 def decode(raw: bytes) -> Any:

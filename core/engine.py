@@ -426,8 +426,8 @@ class Engine:
 
         `wanted` is asked again after each event of this engine's log, and of the logs of the engines it `follows`.
 
-        `keep` gives what the state holds beside the facts, a view that may be thrown away, for a start from a snapshot to `take_up`:
-        it is no part of a dump, and no two states are compared by it.
+        `keep` gives what the state holds beside the facts, a view that may be thrown away, for a start from a snapshot to
+        `take_up`: it is no part of a dump, and no two states are compared by it.
 
         `dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
         worked out from the rest is not dumped. `dump_version` rises when the same log leads to other values than before.

@@ -164,7 +164,7 @@ class _Writer:
             made["description"] = meaning
         default = _default(field)
         if default is not NODEFAULT:
-            made["default"] = msgspec.to_builtins(default)
+            made["default"] = msgspec.json.decode(msgspec.json.encode(default))  # a tuple is an array there
         return made
 
 

@@ -220,11 +220,11 @@ class Jobs(Section):
     memory_bytes: Annotated[int, Meta(ge=268_435_456)] = 2_147_483_648
 
 
-Between = Annotated[list[float], Meta(min_length=2, max_length=2), words("two numbers: the least value, and the greatest")]
+Between = Annotated[list[float], Meta(min_length=2, max_length=2), words("a pair of numbers: the least value, and the greatest")]
 Searched = Annotated[
     str,
     Meta(pattern=r"^(eps|lam|b3|c3|g_nl|sigma|a|r|kappa|eta|alpha|rho_vac|D_g|m2)\Z"),
-    words("names of this table, such as sigma"),
+    words("a list of names of this table, such as sigma"),
 ]
 
 
@@ -299,8 +299,10 @@ class Hunt(Section):
     d: Annotated[int, Meta(ge=1, le=2)] = 2
     steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 2_000
     dt: Annotated[float, Meta(ge=0, le=10)] = 0.0
-    dealias: Annotated[str, Meta(pattern=r"^(half|two_thirds|sixth|none)\Z"), words("half, two_thirds, sixth or none")] = "half"
-    dtype: Annotated[str, Meta(pattern=r"^(complex64|complex128)\Z"), words("complex64 or complex128")] = "complex64"
+    dealias: Annotated[str, Meta(pattern=r"^(half|two_thirds|sixth|none)\Z"), words("one of half, two_thirds, sixth and none")] = (
+        "half"
+    )
+    dtype: Annotated[str, Meta(pattern=r"^(complex64|complex128)\Z"), words("one of complex64 and complex128")] = "complex64"
     snapshots: Annotated[int, Meta(ge=1, le=64)] = 8
     targets: Annotated[int, Meta(ge=5, le=32)] = 5
     tau: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
@@ -310,7 +312,7 @@ class Hunt(Section):
     space: HuntSpace = HuntSpace()
 
 
-ComponentName = Annotated[str, Meta(pattern=r"^(bssn-check|null-profile)\Z"), words("bssn-check or null-profile")]
+ComponentName = Annotated[str, Meta(pattern=r"^(bssn-check|null-profile)\Z"), words("one of bssn-check and null-profile")]
 
 
 class Component(Section):

@@ -48,7 +48,7 @@ DOUBTED = np.float32(0.25)
 """Of the bound: while the detector nears it, its mix learns slowly, or it would learn the shift."""
 DOUBT = np.float32(1 / 4)
 BELIEVABLE = np.float32(6)
-"""An error of more than so many usual ones counts as that: else one great jump would turn the detector's mix to whoever follows it."""
+"""Greater errors count as so many usual ones: else one great jump would turn the detector's mix to whoever follows it."""
 KNOWN = 128
 """Ticks after which a stream has usual errors."""
 WIDEN = np.float32(0.15)

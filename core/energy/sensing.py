@@ -51,8 +51,7 @@ NORMAL_95 = 1.959963984540054
 THIRD = 3.0
 """Between two points nobody knows better than a share of what lies between them."""
 
-Figure = Annotated[float, Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]
-"""Any finite one: what is too large to be used is refused by itself, not with all that came with it."""
+Figure = Annotated[float, Meta(ge=-9e18, le=9e18)]
 AHEAD_US = 366 * 86_400_000_000
 """One point of a far future would make its stream refuse every true one after it."""
 
@@ -516,14 +515,14 @@ def _lost(
         return []
     from core.energy import layout
 
-    silent: dict[str, float] = {}
+    silent: dict[str, float] = {}  # others had gone on before this: where all were away, a metric may not have had its turn yet
     for place, (metric, _) in enumerate(before.streams):
         row = energy.view.row(name, place) if place not in streams and metric not in before.lost else None
         if row is None or row.i4[layout.COUNT, 0] < LOST_TICKS_MIN:
             continue
-        since = newest_us / 1e6 - float(row.f8[layout.TIME, 0])
-        if since > LOST_STEPS * float(row.f4[layout.STEP, 0]):
-            silent[metric] = since
+        last = float(row.f8[layout.TIME, 0])
+        if before.newest_us / 1e6 - last > LOST_STEPS * float(row.f4[layout.STEP, 0]):
+            silent[metric] = newest_us / 1e6 - last
     return [SourceLost(name, list(silent), max(silent.values()), "silent")] if silent else []
 
 

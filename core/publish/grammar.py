@@ -298,13 +298,18 @@ def _integer(schema: JsonSchema) -> str:
 
 def _number(schema: JsonSchema) -> str:
     """A float field takes whole numbers too, and a range does not mix the two."""
-    low = [f"float .{operator} {float(schema[key])!r}" for key, operator in _LOW if key in schema]
-    high = [f"float .{operator} {float(schema[key])!r}" for key, operator in _HIGH if key in schema]
+    low = [f"float .{operator} {_digits(schema[key])}" for key, operator in _LOW if key in schema]
+    high = [f"float .{operator} {_digits(schema[key])}" for key, operator in _HIGH if key in schema]
     if not low and not high:
         return "number"
     fractions = " .and ".join(f"({bound})" for bound in low + high) if low and high else (low or high)[0]
     whole = _whole(_first_whole(schema), _last_whole(schema))
     return " / ".join(f"({part})" if " .and " in part else part for part in (whole, fractions))
+
+
+def _digits(value: float) -> str:
+    """Without an exponent where that is possible: tools read one as a whole number."""
+    return f"{value:.1f}" if abs(value) >= 1e16 else repr(float(value))
 
 
 _LOW = (("minimum", "ge"), ("exclusiveMinimum", "gt"))

@@ -13,7 +13,8 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from core.trajectory.commands import AddRule, RuleOf
+from core.micro import micro
+from core.trajectory.commands import FACTS_MAX, GOALS_MAX, RULES_MAX, AddRule, RuleOf
 from core.trajectory.events import Fact
 from core.trajectory.reads import DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DEADLINE_MS_MIN, WIDTH_DEFAULT, Proof
 from core.trajectory.strips import BadProblem, problem_of
@@ -60,7 +61,7 @@ def overview(now: Session) -> None:
 
 def _draw_overview(found: Mapping[str, Any]) -> None:
     status = found["status"]
-    if not status["facts"] and not status["rules"]:
+    if not status["facts"] and not status["denied"] and not status["rules"]:
         render.say("no facts and no rules yet")
         render.tell("Try: irerctl trajectory fact A   then: irerctl trajectory rule rule1 B --from A --cost 1")
         return
@@ -90,7 +91,7 @@ def draw_status(status: Mapping[str, Any]) -> None:
 
 def status_line(status: Mapping[str, Any]) -> tuple[str, str]:
     """`12  34 rules  5 folded`."""
-    if not status["facts"] and not status["rules"]:
+    if not status["facts"] and not status["denied"] and not status["rules"]:
         return "trajectory", "no program yet"
     parts = [render.plural(status["facts"], "fact"), render.plural(status["rules"], "rule")]
     parts += [f"{render.count(status['denied'])} denied"] if status["denied"] else []
@@ -240,13 +241,22 @@ def check(file: str, document: Mapping[str, Any]) -> None:
     for name in ("facts", "rules", "goals"):
         if not isinstance(document.get(name, []), list):
             _bad(file, f"{name} is no list")
+    for name, most in (("facts", FACTS_MAX), ("rules", RULES_MAX), ("goals", GOALS_MAX)):
+        if len(document.get(name, ())) > most:
+            _bad(file, f"it has {len(document[name]):,} {name}, and a program has at most {most:,}")
+    told_so: dict[str, bool] = {}
     for place, fact in enumerate(document.get("facts", ())):
-        _convertible(file, f"fact {place + 1}", {"symbol": fact} if isinstance(fact, str) else fact, Fact)
+        given = {"symbol": fact} if isinstance(fact, str) else fact
+        _convertible(file, f"fact {place + 1}", given, Fact)
+        if told_so.setdefault(given["symbol"], given.get("value", True)) != given.get("value", True):
+            _bad(file, f"fact {place + 1}, {given['symbol']}, is told to hold and not to hold")
     seen: dict[str, int] = {}
     for place, rule in enumerate(document.get("rules", ())):
         told = rule.get("rule_id") if isinstance(rule, Mapping) else None
         name = f"rule {place + 1}{f', {render.clean(str(told))},' if told is not None else ''}"
         _convertible(file, name, rule, RuleOf)
+        if micro(rule.get("cost", 1)) is None:
+            _bad(file, f"{name} has the cost {rule['cost']!r}, and costs have at most six decimal places")
         if seen.setdefault(str(told), place) != place:
             _bad(file, f"{name} has the name of rule {seen[str(told)] + 1}")
     for place, goal in enumerate(document.get("goals", ())):

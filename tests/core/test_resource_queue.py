@@ -74,9 +74,14 @@ class Twin:
         return max(0, key[1] - (now - self.line(*key)[0].ready_at) // AGE_US)
 
     def pass_time(self, now: int) -> None:
-        for key, level in sorted(self.levels.items(), key=lambda item: self.line(*item[0])[0].ready_at):
+        for key, level in sorted(self.levels.items(), key=self.rises_at):
             self.levels[key] = min(level, self.aged(key, now))
             self.look()
+
+    def rises_at(self, item: tuple[tuple[str, int], int]) -> int:
+        """Who reaches a level first stands on it first."""
+        key, level = item
+        return int(self.line(*key)[0].ready_at) + AGE_US * (key[1] - level + 1)
 
     def look(self) -> None:
         """Callers leave levels where they have nothing, then join those where they have."""

@@ -20,7 +20,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"tmpfs", bytes(place), b"tmpfs", 0, b"size=96m") != 0:
+    if libc.mount(b"tmpfs", bytes(place), b"tmpfs", 0, b"size=160m") != 0:
         pytest.skip(f"no file system can be mounted here ({os.strerror(ctypes.get_errno())}): a really full disk was NOT tested")
     try:
         yield place

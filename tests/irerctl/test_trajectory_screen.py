@@ -122,6 +122,8 @@ def test_before_anything_was_told_it_says_how_to_begin(run: Run, serve: Serve) -
     assert "irerctl trajectory rule rule1 B --from A" in run("trajectory").stdout
     assert "no spines were folded yet" in run("trajectory", "occupancy").stdout
     assert trajectory.status_line(empty) == ("trajectory", "no program yet")
+    assert trajectory.status_line({**empty, "denied": 1})[1] == "0 facts  0 rules  1 denied"
+    assert trajectory.status_line({**empty, "denied": 1})[1] == "0 facts  0 rules  1 denied"
 
 
 def test_the_tree_draws_each_part_once_and_names_it_after_that() -> None:
@@ -204,6 +206,20 @@ def test_search_sends_what_was_given_and_nothing_else(run: Run, serve: Serve) ->
     ]
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "0.001", "601", "1e300"])
+def test_a_deadline_that_cannot_be_is_refused_in_seconds(run: Run, serve: Serve, seconds: str) -> None:
+    peer = serve({"trajectory.search": FOUND})
+    ran = run("trajectory", "search", "--deadline", seconds)
+    assert ran.exit_code == 2 and "between 0.01 and 600 seconds" in ran.output and not peer.calls
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "0.001", "601", "1e300"])
+def test_a_deadline_that_cannot_be_is_refused_in_seconds(run: Run, serve: Serve, seconds: str) -> None:
+    peer = serve({"trajectory.search": FOUND})
+    ran = run("trajectory", "search", "--deadline", seconds)
+    assert ran.exit_code == 2 and "between 0.01 and 600 seconds" in ran.output and not peer.calls
+
+
 def test_rules_and_costs_are_told_by_words(run: Run, serve: Serve) -> None:
     peer = serve(
         {
@@ -223,6 +239,8 @@ def test_rules_and_costs_are_told_by_words(run: Run, serve: Serve) -> None:
     ]
     for wrong in ("rule1", "=1", "rule1=dear"):
         assert "RULE_ID=COST" in run("trajectory", "costs", wrong).output
+    assert "rule1 is given twice" in run("trajectory", "costs", "rule1=1", "rule1=2").output
+    assert "rule1 is given twice" in run("trajectory", "costs", "rule1=1", "rule1=2").output
 
 
 def test_a_closure_is_a_table_and_names_what_was_left_out(run: Run, serve: Serve) -> None:
@@ -296,6 +314,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "a fact that is none": ({"facts": ["A", ""]}, "fact 2 cannot be taken"),
     "a goal that is none": ({"goals": [7]}, "goal 1 cannot be taken"),
     "no list": ({"rules": {}}, "rules is no list"),
+    "a cost too fine": ({"rules": [RULE1, {**RULE1, "rule_id": "r2", "cost": 1e-7}]}, "rule 2, r2, has the cost 1e-07"),
+    "a fact both ways": ({"facts": ["A", {"symbol": "A", "value": False}]}, "fact 2, A, is told to hold and not to hold"),
+    "too many goals": ({"goals": ["A"] * 1_001}, "it has 1,001 goals, and a program has at most 1,000"),
+    "a cost too fine": ({"rules": [RULE1, {**RULE1, "rule_id": "r2", "cost": 1e-7}]}, "rule 2, r2, has the cost 1e-07"),
+    "a fact both ways": ({"facts": ["A", {"symbol": "A", "value": False}]}, "fact 2, A, is told to hold and not to hold"),
+    "too many goals": ({"goals": ["A"] * 1_001}, "it has 1,001 goals, and a program has at most 1,000"),
     "another member": ({"actions": []}, "it has actions"),
     "no object": ([], "holds no object"),
 }

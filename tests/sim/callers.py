@@ -5,8 +5,10 @@ with the same key after a lost reply, follow a stream by its cursor, and compare
 """
 
 import json
+from base64 import b64decode
 from collections import Counter
 from dataclasses import dataclass, field
+from hashlib import sha256
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,12 @@ import trio
 from core.engine import Refused
 from core.engines import ENGINES
 from core.fields import takes_secret
+from core.proofs import consistent
 from core.times import time_text
 from core.wire.calls import Bye, ClientConnection, Done, Err, Item, Mark, ProtocolError, Welcome
 from core.world import World
 from irerd.cursors import parse_cursor
-from tests.sim import wares
+from tests.sim import knowledge, wares
 from tests.sim.oracle import KINDS, Rec
 from tests.sim.promises import NAMED, digest
 from tests.sim.wares import POOLS, Request
@@ -181,6 +184,8 @@ class Asked:
     """As whom."""
     cache_end: int = 0
     """How much of the cache's log was durable when it was asked."""
+    events_told: frozenset[str] = frozenset()
+    """Of the events that it names, those that were durable by then."""
     cancelled: bool = False
     sent: bool = False
     """Whether all of it is on its way."""
@@ -326,6 +331,8 @@ class Caller:
         actor = f"engine:{call['as_']}" if "as_" in call else self.actor
         asked = Asked(method, params, trio.current_time(), keyed, call.get("dry", False), actor=actor, **more)
         asked.cache_end = self.universe.oracle.logs["cache_log"].end
+        if method == "data.cite":
+            asked.events_told = frozenset(self.universe.oracle.promises.events.keys() & set(params.values()))
         id, data = line.wire.call(method, params, idem=keyed.key if keyed else None, **call)
         line.open[id] = asked
         if keyed is not None:
@@ -355,6 +362,8 @@ class Caller:
             (self._trade, 30),
             (self._as_engine, 6),
             (self._at_once, 3),
+            (self._load, 2),
+            (self._in_turn, 6),
             (self._again, 10),
             (self._operation, 8),
             (self._follow, 3),
@@ -404,12 +413,12 @@ class Caller:
             params["depends_on"] = random.sample(self.tasks[:-1][-6:], 1)
         return params
 
-    async def _write(self, line: Line, method: str, params: dict[str, Any]) -> None:
+    async def _write(self, line: Line, method: str, params: dict[str, Any], wait: bool | None = None) -> None:
         keyed = None
         if self.random.random() < 0.75:
             keyed = Keyed(self._key(), method, params)
             self.history.append(keyed)
-        await self._ask(line, method, params, keyed=keyed)
+        await self._ask(line, method, params, keyed=keyed, wait=wait)
 
     async def _submit(self, line: Line) -> None:
         await self._write(line, "resource.submit_task", self._new_task())
@@ -417,9 +426,17 @@ class Caller:
     def _drawn(self) -> Request:
         """Something to ask of the other engines, as its kind of caller would."""
         random, shelf = self.random, self.universe.shelf
-        weights = (8, 5, 9, 6, 12 if self.uid == ADMIN else 2, 2, 3)
-        draws = (wares.entity, wares.order, wares.cache, wares.token, wares.control, wares.report, wares.look)
+        weights = (8, 5, 9, 6, 12 if self.uid == ADMIN else 2, 2, 3, 9)
+        draws = (wares.entity, wares.order, wares.cache, wares.token, wares.control, wares.report, wares.look, self._knowing)
         return random.choices(draws, weights)[0](random, shelf)
+
+    def _knowing(self, random: Random, shelf: wares.Shelf) -> Request:
+        known = shelf.known
+        kind = random.choices(("energy", "program", "event", "token", "checkpoint"), (10, 6, 6, 6 if self.uid == ADMIN else 2, 1))[0]
+        if kind == "energy":
+            return knowledge.energy(random, known, self.actor)
+        draws = {"program": knowledge.program, "event": knowledge.event, "token": knowledge.http_token}
+        return draws.get(kind, knowledge.checkpoint)(random, known)
 
     async def _trade(self, line: Line) -> None:
         """Of any engine; mostly some requests in a row, as they need one another."""
@@ -441,6 +458,31 @@ class Caller:
         """Two requests in a row of which the second is judged by the first, before that can be durable."""
         for method, params in wares.pair(self.random):
             await self._ask(line, method, params, wait=False)
+
+    async def _in_turn(self, line: Line) -> None:
+        """Requests of which each needs what the one before was answered."""
+        kind = self.random.choice(("trade", "prove", "revoke" if self.uid == ADMIN else "trade", "cite"))
+        known = self.universe.shelf.known
+        for step in range(knowledge.STEPS[kind]):
+            if line.over:
+                return
+            self.universe.operations += step > 0
+            request = knowledge.in_turn(self.random, known, self.actor, kind, step)
+            if request is None:
+                return
+            if _WORLD.rows[request[0]].kind == "write" and self.random.random() < 0.8:
+                await self._write(line, *request, wait=self.random.random() < 0.8)
+            else:
+                await self._ask(line, *request, wait=True)
+
+    async def _load(self, line: Line) -> None:
+        """A program in parts, each after the one before; the connection, the daemon or its caller may end in between."""
+        for method, params in knowledge.load(self.random):
+            if line.over:
+                return
+            keyed = Keyed(self._key(), method, params)
+            self.history.append(keyed)
+            await self._ask(line, method, params, keyed=keyed, wait=True)
 
     async def _as_engine(self, line: Line) -> None:
         """As an engine that proved its key on this connection, or as one that did not."""
@@ -753,10 +795,23 @@ class Caller:
             end = universe.oracle.logs["cache_log"].end
             if not promises.was_missing(asked.params["key"], asked.cache_end, end):
                 universe.blame(f"N4: {line.name}: {asked.params['key']} is there, and no durable record took it away: {message.e}")
+        self._hear_unknown(line, asked, code)
         name = _NAMED_BY.get(asked.method)
         if code == "already-exists" and message.e.get("reason") != "shown-once" and name is not None:
             if (asked.method, asked.params.get(name)) not in promises.names:
                 universe.blame(f"N4: {line.name}: {asked.method} {asked.params}: no durable record made it: {message.e}")
+
+    def _hear_unknown(self, line: Line, asked: Asked, code: str) -> None:
+        """What is durable is there: an event can be cited, and a quote that holds be traded."""
+        promises = self.universe.oracle.promises
+        if code != "not-found":
+            return
+        if asked.method == "data.cite":
+            cited = asked.params.values()
+            if all(id in asked.events_told for id in cited) and not promises.forgotten.intersection(cited):
+                self.universe.blame(f"N1: {line.name}: {asked.params}: durable events are not found")
+        elif asked.method == "eil.market_trade" and self.universe.still_quoted(asked.params["quote_id"], asked.actor):
+            self.universe.blame(f"N1: {line.name}: {asked.params}: a quote that holds is not found")
 
     def _hear_refused_key(self, line: Line, asked: Asked, keyed: Keyed, message: Err) -> None:
         if message.e.get("reason") == "shown-once":
@@ -816,6 +871,58 @@ class Caller:
             universe.blame(f"{line.name}: a chain does not hold: {message.r}")
         elif asked.following is not None:
             universe.blame(f"{line.name}: a stream came to an end by itself")
+        else:
+            self._hear_known(line, asked, message)
+
+    def _hear_known(self, line: Line, asked: Asked, message: Done) -> None:
+        """What was answered without a receipt, of energy, programs, events, tokens and signatures."""
+        universe, promises, answer = self.universe, self.universe.oracle.promises, message.r
+        if asked.method == "system.check_http_token" and answer["valid"]:
+            jti = dict(universe.shelf.known.tokens).get(asked.params["token"])
+            if jti is None or asked.at > universe.shelf.known.ended.get(jti, float("inf")):
+                universe.blame(f"access: {line.name}: token {jti} is valid, and its end was acknowledged before, or nobody has it")
+        elif asked.method == "system.revoke_http_token":
+            universe.shelf.known.ended.setdefault(asked.params["jti"], trio.current_time())
+        elif asked.method == "trajectory.add_fact" and not universe.may_fail:
+            if (asked.params["symbol"], asked.params["value"]) not in promises.ever:
+                universe.blame(f"N4: {line.name}: {asked.params} is said to be told already, and no durable record says so")
+        elif asked.method == "eil.balances" and message.cur is not None and not universe.may_fail:
+            seq, told = self._places(message.cur)["energy_log"], answer["accounts"]
+            held = {(each["owner"], each["asset"]): each["amount_micro"] for each in told}
+            if held != promises.held_books(seq):
+                universe.blame(f"books: {line.name}: {told}; the records up to {seq} say {promises.held_books(seq)}")
+        elif asked.method == "trajectory.status" and message.cur is not None and not universe.may_fail:
+            seq = self._places(message.cur)["trajectory_log"]
+            expected = promises.held_program(seq)
+            if {name: answer[name] for name in expected} != expected:
+                universe.blame(f"N1: {line.name}: the program is {answer}; the records up to {seq} say {expected}")
+        elif asked.method == "data.events" and not universe.may_fail:
+            self._check_events(line, answer["events"])
+        elif asked.method == "audit.checkpoint" and not universe.may_fail:
+            self._check_signed(line, asked, answer["checkpoints"])
+
+    def _check_events(self, line: Line, events: list[dict[str, Any]]) -> None:
+        for seen in events:
+            record = self.universe.oracle.record("event_log", seen["seq"])
+            if record is None or sha256(record.raw).hexdigest() != seen["event"]:
+                self.universe.blame(f"N1: {line.name}: {seen} is told as an event; the record says {record}")
+
+    def _check_signed(self, line: Line, asked: Asked, signed: list[dict[str, Any]]) -> None:
+        """N8: what is signed is durable, and continues what was signed before."""
+        universe = self.universe
+        for each in signed:
+            root = universe.oracle.root(each["log"], each["size"])
+            if root is None or root.hex() != each["root"]:
+                universe.blame(f"N8: {line.name}: {each} was signed; the records up to there have the root {root and root.hex()}")
+                return
+            since = asked.params.get("since")
+            if since is not None:
+                first = universe.oracle.root(each["log"], since) or b""
+                path = [b64decode(text) for text in each["consistency"]]
+                if not consistent(since, first, each["size"], root, path):
+                    universe.blame(f"N8: {line.name}: {each} does not continue what was signed at {since}")
+            known = universe.shelf.known.signed
+            known[each["log"]] = max(known.get(each["log"], 0), each["size"])
 
     def _hear_receipt(self, line: Line, asked: Asked, message: Done) -> None:
         universe, receipt = self.universe, message.rc
@@ -869,6 +976,8 @@ class Caller:
             universe.blame(f"access: {line.name}: {asked.method} was answered as {engine}, whose end was acknowledged before")
         if asked.dry or message.rc is None:
             return
+        if not message.replayed or asked.method != "eil.sense":
+            shelf.known.learn(asked.method, asked.params, asked.actor, answer)
         secret = answer.get("token") or answer.get("engine_key")
         if secret is not None:
             place = (message.rc["log"], message.rc["seq"])
@@ -882,6 +991,8 @@ class Caller:
             shelf.engines.append((answer["engine_id"], answer["engine_key"]))
         elif asked.method == "engines.validate" and answer["valid"]:
             line.engines.append(asked.params["engine_id"])
+        elif asked.method == "system.revoke_http_token":
+            shelf.known.ended.setdefault(answer["jti"], trio.current_time())
         elif asked.method == "engines.revoke":
             shelf.revoked.setdefault(asked.params["engine_id"], trio.current_time())
         elif asked.method == "cache.set":

@@ -476,6 +476,14 @@ class Oracle:
         records = self.logs[log].records
         return records[seq] if 0 <= seq < len(records) else None
 
+    def root(self, log: str, size: int) -> bytes | None:
+        """Of the tree over so many durable records; None where there are not so many."""
+        expected = self.logs[log]
+        if size > expected.end:
+            return None
+        lines = bytes(expected.durable).split(b"\n", size)[:size]
+        return Edge().extend([leaf_hash(line + b"\n") for line in lines]).root()
+
     def command(self, log: str, seq: int) -> list[Rec]:
         """The records of the command that ends with this one: in its batch each command has a moment of its own."""
         records = self.logs[log].records

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.canonical import encode
+from tests.sim.knowledge import Knowledge
 
 if TYPE_CHECKING:
     from tests.sim.oracle import Rec
@@ -52,8 +53,9 @@ def digest(value: Any) -> str:
     return sha256(encode(value)).hexdigest()
 
 
-class Promises:
+class Promises(Knowledge):
     def __init__(self, blame: Callable[[str], None], record: Callable[[str, int], "Rec | None"]) -> None:
+        super().__init__()
         self._blame = blame
         self._record = record
         self.names: set[tuple[str, str]] = set()

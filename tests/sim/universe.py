@@ -335,6 +335,11 @@ class Universe:
         self._unfinished -= 1
         self._moved.set()
 
+    def still_quoted(self, quote_id: str, actor: str) -> bool:
+        """Whether a quote is durable, was not traded and holds now."""
+        machine = self._machine
+        return self.oracle.promises.still_quoted(quote_id, actor, machine.boot_id, machine.mono_us())
+
     def connect(self, uid: int, name: str) -> CallerEnd | None:
         if self._daemon is None or self._host is None or self._host.dead or self._serving is None:
             return None

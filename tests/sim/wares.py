@@ -9,6 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from core.canonical import encode
+from tests.sim import knowledge
+from tests.sim.knowledge import Known
 from tests.sim.promises import digest
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Shelf:
     """Every secret that was ever shown, and the record that goes with it."""
     revoked: dict[str, float] = field(default_factory=dict)
     """Engines whose end was acknowledged, and when."""
+    known: Known = field(default_factory=Known)
 
 
 def entity(random: Random, shelf: Shelf) -> Request:
@@ -236,6 +239,7 @@ FIELDS: dict[str, tuple[str, Mapping[str, str]]] = {
     "config.key_unset": ("config.set", {"key": "key", "value": "value"}),
     "engine.reported": ("log.engine_event", {"event_type": "reported", "data": "data"}),
     "provenance.tapped": ("provenance.tap_event", {"event_type": "tapped", "data": "data"}),
+    **knowledge.FIELDS,
 }
 """Of each event the method that leads to it, and which of its parameters stand where in the record."""
 _PARAMS = {method: tuple(fields) for method, fields in FIELDS.values()}
@@ -252,7 +256,7 @@ def signature(method: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
     if method.startswith("entity.") and method not in _PARAMS:
         return (params["entity_id"],)
     if method not in _PARAMS:
-        return None
+        return knowledge.signature(method, params)
     return tuple(_plain(params.get(name)) for name in _PARAMS[method])
 
 
@@ -269,7 +273,7 @@ def asked_by(record: "Rec") -> tuple[str, tuple[Any, ...]] | None:
     if kind == "entity.turned":
         return f"entity.{payload['cause']}", (payload["entity_id"],)
     if kind not in FIELDS:
-        return None
+        return knowledge.asked_by(record)
     method, fields = FIELDS[kind]
     return method, tuple(_plain(payload.get(name)) for name in fields.values())
 
@@ -304,6 +308,7 @@ _ANSWERS: dict[str, Callable[[Sequence["Rec"]], dict[str, Any]]] = {
             "cause": records[-1].payload["cause"],
         },
     ),
+    **knowledge.ANSWERS,
 }
 """What of an answer its records say, where it is not simply the first of them."""
 

@@ -87,7 +87,10 @@ def test_only_whose_it_is_tells_or_an_admin_and_only_once() -> None:
             loop.get("feedback", {"action_id": chosen.action_id, "outcome": "bad"}, *([actor] if actor else []))
         assert (refused.value.code, refused.value.reason) == ("failed-precondition", "rated")
     assert loop.state.actions.weights.keys() == {"uid:1001"}
-    assert loop.replayed() == loop.state
+    before = weights(loop)[0]
+    told = {"action_id": choose(loop).action_id, "outcome": "more_energy"}
+    assert loop.get("feedback", told, ROOT).weights["minimize_energy"][0] == pytest.approx(1.05 * before), "they are the owner's"
+    assert before != 1 and loop.replayed() == loop.state
 
 
 @pytest.mark.parametrize(

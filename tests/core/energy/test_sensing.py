@@ -318,16 +318,16 @@ def test_a_budget_grants_no_more_than_it_holds_and_fills() -> None:
 def test_what_was_refused_of_one_stream_changes_nothing_of_it_and_a_replay_agrees() -> None:
     loop, draw = EilLoop(), random.Random(2)
     for place in range(40):
-        loop.sense(10 * place, "whole", a=draw.gauss(0, 1), b=draw.gauss(0, 100))
+        loop.sense(10 * place, "whole", a_ratio=draw.gauss(0, 0.1), b=draw.gauss(0, 100))
     before = loop.state.view.follow_of("whole").nats
     loop.sense(395, "whole", b=1.0)
-    assert loop.sense(400, "whole", a=1e300, b=2.0).refused[0].reason == "unusable", "one number harms no other"
-    loop.sense(400, "whole", a=0.5, b=2.0)
-    loop.sense(400, "whole", a=0.25, b=2.0, c=1.0)
+    assert loop.sense(400, "whole", a_ratio=75.0, b=2.0).refused[0].reason == "unit-mismatch", "one number harms no other"
+    loop.sense(400, "whole", a_ratio=0.5, b=2.0)
+    loop.sense(400, "whole", a_ratio=0.25, b=2.0, c=1.0)
     first = EilLoop()
     for place in range(40):
-        first.sense(10 * place, "whole", a=draw.gauss(0, 1), b=draw.gauss(0, 100))
-    first.sense(400, "whole", a=1e300, b=2.0)
+        first.sense(10 * place, "whole", a_ratio=draw.gauss(0, 0.1), b=draw.gauss(0, 100))
+    first.sense(400, "whole", a_ratio=75.0, b=2.0)
     assert before[0] != before[1] and loop.state.view.follow_of("whole").nats[0] != loop.state.view.follow_of("whole").nats[1]
     assert first.state.view.follow_of("whole").nats[0] != first.state.view.follow_of("whole").nats[1]
     assert rows_of(loop.replayed()) == rows_of(loop) and rows_of(first.replayed()) == rows_of(first)

@@ -78,11 +78,15 @@ def test_what_irer_could_not_hear_is_no_silence() -> None:
     loop = EilLoop()
     speaking(loop, 10)
     loop.restart(down_s=3_600)
+    rhythm = loop.state.sources["m"].pause_us
     assert loop.of(Woke)
     loop.run(79)
     assert not loop.of(SourceLost)
-    loop.run(2)
-    assert len(loop.of(SourceLost)) == 1
+    now(loop, power_draw=100.0)
+    assert not loop.of(SourceLost), "nor of a metric that only has not had its turn yet"
+    assert (rhythm, loop.state.sources["m"].pause_us) == (10_000_000, 79_000_000), "and no pause of the source"
+    loop.run(632)
+    assert loop.of(SourceLost)[0].silent_s == pytest.approx(632)
     loop.restart(down_s=10, reboot=True, wall_jump_s=1e6)
     assert len(loop.of(Woke)) == 1, "nobody is waited for, so nothing is said"
     assert loop.replayed() == loop.state

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,48 @@ def test_what_takes_too_many_steps_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     assert small.solve(rules, [], list("ABCDEF"), {}) == small.Best(tuple(Rule(f"{g}0", (), g, 1) for g in "ABCDEF"), 6)
     monkeypatch.setattr(small, "LOOKS_MAX", 100)
     assert small.solve(rules, [], list("ABCDEF"), {}) is None
+
+
+def test_what_is_hard_though_small_is_given_up_before_anybody_waits() -> None:
+    """Two ways of much the same cost to each of many goals: looked through to the end it takes seconds of a thread."""
+    ways = [(goal, way) for goal in range(16) for way in range(2)]
+    rules = [Rule(f"q{g}.{w}", (f"p{g}.{w}",), f"g{g}", 10) for g, w in ways] + [
+        Rule(f"p{g}.{w}", (), f"p{g}.{w}", 10 + w) for g, w in ways
+    ]
+    problem: list[small._Problem] = []
+    kind = small._Problem
+
+    class Seen(kind):  # type: ignore[valid-type, misc]
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            problem.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small, "_Problem", Seen)
+        patch.setattr(small, "LOOKS_MAX", 100_000)
+        assert small.solve(rules, [], [f"g{goal}" for goal in range(16)], {}) is None
+    assert 100_000 < problem[0].looked < 200_000, "one bound is the most that it goes on for"
+
+
+def test_what_is_hard_though_small_is_given_up_before_anybody_waits() -> None:
+    """Two ways of much the same cost to each of many goals: looked through to the end it takes seconds of a thread."""
+    ways = [(goal, way) for goal in range(16) for way in range(2)]
+    rules = [Rule(f"q{g}.{w}", (f"p{g}.{w}",), f"g{g}", 10) for g, w in ways] + [
+        Rule(f"p{g}.{w}", (), f"p{g}.{w}", 10 + w) for g, w in ways
+    ]
+    problem: list[small._Problem] = []
+    kind = small._Problem
+
+    class Seen(kind):  # type: ignore[valid-type, misc]
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            problem.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small, "_Problem", Seen)
+        patch.setattr(small, "LOOKS_MAX", 100_000)
+        assert small.solve(rules, [], [f"g{goal}" for goal in range(16)], {}) is None
+    assert 100_000 < problem[0].looked < 200_000, "one bound is the most that it goes on for"
 
 
 # --- questions and answers --------------------------------------------------------------------------------------------------
