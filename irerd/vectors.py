@@ -434,8 +434,12 @@ class Vectors:
     # --- the errand: texts get their embeddings -----------------------------------------------------------------------------
 
     async def derive(self, errand: Errand, progress: Tell) -> JobEnded:
-        """Vectors of texts, and what is near each of them. It writes nothing but the view, and may be begun anew at any point."""
-        records = [int(seq) for seq in errand.params["records"]][:BATCH]
+        """Vectors of texts, and what is near each of them. It writes nothing but the view, and may be begun anew at any point.
+
+        The text that it is for is durable; another that was told a moment ago may not be, and is left to the next errand.
+        """
+        durable = self._durable_seq(LOG)
+        records = [seq for seq in map(int, errand.params["records"]) if seq <= durable][:BATCH]
         while True:
             try:
                 await self.catch_up()

@@ -145,7 +145,8 @@ def decide_edge(provenance: Provenance, command: AddEdge, ctx: Context) -> Decis
 
 
 def decide_found(provenance: Provenance, command: Found, ctx: Context) -> Decision:
-    event = AnomalyFound(*[getattr(command, name) for name in Found.__struct_fields__])
+    values = [getattr(command, name) for name in Found.__struct_fields__]
+    event = AnomalyFound(*[value + 0.0 if type(value) is float else value for value in values])  # no log tells -0 from 0
     return NOTHING if provenance.is_raised(name_of(event), ctx.boot_id, ctx.mono_us) else Decision(event)
 
 

@@ -1,6 +1,6 @@
 """What the trajectory engine is asked and what it answers, and the answers made from what was thought out. Looks only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Annotated, Literal
 
@@ -37,7 +37,8 @@ STEPS_MAX, NEAR_MAX = 2_000, 20
 OFTEN_DEFAULT = 100
 WIDTH_DEFAULT, WIDTH_MAX = 64, 4_096
 DEADLINE_MS_DEFAULT, DEADLINE_MS_MIN, DEADLINE_MS_MAX = 5_000, 10, 600_000
-SYMBOLS_COMPARED_MAX = 5_000
+LETTERS_COMPARED_MAX = 50_000
+"""Of all atoms that a mistyped one is held against: some tenths of a second at worst."""
 
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Initial = Annotated[list[Symbol], Meta(max_length=FACTS_OF_PART)]
@@ -354,10 +355,19 @@ def _unknown(held: Snapshot, symbol: str) -> Refused:
     from difflib import get_close_matches
 
     known = dict.fromkeys([*held.facts, *(rule.conclusion for rule in held.rules)])
-    close = get_close_matches(symbol, islice(known, SYMBOLS_COMPARED_MAX), n=1)
+    close = get_close_matches(symbol, _first_of(known), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     text = f"nothing in the program is named {symbol}.{hint} All: irerctl trajectory"
     return Refused("not-found", text, reason="symbol", data={"nearest": close})
+
+
+def _first_of(symbols: Iterable[str]) -> Iterator[str]:
+    left = LETTERS_COMPARED_MAX
+    for symbol in symbols:
+        left -= len(symbol)
+        if left < 0:
+            return
+        yield symbol
 
 
 # --- search -----------------------------------------------------------------------------------------------------------------
@@ -383,7 +393,7 @@ class Search(Command):
     denied: atoms that no rule may conclude, besides the program's own
     goals: atoms to reach; else those of the program; else what can be derived and is nobody's premise
     mode: beam, which is quick, or exact; pareto comes with a later version
-    beam_width: how many ways the beam follows at once; a wider one never finds a dearer spine
+    beam_width: how many ways the beam follows at once; a wider one that has the time to end never finds a dearer spine
     weights: what the score is made of; the search itself looks for the least cost
     fairness: of what groups have to bear: cost; coverage comes with a later version
     forbidden: rules that may not be used

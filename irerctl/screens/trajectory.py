@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from core.micro import micro
-from core.trajectory.commands import FACTS_MAX, GOALS_MAX, RULES_MAX, AddRule, RuleOf
+from core.trajectory.commands import FACTS_MAX, GOALS_MAX, LITERALS_MAX, RULES_MAX, AddRule, RuleOf
 from core.trajectory.events import Fact
 from core.trajectory.reads import DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DEADLINE_MS_MIN, WIDTH_DEFAULT, Proof
 from core.trajectory.strips import BadProblem, problem_of
@@ -244,13 +244,24 @@ def check(file: str, document: Mapping[str, Any]) -> None:
     for name, most in (("facts", FACTS_MAX), ("rules", RULES_MAX), ("goals", GOALS_MAX)):
         if len(document.get(name, ())) > most:
             _bad(file, f"it has {len(document[name]):,} {name}, and a program has at most {most:,}")
-    told_so: dict[str, bool] = {}
+    _check_facts(file, document)
+    _check_rules(file, document)
+    for place, goal in enumerate(document.get("goals", ())):
+        _convertible(file, f"goal {place + 1}", {"symbol": goal}, Fact)
+
+
+def _check_facts(file: str, document: Mapping[str, Any]) -> None:
+    told: dict[str, bool] = {}
     for place, fact in enumerate(document.get("facts", ())):
-        given = {"symbol": fact} if isinstance(fact, str) else fact
+        given: Any = {"symbol": fact} if isinstance(fact, str) else fact
         _convertible(file, f"fact {place + 1}", given, Fact)
-        if told_so.setdefault(given["symbol"], given.get("value", True)) != given.get("value", True):
+        if told.setdefault(given["symbol"], given.get("value", True)) != given.get("value", True):
             _bad(file, f"fact {place + 1}, {given['symbol']}, is told to hold and not to hold")
+
+
+def _check_rules(file: str, document: Mapping[str, Any]) -> None:
     seen: dict[str, int] = {}
+    literals = 0
     for place, rule in enumerate(document.get("rules", ())):
         told = rule.get("rule_id") if isinstance(rule, Mapping) else None
         name = f"rule {place + 1}{f', {render.clean(str(told))},' if told is not None else ''}"
@@ -259,8 +270,9 @@ def check(file: str, document: Mapping[str, Any]) -> None:
             _bad(file, f"{name} has the cost {rule['cost']!r}, and costs have at most six decimal places")
         if seen.setdefault(str(told), place) != place:
             _bad(file, f"{name} has the name of rule {seen[str(told)] + 1}")
-    for place, goal in enumerate(document.get("goals", ())):
-        _convertible(file, f"goal {place + 1}", {"symbol": goal}, Fact)
+        literals += 1 + len(rule["premises"])
+        if literals > LITERALS_MAX:
+            _bad(file, f"up to {name} it has more than {LITERALS_MAX:,} premises and conclusions, which is the most of a program")
 
 
 def _convertible(file: str, name: str, value: Any, kind: type[Any]) -> None:

@@ -186,33 +186,6 @@ def test_a_spine_from_many_facts_is_looked_through_in_time_that_grows_as_it_does
     assert Facts.looked == 0
 
 
-def test_no_weight_is_too_small_for_fairness() -> None:
-    """A share over such a weight is beyond what can be squared, or beyond every number."""
-    rules = [Rule("a", (), "p", 3_000_000, "x"), Rule("b", (), "q", 1_000_000, "y")]
-    for least in (1e-200, 5e-324):
-        assert spine.fairness(rules, {"x", "y"}, {"x": least}) == pytest.approx(0.5)
-        assert spine.fairness(rules, {"x", "y"}, {"x": least, "y": least}) == pytest.approx(0.8)
-        assert spine.fairness(rules, {"x", "y", "z"}, {"z": least}) == pytest.approx(16 / 30), "z bears nothing"
-
-
-def test_a_spine_from_many_facts_is_looked_through_in_time_that_grows_as_it_does() -> None:
-    """No fact is looked for one by one: that took minutes of a thread that nobody can end."""
-
-    class Facts(tuple[str, ...]):
-        looked = 0
-
-        def __contains__(self, atom: object) -> bool:
-            Facts.looked += 1
-            return super().__contains__(atom)
-
-    count = 300
-    rules = tuple(Rule(f"r{place}", (f"f{place}",), f"g{place}", 1) for place in range(count))
-    facts = Facts(f"f{place}" for place in range(count))
-    laid = Spine(facts, tuple(f"g{place}" for place in range(count)), rules)
-    spine.check(laid, {rule.rule_id: rule for rule in rules}, set(facts), laid.goals, count)
-    assert Facts.looked == 0
-
-
 def test_two_spines_are_compared_rule_by_rule() -> None:
     dearer = SOURCE._replace(rules=(SOURCE.rules[0]._replace(cost_micro=1_500_000), Rule("more", (), "C", 7)))
     assert spine.compare(SOURCE, SOURCE) == spine.Comparison(True, 0, (), (), ())

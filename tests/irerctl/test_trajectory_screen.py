@@ -123,7 +123,6 @@ def test_before_anything_was_told_it_says_how_to_begin(run: Run, serve: Serve) -
     assert "no spines were folded yet" in run("trajectory", "occupancy").stdout
     assert trajectory.status_line(empty) == ("trajectory", "no program yet")
     assert trajectory.status_line({**empty, "denied": 1})[1] == "0 facts  0 rules  1 denied"
-    assert trajectory.status_line({**empty, "denied": 1})[1] == "0 facts  0 rules  1 denied"
 
 
 def test_the_tree_draws_each_part_once_and_names_it_after_that() -> None:
@@ -213,13 +212,6 @@ def test_a_deadline_that_cannot_be_is_refused_in_seconds(run: Run, serve: Serve,
     assert ran.exit_code == 2 and "between 0.01 and 600 seconds" in ran.output and not peer.calls
 
 
-@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "0.001", "601", "1e300"])
-def test_a_deadline_that_cannot_be_is_refused_in_seconds(run: Run, serve: Serve, seconds: str) -> None:
-    peer = serve({"trajectory.search": FOUND})
-    ran = run("trajectory", "search", "--deadline", seconds)
-    assert ran.exit_code == 2 and "between 0.01 and 600 seconds" in ran.output and not peer.calls
-
-
 def test_rules_and_costs_are_told_by_words(run: Run, serve: Serve) -> None:
     peer = serve(
         {
@@ -239,7 +231,6 @@ def test_rules_and_costs_are_told_by_words(run: Run, serve: Serve) -> None:
     ]
     for wrong in ("rule1", "=1", "rule1=dear"):
         assert "RULE_ID=COST" in run("trajectory", "costs", wrong).output
-    assert "rule1 is given twice" in run("trajectory", "costs", "rule1=1", "rule1=2").output
     assert "rule1 is given twice" in run("trajectory", "costs", "rule1=1", "rule1=2").output
 
 
@@ -317,9 +308,6 @@ BAD: dict[str, tuple[Any, str]] = {
     "a cost too fine": ({"rules": [RULE1, {**RULE1, "rule_id": "r2", "cost": 1e-7}]}, "rule 2, r2, has the cost 1e-07"),
     "a fact both ways": ({"facts": ["A", {"symbol": "A", "value": False}]}, "fact 2, A, is told to hold and not to hold"),
     "too many goals": ({"goals": ["A"] * 1_001}, "it has 1,001 goals, and a program has at most 1,000"),
-    "a cost too fine": ({"rules": [RULE1, {**RULE1, "rule_id": "r2", "cost": 1e-7}]}, "rule 2, r2, has the cost 1e-07"),
-    "a fact both ways": ({"facts": ["A", {"symbol": "A", "value": False}]}, "fact 2, A, is told to hold and not to hold"),
-    "too many goals": ({"goals": ["A"] * 1_001}, "it has 1,001 goals, and a program has at most 1,000"),
     "another member": ({"actions": []}, "it has actions"),
     "no object": ([], "holds no object"),
 }
@@ -332,6 +320,15 @@ def test_the_first_wrong_rule_is_named_before_anything_is_sent(run: Run, serve: 
     ran = run("trajectory", "load", "-", input=json.dumps(document))
     assert ran.exit_code and said in ran.output and not peer.calls
     assert "^" not in ran.output, "no pattern is shown to a person"
+
+
+def test_a_program_with_too_many_premises_is_refused_before_anything_is_sent(
+    run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trajectory, "LITERALS_MAX", 3)
+    peer = serve({"trajectory.load": loaded})
+    ran = run("trajectory", "load", "-", input=json.dumps({"rules": [RULE1, {**RULE1, "rule_id": "r2"}]}))
+    assert ran.exit_code and "up to rule 2, r2, it has more than 3 premises" in ran.output and not peer.calls
 
 
 def test_a_planning_problem_is_loaded_by_its_relaxation(run: Run, serve: Serve) -> None:

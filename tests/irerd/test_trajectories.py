@@ -378,28 +378,6 @@ def test_an_answer_is_put_together_away_from_the_loop() -> None:
     assert elsewhere[-1] == "answer"
 
 
-def test_goals_that_fit_no_answer_are_refused_with_what_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The usual goals of a large program, none of which is within the budgets."""
-    monkeypatch.setattr(reads, "PAGE_VALUES_MAX", 5)
-    said = refused(Machine(), reads.Search(budgets={"default": 0.0, "north": 0.0}))
-    assert (said.code, said.reason) == ("resource-exhausted", "spine-too-large") and "fewer goals" in said.detail
-
-
-def test_an_answer_is_put_together_away_from_the_loop() -> None:
-    """Of a hundred thousand rules that takes a tenth of a second."""
-    ports, _ = daemon(machine := Machine())
-    elsewhere: list[str] = []
-    offload = machine.offload
-
-    async def told(function: Callable[..., Any], *args: Any) -> Any:
-        elsewhere.append(function.__name__)
-        return await offload(function, *args)
-
-    machine.offload = told  # type: ignore[method-assign]
-    ask(ports, reads.Search(goals=["D"]))
-    assert elsewhere[-1] == "answer"
-
-
 def test_only_so_many_closures_are_kept() -> None:
     ports, _ = daemon(Machine())
     for depth in range(20):

@@ -308,6 +308,13 @@ def test_a_disk_that_fails_between_two_segments_doubles_nothing(records: Records
     records.agrees(view, 100)
 
 
+def test_a_text_that_is_not_on_disk_yet_waits_for_the_next_errand(records: Records) -> None:
+    records.events += [ContentCreated("content_created", text) for text in ("a heat pump", "a sailing boat")]
+    errand = Errand(f"{LOG}:0:0", "data.derive", {"records": [0, 1, 2]})  # the last one is decided, and in no log yet
+    ended = trio.run(records.view().derive, errand, lambda said: None)
+    assert ended.ok and [each["event"] for each in ended.result["made"]] == [id_of(event) for event in records.events]
+
+
 def test_texts_get_vectors_and_what_is_near_them(records: Records) -> None:
     texts = ["the heat pump of the north hall", "the heat pumps of the north hall", "a sailing boat"]
     records.events += [ContentCreated("content_created", text) for text in texts]

@@ -363,7 +363,7 @@ class Caller:
             (self._as_engine, 6),
             (self._at_once, 3),
             (self._load, 2),
-            (self._in_turn, 6),
+            (self._in_turn, 4),
             (self._again, 10),
             (self._operation, 8),
             (self._follow, 3),
@@ -432,7 +432,9 @@ class Caller:
 
     def _knowing(self, random: Random, shelf: wares.Shelf) -> Request:
         known = shelf.known
-        kind = random.choices(("energy", "program", "event", "token", "checkpoint"), (10, 6, 6, 6 if self.uid == ADMIN else 2, 1))[0]
+        kind = random.choices(("energy", "program", "event", "token", "checkpoint"), (10, 6, 6, 6 if self.uid == ADMIN else 2, 1))[
+            0
+        ]
         if kind == "energy":
             return knowledge.energy(random, known, self.actor)
         draws = {"program": knowledge.program, "event": knowledge.event, "token": knowledge.http_token}

@@ -28,7 +28,7 @@ ATOMS = ("a", "b", "c", "d")
 RULES = tuple(f"rule-{number}" for number in range(6))
 LOADS = ("north", "south")
 PARTS = 3
-STEPS = {"trade": 3, "prove": 9, "revoke": 4, "cite": 3}
+STEPS = {"trade": 3, "prove": 8, "revoke": 4, "cite": 3}
 """Requests that need one another."""
 WRONG_HTTP_TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6ImlyZXItaHR0cCtqd3QifQ.e30.AAAA"
 
@@ -109,7 +109,11 @@ def in_turn(random: Random, known: Known, actor: str, kind: str, step: int) -> R
             return _content(random)
         return ("data.cite", {"from": known.events[-1], "to": known.events[-2]}) if len(known.events) > 1 else None
     if not step and kind == "trade":
-        return "eil.market_quote", {"asset": "CEU", "side": random.choice(("buy", "buy", "sell")), "quantity": random.randint(1, 900)}
+        return "eil.market_quote", {
+            "asset": "CEU",
+            "side": random.choice(("buy", "buy", "sell")),
+            "quantity": random.randint(1, 900),
+        }
     if not step:
         return "system.issue_http_token", {"subject": "u3", "role": "viewer"}
     if kind == "trade":
@@ -184,7 +188,9 @@ def http_token(random: Random, known: Known) -> Request:
     token, jti = random.choice(known.tokens[-4:])
     if luck < 0.45:
         return "system.revoke_http_token", {"jti": jti}
-    return "system.check_http_token", {"token": token if random.random() < 0.9 else random.choice((WRONG_HTTP_TOKEN, token[:-3] + "AAA"))}
+    return "system.check_http_token", {
+        "token": token if random.random() < 0.9 else random.choice((WRONG_HTTP_TOKEN, token[:-3] + "AAA"))
+    }
 
 
 def checkpoint(random: Random, known: Known) -> Request:
@@ -290,7 +296,7 @@ class Knowledge:
         self.accounts: Counter[tuple[str, str]] = Counter()
         self.books: list[tuple[int, dict[tuple[str, str], int]]] = [(-1, {})]
         """What every account held from a record on."""
-        self.quotes: dict[str, "Rec"] = {}
+        self.quotes: dict[str, Rec] = {}
         self.traded: set[str] = set()
         self.opened: set[str] = set()
         self.issued: dict[str, str] = {}
@@ -372,7 +378,11 @@ class Knowledge:
             if posting["owner"] == payload["owner"]:
                 sums[posting["asset"]] += posting["amount_micro"]
         opening = sums[payload["currency"]] + sign * payload["price_micro"]
-        if sums[payload["asset"]] != sign * payload["quantity_micro"] or opening < 0 or (opening and payload["owner"] in self.opened):
+        if (
+            sums[payload["asset"]] != sign * payload["quantity_micro"]
+            or opening < 0
+            or (opening and payload["owner"] in self.opened)
+        ):
             self._wrong("N3", log, record, "more or less was booked than was traded")
         self.opened.add(payload["owner"])
         self._book(log, record, payload["postings"])

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import uuid
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from irerd import worker
 from irerd.host import OUTPUT_BYTES_MAX, ChildEnd, Output
 from irerd.workers import Figures, Progress, WorkFailed
 from state.fs import Files, Stat, write_all
+from state.prove import prove_consistency
 from state.verify import verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
 from tests.sim.oracle import Oracle
@@ -401,6 +403,10 @@ class SimHost:
         if asked["name"] == "hash_tree":
             result: dict[str, Any] = {"root": params["root"], "sha256": "0" * 64, "files": 3, "bytes": 1234}
             return json.dumps({"ok": True, "code": "ok", "result": result}).encode() + b"\n"
+        if asked["name"] == "prove":
+            path = prove_consistency(self._machine.disk, params["log"], params["since"], params["size"])
+            proof = {"ok": True, "code": "ok", "result": {"path": [b64encode(node).decode() for node in path]}}
+            return json.dumps(proof).encode() + b"\n"
         logs = [params["log"]] if asked["name"] == "verify_log" else params["logs"]
         rows = list(verify_files(self._machine.disk, logs, asked["durable"]))
         ends = [row for row in rows if row["done"]]

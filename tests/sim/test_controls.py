@@ -10,6 +10,8 @@ from unittest.mock import patch
 
 import pytest
 
+import core.control.http_tokens
+import core.energy.market
 import core.gate.judge
 import irerd.daemon
 import irerd.writer
@@ -194,6 +196,20 @@ def _never_used(whole: Callable[..., Any]) -> Callable[..., Any]:
     return objection
 
 
+def _traded_and_still_open(market: Any, event: Any, stamp: Any) -> None:
+    market.books.book(event.postings)
+    market.opened.add(event.owner)
+    market.trades += 1
+
+
+def _good_though_revoked(whole: Callable[..., Any]) -> Callable[..., Any]:
+    def judge(*arguments: Any) -> Any:
+        token, cause = whole(*arguments)
+        return token, "" if cause == "revoked" else cause
+
+    return judge
+
+
 @contextmanager
 def shown_again() -> Iterator[None]:
     """A repeated key is answered with what the first one was answered, its secret too."""
@@ -275,6 +291,16 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
         lambda: patch.object(Dispatch, "_refuse_once_durable", _refuse_at_once),
         "N4",
     ),
+    "a quote that stays open": (
+        Spoiled(),
+        lambda: patch.object(core.energy.market, "apply_traded", _traded_and_still_open),
+        "traded a second time",
+    ),
+    "a token that is good though revoked": (
+        Spoiled(),
+        lambda: patch.object(core.control.http_tokens, "judge", _good_though_revoked(core.control.http_tokens.judge)),
+        "its end was acknowledged before",
+    ),
     "a stream of what is not durable": (
         Spoiled(),
         lambda: patch.object(irerd.daemon.Daemon, "durable_seq", lambda self, log: self.dispatch.next_seq.get(log, 0) - 1),
@@ -287,6 +313,9 @@ RARE = frozenset(
         "an effect before its cause",
         "deleted before that is on record",
         "a token that is never used up",
+        "a stop that waits for nobody",
+        "a quote that stays open",
+        "a token that is good though revoked",
         "no wait across logs",
         "a secret shown again",
         "an engine that never falls",

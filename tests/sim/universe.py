@@ -568,6 +568,7 @@ class Universe:
         if daemon.damage:
             self.trace.operation(f"damage: {daemon.damage}")
             self._damaged = True
+            self.ledger_id = self.ledger_id or daemon.ledger_id  # its cursors name it, though nothing else was ever served
             if not faults.failed:
                 self.blame(f"recovery found damage where nothing was damaged: {daemon.damage}")
             return
@@ -656,7 +657,11 @@ class Universe:
         writer = daemon.dispatch.writer
         if self.may_fail or self._stopping or writer is None:
             return
-        if still := [log for log in daemon._logs if writer.full(log)]:
+        still = [log for log in daemon._logs if writer.full(log)]
+        if still:  # a log that comes to be twice its size only now says so, begins a segment, and is looked at once more
+            await trio.sleep(BACK_S)
+            still = [] if self.may_fail or self._stopping else [log for log in still if writer.full(log)]
+        if still:
             self.blame(f"the disk has had room for a while, and {still} take nothing")
         self.full = False
         self.roomy_since = trio.current_time()

@@ -9,7 +9,7 @@ import pytest
 from core import trajectory
 from core.engine import Refused
 from core.spine import Rule, check, fairness, goals_of, made, reached
-from core.trajectory import small
+from core.trajectory import reads, small
 from core.trajectory.closure import FAR, Derived, additive, closure
 from core.trajectory.program import Program
 from core.trajectory.question import Question, plan, question, snapshot, usual_goals
@@ -157,27 +157,6 @@ def test_what_is_hard_though_small_is_given_up_before_anybody_waits() -> None:
     assert 100_000 < problem[0].looked < 200_000, "one bound is the most that it goes on for"
 
 
-def test_what_is_hard_though_small_is_given_up_before_anybody_waits() -> None:
-    """Two ways of much the same cost to each of many goals: looked through to the end it takes seconds of a thread."""
-    ways = [(goal, way) for goal in range(16) for way in range(2)]
-    rules = [Rule(f"q{g}.{w}", (f"p{g}.{w}",), f"g{g}", 10) for g, w in ways] + [
-        Rule(f"p{g}.{w}", (), f"p{g}.{w}", 10 + w) for g, w in ways
-    ]
-    problem: list[small._Problem] = []
-    kind = small._Problem
-
-    class Seen(kind):  # type: ignore[valid-type, misc]
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            problem.append(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small, "_Problem", Seen)
-        patch.setattr(small, "LOOKS_MAX", 100_000)
-        assert small.solve(rules, [], [f"g{goal}" for goal in range(16)], {}) is None
-    assert 100_000 < problem[0].looked < 200_000, "one bound is the most that it goes on for"
-
-
 # --- questions and answers --------------------------------------------------------------------------------------------------
 
 RULES = [
@@ -263,6 +242,16 @@ def test_what_does_not_hold_is_told_what_it_lacks() -> None:
     with pytest.raises(Refused) as unknown:
         explained(told(Rule("r", ("door open",), "inside", 1)), "insite")
     assert (unknown.value.code, unknown.value.data) == ("not-found", {"nearest": ["inside"]})
+
+
+def test_a_mistyped_atom_is_held_against_so_many_letters_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the atoms are: comparing thousands of long ones took seconds of a thread that nobody can end."""
+    monkeypatch.setattr(reads, "LETTERS_COMPARED_MAX", 250)
+    facts = [f"{place}{'x' * 99}" for place in range(3)]
+    for place in range(3):
+        with pytest.raises(Refused) as unknown:
+            explained(told(facts=facts), f"{place}{'x' * 98}y")
+        assert unknown.value.data == {"nearest": [facts[min(place, 1)]]}
 
 
 def test_usual_goals_are_what_can_be_derived_and_is_nobodys_premise() -> None:
