@@ -144,9 +144,13 @@ def decide_edge(provenance: Provenance, command: AddEdge, ctx: Context) -> Decis
     return Decision(EdgeAdded(command.source, command.target, command.rule, command.run_id, command.cost))
 
 
+def _unsigned(value: Any) -> Any:
+    """No log tells -0 from 0."""
+    return value + 0.0 if type(value) is float else value
+
+
 def decide_found(provenance: Provenance, command: Found, ctx: Context) -> Decision:
-    values = [getattr(command, name) for name in Found.__struct_fields__]
-    event = AnomalyFound(*[value + 0.0 if type(value) is float else value for value in values])  # no log tells -0 from 0
+    event = AnomalyFound(*[_unsigned(getattr(command, name)) for name in Found.__struct_fields__])
     return NOTHING if provenance.is_raised(name_of(event), ctx.boot_id, ctx.mono_us) else Decision(event)
 
 

@@ -771,7 +771,8 @@ class Caller:
     def _hear_full(self, line: Line, asked: Asked, message: Err) -> None:
         """Only while the disk is full, or soon after; and what was refused so has no effect."""
         universe, keyed = self.universe, asked.keyed
-        universe.found_full += "large value" not in message.e["detail"]  # of which no log has to say anything
+        beside_logs = "large value" in message.e["detail"] or asked.method == "audit.checkpoint"  # no log has to say anything
+        universe.found_full += not beside_logs
         if not universe.full and not universe.may_fail and asked.at > universe.roomy_since:
             universe.blame(f"{line.name}: {asked.method} finds the disk full, and it is not")
         if keyed is not None:

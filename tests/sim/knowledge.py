@@ -1,7 +1,7 @@
-"""What callers ask of energy, programs and events, drawn by chance, and what must hold of it, worked out from durable records alone.
+"""What callers ask of energy, programs and events, drawn by chance, and what must hold of it, worked out from durable records.
 
-Units are neither made nor lost, a quote is traded once and a prediction settled once; a program is replaced by a whole one or not at
-all; what was told and acknowledged can be leant on ever after. `wares.py` and `promises.py` do the same for the other engines.
+Units are neither made nor lost, a quote is traded once and a prediction settled once; a program is replaced by a whole one or not
+at all; what was told and acknowledged can be leant on ever after. `wares.py` and `promises.py` do the same for other engines.
 """
 
 from collections import Counter

@@ -304,7 +304,7 @@ CONTROLS: dict[str, tuple[Spoiled, Callable[[], AbstractContextManager[Any]], st
     "a stream of what is not durable": (
         Spoiled(),
         lambda: patch.object(irerd.daemon.Daemon, "durable_seq", lambda self, log: self.dispatch.next_seq.get(log, 0) - 1),
-        "durable|chain does not hold",
+        "durable|chain does not hold|errand data.derive",
     ),
 }
 

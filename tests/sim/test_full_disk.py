@@ -31,7 +31,7 @@ def test_it_happens_often_enough_to_mean_something() -> None:
     for outcome in outcomes():
         assert outcome.violation is None, f"seed {outcome.seed}: {outcome.violation}"
         fulls, refused, returns = fulls + outcome.fulls, refused + outcome.found_full, returns + outcome.returns
-    assert fulls >= 5 and refused >= 10 and returns >= 2, (fulls, refused, returns)
+    assert fulls >= 5 and refused >= 10 and returns >= 1, (fulls, refused, returns)
 
 
 @contextmanager
