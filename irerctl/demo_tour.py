@@ -55,6 +55,7 @@ class Tour:
         self.orders()
         self.offline()
         self.trajectory()
+        self.knowledge()
 
     # --- who may do what ------------------------------------------------------------------------------------------------
 
@@ -198,6 +199,38 @@ class Tour:
             name = optimizer.fold_to_hash(best)
             expect("its name is the known one", name == SPINE, name)
         self.say(f"From A to B: the direct rule, cost 1.0, proved optimal against a detour of 1.1; its name is {name[:16]}…")
+
+    # --- what leans on what -----------------------------------------------------------------------------------------------
+
+    def knowledge(self) -> None:
+        texts = [
+            "the heat pump of the north hall draws too much power at night",
+            "too much power is drawn by the north hall's heat pumps",
+        ]
+        with self.client() as client:
+            older, newer = [
+                client.call("data.emit", {"family": "local", "type": "content_created", "data": {"text": text}}).result["event"]
+                for text in texts
+            ]
+
+            def found() -> list[dict[str, Any]]:
+                hits = client.call("data.search", {"query": "heat pump power", "k": 2}).result["hits"]
+                assert isinstance(hits, list)
+                return hits
+
+            self.wait("both texts to be found", lambda: {hit["event"] for hit in found()} == {older, newer})
+            cited = client.call("data.cite", {"from": newer, "to": older}).result
+            try:
+                client.call("data.cite", {"from": older, "to": newer})
+                expect("nothing leans on what came after it", False, cited)
+            except Error as refused:
+                expect(
+                    "nothing leans on what came after it", refused.code in ("failed-precondition", "invalid-argument"), refused.code
+                )
+            expect("the citation has a relevance", 0 < cited["relevance"] <= 1, cited)
+        self.say(
+            f"Two texts were told and found again by what they say; the newer leans on the older, relevance {cited['relevance']:.2f}."
+        )
 
 
 def files_with(place: Path, text: str) -> list[str]:
