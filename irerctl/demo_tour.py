@@ -224,13 +224,11 @@ class Tour:
                 client.call("data.cite", {"from": older, "to": newer})
                 expect("nothing leans on what came after it", False, cited)
             except Error as refused:
-                expect(
-                    "nothing leans on what came after it", refused.code in ("failed-precondition", "invalid-argument"), refused.code
-                )
+                told = refused.code in ("failed-precondition", "invalid-argument")
+                expect("nothing leans on what came after it", told, refused.code)
             expect("the citation has a relevance", 0 < cited["relevance"] <= 1, cited)
-        self.say(
-            f"Two texts were told and found again by what they say; the newer leans on the older, relevance {cited['relevance']:.2f}."
-        )
+        relevance = f"{cited['relevance']:.2f}"
+        self.say(f"Two texts were told and found again by what they say; the newer leans on the older, relevance {relevance}.")
 
 
 def files_with(place: Path, text: str) -> list[str]:
