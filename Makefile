@@ -77,8 +77,13 @@ peers:
 	@tests/peers
 
 test: $(DEVELOP_STAMP) peers  ## every test but the campaign
-	@echo "== tests"
-	@$(BIN)/python -m pytest -q --durations=15
+	@echo "== tests, in two halves beside each other"
+	@told=$(VENV)/.tests-end-to-end.txt; \
+	$(BIN)/python -m pytest -q --durations=15 tests/e2e >$$told 2>&1 & other=$$!; \
+	trap 'kill $$other 2>/dev/null' EXIT; \
+	failed=0; $(BIN)/python -m pytest -q --durations=15 --ignore=tests/e2e || failed=1; \
+	wait $$other || failed=1; \
+	trap - EXIT; echo "== the half with real daemons"; cat $$told; exit $$failed
 
 fast: $(DEVELOP_STAMP)
 	@echo "== fast tests"
@@ -103,7 +108,7 @@ bench: $(DEVELOP_STAMP)  ## measure irerd beside its peers
 	@benchmarks/run
 
 campaign: $(DEVELOP_STAMP) peers  ## the long tests: minutes
-	@$(BIN)/python -m pytest -q -m campaign --durations=15
+	@$(BIN)/python -m pytest -q -m campaign --durations=15 $(if $(ONLY),-k "$(ONLY)")
 
 lock: $(DEVELOP_STAMP)  ## work the locks out anew (needs uv)
 	@uv="$$(command -v $(CURDIR)/$(BIN)/uv uv | head -1)"; \
