@@ -176,7 +176,7 @@ def kernel_least(ring_a: float, ring_r: float) -> float:
     """The least value of K̂ over all k: 0, approached, for the Gaussian; negative for a ring."""
     if ring_a == 0:
         return 0.0
-    s = -2 * math.log(ring_a * ring_r**2) / (1 - ring_r**2)
+    s = -2 * (math.log(ring_a) + 2 * math.log(ring_r)) / (1 - ring_r**2)
     return (math.exp(-s / 2) - ring_a * math.exp(-(ring_r**2) * s / 2)) / (1 - ring_a)
 
 

@@ -1,9 +1,20 @@
-"""The order of the whole run: what loads JAX comes last.
+"""The order of the whole run, and where its examples come from.
 
-JAX keeps threads for good, and the verifier's tests fork this process. A fork beside threads may find a lock that nobody will open.
+What loads JAX comes last: JAX keeps threads for good, and the verifier's tests fork this process. A fork beside threads may find a
+lock that nobody will open.
+
+Properties draw the same examples in every run, so that a red run says something of the change it ran on. `IRER_EXAMPLES=new` draws
+new ones; the campaign does.
 """
 
+import os
+
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("new", derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("IRER_EXAMPLES", "same"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -124,7 +124,7 @@ def kernel_least(a: float, r: float) -> float:
     """The least value of the kernel's transform: 0, approached, for the Gaussian; negative for a ring."""
     if a == 0:
         return 0.0
-    s = -2 * math.log(a * r**2) / (1 - r**2)
+    s = -2 * (math.log(a) + 2 * math.log(r)) / (1 - r**2)
     return (math.exp(-s / 2) - a * math.exp(-(r**2) * s / 2)) / (1 - a)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.engine import Refused
@@ -64,6 +64,7 @@ def of_parameters() -> st.SearchStrategy[dict[str, float]]:
 
 
 @given(params=of_parameters())
+@example(params={"a": 5e-324})
 def test_the_suggested_step_and_well_posedness_are_those_of_the_kernels(params: dict[str, float]) -> None:
     theirs = {KERNEL_NAMES.get(name, name): value for name, value in model.checked(params).items()}
     assert model.suggested_dt(params) == pytest.approx(kernels.suggested_dt(theirs), rel=1e-12)
