@@ -108,7 +108,7 @@ bench: $(DEVELOP_STAMP)  ## measure irerd beside its peers
 	@benchmarks/run
 
 campaign: $(DEVELOP_STAMP) peers  ## the long tests: minutes
-	@IRER_EXAMPLES=new $(BIN)/python -m pytest -q -m campaign --durations=15 $(if $(ONLY),-k "$(ONLY)")
+	@IRER_EXAMPLES=new ONLY="$(ONLY)" $(BIN)/python -m pytest -q -m campaign --durations=15 $(if $(ONLY),-k "$(ONLY)")
 
 lock: $(DEVELOP_STAMP)  ## work the locks out anew (needs uv)
 	@uv="$$(command -v $(CURDIR)/$(BIN)/uv uv | head -1)"; \
