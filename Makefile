@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEVELOP_STAMP := $(VENV)/.installed-develop
 RUN_DIR := .irer
+BESIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 INSTALL_SELF := PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 
 .PHONY: help demo up down test check api bench campaign clean lock peers fast
@@ -77,18 +78,13 @@ peers:
 	@tests/peers
 
 test: $(DEVELOP_STAMP) peers  ## every test but the campaign
-	@echo "== tests, in two halves beside each other"
-	@told=$(VENV)/.tests-end-to-end.txt; \
-	$(BIN)/python -m pytest -q --durations=15 tests/e2e >$$told 2>&1 & other=$$!; \
-	trap 'kill $$other 2>/dev/null' EXIT; \
-	failed=0; $(BIN)/python -m pytest -q --durations=15 --ignore=tests/e2e || failed=1; \
-	wait $$other || failed=1; \
-	trap - EXIT; echo "== the half with real daemons"; cat $$told; exit $$failed
+	@echo "== tests"
+	@$(BIN)/python -m pytest -q --durations=15 $(BESIDE)
 
 fast: $(DEVELOP_STAMP)
 	@echo "== fast tests"
-	@$(BIN)/python -m pytest -q -m "not slow and not campaign" tests/core tests/irerd/test_config.py tests/irerd/test_notify.py \
-	  tests/test_repository.py
+	@IRER_EXAMPLES=few $(BIN)/python -m pytest -q $(BESIDE) -m "not slow and not campaign" tests/core tests/irerd/test_config.py \
+	  tests/irerd/test_notify.py tests/test_repository.py
 
 check: $(DEVELOP_STAMP)  ## what must be green before a commit: format, lint, types, layers, documents, fast tests
 	@echo "== format"; $(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ." >&2; exit 1; }

@@ -181,6 +181,7 @@ def test_two_new_states_are_equal_and_a_changed_one_is_not(engine: Engine, data:
     assert loop.state != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "kind"), EVENTS, ids=lambda each: getattr(each, "event_type", None) or each.name)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
@@ -219,6 +220,7 @@ def from_its_dump(loop: EngineLoop) -> EngineLoop:
     return twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", WITH_STATE, ids=lambda engine: str(engine.name))
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())

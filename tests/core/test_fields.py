@@ -16,7 +16,7 @@ from core.wire import calls
 from core.wire.errors import problem
 
 EVERYTHING = [
-    *{row.params for engine in ENGINES for row in engine.rows},
+    *dict.fromkeys(row.params for engine in ENGINES for row in engine.rows),
     *(kind.params for kind in JOBS.values()),
     *get_args(calls.Hello | calls.Call | calls.Cancel),
     Settings,

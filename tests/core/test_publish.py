@@ -238,6 +238,7 @@ def test_a_golden_call_carries_params_of_its_method(rule, raw, message):
 # Methods, as CDDL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", Catalogue(ENGINES).rows)
 def test_every_methods_example_fits_its_params_rule(name):
     assert is_valid(f"{name}.params", cbor2.dumps(dict(Catalogue(ENGINES).find(name).example)))

@@ -75,7 +75,6 @@ def test_a_key_does_it_once(hub):
         ("resource.scale", {"pool": "compute", "size": 2**60}, {}, 400, "invalid-argument"),
         ("resource.scale", {"pool": "compute", "size": 999}, {}, 416, "out-of-range"),
         ("resource.sclae", {}, {}, 404, "not-found"),
-        ("eil.predict", {}, {}, 501, "unimplemented"),
         ("cache.set", {"key": "a", "value": 2, "if_rev": "9-00"}, {}, 409, "aborted"),
         ("system.ping", {}, {"X_Irer_Timeout_Ms": "0"}, 400, "invalid-argument"),
         ("system.ping", {}, {"X_Irer_Timeout_Ms": "1e3"}, 400, "invalid-argument"),
@@ -88,8 +87,6 @@ def test_a_key_does_it_once(hub):
     ids=lambda value: str(value)[:30],
 )
 def test_a_refusal_has_its_status_and_its_code(hub, method, params, headers, status, code):
-    if method in hub.rpc("system.describe").body.decode() and code == "unimplemented":
-        pytest.skip(f"{method} is there now")
     told = hub.rpc(method, params, **headers)
     assert (told.status, told.json["code"], told.json["status"]) == (status, code, status)
     assert told.headers["content-type"] == "application/problem+json"

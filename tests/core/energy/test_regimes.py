@@ -10,6 +10,8 @@ from core.energy import generators, quantiles, regimes
 from core.energy.columns import Shift, adopt, advance
 from core.energy.layout import Codes, Flags, Singles, Store
 
+pytestmark = pytest.mark.slow
+
 ARL = 1e5
 STREAMS = 24
 TICKS = 5_000
