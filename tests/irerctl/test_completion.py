@@ -41,24 +41,62 @@ def tab(socket_path: Path) -> Tab:
     return press
 
 
+def in_shell(place: Path, socket_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """What a shell does that finds irerctl on its path, in an empty home."""
+    program = place / "irerctl"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m irerctl.main "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{place}:{os.environ['PATH']}", "IRER_SOCKET": str(socket_path), "HOME": str(place)}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=place, timeout=60, stdin=subprocess.DEVNULL)
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="NOT TESTED: no bash here")
 def test_a_real_bash_completes_commands_and_names_of_the_daemon(serve: Serve, socket_path: Path, tmp_path: Path) -> None:
     serve({"resource.tasks": TASKS})
-    program = tmp_path / "irerctl"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m irerctl.main "$@"\n')
-    program.chmod(0o755)
     script = """source <(irerctl completion bash)
 press() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _irerctl_completion irerctl; echo "${COMPREPLY[*]}"; }
 press irerctl hunt-not
 press irerctl engine ca
 press irerctl engine cancel t
 """
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "IRER_SOCKET": str(socket_path)}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    ran = subprocess.run(
-        ["bash", "--norc", "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=30
-    )
+    ran = in_shell(tmp_path, socket_path, "bash", "--norc", "-c", script)
     assert (ran.stdout.splitlines(), ran.stderr) == (["", "cancel", "t-1 t-2"], "")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="NOT TESTED: no fish here")
+def test_a_real_fish_completes_commands_and_names_of_the_daemon(serve: Serve, socket_path: Path, tmp_path: Path) -> None:
+    serve({"resource.tasks": TASKS})
+    script = """irerctl completion fish | source
+complete -C "irerctl hunt-not"; echo -
+complete -C "irerctl engine canc" | string split -f1 \\t; echo -
+complete -C "irerctl engine cancel t"
+"""
+    ran = in_shell(tmp_path, socket_path, "fish", "--no-config", "-c", script)
+    assert (ran.stdout.splitlines(), ran.stderr) == (["-", "cancel", "-", "t-1", "t-2"], "")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="NOT TESTED: no zsh here")
+def test_a_real_zsh_completes_commands_and_names_of_the_daemon(serve: Serve, socket_path: Path, tmp_path: Path) -> None:
+    """It completes only in its line editor: one runs in a terminal of its own, and ^G tells what stands in the line."""
+    serve({"resource.tasks": TASKS})
+    script = """zmodload zsh/zpty; export FIFO=$PWD/line; mkfifo $FIFO
+zpty -b editor zsh -f -i
+zpty -w editor 'autoload -Uz compinit && compinit -u -D; source <(irerctl completion zsh)'
+zpty -w editor 'tell() { print -r -- "$BUFFER" > $FIFO }; zle -N tell; bindkey "^G" tell'
+press() { zpty -w -n editor "$1"$'\t\a'; head -1 $FIFO; zpty -w -n editor $'\x15' }
+press 'irerctl engine canc'
+press 'irerctl engine cancel u'
+press 'irerctl hunt-not'
+zpty -d editor
+"""
+    ran = in_shell(tmp_path, socket_path, "zsh", "-f", "-c", script)
+    assert (ran.stdout.splitlines(), ran.stderr) == (
+        ["irerctl engine cancel ", "irerctl engine cancel u-1 ", "irerctl hunt-not"],
+        "",
+    )
     assert not (tmp_path / "x").exists()
 
 
