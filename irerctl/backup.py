@@ -21,6 +21,7 @@ from core.canonical import encode
 from irerctl import render
 from irerctl.session import Failure, command, session
 
+FILES = "files.sha256"
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 512
 MODE = 0o600
@@ -73,14 +74,15 @@ class Archive:
         self._start = 0
         self._size = 0
         self._digest = sha256()
-        self._whole: dict[str, tuple[int, str]] = {}
+        self._seen: set[str] = set()
+        self._list = bytearray()
         self.bytes = 0
         """Of all files so far."""
 
     def take(self, name: str, offset: int, data: bytes) -> None:
         if name != self._name:
             self._end_file()
-            if name in self._whole:
+            if name in self._seen:
                 raise _wrong(f"{name} came twice")
             self._name, self._start, self._size, self._digest = name, self._target.tell(), 0, sha256()
             self._target.write(bytes(BLOCK_BYTES))  # its header follows when its size is known
@@ -92,18 +94,16 @@ class Archive:
         self.bytes += len(data)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Raises Failure unless all is there that the manifest names, and nothing else."""
+        """Raises Failure unless the files are those that the manifest says were sent, each in its place, and nothing else."""
         self._end_file()
-        expected = {file["name"]: (file["bytes"], file["sha256"]) for file in listed(manifest)}
-        for name in sorted(expected.keys() | self._whole.keys()):
-            if expected.get(name) != self._whole.get(name):
-                raise _wrong(f"{name} is not what was sent")
+        came = (len(self._seen), self.bytes, sha256(self._list).hexdigest())
+        if came != (manifest["files"], manifest["bytes"], manifest["sha256"]):
+            raise _wrong(f"{came[0]:,} files of {came[1]:,} bytes came, and they are not what was sent")
         text = encode(dict(manifest))
         text = text[:-1] + b',"event_hash":"' + sha256(text).hexdigest().encode() + b'"}\n'  # sealed as a record is
-        self._name, self._start = MANIFEST, self._target.tell()
-        self._target.write(bytes(BLOCK_BYTES) + text)
-        self._size = len(text)
-        self._end_file()
+        for name, whole in ((FILES, bytes(self._list)), (MANIFEST, text)):
+            self.take(name, 0, whole)
+            self._end_file()
         self._target.write(bytes(2 * BLOCK_BYTES))
 
     def _end_file(self) -> None:
@@ -116,15 +116,9 @@ class Archive:
         self._target.seek(self._start)
         self._target.write(header.tobuf(tarfile.USTAR_FORMAT))
         self._target.seek(end)
-        self._whole[self._name] = (self._size, self._digest.hexdigest())
+        self._seen.add(self._name)
+        self._list += f"{self._digest.hexdigest()}  {self._name}\n".encode()
         self._name = ""
-
-
-def listed(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every file that a backup has, but for the manifest itself."""
-    yield from manifest["files"]
-    for log in manifest["logs"].values():
-        yield from log["files"]
 
 
 def _wrong(why: str) -> Failure:
@@ -174,16 +168,15 @@ def _size(count: int) -> str:
 
 
 def _draw(file: Path, manifest: Mapping[str, Any]) -> None:
-    rows = [[name, render.count(log["records"]), str(len(log["files"]))] for name, log in sorted(manifest["logs"].items())]
-    render.table(["log", "records", "files"], rows, right=["records", "files"])
+    rows = [[name, render.count(log["records"])] for name, log in sorted(manifest["logs"].items())]
+    render.table(["log", "records"], rows, right=["records"])
     render.say()
     keys = (
         "with its keys: keep it as private as the state itself"
         if manifest["with_keys"]
         else "without its keys: keep a copy of keys/"
     )
-    size = sum(each["bytes"] for each in listed(manifest))
-    render.say(f"{file}  {_size(size)}  {keys}")
+    render.say(f"{file}  {render.count(manifest['files'])} files, {_size(manifest['bytes'])}  {keys}")
 
 
 @command(

@@ -25,12 +25,18 @@ from state.tree import Edge
 
 PIECE_BYTES = 65_536
 MANIFEST = "manifest.json"
+FILES = "files.sha256"
+"""In a backup: every other file of it but the manifest, in the form that `sha256sum -c` reads."""
 BLOBS = "blobs"
+RUNS = ("configs", "data", "provenance")
+"""What the runs of a field leave behind: their files are named by the log, and cannot be made again from it."""
 
 _LOG = "[a-z][a-z0-9_]{0,63}"
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SHAPES = re.compile(
     rf"ledger\.json|({_LOG})(?:\.[0-9]{{16}})?\.jsonl|log\.d/({_LOG})/(?:head|snap/[0-9]{{16}}\.snap)"
     r"|blobs/([0-9a-f]{2})/\3[0-9a-f]{62}|keys/[a-z][a-z0-9_]{0,63}"
+    rf"|configs/config_{_UUID}\.json|data/run_{_UUID}\.h5|provenance/provenance_{_UUID}\.json"
 )
 """Every name that a backup may have; no other is ever written. None leads out of the directory."""
 _PART = re.compile("[0-9a-f]{2}")
@@ -70,12 +76,6 @@ class Piece(NamedTuple):
     data: bytes
 
 
-class File(NamedTuple):
-    name: str
-    bytes: int
-    sha256: str
-
-
 class _Source(NamedTuple):
     """One file that is to be read: its name in the backup, its length, and where its bytes are."""
 
@@ -92,6 +92,33 @@ def _anything(digest: str, last: bytes) -> None:
     return None
 
 
+class Listing:
+    """The files of a backup as they come: how many, how long, and the digest of the list that names them all."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.bytes = 0
+        self._digest = sha256()
+
+    def add(self, name: str, size: int, digest: str) -> None:
+        self.files += 1
+        self.bytes += size
+        self._digest.update(list_line(name, digest))
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def list_line(name: str, digest: str) -> bytes:
+    return f"{digest}  {name}\n".encode()
+
+
+def _named_by_content(path: str) -> Callable[[str, bytes], str | None]:
+    name = path.rpartition("/")[2]
+    return lambda digest, _: None if digest == name else f"{path} is not what its name says"
+
+
 class Backup:
     """One backup: `open` it at once, take `pieces` at leisure, ask for what was sent, `close` it. All of it blocks."""
 
@@ -104,7 +131,7 @@ class Backup:
         """Descriptors of files that may be deleted meanwhile."""
         self._open: tuple[str, int] | None = None
         self._closed = False
-        self.sent: dict[str, File] = {}
+        self.sent = Listing()
 
     @property
     def total(self) -> int:
@@ -116,7 +143,11 @@ class Backup:
         for name, end in sorted(self.ends.items()):
             self._add_log(name, end)
         for path in self._blobs():
-            self._add_blob(path)
+            self._add_named(path, _named_by_content(path))
+        for place in RUNS:
+            for each in self._files.list(place) if self._files.stat_path(place) is not None else ():
+                if known(path := f"{place}/{each}"):
+                    self._add_named(path, _anything)
         for each in self._files.list(KEYS) if self._keys else ():
             if known(f"{KEYS}/{each}"):
                 self._add(f"{KEYS}/{each}")
@@ -127,18 +158,11 @@ class Backup:
         for part in [part for part in self._files.list(BLOBS) if _PART.fullmatch(part)]:
             yield from (path for each in self._files.list(f"{BLOBS}/{part}") if known(path := f"{BLOBS}/{part}/{each}"))
 
-    def _add_blob(self, path: str) -> None:
+    def _add_named(self, path: str, check: Callable[[str, bytes], str | None]) -> None:
         """Too many to hold them all. One that a record names stays; and those of all records up to the end are here by now."""
         if (stat := self._files.stat_path(path)) is not None:
-            name = path.rpartition("/")[2]
             self._sources.append(
-                _Source(
-                    path,
-                    stat.size,
-                    lambda offset, size: self._read_closed(path, offset, size),
-                    lambda digest, _: None if digest == name else f"{path} is not what its name says",
-                    may_go=True,
-                )
+                _Source(path, stat.size, lambda offset, size: self._read_closed(path, offset, size), check, may_go=True)
             )
 
     def _add_log(self, name: str, end: End) -> None:
@@ -198,7 +222,7 @@ class Backup:
 
     def _pieces_of(self, source: _Source) -> Iterator[Piece]:
         digest, data = sha256(), b""
-        for offset in range(0, source.size, PIECE_BYTES):
+        for offset in range(0, source.size or 1, PIECE_BYTES):
             count = min(PIECE_BYTES, source.size - offset)
             try:
                 data = source.read(offset, count)
@@ -212,7 +236,7 @@ class Backup:
             yield Piece(source.name, offset, data)
         if (why := source.check(digest.hexdigest(), data)) is not None:
             raise _changed(source.name, why)
-        self.sent[source.name] = File(source.name, source.size, digest.hexdigest())
+        self.sent.add(source.name, source.size, digest.hexdigest())
 
     def close(self) -> None:
         self._let_go()

@@ -15,16 +15,17 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from core.canonical import CanonicalError, decode, encode
-from core.system import BackedFile, BackedLog, Manifest
+from core.system import BackedLog, Manifest
 from state.alone import Refusal, caller, new_id, said_plainly
 from state.alone import stamp as machine_stamp
-from state.backup import MANIFEST, key_check, known, log_of
+from state.backup import FILES, MANIFEST, key_check, known, list_line, log_of
 from state.fork import fork_record, new_identity, new_origin
 from state.fs import Files, RealFiles, make_directory, read_all, read_at, small_write, write_all
 from state.ledger import KEY, KEY_BYTES, KEYS, BadLedger, LedgerFile, NewerFormat, hold, make_keys, read_ledger, store
@@ -38,7 +39,9 @@ from state.tree import Edge
 OK, FAILED = 0, 1
 BLOCK_BYTES = 512
 COPY_BYTES = 1_048_576
-MANIFEST_BYTES_MAX = 64 << 20
+MANIFEST_BYTES_MAX = 1 << 20
+FILES_BYTES_MAX = 256 << 20
+"""Of the list: more than a million files."""
 
 Row = dict[str, Any]
 Read = Callable[[int, int], bytes]
@@ -136,7 +139,7 @@ def _member(block: bytes, place: int) -> Member:
         header = tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError, ValueError):
         raise _bad(f"byte {place:,} begins no file") from None
-    if not (header.name == MANIFEST or known(header.name)):
+    if not (header.name in (FILES, MANIFEST) or known(header.name)):
         raise _bad(f"it has a file that no state directory has, {header.name[:100]!a}")
     plain = tarfile.TarInfo(header.name)
     plain.size, plain.mode = header.size, 0o600
@@ -156,26 +159,28 @@ def _manifest(source: Source, members: Mapping[str, Member]) -> Manifest:
 
 
 def _compare(source: Source, members: Mapping[str, Member], manifest: Manifest) -> None:
-    """Every file is the one that the daemon sent, and belongs where the manifest has it."""
-    logs = {file.name: log for log, found in manifest.logs.items() for file in found.files}
-    listed: dict[str, BackedFile] = {file.name: file for files in (manifest.files, *_files_of(manifest.logs)) for file in files}
-    if listed.keys() | {MANIFEST} != members.keys():
-        odd = sorted((listed.keys() | {MANIFEST}) ^ members.keys())
-        raise _bad(f"{MANIFEST} and the files do not agree on {odd[0]}")
-    if any(name.startswith(f"{KEYS}/") for name in members) != manifest.with_keys:
+    """Every file is the one that the daemon sent, and nothing else is there."""
+    listed = members.get(FILES)
+    if listed is None or listed.size > FILES_BYTES_MAX:
+        raise _bad(f"it has no {FILES}")
+    if sha256(lines := source.read(listed.start, listed.size)).hexdigest() != manifest.sha256:
+        raise _bad(f"{FILES} is not the list that {MANIFEST} names")
+    sent = [member for name, member in members.items() if name not in (FILES, MANIFEST)]
+    if (len(sent), sum(member.size for member in sent)) != (manifest.files, manifest.bytes) or [len(sent), b"\n"] != [
+        lines.count(b"\n"),
+        lines[-1:],
+    ]:
+        raise _bad(f"{MANIFEST} and the files do not agree on how many there are")
+    if any(member.name.startswith(f"{KEYS}/") for member in sent) != manifest.with_keys:
         raise _bad(f"{MANIFEST} and the files do not agree on the keys")
-    for name, file in listed.items():
-        if log_of(name) != logs.get(name):
-            raise _bad(f"{name} stands in the wrong place of {MANIFEST}")
+    for member, line in zip(sent, BytesIO(lines), strict=True):
+        if (log := log_of(member.name)) is not None and log not in manifest.logs:
+            raise _bad(f"{member.name} is of a log that {MANIFEST} does not name")
         digest = sha256()
-        for block in _blocks(source, members[name]):
+        for block in _blocks(source, member):
             digest.update(block)
-        if (members[name].size, digest.hexdigest()) != (file.bytes, file.sha256):
-            raise _bad(f"{name} is not what was sent")
-
-
-def _files_of(logs: Mapping[str, BackedLog]) -> Iterator[list[BackedFile]]:
-    return (log.files for log in logs.values())
+        if line != list_line(member.name, digest.hexdigest()):
+            raise _bad(f"{member.name} is not what was sent")
 
 
 def _blocks(source: Source, member: Member) -> Iterator[bytes]:
@@ -202,7 +207,7 @@ def _make(
     files = place.inside(name)
     try:
         for member in members.values():
-            if member.name != MANIFEST:
+            if member.name not in (FILES, MANIFEST):
                 _unpack(files, source, member)
         ledger = read_ledger(files)
         if ledger is None or ledger.id != manifest.ledger or not manifest.logs.keys() <= ledger.logs.keys():

@@ -8,6 +8,7 @@ import json
 import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -407,8 +408,6 @@ def test_a_caller_who_leaves_at_the_very_end_of_a_group_leaves_no_file_open() ->
 
 
 def test_blobs_go_along_one_that_is_swept_meanwhile_is_left_out_and_a_rotten_one_ends_it() -> None:
-    from hashlib import sha256
-
     running = Running(8)
 
     def keep(raw: bytes) -> str:
@@ -433,6 +432,33 @@ def test_blobs_go_along_one_that_is_swept_meanwhile_is_left_out_and_a_rotten_one
         running.disk.plant(stays, b"LARGE" * 30_000)
         with pytest.raises(Refused, match="is not what its name says"):
             await running.backup()
+
+    running.run(work)
+
+
+def test_the_files_of_runs_go_along_and_whoever_has_the_backup_can_check_them_by_themselves() -> None:
+    uuid = "0b2f6a58-9c1e-4b7d-8f3a-2d5c6e7f8a9b"
+    runs = {
+        f"configs/config_{uuid}.json": b"{}",
+        f"data/run_{uuid}.h5": b"field" * 40_000,
+        f"provenance/provenance_{uuid}.json": b"",
+    }
+    running = Running(8)
+
+    async def work(running: Running) -> None:
+        for name, content in (runs | {f"data/run_{uuid}.h5.tmp": b"half", "data/notes.txt": b"mine"}).items():
+            running.disk.plant(name, content)
+        data, disk = await running.backup(keys=True), SimFiles()
+        restored(data, disk)
+        kept = {
+            path: content for path, content in tree(disk, DIR).items() if path.split("/")[0] in ("configs", "data", "provenance")
+        }
+        assert kept == runs
+        with tarfile.open(fileobj=BytesIO(data)) as tar:
+            files = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+        listed = dict(reversed(line.split("  ")) for line in files.pop("files.sha256").decode().splitlines())
+        del files["manifest.json"]
+        assert listed == {name: sha256(content).hexdigest() for name, content in files.items()}
 
     running.run(work)
 
@@ -498,23 +524,18 @@ def test_no_flipped_bit_goes_unnoticed(good: bytes) -> None:
 
 def rebuilt(data: bytes, change: Callable[[dict[str, bytes], dict[str, Any]], None]) -> bytes:
     """The same backup with other files or another manifest, made with care: every digest that can be right is right."""
-    from hashlib import sha256
-
     with tarfile.open(fileobj=BytesIO(data)) as tar:
         files = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     manifest = json.loads(files.pop("manifest.json"))
-    del manifest["event_hash"]
+    del manifest["event_hash"], files["files.sha256"]
     change(files, manifest)
-    for group in (manifest["files"], *(log["files"] for log in manifest["logs"].values())):
-        for each in group:
-            if each["name"] in files:
-                each.update(bytes=len(files[each["name"]]), sha256=sha256(files[each["name"]]).hexdigest())
+    listed = "".join(f"{sha256(content).hexdigest()}  {name}\n" for name, content in files.items()).encode()
+    sizes = map(len, files.values())
+    manifest |= {"files": len(files), "bytes": sum(sizes), "sha256": sha256(listed).hexdigest()}
     target = BytesIO()
     made = Archive(target)
     for name, content in files.items():
         made.take(name, 0, content)
-        if not content:
-            raise AssertionError("an empty file has no piece")
     made.finish(manifest)
     return target.getvalue()
 
@@ -532,7 +553,6 @@ def test_only_files_of_known_names_are_ever_written(good: bytes, name: str) -> N
 
     def add(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
         files[name] = b"x"
-        manifest["files"].append({"name": name, "bytes": 1, "sha256": ""})
 
     refused(rebuilt(good, add), "no state directory has|no plain file")
 
@@ -574,8 +594,10 @@ def test_a_manifest_that_says_anything_false_is_refused(good: bytes) -> None:
         files["log.d/right_log/head"] = files["log.d/left_log/head"]
 
     def swapped(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
-        logs = manifest["logs"]
-        logs["left_log"]["files"], logs["right_log"]["files"] = logs["right_log"]["files"], logs["left_log"]["files"]
+        files["left_log.jsonl"], files["right_log.jsonl"] = files["right_log.jsonl"], files["left_log.jsonl"]
+
+    def unnamed(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+        files["other_log.jsonl"] = files["left_log.jsonl"]
 
     def ledger(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
         manifest["ledger"] = "0" * 16
@@ -584,13 +606,12 @@ def test_a_manifest_that_says_anything_false_is_refused(good: bytes) -> None:
         manifest["with_keys"] = False
 
     def lacking(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
-        del manifest["logs"]["left_log"]["files"][0]
         del files[next(name for name in files if name.startswith("left_log."))]
 
     def wrong_key(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
         files["keys/ledger"] = bytes(32)
 
-    for change in (tip, records, root, older, torn, head, swapped, ledger, keyless, lacking):
+    for change in (tip, records, root, older, torn, head, swapped, unnamed, ledger, keyless, lacking):
         refused(rebuilt(good, change))
     refused(rebuilt(good, wrong_key), "not those of this backup")
 
@@ -600,11 +621,22 @@ def test_what_arrives_otherwise_than_it_was_sent_gets_no_name() -> None:
     made.take("ledger.json", 0, b"abc")
     with pytest.raises(Failure, match="goes on at byte 5"):
         made.take("ledger.json", 5, b"x")
-    for digest in ("0" * 64, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"):
+    listed = b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  ledger.json\n"
+    said = {"files": 1, "bytes": 3, "sha256": sha256(listed).hexdigest(), "logs": {}}
+    for name, data, lie in (
+        ("ledger.json", b"abd", {}),
+        ("ledger.jso", b"abc", {}),
+        ("ledger.json", b"abc", {"files": 2}),
+        ("ledger.json", b"abc", {"bytes": 4}),
+        ("ledger.json", b"abc", {"sha256": "0" * 64}),
+    ):
         made = Archive(BytesIO())
-        made.take("ledger.json", 0, b"abcd" if digest[0] == "b" else b"abc")
-        with pytest.raises(Failure, match=r"ledger\.json is not what was sent"):
-            made.finish({"files": [{"name": "ledger.json", "bytes": 3, "sha256": digest}], "logs": {}})
+        made.take(name, 0, data)
+        with pytest.raises(Failure, match="not what was sent"):
+            made.finish(said | lie)
+    made = Archive(BytesIO())
+    made.take("ledger.json", 0, b"abc")
+    made.finish(said)
 
 
 # --- restoring --------------------------------------------------------------------------------------------------------------
@@ -614,7 +646,6 @@ def without_keys(data: bytes) -> bytes:
     def drop(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
         for name in [name for name in files if name.startswith("keys/")]:
             del files[name]
-        manifest["files"] = [each for each in manifest["files"] if not each["name"].startswith("keys/")]
         manifest["with_keys"] = False
 
     return rebuilt(data, drop)
