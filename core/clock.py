@@ -42,10 +42,11 @@ class Clock:
         return when - self._offset(ctx.boot_id, ctx.mono_us, ctx.now_us)
 
     def _offset(self, boot: str, mono_us: int, wall_us: int) -> int:
-        """On another boot time goes on from the latest event by what the wall clock says has passed, never backwards."""
+        """On another boot time goes on from the latest event by what the wall clock says has passed since, and at least by the time
+        since that boot: the wall clock of a machine without a battery may stand years behind, and nothing would ever be due."""
         if boot == self.boot or not self.boot:
             return self.offset
-        return self.last + max(0, wall_us - self.wall_us) - mono_us
+        return self.last + max(mono_us, wall_us - self.wall_us) - mono_us
 
 
 class ClockDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):

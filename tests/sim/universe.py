@@ -295,6 +295,8 @@ class Universe:
         """Refusals, by caller, that were told on a full disk by a process that ended before there was room."""
         self.excused: set[str] = set()
         """Callers one of whose refusals found no room in the queue in this life: it was told first and is put on record soon."""
+        self._failing_lives: set[int] = set()
+        """Lives in which a call to the disk failed."""
         self._ended_full: set[int] = set()
         """The lives of such processes."""
 
@@ -302,6 +304,10 @@ class Universe:
     def may_fail(self) -> bool:
         """Whether a call to the disk has failed in this life: then the daemon may refuse, and stop."""
         return self._damaged or self._faults.failed
+
+    def might_fail(self, life: int) -> bool:
+        """The same of another life: its answers may be heard long after."""
+        return self.may_fail if life == self.life else life in self._failing_lives
 
     @property
     def damaged(self) -> bool:
@@ -525,6 +531,8 @@ class Universe:
             for actor in self.refusals_told if self.full else sorted(self.excused):
                 self._lost[actor] += max(0, self.unrecorded(actor))
         self.excused.clear()
+        if self.may_fail:
+            self._failing_lives.add(self.life)
         if self._filling.random() < 0.5 or not self._ready.is_set():
             self._machine.disk.capacity = None
         if ending.kind == "power":
@@ -682,8 +690,8 @@ class Universe:
     async def _stop(self, host: SimHost, daemon: Daemon) -> None:
         self.trace.operation("the daemon is asked to stop")
         self._stopping = True
+        await self._ready.wait()
         with trio.move_on_after(CLEAN_STOP_S * (10 if self.may_fail else 1)):
-            await self._ready.wait()
             if self._unfinished:
                 await trio.sleep(self.random.choice((0.0, 0.0005, self.random.expovariate(1 / 0.002))))
             self._owe()
