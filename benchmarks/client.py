@@ -168,6 +168,9 @@ TASK = {"priority": "normal", "resource_type": "compute", "units": 1, "duration_
 """Holds its unit for longer than any run, so that what is measured is accepting tasks, not running them."""
 
 
+CHECK = {"engine_id": "action", "platform": "gmail", "action_type": "send_email"}
+
+
 def language(name: str, place: int) -> Language:
     if name == "irer-ping":
         return Irer("system.ping", {}, False, place)
@@ -175,6 +178,8 @@ def language(name: str, place: int) -> Language:
         return Irer("resource.submit_task", TASK, False, place)
     if name == "irer-submit-keyed":
         return Irer("resource.submit_task", TASK, True, place)
+    if name == "irer-check":
+        return Irer("actions.check", CHECK, False, place)
     if name == "http-get":
         return Http(GET)
     if name == "http-post":
@@ -182,7 +187,7 @@ def language(name: str, place: int) -> Language:
     return Redis()
 
 
-LANGUAGES = ("irer-ping", "irer-submit", "irer-submit-keyed", "http-get", "http-post", "redis-set")
+LANGUAGES = ("irer-ping", "irer-submit", "irer-submit-keyed", "irer-check", "http-get", "http-post", "redis-set")
 
 
 def connect(path: str, spoken: Language) -> socket.socket:

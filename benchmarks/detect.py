@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from core.energy.columns import adopt, advance
 from core.energy.layout import BYTES_PER_ROW, Store
 
 Floats = NDArray[np.float64]
+PLANETLAB_S = 300.0
 
 
 class Series(NamedTuple):
@@ -29,11 +31,20 @@ class Series(NamedTuple):
     name: str
     values: Floats
     """One column for each metric of a source."""
+    times: Floats | None = None
+    """Seconds, where the series says when its points were; else each is a second."""
 
 
 def _table(path: Path, separator: str = ",") -> list[list[str]]:
     with gzip.open(path, "rt", newline="") as file:
         return list(csv.reader(file, delimiter=separator))[1:]
+
+
+def _moments(texts: list[str]) -> Floats:
+    """Seconds; a point that bears the time of the one before it, or an older one, came a second after that."""
+    found = np.array([datetime.fromisoformat(text + "+00:00").timestamp() for text in texts])
+    place = np.arange(float(len(found)))
+    return np.maximum.accumulate(found - place) + place
 
 
 def _tcpd(data: Path) -> Iterator[Series]:
@@ -56,20 +67,24 @@ def _skab(data: Path) -> Iterator[Series]:
 def _nab(data: Path) -> Iterator[Series]:
     for path in sorted((data / "nab/data").glob("*/*.gz")):
         name = f"{path.parent.name}/{path.name.removesuffix('.gz')}"
-        yield Series("nab", name, np.array([[float(row[1])] for row in _table(path)]))
+        rows = _table(path)
+        yield Series("nab", name, np.array([[float(row[1])] for row in rows]), _moments([row[0] for row in rows]))
 
 
 def _planetlab(data: Path) -> Iterator[Series]:
     with np.load(next((data / "planetlab").glob("*.npz"))) as days:
         for day in days:
             for row, values in enumerate(days[day]):
-                yield Series("planetlab", f"{day}/{row}", values.astype(float)[:, None])
+                times = PLANETLAB_S * np.arange(float(len(values)))
+                yield Series("planetlab", f"{day}/{row}", values.astype(float)[:, None], times)
 
 
 def _etth1(data: Path) -> Iterator[Series]:
-    rows = np.array([row[1:] for row in _table(data / "ett/ETTh1.csv.gz")], float)
+    table = _table(data / "ett/ETTh1.csv.gz")
+    times = _moments([row[0] for row in table])
+    rows = np.array([row[1:] for row in table], float)
     for column in range(rows.shape[1]):
-        yield Series("etth1", str(column), rows[:, column : column + 1])
+        yield Series("etth1", str(column), rows[:, column : column + 1], times)
 
 
 SETS: dict[str, Callable[[Path], Iterator[Series]]] = {
@@ -99,17 +114,20 @@ class Pass:
     def run(self) -> None:
         lengths = np.array([len(self.series[at].values) for at, _ in self.streams])
         columns = np.full((int(lengths.max()), len(self.streams)), np.nan)
+        times = np.repeat(np.arange(float(len(columns)))[:, None], len(self.streams), axis=1)
         for row, (at, metric) in enumerate(self.streams):
             columns[: lengths[row], row] = self.series[at].values[:, metric]
+            if (moments := self.series[at].times) is not None:
+                times[: lengths[row], row] = moments
         for tick in range(len(columns)):
             rows = np.flatnonzero(np.isfinite(columns[tick]))
             if len(rows):
-                self._tick(tick, rows, columns[tick, rows])
+                self._tick(tick, rows, times[tick, rows], columns[tick, rows])
 
-    def _tick(self, tick: int, rows: NDArray[np.intp], values: Floats) -> None:
-        tails = unusual.tails(self.store.take(rows), values)
+    def _tick(self, tick: int, rows: NDArray[np.intp], times: Floats, values: Floats) -> None:
+        tails = unusual.tails(self.store.take(rows), times, values)
         begin = time.thread_time()
-        advanced = advance(self.store, rows, np.full(len(rows), float(tick)), values)
+        advanced = advance(self.store, rows, times, values)
         adopt(self.store, advanced)
         self.seconds += time.thread_time() - begin
         self.points += len(rows)
@@ -121,8 +139,7 @@ class Pass:
             self.scores[at][tick, metric] = tails[self.series[at].values.shape[1] > 1][place]
         for shift in found.shifts:
             at, metric = self.streams[shift.row]
-            # Locations count the points of a stream; missing ones are not points.
-            located = int(shift.located_time + 1.5)
+            located = self._located(at, tick, shift)
             told = {"metric": metric, "tick": tick, "located": located, "scale": shift.scale, "statistic": shift.statistic}
             self.alarms[at].append(told)
 

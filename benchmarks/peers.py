@@ -116,7 +116,14 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(name: str, command: Sequence[str], socket_path: str, directory: Path, program: str | None = None) -> Iterator[Server]:
+def running(
+    name: str,
+    command: Sequence[str],
+    socket_path: str,
+    directory: Path,
+    program: str | None = None,
+    start_s: float = START_S,
+) -> Iterator[Server]:
     words = directory / "words"
     with words.open("wb") as log:
         began = time.perf_counter()
@@ -127,8 +134,8 @@ def running(name: str, command: Sequence[str], socket_path: str, directory: Path
         while not _answers(name, socket_path):
             if process.poll() is not None:
                 raise Unavailable(f"{name} ended with {process.returncode}: {words.read_text(errors='replace')[-2000:]}")
-            if time.perf_counter() - began > START_S:
-                raise Unavailable(f"{name} did not answer within {START_S:g} s")
+            if time.perf_counter() - began > start_s:
+                raise Unavailable(f"{name} did not answer within {start_s:g} s")
             time.sleep(0.002)
         yield Server(name, process, socket_path, (time.perf_counter() - began) * 1000, words)
     finally:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BEGIN = "<!-- results: written by make bench -->"
-END = "<!-- end of results -->"
+BEGIN = "<!-- {subject}: written by make bench -->"
+END = "<!-- end of {subject} -->"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def judge(result: dict[str, Any]) -> list[Target]:
 def markdown(result: dict[str, Any]) -> str:
     found = _Result(result)
     return "\n\n".join(
-        part for part in (_head(result), _targets(result), _cases(found), _memory(found), *_profiles(result)) if part
+        part for part in (_head(result), targets(result["targets"]), _cases(found), _memory(found), *_profiles(result)) if part
     )
 
 
@@ -103,15 +103,15 @@ def _head(result: dict[str, Any]) -> str:
     )
 
 
-def _targets(result: dict[str, Any]) -> str:
+def targets(judged: list[dict[str, Any]]) -> str:
     lines = ["| target | aim | reached | lowest … highest | |", "|---|---|---|---|---|"]
-    for target in result["targets"]:
+    for target in judged:
         if target["value"] is None:
             lines.append(f"| {target['name']} | {target['aim']} | not measured | | |")
             continue
         won = "won" if target["won"] else "**LOST**"
         unit = target["unit"]
-        reached, low, high = (_number(target[key]) for key in ("value", "low", "high"))
+        reached, low, high = (number(target[key]) for key in ("value", "low", "high"))
         lines.append(f"| {target['name']} | {target['aim']} | {reached} {unit} | {low} … {high} | {won} |")
     return "\n".join(lines)
 
@@ -161,7 +161,7 @@ def _file(name: str) -> str:
     return name if name in ("waiting", "trio") else f"`{name}`"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -169,8 +169,11 @@ def _median(values: list[float], form: str) -> str:
     return format(statistics.median(values), form) if values else ""
 
 
-def put_into(page: Path, text: str) -> None:
-    """Replace what stands between the two marks."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+def put_into(page: Path, text: str, subject: str = "results") -> None:
+    """Replace what stands between the two marks of a subject."""
+    begin, end = BEGIN.format(subject=subject), END.format(subject=subject)
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{page} has no place for {subject}: write {begin} and {end} into it")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

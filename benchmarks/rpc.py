@@ -217,7 +217,7 @@ def _sync_us(directory: Path) -> list[float]:
     return found
 
 
-def _machine(directory: Path) -> dict[str, Any]:
+def machine(directory: Path) -> dict[str, Any]:
     cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
     said = subprocess.run(["df", "--output=fstype", str(directory)], capture_output=True, text=True).stdout.split()
@@ -233,7 +233,7 @@ def _machine(directory: Path) -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
+def commit_id() -> str:
     def git(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
 
@@ -245,15 +245,16 @@ def _commit() -> str:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks/run", description="Measure irerd beside FastAPI, grpc.aio and redis.")
+    parser = argparse.ArgumentParser(prog="benchmarks/run rpc", description="Measure irerd beside FastAPI, grpc.aio and redis.")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each case is measured in each round (default: 2)")
     parser.add_argument("--warmup", type=float, default=0.25, help="how long each case runs before that (default: 0.25)")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
-    parser.add_argument("--only", default="", metavar="REGEX", help="only the cases whose name matches; nothing is written then")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only the cases whose name matches; no table is written then")
     parser.add_argument("--no-profile", dest="profile", action="store_false", help="leave out the two profiled runs")
     parser.add_argument("--no-idle", dest="idle", action="store_false", help="leave out memory after 60 idle seconds")
     parser.add_argument("--state-dir", type=Path, default=HERE / ".work", help="where the servers keep their state: a real disk")
-    parser.add_argument("--json", type=Path, metavar="FILE", help=f"where the result goes (default: {RESULTS.relative_to(ROOT)})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where else the result goes")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)} and the table in README.md")
     return parser.parse_args(argv)
 
 
@@ -262,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = datetime.now(UTC)
     run = Run(options)
     try:
-        machine = _machine(run.place.state)
+        about = machine(run.place.state)
         run.measure()
     except Unavailable as failed:
         print(f"benchmarks: {failed}", file=sys.stderr)
@@ -271,11 +272,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.place.remove()
     result: dict[str, Any] = {
         "measured": began.isoformat(timespec="seconds"),
-        "command": " ".join(["make bench"] if not argv and len(sys.argv) == 1 else ["benchmarks/run", *(argv or sys.argv[1:])]),
-        "commit": _commit(),
+        "command": " ".join(["benchmarks/run rpc", *(argv or sys.argv[1:])]),
+        "commit": commit_id(),
         "seconds": options.seconds,
         "rounds_count": options.rounds,
-        "machine": machine,
+        "machine": about,
         "versions": peers.versions(run.python, run.redis),
         "titles": {case.name: case.title for case in CASES},
         **asdict(run.found),
@@ -283,11 +284,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["targets"] = [asdict(target) for target in report.judge(result)]
     text = report.markdown(result)
     print("\n" + text)
-    written = options.json or (None if options.only else RESULTS)
-    if written is not None:
+    for written in [options.json] * bool(options.json) + [RESULTS] * bool(options.write and not options.only):
         written.parent.mkdir(parents=True, exist_ok=True)
         written.write_text(json.dumps(result, indent=1) + "\n")
         print(f"written: {written}")
-    if written == RESULTS:
+    if options.write and not options.only:
         report.put_into(HERE / "README.md", text)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -74,6 +74,15 @@ def _fields(event: msgspec.Struct) -> tuple[dict[str, Any], bool]:
     return fields, _eased(fields, fields.items(), 0)
 
 
+def _with_whole_numbers(event: msgspec.Struct) -> dict[str, Any]:
+    """The fields of an event that holds plain values alone, with 5.0 as 5."""
+    fields: dict[str, Any] = msgspec.to_builtins(event, order="sorted")
+    for name, value in fields.items():
+        if type(value) is float and value.is_integer():
+            fields[name] = int(value)
+    return fields
+
+
 def _eased(container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> bool:
     """Makes 5.0 into 5 throughout a list or dict that is nobody else's, and answers what `_agreed` would then say of it."""
     if depth >= DEPTH_MAX:
@@ -119,7 +128,7 @@ def event_payload(event: msgspec.Struct) -> bytes:
         break
     else:
         try:
-            return _encoder.encode(_fields(event)[0] if whole else event)
+            return _encoder.encode(_with_whole_numbers(event) if whole else event)
         except UnicodeEncodeError:
             pass
     fields, agreed = _fields(event)

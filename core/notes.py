@@ -3,10 +3,13 @@
 A checkpoint says of a log how many records it had and what root the tree over them had; a signature says who says so. Keys are
 32 bytes that the caller brings. The library that signs is loaded when it is first needed: a daemon that signs nothing has none of
 it.
+
+A witness signs the same checkpoint and when it saw it (a C2SP cosignature): its line stands below, and its key is of another kind.
 """
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -14,6 +17,9 @@ NOTE_CHARS_MAX = 16_384
 SIGNATURES_MAX = 64
 KEY_BYTES = 32
 ED25519 = b"\x01"
+COSIGNER = b"\x04"
+"""The kind of a key that signs a checkpoint together with a time."""
+TIME_BYTES = 8
 SIZE_MAX = 2**53 - 1
 
 _NAME = re.compile(r"[!-*,-~]{1,255}")
@@ -30,18 +36,19 @@ class BadNote(ValueError):
 
 
 class Key(NamedTuple):
-    """What a signature is checked with. The name is the origin of a log: one public key has another id under each."""
+    """What a signature is checked with. The name is the origin of a log, or a witness: one public key has another id under each."""
 
     name: str
     public: bytes
+    kind: bytes = ED25519
 
     @property
     def id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+        return sha256(self.name.encode() + b"\n" + self.kind + self.public).digest()[:4]
 
     def text(self) -> str:
         """The verifier key (vkey), as other programs take it."""
-        return f"{self.name}+{self.id.hex()}+{b64encode(ED25519 + self.public).decode()}"
+        return f"{self.name}+{self.id.hex()}+{b64encode(self.kind + self.public).decode()}"
 
 
 class Checkpoint(NamedTuple):
@@ -59,6 +66,9 @@ class Signature(NamedTuple):
     name: str
     id: bytes
     data: bytes
+
+    def line(self) -> str:
+        return f"\N{EM DASH} {self.name} {b64encode(self.id + self.data).decode()}\n"
 
 
 class Note(NamedTuple):
@@ -103,15 +113,34 @@ def hash_from(text: str) -> bytes:
     return found
 
 
-def key_from(text: str) -> Key:
+def note_of(checkpoint: Checkpoint, signatures: Sequence[Signature]) -> Note:
+    lines = "".join(one.line() for one in signatures)
+    return Note(checkpoint, tuple(signatures), f"{checkpoint.body()}\n{lines}")
+
+
+def signatures_in(text: str) -> tuple[Signature, ...]:
+    """Signature lines and nothing else; raises BadNote."""
+    if not text.endswith("\n") or text.count("\n") > SIGNATURES_MAX or len(text) > NOTE_CHARS_MAX:
+        raise BadNote("not the lines of signatures")
+    return tuple(map(_signature, text[:-1].split("\n")))
+
+
+def is_name(text: str) -> bool:
+    """Whether a key may have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def key_from(text: str, kind: bytes = ED25519) -> Key:
     """A verifier key from its text; raises BadNote."""
     parts = text.strip().split("+", 2)
     if len(parts) != 3 or _NAME.fullmatch(parts[0]) is None:
         raise BadNote("not a verifier key: it has the form NAME+ID+KEY, as irerctl audit checkpoint prints it")
     found = _decoded(parts[2])
-    if found[:1] != ED25519 or len(found) != 1 + KEY_BYTES:
+    if found[:1] in (ED25519, COSIGNER) and found[:1] != kind:
+        raise BadNote("the key of a witness, not of a log" if kind == ED25519 else "the key of a log, not of a witness")
+    if found[:1] != kind or len(found) != 1 + KEY_BYTES:
         raise BadNote("not a verifier key for Ed25519")
-    key = Key(parts[0], found[1:])
+    key = Key(parts[0], found[1:], kind)
     if key.id.hex() != parts[1]:
         raise BadNote("the verifier key has another id than it says: it was not copied whole")
     return key
@@ -154,10 +183,7 @@ def signed(checkpoint: Checkpoint, secret: bytes) -> Note:
 
     signer = Ed25519PrivateKey.from_private_bytes(secret)
     key = Key(checkpoint.origin, signer.public_key().public_bytes_raw())
-    body = checkpoint.body()
-    signature = Signature(key.name, key.id, signer.sign(body.encode()))
-    line = f"\N{EM DASH} {key.name} {b64encode(signature.id + signature.data).decode()}\n"
-    return Note(checkpoint, (signature,), f"{body}\n{line}")
+    return note_of(checkpoint, [Signature(key.name, key.id, signer.sign(checkpoint.body().encode()))])
 
 
 def signed_by(note: Note, key: Key) -> bool:
@@ -174,3 +200,38 @@ def signed_by(note: Note, key: Key) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return bool(mine)
+
+
+def _with_time(checkpoint: Checkpoint, time_s: int) -> bytes:
+    return f"cosignature/v1\ntime {time_s}\n{checkpoint.body()}".encode()
+
+
+def cosignature(checkpoint: Checkpoint, name: str, secret: bytes, time_s: int) -> Signature:
+    """What a witness of this name says: that at this time it had seen nothing that this does not continue."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    signer = Ed25519PrivateKey.from_private_bytes(secret)
+    key = Key(name, signer.public_key().public_bytes_raw(), COSIGNER)
+    return Signature(name, key.id, time_s.to_bytes(TIME_BYTES, "big") + signer.sign(_with_time(checkpoint, time_s)))
+
+
+def cosigned_by(checkpoint: Checkpoint, signatures: Sequence[Signature], key: Key) -> Signature | None:
+    """The newest true cosignature of this witness. One that says it is its and does not hold counts against all others."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    newest: Signature | None = None
+    try:
+        verifier = Ed25519PublicKey.from_public_bytes(key.public)
+        for one in signatures:
+            if (one.name, one.id) == (key.name, key.id):
+                verifier.verify(one.data[TIME_BYTES:], _with_time(checkpoint, time_of(one)))
+                newest = one if newest is None or time_of(one) > time_of(newest) else newest
+    except (InvalidSignature, ValueError):
+        return None
+    return newest
+
+
+def time_of(cosignature: Signature) -> int:
+    """When a witness says that it signed, in seconds since 1970. Nothing here has been believed."""
+    return int.from_bytes(cosignature.data[:TIME_BYTES], "big")

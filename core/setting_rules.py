@@ -12,12 +12,13 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from core.fields import patterns
+from core.notes import COSIGNER, BadNote, key_from
 from core.settings import LIVE, Settings
 
 Place = tuple[str | int, ...]
 """The way to a value: names of tables and keys, positions in arrays."""
 
-FILE_ONLY = frozenset({"access", "cache.remote", "jobs.roots"})
+FILE_ONLY = frozenset({"access", "cache.remote", "jobs.roots", "witness"})
 """Sections that no caller may set: nobody gives themselves a role over the socket, or names a file or a host."""
 
 
@@ -89,6 +90,15 @@ class Check:
         if compute.retire_bytes > compute.memory_bytes:
             retire, memory = ("compute", "retire_bytes"), ("compute", "memory_bytes")
             self.order(retire, compute.retire_bytes, "not be above", memory, compute.memory_bytes)
+        if compute.backend == "dask" and not compute.scheduler:
+            text = "compute.scheduler: backend dask needs the address of its scheduler, as tcp://HOST:PORT or tls://HOST:PORT"
+            self.problem(("compute", "backend"), text)
+        for name in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
+            path = getattr(compute, name)
+            if path and not path.startswith("/"):
+                self.problem(("compute", name), f"compute.{name}: expected an absolute path, got {shown(path)}")
+            if compute.scheduler.startswith("tls:") and not path:
+                self.problem(("compute", "scheduler"), f"compute.{name}: a tls:// scheduler needs it; give an absolute path")
         for name, root in settings.jobs.roots.items():
             if not root.startswith("/"):
                 self.problem(("jobs", "roots", name), f"jobs.roots.{name}: expected an absolute path, got {shown(root)}")
@@ -102,6 +112,7 @@ class Check:
                 )
                 self.problem(("eil", "sources", name, "power_w"), text)
 
+        self.witnesses(settings)
         remote = settings.cache.remote
         if bool(remote.username) != bool(remote.password_file):
             named, missing = ("username", "password_file") if remote.username else ("password_file", "username")
@@ -110,6 +121,29 @@ class Check:
         if "/" in remote.password_file and not remote.password_file.startswith("/"):
             text = f"cache.remote.password_file: expected an absolute path, got {shown(remote.password_file)}"
             self.problem(("cache", "remote", "password_file"), text)
+
+    def witnesses(self, settings: Settings) -> None:
+        """Each has a key that no other has, and there are as many as must agree."""
+        seen: dict[bytes, str] = {}
+        for name, witness in settings.witness.trusted.items():
+            place = ("witness", "trusted", name)
+            if witness.socket and not witness.socket.startswith("/"):
+                self.problem(
+                    (*place, "socket"), f"{dotted((*place, 'socket'))}: expected an absolute path, got {shown(witness.socket)}"
+                )
+            try:
+                public = key_from(witness.vkey, COSIGNER).public
+            except BadNote as bad:
+                text = f"{dotted((*place, 'vkey'))}: {bad.why}. Its operator has it: irer-witness key"
+                self.problem((*place, "vkey"), text)
+                continue
+            if public in seen:
+                text = f"{dotted((*place, 'vkey'))} is also that of {seen[public]}: one witness is one voice"
+                self.problem((*place, "vkey"), text)
+            seen[public] = name
+        if settings.witness.quorum > len(settings.witness.trusted):
+            text = f"witness.quorum is {settings.witness.quorum}, and there are {len(settings.witness.trusted)} witnesses"
+            self.problem(("witness", "quorum"), text)
 
     def order(self, low: Place, low_value: float, rule: str, high: Place, high_value: float) -> None:
         text = f"{dotted(low)} is {shown(low_value)} and must {rule} {dotted(high)}, {shown(high_value)}"

@@ -154,6 +154,7 @@ class CacheRemote(Section):
     username: who irer is there; none: nobody
     password_file: absolute path of a file that only irerd's user may read, or the name of a systemd credential
     interval_s: time from the end of one sync to the next that begins by itself; 0: only when asked
+    continuous: whether a sync begins by itself and stays: what changes on either side goes to the other as it comes
     documents: how many documents one step covers
     timeout_s: the longest one request may take
     attempts: how often one request is tried before the sync fails
@@ -166,6 +167,7 @@ class CacheRemote(Section):
     ] = ""
     password_file: Annotated[str, Meta(max_length=4_096)] = ""
     interval_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
+    continuous: bool = False
     documents: Annotated[int, Meta(ge=1, le=1_000)] = 500
     timeout_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 60.0
     attempts: Annotated[int, Meta(ge=1, le=100)] = 6
@@ -312,7 +314,11 @@ class Hunt(Section):
     space: HuntSpace = HuntSpace()
 
 
-ComponentName = Annotated[str, Meta(pattern=r"^(bssn-check|null-profile)\Z"), words("one of bssn-check and null-profile")]
+ComponentName = Annotated[
+    str,
+    Meta(min_length=1, max_length=80, pattern=r"^[!-~]([ -~]*[!-~])?\Z"),
+    words("the name of a component: bssn-check, null-profile, tda-profile, or one of your own that was accepted"),
+]
 
 
 class Component(Section):
@@ -320,10 +326,14 @@ class Component(Section):
 
     triggered: components that look at each job of a hunt, once it is done
     winners: components that look at the best run of a hunt so far, each time a generation is done
+    directory: where components of your own stand, a folder each; none unless it is set
+    unconfined: whether one may run where the kernel cannot keep it from other files, processes and the network
     """
 
     triggered: list[ComponentName] = msgspec.field(default_factory=lambda: ["bssn-check"])
     winners: list[ComponentName] = msgspec.field(default_factory=lambda: ["null-profile"])
+    directory: Annotated[str, Meta(max_length=1_000, pattern=r"^(|/.*)\Z"), words("a path from / on, or nothing")] = ""
+    unconfined: bool = False
 
 
 class Compute(Section):
@@ -335,6 +345,11 @@ class Compute(Section):
     retire_jobs: jobs after which a worker is replaced
     timeout_s: the longest that one job may compute; a hunt's batch of runs is one job
     silent_s: a worker that computes and tells no progress for so long is taken for hung, and replaced
+    backend: local, workers on this machine; or dask, where the scheduler below leads (needs the extra dask)
+    scheduler: of Dask, as tcp://HOST:PORT or tls://HOST:PORT
+    tls_ca_file: absolute path of the certificates that a tls:// scheduler is judged by
+    tls_cert_file: absolute path of the certificate that irerd shows it
+    tls_key_file: absolute path of the key to that
     """
 
     workers: Annotated[int, Meta(ge=0, le=1_024)] = 0
@@ -343,6 +358,15 @@ class Compute(Section):
     retire_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
     timeout_s: Seconds = 86_400.0
     silent_s: Seconds = 1_800.0
+    backend: Annotated[str, Meta(pattern=r"^(local|dask)\Z"), words("local or dask")] = "local"
+    scheduler: Annotated[
+        str,
+        Meta(max_length=300, pattern=r"^((tcp|tls)://[A-Za-z0-9._\[\]:-]+:[0-9]{1,5})?\Z"),
+        words("the address of a scheduler, as tcp://HOST:PORT or tls://HOST:PORT"),
+    ] = ""
+    tls_ca_file: Annotated[str, Meta(max_length=4_096)] = ""
+    tls_cert_file: Annotated[str, Meta(max_length=4_096)] = ""
+    tls_key_file: Annotated[str, Meta(max_length=4_096)] = ""
 
 
 Amount = Annotated[float, Meta(ge=0, le=1e9)]
@@ -472,6 +496,28 @@ class Log(Section):
     retain_bytes: Annotated[int, Meta(ge=0)] = 0
 
 
+class TrustedWitness(Section):
+    """One that keeps watch over the logs with a key of its own.
+
+    vkey: its verifier key, as `irer-witness key` prints it
+    socket: where it answers, an absolute path; none: checkpoints are carried to it by hand, with irerctl audit witness
+    """
+
+    vkey: Annotated[str, Meta(max_length=512)] = ""
+    socket: Annotated[str, Meta(max_length=107)] = ""
+
+
+class Witness(Section):
+    """Who else keeps watch that no log ever goes backwards. Only the file says it.
+
+    quorum: how many of them must have cosigned a record before it counts as witnessed; 0: all of them
+    trusted: the witnesses, by names of yours
+    """
+
+    quorum: Annotated[int, Meta(ge=0, le=64)] = 0
+    trusted: dict[RootName, TrustedWitness] = {}
+
+
 class Logging(Section):
     """What irerd says on stderr.
 
@@ -509,6 +555,7 @@ class Settings(Section):
     hunt: what a hunt is when its caller says nothing else
     limits: bounds on callers
     log: how much history is kept
+    witness: who else keeps watch over the logs
     logging: what is said on stderr
     debug: for people who look for a fault
     """
@@ -529,6 +576,7 @@ class Settings(Section):
     hunt: Hunt = Hunt()
     limits: Limits = Limits()
     log: Log = Log()
+    witness: Witness = Witness()
     logging: Logging = Logging()
     debug: Debug = Debug()
 
@@ -549,6 +597,7 @@ LIVE = frozenset(
         "hunt",
         "limits",
         "log",
+        "witness",
         "logging",
         "debug",
     }

@@ -292,32 +292,17 @@ class BackupPiece(Result):
     total: Count
 
 
-class BackedFile(Result):
-    """One file of a backup.
-
-    name: in the state directory
-    bytes: its length
-    sha256: of all its bytes
-    """
-
-    name: str
-    bytes: Count
-    sha256: Hash
-
-
 class BackedLog(Result):
     """One log of a backup.
 
     records: up to the instant of the backup
     tip: event_hash of the last of them
     root: of the tree over all of them
-    files: its files
     """
 
     records: Count
     tip: Hash
     root: Hash
-    files: list[BackedFile]
 
 
 class Manifest(Result):
@@ -329,7 +314,9 @@ class Manifest(Result):
     with_keys: whether the keys are in it
     key_check: tells whether a key is the one that this backup goes with
     logs: each log, by name
-    files: the files that belong to no log
+    files: how many files came
+    bytes: of all of them together
+    sha256: of the list of them, a line `DIGEST  NAME` for each in the order in which they came, as `sha256sum` writes it
     """
 
     ledger: str
@@ -338,7 +325,9 @@ class Manifest(Result):
     with_keys: bool
     key_check: str
     logs: dict[str, BackedLog]
-    files: list[BackedFile]
+    files: Count
+    bytes: Count
+    sha256: Hash
 
 
 class HashChain(Command):
@@ -468,12 +457,13 @@ class LogVerdict(Result):
     root: its root
     size: records under that root
     sealed: how many records the newest checkpoint vouches for, from the first on; none, or failed
-    cosigned: how many records witnesses vouch for; none, for there are no witnesses yet
+    cosigned: how many witnesses agree, and up to how many records from the first on; none, not checked, or failed
     snapshots: those that are kept, the oldest first
     forks: where the log got another origin
     pruned: what was let go
     torn_bytes: an end that was never acknowledged, which the next start cuts off
     replayed: records that were folded
+    blobs: large values that live records name: all of them were read back
     first_bad: the first record that does not hold
     """
 
@@ -497,6 +487,7 @@ class LogVerdict(Result):
     pruned: PrunedRange | None = None
     torn_bytes: Count | None = None
     replayed: Count | None = None
+    blobs: Count | None = None
     first_bad: FirstBad | None = None
 
 
@@ -569,6 +560,42 @@ class Checkpoints(Result):
     """
 
     checkpoints: list[LogCheckpoint]
+
+
+class AskWitness(Command):
+    """What to carry to a witness, or what came back from it.
+
+    log: which log
+    witness: the name it has in irerd.toml; needed for what came back
+    old: how many records the witness says that it cosigned last; without it what is known here
+    checkpoint: the checkpoint that was carried to it
+    cosignature: the line that it answered
+    """
+
+    log: Name
+    witness: Name | None = None
+    old: Count | None = None
+    checkpoint: Annotated[str, Meta(max_length=16_384), privacy("public")] | None = None
+    cosignature: Annotated[str, Meta(max_length=4_096), privacy("public")] | None = None
+
+
+class Carried(Result):
+    """A request for a witness, or that its answer holds.
+
+    log: its name
+    origin: the name that it is known by elsewhere
+    size: how many records the checkpoint vouches for
+    old: how many the witness cosigned before
+    request: the text to carry to it
+    kept: whether its cosignature was checked and is kept now
+    """
+
+    log: str
+    origin: str
+    size: Count
+    old: Count
+    request: str | None = None
+    kept: bool = False
 
 
 class Prove(Command):
@@ -774,6 +801,15 @@ AUDIT = Engine(
             result=Proven,
             deadline_ms=None,
             cli="audit prove LOG SEQ",
+        ),
+        task(
+            "witness",
+            AskWitness,
+            help="Carry a checkpoint to a witness by hand, and its cosignature back",
+            example={"log": "engine_state"},
+            result=Carried,
+            deadline_ms=None,
+            cli="audit witness LOG",
         ),
         task(
             "check_proof",

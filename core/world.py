@@ -16,6 +16,8 @@ from core.engine import Command, Context, Decision, Engine, Event, Row, Stamp
 
 EVENTS_MAX = 256
 """Records one command may write: it must fit one batch."""
+LAYER = "log."
+"""What the types of the log layer's own records begin with."""
 
 
 class UnknownEvent(Exception):
@@ -28,6 +30,7 @@ class BadDump(ValueError):
 
 class _Kind(NamedTuple):
     engine: str
+    log: str | None
     read: Callable[[bytes], Event]
     apply: Callable[[Any, Any, Stamp], None]
 
@@ -86,7 +89,9 @@ class World:
         for event, apply in engine.applies.items():
             if event.event_type in self._kinds:
                 raise ValueError(f"two engines apply {event.event_type}")
-            self._kinds[event.event_type] = _Kind(engine.name, _reader(event), apply)
+            if event.event_type.startswith(LAYER):
+                raise ValueError(f"{event.event_type} belongs to the log layer")
+            self._kinds[event.event_type] = _Kind(engine.name, engine.log, _reader(event), apply)
 
     def reset(self, log: str) -> None:
         """Forget what the engines of this log know, before a replay."""
@@ -125,10 +130,10 @@ class World:
 
     def replay(self, event_type: str, payload: bytes, stamp: Stamp) -> None:
         """Apply a stored record. `log.*` records belong to the log layer and reach no engine."""
-        if event_type.startswith("log."):
-            return
         kind = self._kinds.get(event_type)
-        if kind is None or stamp.log != self.engines[kind.engine].log:
+        if kind is None and event_type.startswith(LAYER):
+            return
+        if kind is None or stamp.log != kind.log:
             raise UnknownEvent(
                 f"{stamp.log} record {stamp.seq} is a {event_type!r}, which this version does not know. "
                 "Nothing was changed. Install the version that wrote it, or restore a backup made by this one"

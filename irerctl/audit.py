@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from irerctl import render
 from irerctl.live import names
 from irerctl.proofs import check, checkpoint, prove
 from irerctl.session import Failure, Group, session
+from irerctl.witness import witness
 
 HELP = "Check that no record was changed, lost or added."
 audit = Group("audit", help=HELP, short_help=HELP)
@@ -59,12 +60,19 @@ def hashchain(state_dir: Path | None, log: str | None) -> None:
         help="Read the files in this directory; no daemon is needed.",
     ),
     click.Option(["--log"], metavar="LOG", help="Only this log.", shell_complete=names("log")),
+    click.Option(
+        ["--witness"], metavar="VKEY", multiple=True, help="With --state-dir: a witness that is trusted; may be repeated."
+    ),
+    click.Option(["--quorum"], type=click.IntRange(min=0), default=0, help="With --state-dir: how many of them must agree; all."),
     epilog="Exit status 1 when the result is failed. Limited: nothing failed, and what is listed could not be vouched for.",
 )
-def verify(replay: bool, state_dir: Path | None, log: str | None) -> None:
+def verify(replay: bool, state_dir: Path | None, log: str | None, witness: tuple[str, ...], quorum: int) -> None:
     now = session()
+    if state_dir is None and witness:
+        raise Failure("invalid-argument", "irerd knows its witnesses from irerd.toml", "Give --witness together with --state-dir")
     if state_dir is not None:
-        verdict = last_word(reported_offline(state_dir, log, replay))
+        trusted = [part for vkey in witness for part in ("--witness", vkey)]
+        verdict = last_word(reported_offline(state_dir, log, replay, [*trusted, "--quorum", str(quorum)]))
     else:
         params = ({"log": log} if log else {}) | ({"replay": True} if replay else {})
         with now.stream("audit.verify", params) as items:
@@ -99,9 +107,9 @@ def last_word(items: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     return dict(last) if last is not None else None
 
 
-def reported_offline(state_dir: Path, log: str | None, replay: bool) -> Iterator[dict[str, Any]]:
+def reported_offline(state_dir: Path, log: str | None, replay: bool, more: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     asked = [str(state_dir), "--report", *(["--replay"] if replay else []), *(["--log", log] if log else [])]
-    return _verifier(state_dir, asked)
+    return _verifier(state_dir, [*asked, *more])
 
 
 def chains(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -159,7 +167,8 @@ def _draw_verdict(verdict: Mapping[str, Any]) -> None:
     """The table, then always what nobody could vouch for, and one word for all of it."""
     rows = sorted(verdict["logs"], key=lambda row: (row.get("ok", False), row["log"]))
     if rows:
-        render.table(COLUMNS, [_verdict_cells(row) for row in rows], right=["records", "segments"])
+        heads = [*COLUMNS, "blobs"] if any(row.get("blobs") for row in rows) else COLUMNS
+        render.table(heads, [_verdict_cells(row)[: len(heads)] for row in rows], right=["records", "segments"])
     for row in rows:
         if not row.get("ok", False):
             file = (row.get("first_bad") or {}).get("file")
@@ -177,11 +186,19 @@ def _verdict_cells(row: Mapping[str, Any]) -> list[str]:
     words = [_thousands(render.clean(str(row.get(name) or "-"))) for name in ("chain", "form", "tree", "sealed", "cosigned")]
     shown = [render.paint(word, fg="red", bold=True) if word == "failed" else word for word in words]
     counts = [render.count(row.get(name) or 0) for name in ("records", "segments")]
-    return [render.clean(row["log"]), *counts, *shown, _snapshots(row.get("snapshots"))]
+    return [render.clean(row["log"]), *counts, *shown, _snapshots(row.get("snapshots")), _blobs(row)]
+
+
+def _blobs(row: Mapping[str, Any]) -> str:
+    """Large values that were read back."""
+    if "blobs" not in row:
+        return ""
+    return "failed" if row.get("code") == "blob-false" else f"{render.count(row['blobs'])} ok" if row["blobs"] else "none"
 
 
 def _thousands(word: str) -> str:
-    return render.count(int(word)) if word.isdecimal() else word
+    before, at, size = word.rpartition(" ")
+    return f"{before}{at}{render.count(int(size))}" if size.isdecimal() else word
 
 
 def _snapshots(snapshots: list[Mapping[str, Any]] | None) -> str:
@@ -229,6 +246,8 @@ def _draw(rows: list[dict[str, Any]]) -> None:
 def first_bad(row: Mapping[str, Any]) -> str:
     """Where a chain breaks, and why."""
     bad = row.get("first_bad") or {}
+    if bad.get("seq") is None and not bad.get("offset"):
+        return str(render.word(bad.get("why") or row.get("code") or "no reason given"))
     record = "a record" if bad.get("seq") is None else f"record {render.count(bad['seq'])}"
     at = f" at byte {render.count(bad['offset'])}" if bad.get("offset") is not None else ""
     return f"{record}{at} does not hold: {render.word(bad.get('why') or row.get('code') or 'no reason given')}"
@@ -245,13 +264,14 @@ def first_bad(row: Mapping[str, Any]) -> str:
         help="The state directory, as irerd's.",
     ),
     click.Option(["--dry-run"], is_flag=True, help="Tell what would be kept and lost; change nothing."),
-    epilog="Nothing is deleted: damaged files go to quarantine/ in the state directory. A sound log is not touched.",
+    click.Option(["--fork"], is_flag=True, help="A sound log too goes on under a new name: a witness knows another history."),
+    epilog="Nothing is deleted: damaged files go to quarantine/ in the state directory. A sound log is not touched, unless told.",
 )
-def repair(log: str, state_dir: Path, dry_run: bool) -> None:
+def repair(log: str, state_dir: Path, dry_run: bool, fork: bool) -> None:
     from irerctl.backup import run_alone
 
-    run_alone("state.repair", str(state_dir), log, *(["--dry-run"] if dry_run else []))
+    run_alone("state.repair", str(state_dir), log, *(["--dry-run"] if dry_run else []), *(["--fork"] if fork else []))
 
 
-for _one in (checkpoint, prove, check):
+for _one in (checkpoint, prove, check, witness):
     audit.add_command(_one)

@@ -27,9 +27,12 @@ SIDE_MAX = 4_096
 DEPTH_MAX = 60.0
 """Logarithms of powers further than this below the strongest are rounding, and would flatten all that is to be seen."""
 
-TITLES = {"rho": "|A|^2", "phase": "phase of A", "rho_s": "rho_s"}
+TITLES = {"rho": "|A|^2", "rho_mean": "mean |A|^2", "phase": "phase of A", "rho_s": "rho_s", "field": "field", "pi": "pi"}
 _COLOURS: dict[str, tuple[RGB, ...]] = {
     "rho": ((13, 8, 45), (52, 46, 138), (24, 118, 152), (64, 184, 118), (250, 232, 96)),
+    "rho_mean": ((13, 8, 45), (52, 46, 138), (24, 118, 152), (64, 184, 118), (250, 232, 96)),
+    "field": ((44, 90, 168), (142, 176, 216), (246, 246, 240), (228, 154, 118), (168, 44, 48)),
+    "pi": ((44, 90, 168), (142, 176, 216), (246, 246, 240), (228, 154, 118), (168, 44, 48)),
     "phase": ((226, 64, 72), (236, 190, 66), (70, 178, 100), (58, 128, 214), (164, 76, 200), (226, 64, 72)),
     "rho_s": ((18, 12, 20), (112, 30, 52), (206, 86, 48), (248, 184, 88), (255, 250, 224)),
 }

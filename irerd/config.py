@@ -6,6 +6,7 @@ once the loop runs.
 """
 
 import grp
+import importlib.util
 import pwd
 import re
 import tomllib
@@ -82,6 +83,7 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None, *
     check.refuse()
     settings = msgspec.convert(data, Settings, strict=True)
     check.relations(settings)
+    check.installed(settings)
     check.access(settings.access, methods)
     check.refuse()
     origins = {dotted(place): source.origin(place) for place, _ in leaves(settings)}
@@ -175,6 +177,12 @@ class _Check(Check):
         if isinstance(said, int) and not isinstance(said, bool) and said > 1:
             self.problem(("config_version",), f"config_version {said} is of a newer irer; this one reads 1")
             self.refuse()
+
+    def installed(self, settings: Settings) -> None:
+        """What a setting needs beside irer itself. Looked for, never loaded."""
+        if settings.compute.backend == "dask" and importlib.util.find_spec("distributed") is None:
+            text = "compute.backend: dask is not installed here. Run: pip install 'irer[dask,science]', or set backend to local"
+            self.problem(("compute", "backend"), text)
 
     def said_at(self, low: Place, high: Place) -> Place:
         """At the upper bound, unless only the lower one stands in the file."""

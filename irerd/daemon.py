@@ -4,6 +4,7 @@ Knows nothing of command lines, signals or systemd (that is `main`), and touches
 simulation runs this very class.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from core.catalogue import Catalogue
 from core.engine import Actor, Check, Engine, Refused
 from core.keys import Keys
 from core.metrics import CRITICAL, HITS, MISSES, NOT_THE_CALLERS, REFUSED, VIEW
+from core.notes import hash_from
 from core.provenance.commands import Found
 from core.redact import Redactor
 from core.secrets import Secrets
@@ -35,6 +37,7 @@ from irerd.cursors import Cursors
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects import Effects
 from irerd.effects.children import Children
+from irerd.effects.certificates import Certificates
 from irerd.effects.components import Components
 from irerd.effects.runs import Runs
 from irerd.effects.sync import Sync
@@ -51,6 +54,7 @@ from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
 from irerd.vectors import Vectors
 from irerd.views import Views
+from irerd.witnesses import NoProof, Witnesses
 from state.backup import End, end_of
 from state.ledger import Ledger, open_ledger
 from state.log import Log, SyncFailed, durable
@@ -113,6 +117,8 @@ class Daemon:
         self.lag = Lag(lambda: bool(self._sessions) or self.state != "ready")
         self._slow_steps = SlowSteps(host)
         self.damage: dict[str, Damage] = {}
+        self.tampered: dict[str, str] = {}
+        """Logs that a witness knows otherwise, and what it says."""
         self.torn: dict[str, str] = {}
         self.own_uid = os.getuid()
         self.announce_reload: Callable[[bool], None] = lambda begins: None
@@ -147,18 +153,24 @@ class Daemon:
         self.dispatch.restore = self._restore
         self.refusals = Refusals(self.dispatch)
         self.dispatch.count_instead = self.refusals.count_instead
+        self.refusals.now_us = host.mono_us
+        self.refusals.is_slowed = self._is_slowed
         children = Children(host, lambda: self.settings.jobs, state_dir, self.durable)
         sync = Sync(host, self.dispatch)
         self.runs = Runs(host, state_dir, lambda: self.settings.compute)
-        components = Components(host, state_dir)
+        components = Components(host, state_dir, lambda: self.settings)
         self.vectors = Vectors(host, self.dispatch, state_dir, self._logs, self.durable_seq)
         errands = {"cache.sync": sync.run, "sim.chunk": self.runs.run, "component.run": components.run}
         errands["data.derive"] = self.vectors.derive
+        errands["hunt.certify"] = Certificates(host, state_dir, lambda: self.settings.compute).run
         self.effects = Effects(host, self.dispatch, children, errands)
         self.jobs = Operations(self.dispatch, self.effects.progress)
         self.effects.on_progress = self.jobs.stir
         self.views = Views(host, [VIEW], self._logs, self.dispatch.next_seq, self._totals, self._internal_error)
         self.rows = SimulationLedger(host, self.dispatch, self._logs, self.durable_seq, self._internal_error)
+        self.witnesses = Witnesses(
+            host, self.seals, lambda: self.settings.witness, self._logs, self.damage.__contains__, self._proof_of, self._tampered
+        )
         self.anomalies = Anomalies(self._give_found, self.dispatch.next_seq, self._internal_error)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
@@ -181,6 +193,7 @@ class Daemon:
             upkeep.start_soon(self.lag.run)
             self._slow_steps.watch(self.settings.debug.step_ms_max)
             await self._recover()
+            await self.witnesses.ask_at_start()
             self._adopt_keys()
             writer = WatchedWriter(self.host, self._logs, self._after_group, self.views, self.anomalies)
             writer.after_look = self._after_look
@@ -197,6 +210,7 @@ class Daemon:
                     upkeep.start_soon(self.dispatch.values.run, lambda: not self.damage, self.dispatch.settled)
                     upkeep.start_soon(self.views.run)
                     upkeep.start_soon(self.rows.run)
+                    upkeep.start_soon(self.witnesses.run)
                     self.effects.refresh(self.world.logs)
                     self.state = "ready"
                     on_ready()
@@ -212,8 +226,9 @@ class Daemon:
             upkeep.cancel_scope.cancel()
         await self.views.save()
         await self.rows.catch_up()
+        await self.witnesses.ask_at_stop()
         for name, log in self._logs.items():
-            if self.dispatch.next_seq[name] == log.next_seq:
+            if name not in self.damage and self.dispatch.next_seq[name] == log.next_seq:
                 await self.host.offload(self._upkeep.take_snapshot, log)
             log.close()
         if self.ledger is not None:
@@ -243,8 +258,38 @@ class Daemon:
         for log in self.world.logs:
             await self.host.offload(self._recover_log, log)
         if "gate_log" in self.damage:
-            for log in self.world.logs:
-                self.dispatch.read_only[log] = "gate_log did not verify, so no refusal could be recorded"
+            self._close_all()
+
+    def _close_all(self) -> None:
+        for log in self.world.logs:
+            self.dispatch.read_only[log] = "gate_log did not verify, so no refusal could be recorded"
+
+    def _tampered(self, log: str, seq: int, why: str) -> None:
+        """A witness has seen another history: this one is read, marked as such, and not written on."""
+        if log in self.damage:
+            return
+        self.damage[log] = Damage(seq, why)
+        self.tampered[log] = why
+        self.dispatch.damaged.add(log)
+        how = f"Were old files put back? Restore the newest backup, or: irerctl audit repair {log} --fork"
+        self.dispatch.read_only[log] = f"{why}. {how}"
+        journal().error(f"{log} was tampered with; it serves reads only", engine=log, seq=seq, why=why)
+        if log == "gate_log":
+            self._close_all()
+
+    async def _proof_of(self, log: str, before: int, size: int) -> list[bytes]:
+        """Made by another process, which reads the whole log."""
+        request = {
+            "name": "prove",
+            "params": {"log": log, "since": before, "size": size},
+            "memory_bytes": self.settings.jobs.memory_bytes,
+            "state_dir": str(self.state_dir),
+        }
+        end = await self.host.run_child("irerd.jobs", json.dumps(request).encode())
+        found = json.loads(end.output.splitlines()[-1]).get("result", {}) if end.code == 0 and end.output else {}
+        if "path" not in found:
+            raise NoProof(found.get("pruned") or found.get("damage") or "the process that reads the log gave no proof")
+        return [hash_from(text) for text in found["path"]]
 
     def _recover_log(self, log: str) -> None:
         """Runs away from the loop: replay touches only this log's engines."""
@@ -268,7 +313,8 @@ class Daemon:
         with _beginning("ledger.json"):
             self.ledger.add_log(log)
         recovery.log.room = self._room
-        self.seals.begin(log, recovery.checkpoint)
+        self.seals.begin(log, recovery.checkpoint, recovery.log.durable_edge)
+        self.witnesses.begin(log, recovery.cosigned)
         self._logs[log] = recovery.log
         self.dispatch.next_seq[log] = recovery.log.next_seq
         if recovery.torn is not None:
@@ -520,6 +566,7 @@ class Daemon:
         for key, why in self.left_out.items():
             journal().warning("a key that was set with config.set is not in force", key=key, why=why)
         self.dispatch.settings = settings
+        self.witnesses.stir()
         self.on_settings(settings)
 
     def _adopt_keys(self) -> bool:
@@ -591,7 +638,7 @@ class Daemon:
 
     def durable(self) -> dict[str, int]:
         """The last durable record of every sound log."""
-        return {log: self.durable_seq(log) for log in self._logs}
+        return {log: self.durable_seq(log) for log in self._logs if log not in self.damage}
 
     def integrity(self, log: str) -> Literal["ok", "failed"]:
         return "failed" if log in self.damage else "ok"
@@ -601,7 +648,7 @@ class Daemon:
 
     def watchable(self, engine: str | None) -> list[str]:
         """The sound logs, or the one of this engine."""
-        return [log for log in self._logs if engine is None or self.world.engines[engine].log == log]
+        return [log for log in self.durable() if engine is None or self.world.engines[engine].log == log]
 
     async def wait_beyond(self, position: dict[str, int]) -> None:
         """Until a log has a durable record that the position has not."""
@@ -624,10 +671,10 @@ class Daemon:
             for log, damage in self.damage.items()
         ]
         writer = self.dispatch.writer
-        for log in self._logs:
+        for log in self.durable():
             if writer is not None and (full := writer.full(log)) is not None:
                 checks.append(Check(log, "failed", full.text))
-            elif log in self.dispatch.read_only and log not in self.damage:
+            elif log in self.dispatch.read_only:
                 checks.append(Check(log, "degraded", f"takes no writes: {self.dispatch.read_only[log]}"))
             elif log in self._upkeep.troubles:
                 checks.append(Check(log, "degraded", self._upkeep.troubles[log]))
@@ -640,7 +687,7 @@ class Daemon:
         for key, why in self.left_out.items():
             text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
             checks.append(Check("settings", "degraded", text))
-        checks += [self.views.check(), self.rows.check(), self.anomalies.check()]
+        checks += [self.views.check(), self.rows.check(), self.anomalies.check(), *self.witnesses.checks()]
         if (work := self.host.work_figures()) is not None and work.started:
             text = f"{work.running} jobs run, {work.waiting} wait; {work.started} workers were started, {work.lost} attempts lost"
             checks.append(Check("workers", "ok", text))
@@ -662,6 +709,10 @@ class Daemon:
         """An anomaly is told while callers are served, and not once the daemon winds down."""
         if self.state == "ready":
             self.dispatch.give(found)
+
+    def _is_slowed(self, caller: str) -> bool:
+        gates = self.world.states.get("gate")
+        return gates is not None and bool(gates.is_slowed(caller, self.host.mono_us(), self.host.boot_id))
 
     def _internal_error(self, place: str, error: BaseException) -> str:
         instance = self.host.new_id()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import chain
+from operator import is_
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,6 +52,21 @@ class Answer(NamedTuple):
 
 Reply = Callable[[Answer], None]
 Still = Callable[[], object]
+
+
+class _Decided(NamedTuple):
+    """A command on its way to the disk, and all that is needed to tell of it then."""
+
+    row: Row
+    decision: Decision
+    actor: Actor
+    reply: Reply
+    position: Mapping[str, int]
+    log: str
+    first_seq: int
+    now_us: int
+    idem: str | None
+    digest: str
 
 
 class _InFlight(NamedTuple):
@@ -331,9 +347,9 @@ class Dispatch:
     def _position(self, seen: tuple[str, ...]) -> dict[str, int]:
         """Up to the newest record of the logs that were looked at, and of the others only up to what is durable."""
         writer = self.writer
-        return {
-            log: seq if log in seen or writer is None else writer.durable_before(log, seq) for log, seq in self.next_seq.items()
-        }
+        if writer is None:
+            return dict(self.next_seq)
+        return {**self.next_seq, **writer.durable_ends, **{log: self.next_seq[log] for log in seen if log in self.next_seq}}
 
     def write(
         self, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None = None, still: Still | None = None
@@ -368,10 +384,8 @@ class Dispatch:
             nothing = decision.answer if decision.answer is not None else {}
             self._once_durable(self._peeked | self._newest((log,)), reply, Answer(nothing))
             return
-        if decision.turned_down:
-            answer = Answer(_answer(row, decision))
-            if self.count_instead(actor.name, row.name, lambda: reply(answer)):
-                return
+        if decision.turned_down and self.count_instead(actor.name, row.name, partial(reply, Answer(_answer(row, decision)))):
+            return
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
         records, size = self._records(events, ctx, (digest, idem) if idem is not None else None)
@@ -380,35 +394,39 @@ class Dispatch:
             raise Refused("resource-exhausted", text, reason="log-queue", retry_ms=100)
         self._apply(engine, log, events, ctx, first_seq)
         self.next_seq[log] = first_seq + len(events)
-        last_seq = first_seq + len(events) - 1
         self.values.note(engine, first_seq, records)
         if row.large and isinstance(large := getattr(params, row.large), Large):
             self.values.note_large(engine, first_seq, records[0], large.raw)
-        position = self._position((log,))
         if idem is not None:
             self._in_flight[actor.name, idem] = _InFlight(digest, log, first_seq, [])
+        decided = _Decided(row, decision, actor, reply, self._position((log,)), log, first_seq, ctx.now_us, idem, digest)
+        self.writer.submit(log, records, size, needs, partial(self._release, decided))
 
-        def release(receipt: Receipt | None) -> None:
-            others: list[Reply] = []
-            if idem is not None:
-                others = self._in_flight.pop((actor.name, idem)).others
-                if receipt is not None:
-                    entry = Remembered(digest, log, first_seq, last_seq, ctx.now_us)
-                    self.keys.remember(actor.name, idem, entry)
-            try:
-                answer = self._outcome(row, decision, receipt)._replace(position=position)
-                reply(answer)
-                again = Answer(error=_shown_once(row)) if row.shown_once and receipt is not None else answer._replace(replayed=True)
+    def _release(self, decided: _Decided, receipt: Receipt | None) -> None:
+        """A command is durable, or its sync failed: tell all who asked for it."""
+        row, others = decided.row, None
+        if decided.idem is not None:
+            others = self._in_flight.pop((decided.actor.name, decided.idem)).others
+            if receipt is not None:
+                last_seq = decided.first_seq + len(decided.decision.events) - 1
+                entry = Remembered(decided.digest, decided.log, decided.first_seq, last_seq, decided.now_us)
+                self.keys.remember(decided.actor.name, decided.idem, entry)
+        try:
+            answer = self._outcome(row, decided.decision, receipt, decided.position)
+            decided.reply(answer)
+            if others:
+                once = row.shown_once and receipt is not None
+                again = Answer(error=_shown_once(row)) if once else answer._replace(replayed=True)
                 for other in others:
                     other(again)
-            except Exception as error:  # the command is durable: a fault in telling it may not stop the writer
-                self.on_internal_error(f"reply to {row.name}", error)
-
-        self.writer.submit(log, records, size, needs, release)
+        except Exception as error:  # the command is durable: a fault in telling it may not stop the writer
+            self.on_internal_error(f"reply to {row.name}", error)
 
     def _redacted(self, decision: Decision) -> Decision:
         """Before an event is applied, stored or shown: what no log may hold is gone from it."""
         events = [redact_event(self.redactor, event) for event in decision.events]
+        if all(map(is_, events, decision.events)):
+            return decision
         return Decision(*events, answer=decision.answer, turned_down=decision.turned_down)
 
     # --- upkeep -----------------------------------------------------------------------------------------------------
@@ -613,16 +631,11 @@ class Dispatch:
         )
         self.world.replay_all(chain(stored, decided))
 
-    def _outcome(self, row: Row, decision: Decision, receipt: Receipt | None) -> Answer:
+    def _outcome(self, row: Row, decision: Decision, receipt: Receipt | None, position: Mapping[str, int] | None = None) -> Answer:
         if receipt is None:
-            return Answer(
-                error=Refused(
-                    "durability-unknown",
-                    "a sync failed, so whether this was stored is not known. irerd is stopping; ask system.op_status afterwards",
-                    effect="unknown",
-                )
-            )
-        return Answer(_answer(row, decision), receipt)
+            text = "a sync failed, so whether this was stored is not known. irerd is stopping; ask system.op_status afterwards"
+            return Answer(error=Refused("durability-unknown", text, effect="unknown"), position=position)
+        return Answer(_answer(row, decision), receipt, position=position)
 
 
 def _as_asked(row: Row, params: Command) -> Command:

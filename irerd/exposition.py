@@ -60,6 +60,13 @@ class _Collector(Collector):
             is_open = writer is not None and log not in daemon.damage
             full.add_metric([log], writer is not None and is_open and writer.full(log) is not None)
         yield from (records, sound, full)
+        cosigned = GaugeMetricFamily("irer_witness_records", "Records a witness has cosigned.", labels=["witness", "log"])
+        for witness, log, size in daemon.witnesses.sizes():
+            cosigned.add_metric([witness, log], size)
+        answering = GaugeMetricFamily("irer_witness_well", "1 where nothing is wrong with a witness.", labels=["witness"])
+        for check in daemon.witnesses.checks():
+            answering.add_metric([check.name.partition(".")[2]], check.health == "ok")
+        yield from (cosigned, answering)
         if writer is not None:
             yield CounterMetricFamily("irer_log_groups", "Groups written and synced.", writer.groups)
             slowest_s = writer.sync_us_max / 1e6
@@ -86,8 +93,8 @@ class _Collector(Collector):
         follower = views.look(VIEW.name)
         yield GaugeMetricFamily("irer_views_rebuilding", "Views that are being made anew from the logs.", views.rebuilding)
         figures = follower.state if follower is not None else None
-        value = GaugeMetricFamily("irer_gauge", "A gauge, in per cent.", labels=["name"])
-        target = GaugeMetricFamily("irer_gauge_target", "What the gauge should reach.", labels=["name"])
+        value = GaugeMetricFamily("irer_measure", "A gauge, in per cent.", labels=["name"])
+        target = GaugeMetricFamily("irer_target", "What the gauge should reach.", labels=["name"])
         for gauge in reads.gauges(figures, views.now()):
             target.add_metric([gauge.name], gauge.target)
             if gauge.value is not None:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import trio
 
@@ -22,6 +22,9 @@ from core.secrets import SECRET_BYTES
 from core.settings import Compute
 from irerd.workers import Figures, Limits, Progress, Workers, WorkFailed, open_workers
 from state.fs import Files, RealFiles
+
+if TYPE_CHECKING:
+    from irerd.cluster import Cluster
 
 T = TypeVar("T")
 
@@ -116,6 +119,10 @@ class Host(Protocol):
         """What a file that only this user may read holds: a path, or the name of a systemd credential. Raises Unreadable."""
         ...
 
+    async def exchange(self, path: str, data: bytes, most: int) -> bytes:
+        """What a Unix socket answers to these bytes until it closes, at most so many. Raises OSError."""
+        ...
+
     def resident_bytes(self) -> int: ...
 
     def user_name(self, uid: int) -> str | None: ...
@@ -132,6 +139,18 @@ def cache_directory() -> Path:
     return Path.home() / ".cache/irer"
 
 
+@asynccontextmanager
+async def _pool(workers: Workers, settings: Compute, name: str) -> AsyncIterator["Workers | Cluster"]:
+    """Those here, or a cluster that falls back on them."""
+    if settings.backend == "local":
+        yield workers
+        return
+    from irerd.cluster import open_cluster
+
+    async with open_cluster(workers, settings, name) as cluster:
+        yield cluster
+
+
 class RealHost:
     def __init__(self, state_dir: Path, child_environment: Mapping[str, str]) -> None:
         self.files: Files = RealFiles(state_dir)
@@ -139,7 +158,7 @@ class RealHost:
         self.random = random.Random(secrets.randbits(128))
         self._environment = dict(child_environment)
         self._drawn = bytearray()
-        self._workers: Workers | None = None
+        self._workers: Workers | Cluster | None = None
         self._silent_s = math.inf
 
     def now_us(self) -> int:
@@ -215,11 +234,12 @@ class RealHost:
         limits = Limits(settings.memory_bytes, settings.retire_bytes, settings.retire_jobs)
         name = ledger.replace("-", "")
         async with open_workers(name, self._environment, cache=cache_directory(), cores=cores, limits=limits) as workers:
-            self._workers, self._silent_s = workers, settings.silent_s
-            try:
-                yield
-            finally:
-                self._workers = None
+            self._silent_s = settings.silent_s
+            async with _pool(workers, settings, name) as self._workers:
+                try:
+                    yield
+                finally:
+                    self._workers = None
 
     async def work(
         self,
@@ -257,6 +277,18 @@ class RealHost:
             raise Unreadable(f"{name} is not there. Make it, or name another in the configuration") from None
         except OSError as error:
             raise Unreadable(f"{name} cannot be read ({error.strerror}). Let irerd's user read it, and nobody else") from None
+
+    async def exchange(self, path: str, data: bytes, most: int) -> bytes:
+        got = b""
+        try:
+            async with await trio.open_unix_socket(path) as stream:
+                await stream.send_all(data)
+                while len(got) < most and (more := await stream.receive_some(most - len(got))):
+                    got += bytes(more)
+        except (trio.BrokenResourceError, RuntimeError):  # the latter: there is no such socket
+            if not got:
+                raise ConnectionResetError("no answer") from None
+        return got
 
     def resident_bytes(self) -> int:
         pages = Path("/proc/self/statm").read_text().split()[1]

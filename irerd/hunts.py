@@ -8,14 +8,17 @@ import msgspec
 
 from core import system
 from core.engine import Actor, Refused
-from core.hunt import reads
+from core.hunt import certify, reads
 from core.hunt.commands import Which
+from core.hunt.paradox import CLAIMED
 from irerd.session import Stream
+from irerd.workers import WorkFailed
 from state.fs import read_all
 
 if TYPE_CHECKING:
     from irerd.daemon import Daemon
 
+PARADOX_S = 600.0
 Watch = Callable[[system.Watch, Actor, Stream], Awaitable[None]]
 
 
@@ -34,11 +37,34 @@ class HuntPorts:
         await self._daemon.dispatch.settled()
         document = await self._daemon.host.offload(self._document, said.job_uuid)
         fitness = reads.fitness_of(row, self._daemon.world.states["component"])
-        whole = {**document, "hunt_id": hunt.hunt_id, "generation": said.generation, "fitness": fitness}
+        whole = {
+            **document,
+            "hunt_id": hunt.hunt_id,
+            "generation": said.generation,
+            "fitness": fitness,
+            "certificate": certify.current(hunt, said.job_uuid),
+        }
         try:
             return msgspec.convert(whole, reads.BestRun)
         except msgspec.ValidationError:
             raise self._unusable(said.job_uuid, "is not what irer wrote") from None
+
+    async def paradox(self, params: Which, actor: Actor, stream: Stream) -> reads.Paradox:
+        states = self._daemon.world.states
+        hunt, pairs = reads.columns(states["hunt"], states["component"], params.hunt_id)
+        await self._daemon.dispatch.settled()
+        spec = json.dumps({"seed": hunt.began.seed, "pairs": pairs}).encode()
+        try:
+            said = await self._daemon.host.work("paradox", spec, timeout_s=PARADOX_S)
+        except WorkFailed as failed:
+            text = f"no worker could work it out ({failed.reason}). Ask again; if it stays so, see: irerctl doctor"
+            raise Refused("unavailable", text, reason="worker") from None
+        try:
+            found = msgspec.json.decode(said, type=list[tuple[reads.Correlation, reads.Correlation]])
+        except msgspec.MsgspecError:
+            raise Refused("internal", "the worker said what cannot be true. See: irerctl doctor", reason="worker") from None
+        together = [reads.Together(name, *both) for name, both in zip(reads.INSTABILITIES, found, strict=True)]
+        return reads.Paradox(hunt.hunt_id, "-log_prime_sse", len(pairs[0]), together, CLAIMED)
 
     def _document(self, job_uuid: str) -> dict[str, Any]:
         """Runs away from the loop."""

@@ -145,7 +145,15 @@ def verify(request: dict[str, Any]) -> dict[str, Any]:
     from state.report import Asked, report_on
 
     params = request["params"]
-    asked = Asked(params.get("logs"), request["durable"], params["replay"], params.get("checkpoints"))
+    asked = Asked(
+        params.get("logs"),
+        request["durable"],
+        params["replay"],
+        params.get("checkpoints"),
+        witnesses=params.get("witnesses", ()),
+        quorum=params.get("quorum", 0),
+        refused=params.get("refused", {}),
+    )
     last: dict[str, Any] = {}
     try:
         for last in report_on(Path(request["state_dir"]), asked):

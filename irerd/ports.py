@@ -17,17 +17,19 @@ from core.metrics import reads as metrics
 from core.times import time_text, time_us
 from core.views import Now
 from irerd import __version__
+from irerd.components import ComponentPorts
 from irerd.config import ConfigError
 from irerd.cursors import parse_cursor
 from irerd.energy import EnergyPorts
 from irerd.hunts import HuntPorts
+from irerd.judgements import JudgementPorts, decided
 from irerd.proofs import ProofPorts
 from irerd.provenance import ProvenancePorts
 from irerd.session import Stream
 from irerd.simulation import SimulationPorts
 from irerd.trajectories import TrajectoryPorts
 from irerd.vectors import DataPorts
-from state.backup import Backup, key_check, log_of
+from state.backup import Backup, key_check
 from state.ledger import Ledger
 from state.seal import Record
 from state.segment import Corrupt
@@ -69,9 +71,11 @@ class Ports:
             "metrics.prometheus": self.prometheus,
         }
         self.provenance = ProvenancePorts(daemon, self._shown)
+        self.judgements = JudgementPorts(daemon, self.readers)
         self.proofs = ProofPorts(daemon, self._result, lambda event_type: event_type in self._documents)
         self.simulation = SimulationPorts(daemon)
         self.hunts = HuntPorts(daemon, self.watch)
+        self.components = ComponentPorts(daemon)
         self.trajectories = TrajectoryPorts(daemon)
         self.data = DataPorts(daemon)
         self.energy = EnergyPorts(daemon, self.watch)
@@ -83,18 +87,25 @@ class Ports:
             "system.backup": self.backup,
             "audit.hashchain": self.hashchain,
             "log.query": self.query,
+            "actions.explain": self.judgements.explain,
+            "actions.diff": self.judgements.diff,
             "audit.verify": self.verify,
             "audit.checkpoint": self.proofs.checkpoint,
             "audit.prove": self.proofs.prove,
             "audit.check_proof": self.proofs.check_proof,
+            "audit.witness": self.proofs.witness,
             "provenance.graph": self.provenance.graph,
             "provenance.export_audit": self.provenance.export_audit,
             "provenance.redact": self.provenance.redact,
             "sim.show": self.simulation.show,
             "sim.profile": self.simulation.profile,
             "sim.validate": self.simulation.validate,
+            "component.list": self.components.listing,
+            "component.describe": self.components.describe,
+            "component.accept": self.components.accept,
             "hunt.watch": self.hunts.watch,
             "hunt.best": self.hunts.best,
+            "hunt.paradox": self.hunts.paradox,
             "data.events": self.data.events,
             "data.search": self.data.search,
             "data.topology": self.data.topology,
@@ -409,7 +420,7 @@ class Ports:
                 event = dispatch.world.event(record.event_type, record.payload)
                 assert isinstance(event, ActionChecked)
                 if asked.fits(event):
-                    found.append(_decided_row(event, record.time_us, record.actor, record.seq))
+                    found.append(decided(event, record))
         return found
 
     async def hashchain(self, params: system.HashChain, actor: Actor, stream: Stream) -> system.ChainReport:
@@ -420,7 +431,15 @@ class Ports:
     async def verify(self, params: system.Verify, actor: Actor, stream: Stream) -> system.Verdict:
         """The same, with everything else that the files show, and with what they do not."""
         notes = {log: note.text for log, note in self._daemon.seals.notes().items()}  # of this instant, as the durable ends are
-        asked = {"logs": self._logs_asked(params.log), "replay": params.replay, "checkpoints": notes}
+        witnesses = self._daemon.witnesses
+        asked = {
+            "logs": self._logs_asked(params.log),
+            "replay": params.replay,
+            "checkpoints": notes,
+            "witnesses": [key.text() for key in witnesses.keys().values()],
+            "quorum": witnesses.quorum,
+            "refused": self._daemon.tampered,
+        }
         return msgspec.convert(await self._child("verify", asked, system.LogVerdict, stream), system.Verdict)
 
     def _logs_asked(self, log: str | None) -> list[str]:
@@ -470,15 +489,10 @@ class Ports:
 
 
 def _manifest(copy: Backup, ledger: Ledger, taken_at: str, with_keys: bool) -> system.Manifest:
-    files = [(log_of(name), system.BackedFile(*file)) for name, file in copy.sent.items()]
-    logs = {
-        name: system.BackedLog(
-            end.position.seq, end.position.tip, end.edge.root().hex(), [file for log, file in files if log == name]
-        )
-        for name, end in copy.ends.items()
-    }
-    others = [file for log, file in files if log is None]
-    return system.Manifest(ledger.id, __version__, taken_at, with_keys, key_check(ledger.key), logs, others)
+    ends = copy.ends.items()
+    logs = {name: system.BackedLog(end.position.seq, end.position.tip, end.edge.root().hex()) for name, end in ends}
+    sent, check = copy.sent, key_check(ledger.key)
+    return system.Manifest(ledger.id, __version__, taken_at, with_keys, check, logs, sent.files, sent.bytes, sent.sha256)
 
 
 def _documents_in(kind: type[Event]) -> frozenset[str]:
@@ -531,21 +545,6 @@ class _Asked:
             and (params.platform is None or params.platform == event.platform)
             and (params.status is None or params.status == event.status)
         )
-
-
-def _decided_row(event: ActionChecked, time_us: int, actor: str, seq: int) -> Decided:
-    return Decided(
-        request_id=event.request_id,
-        engine_id=event.engine_id,
-        platform=event.platform,
-        action_type=event.action_type,
-        status=event.status,
-        timestamp=time_text(time_us),
-        reason=event.reason,
-        rule=event.rule,
-        actor=actor,
-        seq=seq,
-    )
 
 
 _PONG = system.Pong()

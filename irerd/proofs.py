@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from core import system
 from core.engine import Actor, Refused
-from core.notes import BadNote, Key, Note, hash_from, key_from
-from core.proofs import BadProof, Proof, check, read_proof
+from core.notes import BadNote, Key, Note, hash_from, key_from, read_note, signed_by
+from core.proofs import BadProof, Proof, check, consistent, read_proof
 from irerd.session import Stream
+from irerd.witnesses import NoProof
 
 if TYPE_CHECKING:
     from irerd.daemon import Daemon
@@ -85,6 +86,55 @@ class ProofPorts:
         withheld = actor.role != "admin" and self._documents(str(made["event_type"]))
         vkey = daemon.seals.key(note.checkpoint.origin).text()
         return system.Proven(params.log, params.seq, note.checkpoint.size, proof.text(), vkey, None if withheld else record)
+
+    async def witness(self, params: system.AskWitness, actor: Actor, stream: Stream) -> system.Carried:
+        """By hand what is done by itself for a witness with a socket."""
+        self._sound(params.log)
+        witnesses = self._daemon.witnesses
+        key = self._witness(params.witness) if params.witness is not None else None
+        known = witnesses.standing(params.log, key).size if key is not None else 0
+        if params.cosignature is not None:
+            return await self._carried_back(params, key, known, stream)
+        note = await self._note(params.log)
+        old = known if params.old is None else params.old
+        at = note.checkpoint
+        if old > at.size:
+            text = f"{params.log} has {at.size:,} records, and the witness has seen {old:,}: were old files put back?"
+            raise Refused("data-loss", f"{text} See: irerctl audit verify")
+        try:
+            request = await witnesses.request(params.log, old, note)
+        except NoProof as why:
+            raise Refused("data-loss", f"{params.log}: {why}") from None
+        return system.Carried(params.log, at.origin, at.size, old, request.text())
+
+    async def _carried_back(self, params: system.AskWitness, key: Key | None, known: int, stream: Stream) -> system.Carried:
+        log, witnesses = params.log, self._daemon.witnesses
+        if key is None or params.checkpoint is None or params.cosignature is None:
+            raise Refused("invalid-argument", "a cosignature comes with the witness's name and the checkpoint it is of")
+        try:
+            note = read_note(params.checkpoint)
+        except BadNote as bad:
+            raise Refused("invalid-argument", f"{bad.why}. Give the request that was carried") from None
+        at, records = note.checkpoint, self._daemon.durable_seq(log) + 1
+        if at.size > records:
+            raise Refused("data-loss", f"{log} has {records:,} records, and {at.size:,} were signed: were old files put back?")
+        newest = await self._note(log, at.size)
+        if not signed_by(note, self._daemon.seals.key(newest.checkpoint.origin)):
+            raise Refused("failed-precondition", f"{log} never signed this checkpoint", reason="other-log")
+        made = await self._made({"log": log, "since": at.size, "size": newest.checkpoint.size}, stream)
+        path = [hash_from(text) for text in made["path"]]
+        if not consistent(at.size, at.root, newest.checkpoint.size, newest.checkpoint.root, path):
+            raise Refused("data-loss", f"{log} does not continue this checkpoint. See: irerctl audit verify")
+        if at.size >= known and (why := await witnesses.keep(log, key, note, params.cosignature)):
+            raise Refused("failed-precondition", f"nothing was kept: {why}", reason="bad-cosignature")
+        return system.Carried(log, at.origin, at.size, known, kept=at.size >= known)
+
+    def _witness(self, name: str) -> Key:
+        known = self._daemon.witnesses.keys()
+        if name not in known:
+            text = f"irerd.toml trusts no witness {name}. There are: {', '.join(sorted(known)) or 'none'}"
+            raise Refused("not-found", text, data={"nearest": sorted(known)})
+        return known[name]
 
     async def _made(self, params: dict[str, Any], stream: Stream) -> Any:
         made = await self._ask("prove", params, stream)

@@ -10,6 +10,7 @@ import trio
 
 from core.engine import Refused
 from core.gate.refusals import Refuse, RefuseMany
+from core.gate.slowing import FAILURES_MAX, Failures, Slow
 from irerd.dispatch import Answer, Dispatch, Reply
 
 SINGLE_MAX = 10
@@ -25,6 +26,8 @@ class _Window:
         """Those without a record of their own."""
         self.first = ""
         self.last = ""
+        self.failures = 0
+        """So many credentials that did not hold that their caller is to be slowed from the end of this second on."""
         self.waiting: list[Callable[[], None]] = []
 
 
@@ -32,6 +35,11 @@ class Refusals:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self._windows: dict[str, _Window] = {}
+        self._failures = Failures()
+        self.now_us: Callable[[], int] = lambda: 0
+        """The clock of the boot."""
+        self.is_slowed: Callable[[str], bool] = lambda caller: False
+        """Whether this caller showed very many credentials that did not hold."""
         self._opened = trio.Event()
         self.total = 0
         self.turns = 0
@@ -47,15 +55,23 @@ class Refusals:
         def tell() -> None:
             reply(Answer(error=refused))
 
-        if not self.count_instead(caller, method, tell):
+        if not self._is_counted(caller, method, tell, SINGLE_MAX):
             self._record(Refuse(caller, method, refused.code, refused.reason or "role"), tell)
 
     def count_instead(self, caller: str, method: str, tell: Callable[[], None]) -> bool:
+        """The same of a credential that did not hold. Very many of them slow whoever shows them, and nobody else."""
+        slowed = self.is_slowed(caller)
+        if not slowed and (failures := self._failures.note(caller, self.now_us())) >= FAILURES_MAX:
+            self._failures.forget(caller)
+            self._window(caller).failures = failures
+        return self._is_counted(caller, method, tell, 0 if slowed else SINGLE_MAX)
+
+    def _is_counted(self, caller: str, method: str, tell: Callable[[], None], single_max: int) -> bool:
         """Whether this refusal is one too many for a record of its own; then `tell` is called once it has been counted."""
         self.total += 1
         window = self._window(caller)
         window.count += 1
-        if window.count <= SINGLE_MAX:
+        if window.count <= single_max:
             return False
         self._add(window, method)
         window.waiting.append(tell)
@@ -105,6 +121,8 @@ class Refusals:
         windows, self._windows = self._windows, {}
         self._opened = trio.Event()
         for caller, window in windows.items():
+            if window.failures:
+                self._dispatch.give(Slow(caller, window.failures))
             if window.many:
                 self._record(RefuseMany(caller, window.many, window.first, window.last), _all(window.waiting))
 

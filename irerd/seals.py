@@ -8,6 +8,7 @@ nobody uses never loads the library that signs.
 from core.notes import Key, Note, public_key
 from state.checkpoint import write_checkpoint
 from state.log import Log
+from state.tree import Edge
 
 
 class Seals:
@@ -15,14 +16,17 @@ class Seals:
         self._secret = b""
         self._public: bytes | None = None
         self._notes: dict[str, Note] = {}
+        self._edges: dict[str, Edge] = {}
 
     def take_key(self, secret: bytes) -> None:
         self._secret = secret
 
-    def begin(self, log: str, note: Note | None) -> None:
-        """The checkpoint a start found; the log was seen to continue it."""
+    def begin(self, log: str, note: Note | None, edge: Edge | None = None) -> None:
+        """The checkpoint a start found; the log was seen to continue it. `edge` is of all that the log holds now."""
         if note is not None:
             self._notes[log] = note
+            if edge is not None:
+                self._edges[log] = edge
 
     def note(self, log: str) -> Note | None:
         """The newest; it is on disk."""
@@ -36,6 +40,11 @@ class Seals:
         """How many records the newest vouches for."""
         note = self._notes.get(log)
         return note.checkpoint.size if note is not None else 0
+
+    def edge(self, log: str) -> Edge | None:
+        """Of the tree that the newest is of, where that is known."""
+        edge = self._edges.get(log)
+        return edge if edge is not None and edge.size == self.size(log) else None
 
     def key(self, origin: str) -> Key:
         """What the checkpoints of a log are checked with."""
@@ -51,7 +60,8 @@ class Seals:
         """Sign what is durable now. False where the disk has no room. Blocks; raises SyncFailed."""
         if log.durable.seq <= self.size(log.name):
             return True
+        edge = log.durable_edge
         note = write_checkpoint(log, self._secret)
         if note is not None:
-            self._notes[log.name] = note
+            self._notes[log.name], self._edges[log.name] = note, edge
         return note is not None

@@ -462,28 +462,10 @@ class Session:
     def _serve(self, call: Call, row: Row, actor: Actor, nursery: trio.Nursery) -> None:
         dispatch = self._service.dispatch
         params = dispatch.params(row, call.p)
-
-        def reply(answer: Answer) -> None:
-            if row.name == PROOF_METHOD:
-                self._bind(call.p["engine_id"], answer)
-            if answer.error is not None:
-                self._fail(call, row, answer.error)
-            else:
-                self._answer(call.id, row, answer)
-
         if row.kind == "task":
-            scope = trio.CancelScope()
-            self._in_flight[call.id] = scope
-            self._streams += row.streams
-            if row.streams:
-                self._streaming[call.id] = row
-            stream = Stream(call.id, self.outbox)
-
-            async def work() -> Answer:
-                return Answer(await self._service.tasks[row.name](params, actor, stream))
-
-            nursery.start_soon(self._run_task, call, row, work, scope)
+            self._begin_task(call, row, params, actor, nursery)
             return
+        reply = partial(self._reply, call, row)
         self._in_flight[call.id] = None
         try:
             if row.kind == "read":
@@ -499,6 +481,27 @@ class Session:
             raise
         except Exception as error:
             raise self._bug(row, error) from None
+
+    def _reply(self, call: Call, row: Row, answer: Answer) -> None:
+        if row.name == PROOF_METHOD:
+            self._bind(call.p["engine_id"], answer)
+        if answer.error is not None:
+            self._fail(call, row, answer.error)
+        else:
+            self._answer(call.id, row, answer)
+
+    def _begin_task(self, call: Call, row: Row, params: Command, actor: Actor, nursery: trio.Nursery) -> None:
+        scope = trio.CancelScope()
+        self._in_flight[call.id] = scope
+        self._streams += row.streams
+        if row.streams:
+            self._streaming[call.id] = row
+        stream = Stream(call.id, self.outbox)
+
+        async def work() -> Answer:
+            return Answer(await self._service.tasks[row.name](params, actor, stream))
+
+        nursery.start_soon(self._run_task, call, row, work, scope)
 
     def _finish_later(self, call: Call, row: Row, work: Work, nursery: trio.Nursery) -> None:
         """What needs the disk is finished by a task; of those there may not be more than of other calls."""

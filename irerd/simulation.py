@@ -8,7 +8,7 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,7 @@ from core.sim.reads import (
     Metrics,
     OneRun,
     Panel,
+    PanelName,
     Peak,
     Picture,
     Profile,
@@ -91,12 +92,6 @@ class _Spectrum(msgspec.Struct, frozen=True):
     targets: list[_Target]
 
 
-class _Fields(msgspec.Struct, frozen=True):
-    rho: _Shades
-    phase: _Shades
-    rho_s: _Shades
-
-
 class _Attributes(msgspec.Struct, frozen=True):
     status: Status
     seed: Count
@@ -120,7 +115,7 @@ class _Picture(msgspec.Struct, frozen=True):
     artefact_sha256: Hash
     attributes: _Attributes
     settings: _Settings
-    fields: _Fields
+    fields: Annotated[dict[PanelName, _Shades], Meta(min_length=1)]
     spectrum: _Spectrum | None
 
 
@@ -218,11 +213,7 @@ def picture(said: _Picture, points: int) -> Picture:
         attributes.sse_code,
         attributes.sdg_h_norm_l2,
         attributes.h_code,
-        [
-            _panel("rho", fields.rho, points),
-            _panel("phase", fields.phase, points),
-            _panel("rho_s", fields.rho_s, points),
-        ],
+        [_panel(name, fields[name], points) for name in get_args(PanelName) if name in fields],
         _spectrum(said.spectrum, attributes.scaling_factor) if said.spectrum is not None else None,
     )
 

@@ -48,7 +48,7 @@ class Values:
         self._hot: dict[tuple[str, str], _Hot] = {}
         """The one used last is the last."""
         self._size = 0
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, dict[str, int]] = {}
         self._readers = trio.CapacityLimiter(READERS_MAX)
         self._broken = trio.Event()
         self.blobs = Blobs(host.files)
@@ -56,11 +56,12 @@ class Values:
     # --- counting ---------------------------------------------------------------------------------------------------
 
     def seen(self, engine: str) -> Seen:
-        return self._seen.get(engine, Seen())._replace(memory_bytes=self._size)
+        return Seen(**self._seen.get(engine, {}), memory_bytes=self._size)
 
     def count(self, engine: str, **more: int) -> None:
-        seen = self._seen.get(engine, Seen())
-        self._seen[engine] = seen._replace(**{name: getattr(seen, name) + number for name, number in more.items()})
+        seen = self._seen.setdefault(engine, {})
+        for name, number in more.items():
+            seen[name] = seen.get(name, 0) + number
 
     # --- memory -----------------------------------------------------------------------------------------------------
 

@@ -230,6 +230,34 @@ def null_profile(spec: bytes, tell: Tell) -> bytes:
     return null_profile(spec, tell)
 
 
+def tda_profile(spec: bytes, tell: Tell) -> bytes:
+    """How the density of a stored run hangs together."""
+    from irerd.work.components import tda_profile
+
+    return tda_profile(spec, tell)
+
+
+def certify(spec: bytes, tell: Tell) -> bytes:
+    """The runs of a certificate, of which only figures are left."""
+    from irerd.work.certify import certify
+
+    return certify(spec, tell)
+
+
+def family(spec: bytes, tell: Tell) -> bytes:
+    """What the best of a hunt is worth among so many."""
+    from irerd.work.certify import family
+
+    return family(spec, tell)
+
+
+def paradox(spec: bytes, tell: Tell) -> bytes:
+    """How two columns of a ledger go together."""
+    from irerd.work.certify import paradox
+
+    return paradox(spec, tell)
+
+
 def closure(spec: bytes, tell: Tell) -> bytes:
     """What follows from facts by rules, and what it costs at least."""
     from irerd.work.trajectory import closure
@@ -334,6 +362,10 @@ JOBS: dict[str, Job] = {
     "picture": picture,
     "bssn_check": bssn_check,
     "null_profile": null_profile,
+    "tda_profile": tda_profile,
+    "certify": certify,
+    "family": family,
+    "paradox": paradox,
     "closure": closure,
     "search": search,
     "selftest": selftest,
@@ -348,7 +380,7 @@ JOBS: dict[str, Job] = {
     "allocate": allocate,
     "surroundings": surroundings,
 }
-NUMERIC = {"bssn_check", "chunk", "closure", "null_profile", "profile", "search", "simulate", "warm_up"}
+NUMERIC = {"bssn_check", "certify", "family", "chunk", "closure", "null_profile", "profile", "search", "simulate", "tda_profile", "warm_up"}
 """Jobs that compile."""
 
 
@@ -586,4 +618,6 @@ def _place(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    # One module under both its names: else what a job raises would be of a class that this one has never heard of.
+    sys.modules["irerd.worker"] = sys.modules["__main__"]
     main()

@@ -112,6 +112,8 @@ class Writer:
         self._host = host
         self._queues = {name: _LogQueue(log) for name, log in logs.items()}
         self._after_group = after_group
+        self.durable_ends = {name: log.next_seq for name, log in logs.items()}
+        """Of each log, the record after the last durable one."""
         self.after_look: Callable[[str], None] = lambda log: None
         """Called after each look at a full log, and when one has become full or has room again."""
         self.sealer: Sealer = _Unsealed()
@@ -155,10 +157,6 @@ class Writer:
 
     def durable_seq(self, log: str) -> int:
         return self._queues[log].durable_seq
-
-    def durable_before(self, log: str, seq: int) -> int:
-        """The record after the last durable one, but not beyond `seq`."""
-        return min(seq, self._queues[log].durable_seq + 1) if log in self._queues else seq
 
     def behind(self, log: str, seq: int) -> bool:
         """Whether this record is decided and not yet on disk. A damaged log has no writer and is never behind."""
@@ -272,7 +270,7 @@ class Writer:
                 self._fail({})
                 raise WriteFailed(_said(failure)) from failure
             self._upkeep_began_us = None
-            queue.durable_seq = queue.log.next_seq - 1
+            self._durable_to(queue, queue.log.next_seq - 1)
             pause.then()
             if queue.full is None and queue.low:
                 await self._reserve(queue)
@@ -362,7 +360,7 @@ class Writer:
         self.sync_us_max = max(self.sync_us_max, self._host.mono_us() - began)
         self._group = {}
         for name, batch in sealed.items():
-            self._queues[name].durable_seq = batch.receipts[-1][0]
+            self._durable_to(self._queues[name], batch.receipts[-1][0])
         for name, commands in group.items():
             place = -1
             for command in commands:
@@ -374,6 +372,10 @@ class Writer:
         self._tell_advanced()
         self._after_group(set(group))
         await self._upkeep(group)
+
+    def _durable_to(self, queue: _LogQueue, seq: int) -> None:
+        queue.durable_seq = seq
+        self.durable_ends[queue.log.name] = seq + 1
 
     def _release_watchers(self, queue: _LogQueue) -> None:
         while queue.watchers and queue.watchers[0][0] <= queue.durable_seq:

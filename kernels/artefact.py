@@ -16,6 +16,7 @@ SETTINGS: Final = "settings"
 ARRAYS: Final = {
     "A": "the field at the end",
     "rho_s": "the density of space at the end",
+    "pi": "the momentum of the field at the end, of the model fmia",
     "omega_inverse_square": "the metric factor Omega^-2 at the end",
     "snaps": "the field at evenly spaced moments of the last quarter, the last one at the end",
     "diag": "a row for each of them",
@@ -93,5 +94,7 @@ def _check(found: Artefact) -> None:
     shape = (found.settings.get("n"),) * int(found.settings.get("d", 0))
     if not shape or field.shape != shape or rho_s.shape != shape or snaps.shape[1:] != shape or not len(snaps):
         raise BadArtefact("its fields are not on its grid")
+    if "pi" in found.arrays and found.arrays["pi"].shape != shape:
+        raise BadArtefact("its momentum is not on its grid")
     if field.dtype.kind != "c" or snaps.dtype.kind != "c" or rho_s.dtype.kind != "f":
         raise BadArtefact("its fields are no fields")

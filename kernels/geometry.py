@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 BOUND = math.log(8.0)
@@ -33,6 +34,11 @@ def laplacian(flat: Array, inverse: Array, dimensions: int, slopes: Sequence[Arr
         return inverse * flat
     along = sum(slope * gradient for slope, gradient in zip(slopes, gradients, strict=True))
     return inverse * (flat + (dimensions - 2) * along)
+
+
+def screening(squares: np.ndarray, spread: Array, m2: Array, wave_step: Array) -> Array:
+    """m2 + D_g k²: what the screened Poisson equation divides every mode by, that of k = 0 too, for m2 is above 0."""
+    return m2 + spread * jnp.square(wave_step) * squares
 
 
 def source(field: Array, gradients: Sequence[Array], kappa: Array, eta: Array, core: Array) -> Array:

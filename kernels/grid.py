@@ -75,9 +75,9 @@ class Grid:
         """How often each mode of a stored real field counts: a mode with n > 0 on the last axis stands for its mirror too."""
         return np.where(self._mesh(half=True)[-1] == 0, 1.0, 2.0).astype(self.real_type)
 
-    def outer(self) -> np.ndarray:
+    def outer(self, half: bool = False) -> np.ndarray:
         """Which modes lie in the outer eighth of the kept band."""
-        reach = np.max(np.abs(self._mesh(half=False)), axis=0)
+        reach = np.max(np.abs(self._mesh(half)), axis=0)
         return reach > 0.875 * (self.kept - 1)
 
     # -- between modes and points

@@ -178,6 +178,20 @@ def as_good(observed: float, draws: Draws) -> int:
     return int(np.count_nonzero(draws.score[real] <= observed + TOLERANCE))
 
 
+# --- Null 5: the best of many
+
+
+def family_least(least: Reals, draws: Draws) -> Reals:
+    """Of each draw the least score over all candidates so far; where none has peaks it stays infinite."""
+    found: Reals = np.fmin(least, np.where(draws.status == spectra.OK, draws.score, np.inf))
+    return found
+
+
+def family_as_good(best: float, least: Reals) -> int:
+    """Draws in which the best of as many surrogates scores as well as the best of the candidates (Westfall & Young 1993)."""
+    return int(np.count_nonzero(least <= best + TOLERANCE))
+
+
 # --- Null 2: random targets
 
 

@@ -7,7 +7,7 @@ numbers share one program. Nothing here reads a clock, a file or chance.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,10 +23,13 @@ FLAGS = {ILL_POSED: "ill_posed", UNRESOLVED: "unresolved", UNSETTLED: "unsettled
 BLOCK_STEPS = 32
 """The linear part is chosen anew this often, and no oftener: each choice costs the coefficients once."""
 
-DIMENSIONS = (1, 2)
+DIMENSIONS = (1, 2, 3)
 DEALIAS = {"half": 4, "two_thirds": 3, "none": 2, "sixth": 6}
 """Modes with |n| < N / divisor are kept, strictly, on every axis."""
-GEOMETRIES = ("coevolve", "off")
+GEOMETRIES = ("coevolve", "elliptic", "off")
+MODELS = ("sncgl", "fmia")
+SCHEMES = ("yoshida", "strang")
+"""Of the control model: order 4, or order 2 at a third of the work."""
 PRECISIONS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
     "f32": (np.dtype(np.complex64), np.dtype(np.float32)),
     "f64": (np.dtype(np.complex128), np.dtype(np.float64)),
@@ -58,6 +61,20 @@ DEFAULTS: dict[str, float] = {
     "tau": 1.0,
 }
 
+WAVE_DEFAULTS: dict[str, float] = {
+    "L": 40.0,
+    "dt": 0.05,
+    "eps": 1.0,
+    "lam": 1.0,
+    "g_nl": 0.3,
+    "sigma": 2.0,
+    "ring_a": 0.0,
+    "ring_r": 0.5,
+    "D": 1.0,
+    "eta": 0.4,
+}
+"""Of the model fmia."""
+
 ABOVE, FROM = "above", "from"
 BOUNDS: dict[str, tuple[str, float, float]] = {
     "L": (ABOVE, 0.0, 1e6),
@@ -79,6 +96,10 @@ BOUNDS: dict[str, tuple[str, float, float]] = {
     "m2": (ABOVE, 0.0, 1e3),
     "tau": (ABOVE, 0.0, 1e6),
 }
+WAVE_BOUNDS: dict[str, tuple[str, float, float]] = {
+    **{name: BOUNDS[name] for name in WAVE_DEFAULTS if name in BOUNDS},
+    "D": (FROM, 0.0, 1e3),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +115,7 @@ class Signature:
     snapshots: int = 8
     nonlocal_term: bool = True
     model: str = "sncgl"
+    scheme: str = "yoshida"
 
     @property
     def kept(self) -> int:
@@ -127,6 +149,35 @@ class Coefficients(NamedTuple):
     dt: Number
 
 
+class Waves(NamedTuple):
+    """The numbers of one run of fmia, or of many with a leading lane axis.
+
+    d rho/dt = pi,    d pi/dt = stiffness Lap rho − damping pi + gain rho − cubic rho³ − reach rho (K*rho²)
+    """
+
+    gain: Number
+    stiffness: Number
+    damping: Number
+    cubic: Number
+    reach: Number
+    sigma: Number
+    ring_a: Number
+    ring_r: Number
+    length: Number
+    dt: Number
+
+
+def waves(settings: Mapping[str, float]) -> Waves:
+    """The settings of fmia, with defaults for those not given, as the kernels take them."""
+    s = {**WAVE_DEFAULTS, **settings}
+    names = ("eps", "D", "eta", "lam", "g_nl", "sigma", "ring_a", "ring_r", "L", "dt")
+    return Waves(*(s[name] for name in names))
+
+
+def numbers(model: str, settings: Mapping[str, float]) -> Coefficients | Waves:
+    return waves(settings) if model == "fmia" else coefficients(settings)
+
+
 def coefficients(settings: Mapping[str, float]) -> Coefficients:
     """The model's settings, with defaults for those not given, as the kernels take them."""
     s = {**DEFAULTS, **settings}
@@ -152,11 +203,14 @@ def coefficients(settings: Mapping[str, float]) -> Coefficients:
     )
 
 
-def stack(runs: Sequence[Coefficients], width: int) -> Coefficients:
+Numbers = TypeVar("Numbers", Coefficients, Waves)
+
+
+def stack(runs: Sequence[Numbers], width: int) -> Numbers:
     """Lanes side by side; what is missing to the width repeats the first run."""
     rows = [*runs, *[runs[0]] * (width - len(runs))]
     columns = zip(*rows, strict=True)
-    return Coefficients(*(np.asarray(column, np.result_type(np.float64, *column)) for column in columns))
+    return type(runs[0])(*(np.asarray(column, np.result_type(np.float64, *column)) for column in columns))
 
 
 def reference_density(settings: Mapping[str, float]) -> float:
@@ -166,9 +220,19 @@ def reference_density(settings: Mapping[str, float]) -> float:
     return s["eps"] / loss if loss > 0 and s["eps"] > 0 else 1.0
 
 
-def suggested_dt(settings: Mapping[str, float]) -> float:
+def suggested_dt(settings: Mapping[str, float], model: str = "sncgl") -> float:
+    if model == "fmia":
+        return _wave_dt({**WAVE_DEFAULTS, **settings})
     s = {**DEFAULTS, **settings}
     rate = s["eps"] + reference_density(s) * (s["lam"] * abs(complex(s["b3"], s["c3"])) + abs(s["g_nl"]))
+    return min(0.05, 0.1 / rate) if rate > 0 else 0.05
+
+
+def _wave_dt(s: Mapping[str, float]) -> float:
+    """About sixty steps in a swing about the density where gain and hardening balance: the linear part is exact anyway."""
+    loss = s["lam"] + s["g_nl"]
+    density = s["eps"] / loss if loss > 0 and s["eps"] > 0 else 1.0
+    rate = math.sqrt(s["eps"] + density * (3 * s["lam"] + 3 * abs(s["g_nl"])))
     return min(0.05, 0.1 / rate) if rate > 0 else 0.05
 
 
@@ -180,10 +244,13 @@ def kernel_least(ring_a: float, ring_r: float) -> float:
     return (math.exp(-s / 2) - ring_a * math.exp(-(ring_r**2) * s / 2)) / (1 - ring_a)
 
 
-def ill_posed(c: Coefficients) -> bool:
-    """Whether the local and non-local losses together can turn into gain without a quintic term to end it."""
+def ill_posed(c: Coefficients | Waves) -> bool:
+    """Whether the local and non-local losses together can turn into gain without a quintic term to end it.
+
+    For fmia the same: its energy then has no lower end.
+    """
     worst = c.reach * (kernel_least(c.ring_a, c.ring_r) if c.reach > 0 else 1.0)
-    return bool(c.cubic.real + worst < 0 and c.quintic <= 0)
+    return bool(c.cubic.real + worst < 0 and (isinstance(c, Waves) or c.quintic <= 0))
 
 
 def field_bytes(signature: Signature) -> int:
@@ -201,11 +268,14 @@ def check(signature: Signature, settings: Mapping[str, float], steps: int, memor
             f"{signature.width} lanes of {signature.points} points a side need {field_bytes(signature):,} bytes; "
             f"{memory_bytes:,} are allowed: take fewer lanes, points or snapshots"
         )
+    if signature.model == "fmia" and signature.geometry != "off":
+        reasons.append(f"the model fmia has no geometry: geometry {signature.geometry} is not off")
     if not signature.nonlocal_term and settings.get("g_nl", DEFAULTS["g_nl"]) != 0:
         reasons.append("a program without the non-local term runs only where g_nl is 0")
     if not _whole(steps, 1, STEPS_MAX):
         reasons.append(f"steps {steps} is not a whole number from 1 to {STEPS_MAX:,}")
-    return reasons + [reason for name, value in settings.items() if (reason := _bound_reason(name, value))]
+    bounds = WAVE_BOUNDS if signature.model == "fmia" else BOUNDS
+    return reasons + [reason for name, value in settings.items() if (reason := _bound_reason(name, value, bounds))]
 
 
 def warnings(settings: Mapping[str, float], geometry: str = "coevolve") -> list[str]:
@@ -224,7 +294,8 @@ def warnings(settings: Mapping[str, float], geometry: str = "coevolve") -> list[
 def _shape_reasons(signature: Signature) -> list[str]:
     reasons = []
     for name, value, allowed in (
-        ("model", signature.model, ("sncgl",)),
+        ("model", signature.model, MODELS),
+        ("scheme", signature.scheme, SCHEMES),
         ("dimensions", signature.dimensions, DIMENSIONS),
         ("precision", signature.precision, tuple(PRECISIONS)),
         ("dealias", signature.dealias, tuple(DEALIAS)),
@@ -243,10 +314,10 @@ def _shape_reasons(signature: Signature) -> list[str]:
     return reasons
 
 
-def _bound_reason(name: str, value: object) -> str:
-    if name not in BOUNDS:
-        return f"{name} is no parameter of this model; it has {', '.join(BOUNDS)}"
-    kind, low, high = BOUNDS[name]
+def _bound_reason(name: str, value: object, bounds: Mapping[str, tuple[str, float, float]]) -> str:
+    if name not in bounds:
+        return f"{name} is no parameter of this model; it has {', '.join(bounds)}"
+    kind, low, high = bounds[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return f"{name} {value} is not a finite number"
     if value > high or value < low or (kind == ABOVE and value == low):

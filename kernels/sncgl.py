@@ -7,7 +7,7 @@ product is formed on the full grid, so with the `half` band the cubic and the no
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,7 +15,9 @@ from jax import Array
 from kernels import geometry
 from kernels.etd import Fields
 from kernels.grid import Grid
-from kernels.params import Coefficients
+from kernels.params import Coefficients, Waves
+
+Numbers = TypeVar("Numbers", Coefficients, Waves)
 
 
 class Seen(NamedTuple):
@@ -25,17 +27,17 @@ class Seen(NamedTuple):
     inverse_max: Array
 
 
-def response(grid: Grid, c: Coefficients) -> Array:
+def response(grid: Grid, c: Coefficients | Waves) -> Array:
     """K̂ for all modes of a real grid field. With ring_a = 0 it is the Gaussian."""
     k2 = grid.full_squares() * (2 * jnp.pi / c.length) ** 2 * c.sigma**2
     ring = (jnp.exp(-k2 / 2) - c.ring_a * jnp.exp(-(c.ring_r**2) * k2 / 2)) / (1 - c.ring_a)
     return ring.astype(grid.real_type)
 
 
-def typed(grid: Grid, c: Coefficients) -> Coefficients:
+def typed(grid: Grid, c: Numbers) -> Numbers:
     """The numbers in the precision of the fields."""
     kinds = {True: grid.complex_type, False: grid.real_type}
-    return Coefficients(*(jnp.asarray(value).astype(kinds[jnp.iscomplexobj(value)]) for value in c))
+    return type(c)(*(jnp.asarray(value).astype(kinds[jnp.iscomplexobj(value)]) for value in c))
 
 
 def losses(grid: Grid, field: Array, c: Coefficients, kernel: Array | None) -> Array:
@@ -45,7 +47,9 @@ def losses(grid: Grid, field: Array, c: Coefficients, kernel: Array | None) -> A
     return -(c.cubic * rho + real) * field
 
 
-def flat_explicit(grid: Grid, c: Coefficients, kernel: Array | None, pump: Array) -> Callable[[Fields], tuple[Fields, None]]:
+def flat_explicit(
+    grid: Grid, c: Coefficients, kernel: Array | None, pump: Array, _: Array
+) -> Callable[[Fields], tuple[Fields, None]]:
     """Without geometry: the losses and the pump."""
     t = typed(grid, c)
 
@@ -60,8 +64,15 @@ def views(grid: Grid, modes: Array, wave_step: Array) -> tuple[Array, Array, lis
     """A, its flat Laplacian and its gradients on the grid."""
     step = wave_step.astype(grid.real_type)
     laplacian = modes * (-grid.squares().astype(grid.real_type) * step**2)
+    field, gradients = slopes(grid, modes, wave_step)
+    return field, grid.to_points(laplacian), gradients
+
+
+def slopes(grid: Grid, modes: Array, wave_step: Array) -> tuple[Array, list[Array]]:
+    """A and its gradients on the grid."""
+    step = wave_step.astype(grid.real_type)
     gradients = [modes * (1j * grid.mode(axis)).astype(grid.complex_type) * step for axis in range(grid.dimensions)]
-    return grid.to_points(modes), grid.to_points(laplacian), [grid.to_points(gradient) for gradient in gradients]
+    return grid.to_points(modes), [grid.to_points(gradient) for gradient in gradients]
 
 
 def density_slopes(grid: Grid, density: Array, rho_s: Array, c: Coefficients, wave_step: Array) -> list[Array]:
@@ -80,20 +91,55 @@ def curved_explicit(
     """With geometry: what the linear part with Omega⁻² = balance leaves over, the losses, and what the field feeds rho_s."""
     t = typed(grid, c)
     wave_step = 2 * jnp.pi / c.length
-    share = balance.astype(grid.real_type)
 
     def explicit(fields: Fields) -> tuple[Fields, Seen]:
         modes, density = fields
         field, flat, gradients = views(grid, modes, wave_step)
-        rho_s = grid.to_points_real(density)
-        inverse = geometry.inverse_square(rho_s, t.alpha, t.rho_vac)
-        slopes = density_slopes(grid, density, rho_s, t, wave_step)
-        curved = geometry.laplacian(flat, inverse, grid.dimensions, slopes, gradients) - share * flat
-        change = grid.to_modes(losses(grid, field, t, kernel) + t.diffusion * curved) + pump
+        bent, seen = _bent(grid, t, density, flat, gradients, wave_step, balance)
+        change = grid.to_modes(losses(grid, field, t, kernel) + t.diffusion * bent) + pump
         fed = grid.to_modes_real(geometry.source(field, gradients, t.kappa, t.eta, t.core) + t.m2 * t.rho_vac)
-        low, high = jnp.min(rho_s), jnp.max(rho_s)
-        # Omega⁻² rises or falls with the density throughout, so its extremes are at the density's.
-        extremes = geometry.inverse_square(jnp.stack([low, high]), t.alpha, t.rho_vac)
-        return (change, fed / t.tau), Seen(low, jnp.max(extremes))
+        return (change, fed / t.tau), seen
 
     return explicit
+
+
+def enforced_explicit(
+    grid: Grid, c: Coefficients, kernel: Array | None, pump: Array, balance: Array
+) -> Callable[[Fields], tuple[Fields, Seen]]:
+    """The same where the density has no delay: in every stage it is the one that the field of that stage holds in place."""
+    t = typed(grid, c)
+    wave_step = 2 * jnp.pi / c.length
+
+    def explicit(fields: Fields) -> tuple[Fields, Seen]:
+        (modes,) = fields
+        field, flat, gradients = views(grid, modes, wave_step)
+        density = _held(grid, t, field, gradients, wave_step)
+        bent, seen = _bent(grid, t, density, flat, gradients, wave_step, balance)
+        return (grid.to_modes(losses(grid, field, t, kernel) + t.diffusion * bent) + pump,), seen
+
+    return explicit
+
+
+def held_density(grid: Grid, c: Coefficients, modes: Array) -> Array:
+    """The modes of the density that this field holds in place: D_g Lap rho_s − m2 (rho_s − rho_vac) + T00 = 0."""
+    wave_step = 2 * jnp.pi / c.length
+    return _held(grid, typed(grid, c), *slopes(grid, modes, wave_step), wave_step)
+
+
+def _held(grid: Grid, t: Coefficients, field: Array, gradients: list[Array], wave_step: Array) -> Array:
+    fed = grid.to_modes_real(geometry.source(field, gradients, t.kappa, t.eta, t.core) + t.m2 * t.rho_vac)
+    return fed / geometry.screening(grid.squares(half=True), t.spread, t.m2, wave_step).astype(grid.real_type)
+
+
+def _bent(
+    grid: Grid, t: Coefficients, density: Array, flat: Array, gradients: list[Array], wave_step: Array, balance: Array
+) -> tuple[Array, Seen]:
+    """Lap_g A less what of it the linear part has."""
+    rho_s = grid.to_points_real(density)
+    inverse = geometry.inverse_square(rho_s, t.alpha, t.rho_vac)
+    bends = density_slopes(grid, density, rho_s, t, wave_step)
+    bent = geometry.laplacian(flat, inverse, grid.dimensions, bends, gradients) - balance.astype(grid.real_type) * flat
+    low, high = jnp.min(rho_s), jnp.max(rho_s)
+    # Omega⁻² rises or falls with the density throughout, so its extremes are at the density's.
+    ends = geometry.inverse_square(jnp.stack([low, high]), t.alpha, t.rho_vac)
+    return bent, Seen(low, jnp.max(ends))

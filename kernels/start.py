@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.params import Coefficients
+from kernels.params import Coefficients, Waves
 
 KINDS = ("noise", "plane_wave", "uniform", "spiral", "from_artefact")
 NOISE_REACH = 8
@@ -80,8 +80,15 @@ def from_artefact(field: np.ndarray, points: int) -> np.ndarray:
     return np.fft.ifftn(spectrum, norm="forward")
 
 
-def start(kind: str, settings: Mapping[str, Any], seed: int, dimensions: int, points: int, c: Coefficients) -> np.ndarray:
-    """The initial field a specification names. Settings: `amplitude`, `modes` (plane wave), `field` (from_artefact)."""
+def start(
+    kind: str, settings: Mapping[str, Any], seed: int, dimensions: int, points: int, c: Coefficients | Waves, model: str = "sncgl"
+) -> np.ndarray:
+    """The initial field a specification names. Settings: `amplitude`, `modes` (plane wave), `field` (from_artefact).
+
+    The field of the model fmia is real: of noise and waves it takes the real part, at the size that was asked for.
+    """
+    if isinstance(c, Waves):
+        return _real_start(kind, settings, seed, dimensions, points, c, model)
     amplitude = complex(settings.get("amplitude", _usual_amplitude(kind, c)))
     if kind == "noise":
         return noise(seed, dimensions, points, abs(amplitude))
@@ -96,6 +103,23 @@ def start(kind: str, settings: Mapping[str, Any], seed: int, dimensions: int, po
     if kind == "from_artefact":
         return from_artefact(np.asarray(settings["field"]), points)
     raise ValueError(f"no initial state {kind} in {dimensions} dimensions; there are {', '.join(KINDS)}")
+
+
+def _real_start(
+    kind: str, settings: Mapping[str, Any], seed: int, dimensions: int, points: int, c: Waves, model: str
+) -> np.ndarray:
+    loss = c.cubic + c.reach
+    still = float(np.sqrt(c.gain / loss)) if loss > 0 and c.gain > 0 else 1.0
+    amplitude = abs(complex(settings.get("amplitude", NOISE_AMPLITUDE if kind == "noise" else still)))
+    if kind == "noise":
+        return np.sqrt(2) * noise(seed, dimensions, points, amplitude, model=model).real + 0j
+    if kind == "plane_wave":
+        return plane_wave(dimensions, points, tuple(settings.get("modes", (1,) + (0,) * (dimensions - 1))), amplitude).real + 0j
+    if kind == "uniform":
+        return uniform(dimensions, points, amplitude)
+    if kind == "from_artefact":
+        return from_artefact(np.asarray(settings["field"]), points).real + 0j
+    raise ValueError(f"no initial state {kind} for a real field in {dimensions} dimensions; there are {', '.join(KINDS)}")
 
 
 def pump(

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import resource
 import stat
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -133,6 +134,9 @@ class RealFiles:
         os.ftruncate(fd, size)
 
     def reserve(self, fd: int, offset: int, length: int) -> bool:
+        size_max = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if size_max != resource.RLIM_INFINITY and offset + length > size_max:
+            raise NoSpace(errno.EFBIG, os.strerror(errno.EFBIG))  # asked to keep the size, the kernel would not look
         while self._fallocate(fd, _FALLOC_FL_KEEP_SIZE, offset, length) != 0:
             code = ctypes.get_errno()
             if code == errno.EINTR:

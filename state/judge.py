@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from core.notes import Note
+from core.notes import Checkpoint, Note
 from state.fs import Files, read_at
 from state.log import Digest, Head, read_head
 from state.scan import Bad, Position, Scan, later_batch
@@ -46,6 +46,7 @@ class Judge:
         edge: Edge | None = None,
         seen_seq: int = -1,
         checkpoint: Note | str | None = None,
+        cosigned: Sequence[Note] | str = (),
     ) -> None:
         self._files = files
         self._name = layout.name
@@ -59,7 +60,11 @@ class Judge:
         self._checkpoint = checkpoint
         self._sealed = sealed = checkpoint.checkpoint if isinstance(checkpoint, Note) else None
         """What the log was when it was signed last: it must have been that, and go on from there."""
-        self._seen_seq = max(seen_seq, sealed.size - 1) if sealed is not None else seen_seq
+        self._cosigned = cosigned
+        self._witnessed = [] if isinstance(cosigned, str) else [note.checkpoint for note in cosigned]
+        self._points = [*self._witnessed, *([sealed] if sealed is not None else [])]
+        """All that somebody signed."""
+        self._seen_seq = max([seen_seq, *(point.size - 1 for point in self._points)])
         """A record that something else has seen durable."""
         self._edge = edge
         self._leaves: list[bytes] = []
@@ -99,9 +104,10 @@ class Judge:
 
     def _compare(self, edge: Edge) -> None:
         """Raises Corrupt where the log is another one than was signed."""
-        if self._sealed is not None and edge.size == self._sealed.size and edge.root() != self._sealed.root:
-            size = edge.size
-            raise self._corrupt(0, size - 1, f"its first {size:,} records are not those that were signed", column="tree")
+        for point in self._points:
+            if edge.size == point.size and edge.root() != point.root:
+                size, by = edge.size, "cosigned" if point in self._witnessed else "signed"
+                raise self._corrupt(0, size - 1, f"its first {size:,} records are not those that were {by}", column="tree")
 
     @property
     def digest(self) -> Digest:
@@ -133,9 +139,10 @@ class Judge:
             raise self._corrupt(0, head.seq, f"batch {head.batch} is not the one the head names")
         if self._layout.origin not in (None, self._origin):
             raise self._corrupt(0, self.end.seq, f"ends with origin {self._origin}, and ledger.json names {self._layout.origin}")
-        if self._sealed is not None and self._sealed.origin != self._origin:
-            why = f"ends with origin {self._origin}, and its checkpoint is of {self._sealed.origin}"
-            raise self._corrupt(0, self.end.seq, why)
+        for point in self._points:
+            if point.origin != self._origin:
+                why = f"ends with origin {self._origin}, and its checkpoint is of {point.origin}"
+                raise self._corrupt(0, self.end.seq, why)
 
     # --- one segment --------------------------------------------------------------------------------------------------
 
@@ -160,8 +167,9 @@ class Judge:
             for batch in scan.batches():
                 if self._edge is not None:
                     self._leaves += scan.leaves
-                    if self._sealed is not None and batch[-1].seq + 1 >= self._sealed.size > batch[0].seq:
-                        self._check_sealed(batch[0])
+                    for point in self._points:
+                        if batch[-1].seq + 1 >= point.size > batch[0].seq:
+                            self._check_sealed(batch[0], point)
                 for record in batch:
                     if record.event_type.startswith("log."):
                         self._note(segment, record)
@@ -173,11 +181,10 @@ class Judge:
         finally:
             self._files.close(fd)
 
-    def _check_sealed(self, first: Record) -> None:
+    def _check_sealed(self, first: Record, point: Checkpoint) -> None:
         """The batch that this record begins holds the last one that was signed: it must end it too."""
-        assert self._sealed is not None
-        if self.end.seq != self._sealed.size:
-            why = f"a checkpoint ends inside this batch, with record {self._sealed.size - 1}"
+        if self.end.seq != point.size:
+            why = f"a checkpoint ends inside this batch, with record {point.size - 1}"
             raise self._corrupt(first.offset, first.seq, why, column="tree")
         if (edge := self.edge) is not None:
             self._compare(edge)
@@ -222,6 +229,8 @@ class Judge:
                 return head
         if isinstance(self._checkpoint, str):
             return self._checkpoint
+        if isinstance(self._cosigned, str):
+            return self._cosigned
         if self.end.seq <= self._seen_seq:
             return f"record {self._seen_seq} was durable, as a {self._shown_by()} shows, and is gone"
         watermark = head.batch if isinstance(head, Head) else 0
@@ -232,7 +241,9 @@ class Judge:
         return f"{bad.why}, before an intact later batch at byte {self._later:,}" if self._later is not None else None
 
     def _shown_by(self) -> str:
-        return "checkpoint" if self._sealed is not None and self._seen_seq == self._sealed.size - 1 else "snapshot"
+        if self._sealed is not None and self._seen_seq == self._sealed.size - 1:
+            return "checkpoint"
+        return "witness" if any(self._seen_seq == point.size - 1 for point in self._witnessed) else "snapshot"
 
     def _corrupt(self, offset: int, seq: int, why: str, path: str | None = None, column: Column = "chain") -> Corrupt:
         return Corrupt(self._name, offset, seq, why, path or self._path, column)

@@ -37,7 +37,7 @@ from state.seal import (
     unsealed,
 )
 from state.segment import GENESIS, IRER, SEGMENT, Closed, active_path, closed_path, continuation, genesis, next_path
-from state.tree import Edge, leaf_hash
+from state.tree import Edge, leaf_hash, leaf_hashes
 
 PRUNED_MAX = 128
 """Segments of one pruning: their records are one batch."""
@@ -217,14 +217,12 @@ class Log:
             raise TooLarge(f"a batch of {count} records; it holds 1 to {RECORDS_MAX}")
         batch, seq, offset, tip = self.next_batch, self.next_seq, self.end, self.tip
         parts: list[bytes] = []
-        leaves: list[bytes] = []
         receipts: list[Receipt] = []
         for index, pending in enumerate(records):
             if len(pending.payload) > _SURELY_FITS_BYTES:
                 measure(pending)
             line, tip = seal(pending, (batch, index, count), tip, seq, offset)
             parts.append(line)
-            leaves.append(leaf_hash(line))
             receipts.append(Receipt(seq, tip, offset, len(line)))
             seq += 1
             offset += len(line)
@@ -232,7 +230,7 @@ class Log:
             raise TooLarge(f"a batch of {offset - self.end:,} bytes; it holds {BATCH_BYTES_MAX:,}")
         self.view.places.add(self.next_seq, self.end)
         self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq, offset, tip
-        self.edge = self.edge.extend(leaves)
+        self.edge = self.edge.extend(leaf_hashes(parts))
         self._sealed.append((Position(offset, seq, batch + 1, tip), self.edge))
         return Sealed(b"".join(parts), receipts)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from core.world import BadDump
 from state.checkpoint import checkpoint_of
+from state.cosigned import cosigned_of
 from state.fs import Files
 from state.judge import Judge, head_of
 from state.replay import edge_of, unpack
@@ -123,6 +124,7 @@ class _Walk:
             edge=edge,
             seen_seq=max(self._headers, default=-1),
             checkpoint=checkpoint_of(self._files, self._name),
+            cosigned=cosigned_of(self._files, self._name),
         )
         first = layout.segments[0].opening.start
         self._note_snapshot(first.seq - 1, first.tip, judge)

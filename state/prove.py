@@ -11,10 +11,12 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from state.fs import Files, read_at
+from state.log import Log
+from state.reading import lines_between
 from state.retention import pruned_edge, recorded
 from state.scan import BLOCK_BYTES
 from state.segment import Corrupt, Layout, survey
-from state.tree import Edge, levels
+from state.tree import Edge, leaf_hash, levels
 
 Range = tuple[int, int]
 """Leaves from the first up to the second, which is not in it."""
@@ -80,6 +82,21 @@ def prove(files: Files, name: str, index: int, size: int) -> Made:
 def prove_consistency(files: Files, name: str, before: int, size: int) -> list[bytes]:
     """That the tree of `size` records continues that of `before`. Raises Gone and Corrupt."""
     return _roots(files, name, consistency(before, size), size, None)[0]
+
+
+def proof_behind(log: Log, before: Edge, size: int) -> list[bytes]:
+    """The same, where the right edge of the smaller tree is known: only what came after it is read. Raises Pruned, Corrupt."""
+    tops, place = {}, 0
+    for level, root in zip(levels(0, before.size), before.hashes, strict=True):
+        tops[place] = (place + (1 << level), root)
+        place += 1 << level
+    leaves = [leaf_hash(line) for line in lines_between(log, before.size, size - 1)]
+    found = []
+    for first, end in consistency(before.size, size):
+        edge = _over((first, end), tops, before.size)
+        edge = edge.extend(leaves[max(first - before.size, 0) : max(end - before.size, 0)])
+        found.append(edge.root())
+    return found
 
 
 def _roots(files: Files, name: str, ranges: Sequence[Range], size: int, wanted: int | None) -> tuple[list[bytes], bytes]:

@@ -1,15 +1,17 @@
 """Durable records read back from wherever in a log they are, each with its hash checked, while the log goes on being written."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from state.fs import Files, read_at
 from state.log import Log, View
 from state.scan import Read, lines, offset_near, seq_of
-from state.seal import BadLine, Record, parse
+from state.seal import BadLine, Record, parse, unsealed
 from state.segment import Corrupt, Pruned, active_path, closed_path
+
+T = TypeVar("T")
 
 READ_BYTES = 65_536
 """One read: most want a few records."""
@@ -32,21 +34,37 @@ def records_between(log: Log, first: int, last: int) -> Iterator[Record]:
     last = min(last, log.durable.seq - 1)
     while first <= last:
         before = first
-        for record in _of_segment(log, first, last):
+        for record in _of_segment(log, first, last, parse):
             yield record
             first = record.seq + 1
         if first == before:
             raise Corrupt(log.name, 0, first, "was durable and is gone")
 
 
-def _of_segment(log: Log, first: int, last: int) -> Iterator[Record]:
+def lines_between(log: Log, first: int, last: int) -> Iterator[bytes]:
+    """The same as they stand there, each with its 0x0A and its hash checked."""
+    while first <= last:
+        before = first
+        for line in _of_segment(log, first, last, _whole_line):
+            yield line
+            first += 1
+        if first == before:
+            raise Corrupt(log.name, 0, first, "was durable and is gone")
+
+
+def _whole_line(line: bytes, offset: int) -> bytes:
+    unsealed(line)
+    return line
+
+
+def _of_segment(log: Log, first: int, last: int, take: Callable[[bytes, int], T]) -> Iterator[T]:
     with _opened(log, first) as place:
         offset = place.offset
         for line in lines(place.read, offset, place.end, READ_BYTES):
             try:
                 seq = seq_of(line)
                 if first <= seq <= last:
-                    yield parse(line, offset)
+                    yield take(line, offset)
             except (BadLine, ValueError) as error:
                 raise Corrupt(log.name, offset, first, str(error), place.path) from None
             if seq >= last:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from core.canonical import encode
 from core.notes import Note
 from state.checkpoint import checkpoint_of
+from state.cosigned import cosigned_of
 from state.fork import repair_path
 from state.fs import Files, make_directory, read_at, write_all
 from state.judge import Judge, head_of
@@ -54,6 +55,8 @@ class Recovery(NamedTuple):
     torn: Torn | None
     checkpoint: Note | None = None
     """The newest that was made of this log. The log continues it."""
+    cosigned: tuple[Note, ...] = ()
+    """What witnesses cosigned of it. The log continues these too."""
 
 
 def _from_nothing(seq: int | None) -> Edge | None:
@@ -86,7 +89,8 @@ def recover(
     with durable(name):
         _settle_disk(files, name)
         _settle_rotation(files, name)
-    start = _Start(files, survey(files, name, origin), head_of(files, name), on_batch, on_start, checkpoint_of(files, name))
+    signed = checkpoint_of(files, name), cosigned_of(files, name)
+    start = _Start(files, survey(files, name, origin), head_of(files, name), on_batch, on_start, *signed)
     return start.recover(after, origin, stamp, limits)
 
 
@@ -161,6 +165,8 @@ class _Seen:
             self.index, self.cuts = Index(), set()
         self.index.add(batch[0].seq, batch[0].offset)
         for record in batch:
+            if not record.event_type.startswith("log."):
+                continue
             if record.event_type == "log.recovered":
                 self.cuts.add(record.payload)
             elif record.event_type == PRUNE:
@@ -176,9 +182,11 @@ class _Start:
         on_batch: OnBatch,
         on_start: OnStart,
         checkpoint: Note | str | None,
+        cosigned: list[Note] | str,
     ) -> None:
         self._files = files
         self._checkpoint = checkpoint
+        self._cosigned = cosigned
         self._layout = layout
         self._name = layout.name
         self._head = head
@@ -229,7 +237,7 @@ class _Start:
         if self._layout.first_seq:
             why = f"the records before {self._layout.first_seq} were pruned, and no snapshot of what they made can be used"
             raise Corrupt(self._name, 0, 0, why)
-        judge = Judge(self._files, self._layout, self._head, edge=Edge(), seen_seq=newest, checkpoint=self._checkpoint)
+        judge = self._judge(newest, edge=Edge())
         self._seen = _Seen()
         for batch in judge.batches():
             self._seen.note(batch)
@@ -242,7 +250,7 @@ class _Start:
         first = self._layout.holding(seq + 1)
         if first is None:
             return None
-        judge = Judge(self._files, self._layout, self._head, first=first, seen_seq=newest, checkpoint=self._checkpoint)
+        judge = self._judge(newest, first=first)
         self._seen = _Seen()
         start = self._layout.segments[first].opening.start
         if start.seq == seq + 1 and not self._load(position, judge, start.tip):
@@ -254,6 +262,18 @@ class _Start:
             elif batch[-1].seq >= seq and not (batch[-1].seq == seq and self._load(position, judge, batch[-1].event_hash)):
                 return None
         return judge if self._began else None
+
+    def _judge(self, newest: int, *, first: int = 0, edge: Edge | None = None) -> Judge:
+        return Judge(
+            self._files,
+            self._layout,
+            self._head,
+            first=first,
+            edge=edge,
+            seen_seq=newest,
+            checkpoint=self._checkpoint,
+            cosigned=self._cosigned,
+        )
 
     def _load(self, position: Snapshot, judge: Judge, tip: str) -> bool:
         seq, expected = position
@@ -281,7 +301,8 @@ class _Start:
         _record_cuts(files, log, self._seen.cuts, stamp, self._on_batch)
         if log.head_batch < 0 and not log.write_head():
             raise Full(f"{name}: the disk has no room for its head")
-        return Recovery(log, torn, self._checkpoint if isinstance(self._checkpoint, Note) else None)
+        cosigned = () if isinstance(self._cosigned, str) else tuple(self._cosigned)
+        return Recovery(log, torn, self._checkpoint if isinstance(self._checkpoint, Note) else None, cosigned)
 
     def _finish_pruning(self, log: Log) -> None:
         """A crash came after the record and before the last deletion."""

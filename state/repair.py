@@ -20,6 +20,7 @@ from core.canonical import CanonicalError, decode, encode
 from state.alone import Refusal, become_owner, caller, new_id, said_plainly
 from state.alone import stamp as machine_stamp
 from state.checkpoint import checkpoint_path
+from state.cosigned import cosigned_paths
 from state.fork import fork_record, new_identity, new_origin, repair_path
 from state.fs import Files, RealFiles, make_directory, read_all, read_at, small_write, write_all
 from state.judge import head_of
@@ -36,6 +37,7 @@ from state.segment import (
     IRER,
     SEGMENT,
     Closed,
+    Corrupt,
     active_path,
     closed_firsts,
     closed_path,
@@ -78,17 +80,30 @@ class _Fresh(NamedTuple):
 
 
 def repair(
-    files: Files, name: str, ledger: LedgerFile, actor: str, stamp: Stamper, draw: Callable[[], str], *, dry_run: bool = False
+    files: Files,
+    name: str,
+    ledger: LedgerFile,
+    actor: str,
+    stamp: Stamper,
+    draw: Callable[[], str],
+    *,
+    dry_run: bool = False,
+    fork: bool = False,
 ) -> Row:
-    """What was done, or would be. The state directory is held. Raises Refusal, NewerFormat; OSError leaves it for the next run."""
+    """What was done, or would be. The state directory is held. Raises Refusal, NewerFormat; OSError leaves it for the next run.
+
+    `fork`: a sound log goes on under a new name too, for somebody knows another history of it under the old one.
+    """
     if (plan := _begun(files, name)) is not None:
         if not dry_run:
             _finish(files, ledger, plan)
         return plan.report | {"dry_run": dry_run, "finished": not dry_run}
     known = ledger.logs.get(name)
     found = longest(files, name, known, ledger.former.get(name, ()))
-    if found.damage is None:
+    if found.damage is None and not fork:
         return _row(name, found, ok=True)
+    if found.damage is None:
+        found = found._replace(damage=Corrupt(name, found.end.offset, found.end.seq, "a witness knows another history of it"))
     if not found.startable:
         raise Refusal(
             f"{name}: its records before {found.segments[0].first_seq:,} were pruned, and no snapshot stands for them, "
@@ -212,6 +227,7 @@ def _leaving(files: Files, name: str, found: Prefix, first_new: int) -> list[tup
         away.append((head_path(name), "head"))
     if files.stat_path(checkpoint_path(name)) is not None:
         away.append((checkpoint_path(name), "checkpoint"))
+    away += [(path, path.rpartition("/")[2]) for path in cosigned_paths(files, name)]
     good = {snapshot_name(seq) for seq in found.snapshots}
     where = snapshot_directory(name)
     if files.stat_path(where) is not None:
@@ -388,7 +404,7 @@ def _in_ledger(files: Files, options: argparse.Namespace, actor: str) -> Row:
     known = sorted(ledger.logs.keys() | there)
     if options.log not in known:
         raise Refusal(f"no log {options.log} in {options.dir}. There are: {', '.join(known) or 'none'}")
-    return repair(files, options.log, ledger, actor, machine_stamp, new_id, dry_run=options.dry_run)
+    return repair(files, options.log, ledger, actor, machine_stamp, new_id, dry_run=options.dry_run, fork=options.fork)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -400,6 +416,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("log", metavar="LOG", help="the log, such as engine_state")
     parser.add_argument("--actor", metavar="WHO", help="who asked, for the record; without it whoever runs this")
     parser.add_argument("--dry-run", action="store_true", help="tell what would be kept and lost; change nothing")
+    parser.add_argument(
+        "--fork", action="store_true", help="a sound log too goes on under a new name: a witness knows another history"
+    )
     parser.add_argument("--jsonl", action="store_true", help="one JSON object")
     return parser.parse_args(argv)
 

@@ -21,6 +21,7 @@ from state.tree import Edge, edge_from
 PROGRESS_RECORDS = 20_000
 
 _mono_us = attrgetter("mono_us")
+_idem = attrgetter("idem")
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +43,8 @@ def replay(world: World, keys: Keys, log: str, batch: Sequence[Record]) -> None:
     """One sound batch, in order. Raises UnknownEvent."""
     for record in batch:
         world.replay(record.event_type, record.payload, record.stamp(log))
+    if not any(map(_idem, batch)):
+        return
     for _, command in groupby(batch, _mono_us):  # each command has a moment of its own
         first, *rest = command
         if first.idem is not None:

@@ -1,8 +1,8 @@
 """What `audit verify` says: of each log what holds, of each snapshot whether it is of that log, and what nobody could vouch for.
 
 A snapshot that a start would refuse is told, and is no failure: an older one is used. One that a start would believe, and that is
-not what the log adds up to, is. Nothing here says more than was looked at: this version makes no checkpoints and asks no witness,
-so whoever can write all files can write another history, and no result is better than limited. It reads and never writes.
+not what the log adds up to, is. Nothing here says more than was looked at: for clocks, and for what was never reported, nobody can
+vouch, so no result is better than limited. Witnesses count as far as their keys were given. It reads and never writes.
 """
 
 import os
@@ -12,13 +12,16 @@ from typing import NamedTuple
 
 from core.engines import ENGINES
 from core.keys import Keys
-from core.notes import BadNote, Key, Note, key_from, public_key, read_note
+from core.notes import COSIGNER, BadNote, Key, Note, key_from, public_key, read_note
 from core.proofs import check_signature
 from core.world import BadDump, UnknownEvent, World
 from state import replay as meaning
 from state.checkpoint import checkpoint_path
+from state.cosigned import cosigned_paths
 from state.fs import Files, RealFiles, read_all, read_at
 from state.ledger import KEY_BYTES, SIGNING
+from state.named import names_values, read_back
+from state.quorum import Vouched, vouched
 from state.scan import Scan
 from state.seal import Record
 from state.segment import Corrupt, Layout, survey
@@ -26,6 +29,7 @@ from state.snapshot import BadSnapshot, Header, Listing, listed, path_of, read
 from state.verify import LOOKS_MAX, Row, cores, verify_files
 
 NOT_COSIGNED = "not cosigned, for there is no witness: a rewrite by this uid would not show"
+BEHIND = "after what a quorum of witnesses cosigned: a rewrite by this uid would not show"
 COLUMNS = ("chain", "form", "tree")
 
 
@@ -39,6 +43,12 @@ class Asked(NamedTuple):
     """The newest of the logs in `until` when that was taken. Of all others those on disk are read."""
     vkey: str | None = None
     """Of any of the logs; None: the key that lies in the state directory."""
+    witnesses: Sequence[str] = ()
+    """The verifier keys of those that are trusted, from somewhere else than the files."""
+    quorum: int = 0
+    """How many of them must have cosigned a record; 0: all."""
+    refused: Mapping[str, str] = {}
+    """Logs that a witness refuses for a rollback, and what it says."""
 
 
 def report_on(state_dir: Path, asked: Asked, workers: int | None = None) -> Iterator[Row]:
@@ -62,11 +72,12 @@ def reports(files: Files, asked: Asked, workers: int = 1) -> Iterator[Row]:
     unverified: list[Row] = []
     notes = None if asked.checkpoints is None else {name: _note(text) for name, text in asked.checkpoints.items()}
     public = _public_key(files, asked.vkey)
+    witnesses = [key_from(vkey, COSIGNER) for vkey in asked.witnesses]
     for walked in verify_files(files, asked.logs, asked.until, workers=workers, marks=marks, checkpoints=notes):
         if not walked["done"]:
             yield {key: walked[key] for key in ("log", "records", "total", "done") if key in walked} | {"stage": "reading"}
             continue
-        one = _OneLog(files, walked, listings[walked["log"]], asked, public)
+        one = _OneLog(files, walked, listings[walked["log"]], asked, public, witnesses)
         yield from one.check()
         done.append(one.row)
         unverified += one.unverified
@@ -98,7 +109,7 @@ def _public_key(files: Files, vkey: str | None) -> bytes | None:
 
 def _of_all(files: Files, asked: Asked) -> Iterator[Row]:
     if files.stat_path("blobs") is not None:
-        yield {"log": "all", "why": "large values, in blobs: not read back"}
+        yield {"log": "all", "why": "large values that no live record names: not read back"}
     if not asked.replay:
         yield {"log": "all", "why": "replay (not asked for)"}
     if asked.until:
@@ -110,14 +121,20 @@ def _of_all(files: Files, asked: Asked) -> Iterator[Row]:
 class _OneLog:
     """One log after its walk: its row, and what of it could not be vouched for."""
 
-    def __init__(self, files: Files, walked: Row, listing: Listing, asked: Asked, public: bytes | None) -> None:
+    def __init__(
+        self, files: Files, walked: Row, listing: Listing, asked: Asked, public: bytes | None, witnesses: Sequence[Key]
+    ) -> None:
         self._files = files
         self._public = public
+        self._witnesses = witnesses
+        self._quorum = asked.quorum
+        self._vouched = Vouched(0, "none")
         self._sealed = 0
         """How many records a checkpoint vouches for."""
         self._name: str = walked["log"]
         self._walked = walked
         self._until = asked.until.get(self._name)
+        self._refused = asked.refused.get(self._name)
         self._replay = asked.replay
         self._listing = listing
         self._marks: Mapping[int, tuple[str, str | None]] = walked.get("marks", {})
@@ -136,7 +153,9 @@ class _OneLog:
         self.row |= {key: walked[key] for key in ("forks", "pruned", "torn_bytes", "first_bad") if key in walked}
         if walked["ok"]:
             self._check_checkpoint()
+            self._check_cosigned()
             self._check_snapshots()
+            self._check_values()
             if self._replay and self.row["ok"]:
                 yield from self._check_replay()
             self.row["snapshots"] = self._snapshots
@@ -166,6 +185,38 @@ class _OneLog:
         self.row["sealed"] = str(sealed.size)
         if word != "ok":
             self._not_verified(f"the signature of the checkpoint: {why}", 0, sealed.size - 1)
+
+    def _check_cosigned(self) -> None:
+        """That the log continues these the walk has said."""
+        found = self._vouched = vouched(
+            [read_note(text) for text in self._walked.get("cosigned", ())], self._witnesses, self._quorum
+        )
+        why, code = found.false, "cosignature-false"
+        if self._refused is not None:
+            found, why, code = found._replace(word="failed"), self._refused, "witness-refused"
+        self.row["cosigned"] = found.word
+        if why:
+            self._fail(code, {"offset": 0, "why": why})
+        if found.unchecked:
+            self._not_verified(found.unchecked)
+
+    # --- large values -------------------------------------------------------------------------------------------------
+
+    def _check_values(self) -> None:
+        if not self._known() or not names_values(self._world, self._name):
+            return
+        newest = self._good[-1] if self._good else None
+        try:
+            layout = survey(self._files, self._name)
+            found = read_back(
+                self._files, self._world, self._name, newest, lambda after: _batches(self._files, layout, after, self._until)
+            )
+        except (UnknownEvent, FileNotFoundError, Corrupt, BadSnapshot, BadDump) as error:
+            return self._not_verified(f"large values, in blobs: which are live could not be told ({type(error).__name__})")
+        self.row["blobs"] = found.named
+        if found.bad is not None:
+            path, why = found.bad
+            self._fail("blob-false", {"offset": 0, "why": why, "file": path})
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
@@ -304,12 +355,15 @@ class _OneLog:
                 self._not_verified(f"{which}: {snapshot['why']}; a start uses an older one, or the log")
 
     def _say_sealed(self, first: int, last: int) -> None:
-        if not self._sealed:
-            return self._not_verified(f"{_records(last - first + 1)} under no checkpoint, {NOT_COSIGNED}", first, last)
-        if (unsealed := max(first, self._sealed)) <= last:
+        under = "" if self._sealed else "under no checkpoint, "
+        unsealed, unseen = max(first, self._sealed), max(first, self._vouched.size)
+        if self._sealed and unsealed <= last:
             why = f"{_records(last - unsealed + 1)} after the last checkpoint: to cut them off would not show"
             self._not_verified(why, unsealed, last)
-        self._not_verified(f"{_records(last - first + 1)} {NOT_COSIGNED}", first, last)
+        if self._vouched.word == "none" and not self._witnesses and not cosigned_paths(self._files, self._name):
+            self._not_verified(f"{_records(last - first + 1)} {under}{NOT_COSIGNED}", first, last)
+        elif unseen <= last:
+            self._not_verified(f"{_records(last - unseen + 1)} {under}{BEHIND}", unseen, last)
 
     def _not_verified(self, why: str, first: int | None = None, last: int | None = None) -> None:
         places = {"from": first, "to": last}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse, parse_many, unsealed
-from state.tree import leaf_hash
+from state.tree import leaf_hashes
 
 BLOCK_BYTES = 1_048_576
 WALK_BYTES = 131_072
@@ -80,24 +80,23 @@ class Scan:
         """Whole batches in order; ends at the end of the bytes or at `bad`."""
         offset, seq, number, tip = self.end
         batch: list[Record] = []
-        leaves: list[bytes] = []
+        held: list[bytes] = []
         for record, line in self._records():
             count = record.commit[2]
             if why := _misplaced(record, seq, tip, (number, len(batch), batch[0].commit[2] if batch else count)):
                 self.bad = Bad(offset, seq, why, "form" if (record.seq, record.parent_hash) == (seq, tip) else "chain")
                 return
             batch.append(record)
-            if self.hashing:
-                leaves.append(leaf_hash(line))
+            held.append(line)
             offset += record.size
             seq += 1
             tip = record.event_hash
             if len(batch) == count:
                 number += 1
                 self.end = Position(offset, seq, number, tip)
-                self.leaves = leaves
+                self.leaves = leaf_hashes(held) if self.hashing else []
                 yield batch
-                batch, leaves = [], []
+                batch, held = [], []
         if self.bad is None and batch:
             self.bad = Bad(offset, seq, "the file ends inside a batch")
 

@@ -49,7 +49,7 @@ _FIELDS = (
     r'"payload":(\{[^\n]*\})',
     rf'"seq":({_INTEGER})',
     r'"timestamp":((?:0|[1-9][0-9]{0,9})\.[0-9]{6})',
-    r'"event_hash":"([0-9a-f]{64})"',
+    r'"event_hash":"((?s:.{64}))"',  # whatever it is, it is compared with the hash of the bytes
 )
 _LINE = re.compile(("\\{" + ",".join(_FIELDS) + "\\}\n\\Z").encode())
 _raw = msgspec.json.Decoder(msgspec.Raw)  # walks the whole value, makes nothing of it
@@ -120,13 +120,15 @@ def measure(pending: Pending) -> int:
 
 def seal(pending: Pending, commit: tuple[int, int, int], parent_hash: str, seq: int, offset: int) -> tuple[bytes, str]:
     """The line that starts at `offset`, and its `event_hash`. The last record of a batch is padded to the alignment."""
+    event_type, payload, actor, boot_id, mono_us, time_us, idem = pending
     batch, index, count = commit
-    payload, time_us = pending.payload, pending.time_us
-    if not (0 <= time_us <= INTEGER_MAX and 0 <= pending.mono_us <= INTEGER_MAX):
+    if not (0 <= time_us <= INTEGER_MAX and 0 <= mono_us <= INTEGER_MAX):
         raise ValueError("a time before 1970 or beyond the safe integers")
     if payload[:1] != b"{" or b"\n" in payload:
         raise ValueError("the payload is no canonical object")
-    head = _head(pending.actor, pending.boot_id, batch, index, count, pending.event_type, pending.idem, pending.mono_us)
+    before, after = _names(actor, boot_id, event_type)
+    keyed = b"" if idem is None else _keyed(*idem)
+    head = b'%b[%d,%d,%d]%b%b,"mono_us":%d' % (before, batch, index, count, after, keyed, mono_us)
     rest = b',"parent_hash":"%b","payload":%b,"seq":%d,"timestamp":%d.%06d' % (
         parent_hash.encode(),
         payload,
@@ -142,24 +144,10 @@ def seal(pending: Pending, commit: tuple[int, int, int], parent_hash: str, seq: 
     return b'%b,"event_hash":"%b"}\n' % (body, event_hash.encode()), event_hash
 
 
-def _head(
-    actor: str, boot_id: str, batch: int, index: int, count: int, event_type: str, idem: tuple[str, str] | None, mono_us: int
-) -> bytes:
-    before, after = _names(actor, boot_id, event_type)
-    if idem is None:
-        return b'%b[%d,%d,%d]%b,"mono_us":%d' % (before, batch, index, count, after, mono_us)
-    if _DIGEST.match(idem[0]) is None or _KEY.match(idem[1]) is None:
-        raise ValueError(f"{idem!r} is no idempotency key with its digest")
-    return b'%b[%d,%d,%d]%b,"idem":{"digest":"%b","key":"%b"},"mono_us":%d' % (
-        before,
-        batch,
-        index,
-        count,
-        after,
-        idem[0].encode(),
-        idem[1].encode(),
-        mono_us,
-    )
+def _keyed(digest: str, key: str) -> bytes:
+    if _DIGEST.match(digest) is None or _KEY.match(key) is None:
+        raise ValueError(f"{(digest, key)!r} is no idempotency key with its digest")
+    return b',"idem":{"digest":"%b","key":"%b"}' % (digest.encode(), key.encode())
 
 
 @lru_cache(maxsize=1024)

@@ -20,6 +20,11 @@ def leaf_hash(line: bytes) -> bytes:
     return sha256(_LEAF + line[:-1]).digest()
 
 
+def leaf_hashes(lines: Iterable[bytes]) -> list[bytes]:
+    """The same of many."""
+    return [sha256(_LEAF + line[:-1]).digest() for line in lines]
+
+
 class Edge(NamedTuple):
     """A tree of `size` leaves: the roots of its complete subtrees, largest first, one for each bit of the size."""
 

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 from core.notes import BadNote, Checkpoint, Note
 from state.checkpoint import checkpoint_of
+from state.cosigned import cosigned_of, within
 from state.fs import Files, RealFiles
 from state.judge import Judge, batch_ends, believed, head_of
 from state.ledger import BadLedger, NewerFormat, read_ledger
 from state.log import Head, head_path
 from state.retention import Prune, explains, pruned_edge, recorded
 from state.seal import BadLine
-from state.segment import FORK, Column, Corrupt, Layout, Segment, active_path, closed_path, origin_after, survey
+from state.segment import FORK, Column, Corrupt, Fork, Layout, Segment, active_path, closed_path, fork_of, origin_after, survey
 from state.tree import Edge
 from state.walks import Task, Walked, walk_all
 
@@ -131,9 +132,10 @@ def _verify_log(asked: _Asked, workers: int) -> Iterator[Row]:
             # The head goes first: it is older than the bytes that are then looked at, never newer.
             head = head_of(files, name)
             checkpoint = asked.checkpoint()
+            cosigned = within(cosigned_of(files, name), asked.until)
             marks = tuple(asked.marks(name)) if asked.marks is not None else ()
             layout = survey(files, name, asked.origin)
-            yield from _Check(asked, layout, head, checkpoint, marks, row).run(workers)
+            yield from _Check(asked, layout, head, checkpoint, cosigned, marks, row).run(workers)
             row["code"] = "chain-ok"
             break
         except NewerFormat as newer:
@@ -172,11 +174,15 @@ class _Check:
         layout: Layout,
         head: Head | str | None,
         checkpoint: Note | str | None,
+        cosigned: list[Note] | str,
         marks: tuple[int, ...],
         row: Row,
     ) -> None:
         self._checkpoint = checkpoint
         self._sealed: Checkpoint | None = checkpoint.checkpoint if isinstance(checkpoint, Note) else None
+        self._cosigned = cosigned
+        self._witnessed: list[Note] = [] if isinstance(cosigned, str) else cosigned
+        points = [note.checkpoint.size - 1 for note in self._witnessed] + ([self._sealed.size - 1] if self._sealed else [])
         self._files = asked.files
         self._name = asked.name
         self._until = until = asked.until
@@ -184,13 +190,15 @@ class _Check:
         self._unheard = asked.unheard
         self._layout = layout
         self._head = believed(head, layout)
-        self._marks = marks if self._sealed is None else (*marks, self._sealed.size - 1)
+        self._marks = (*marks, *points)
         self._stated = asked.marks is not None
         self._seen_seq = max(marks, default=-1) if until is None else -1
         self._row = row
         self._batch: int | None = None
         self._origin: str | None = None
         self._walked: list[tuple[Segment, Walked]] = []
+        self._forks: list[tuple[int, Fork]] = []
+        """Where each stands, and what it says."""
         self._sound_bytes: int | None = None
         """Of the active segment; None where a torn tail cannot be."""
         segments = [*layout.segments, layout.broken.segment] if layout.broken is not None else layout.segments
@@ -244,6 +252,7 @@ class _Check:
             except BadLine as bad:
                 raise self._corrupt(segment, record.offset, record.seq, bad.why) from None
             if record.event_type == FORK:
+                self._forks.append((record.seq, fork_of(self._name, record)))
                 fork = {"seq": record.seq, "old_origin": self._origin, "new_origin": after}
                 self._row.setdefault("forks", []).append(fork)
             self._origin = after
@@ -302,6 +311,12 @@ class _Check:
             raise Corrupt(self._name, 0, reached, self._checkpoint)
         if self._sealed is not None and self._sealed.size > reached:
             raise Corrupt(self._name, 0, reached, f"record {self._sealed.size - 1} was durable, as a checkpoint shows, and is gone")
+        if isinstance(self._cosigned, str):
+            raise Corrupt(self._name, 0, reached, self._cosigned)
+        for note in self._witnessed:
+            if note.checkpoint.size > reached:
+                why = f"record {note.checkpoint.size - 1} was durable, as a witness shows, and is gone"
+                raise Corrupt(self._name, 0, reached, why)
         if self._unheard and (reached > 1 or self._sound_bytes is not None):
             raise Corrupt(self._name, 0, 0, "holds records, but ledger.json has never heard of it")
         if self._deep and self._until is None and None is not self._layout.origin != self._origin:
@@ -338,23 +353,38 @@ class _Check:
             if edge is not None and opening.previous is not None:
                 if (edge.size, edge.root().hex()) != (opening.start.seq, opening.root):
                     raise self._corrupt(segment, 0, segment.first_seq, "the records before it have another tree", "tree")
+            self._compare_forks(segment, found, edge)
             for seq, mark in found.marks.items():
                 root = edge.graft(mark.roots, seq + 1).root().hex() if edge is not None else None
                 marks[seq] = mark.event_hash, root
             if edge is not None:
                 edge = edge.graft(found.roots, segment.first_seq + found.records)
-        self._compare_sealed(marks)
+        if self._sealed is not None and self._compare(self._sealed, marks, "signed"):
+            self._row["sealed"] = self._sealed.size
+            if self._stated and isinstance(self._checkpoint, Note):
+                self._row["note"] = self._checkpoint.text  # beside a daemon there may be a newer one by now
+        held = [note.text for note in self._witnessed if self._compare(note.checkpoint, marks, "cosigned")]
+        if self._stated and held:
+            self._row["cosigned"] = held
         if self._stated:
             self._row["marks"] = marks
             self._row["head_seq"] = self._head.seq if isinstance(self._head, Head) else None
         if edge is not None:
             self._row["tree"] = {"root": edge.root().hex(), "size": edge.size}
 
-    def _compare_sealed(self, marks: Mapping[int, tuple[str, str | None]]) -> None:
-        """The log is what was signed, and goes on from there. Who signed it is asked elsewhere."""
-        sealed, before = self._sealed, self._layout.before
-        if sealed is None:
-            return
+    def _compare_forks(self, segment: Segment, found: Walked, edge: Edge | None) -> None:
+        """What a fork in this segment says was shared is what stands before it. `edge` is of the tree before the segment."""
+        for seq, fork in self._forks:
+            if edge is None or not segment.first_seq <= seq < segment.first_seq + found.records:
+                continue
+            size = fork.sealed_size
+            known = Edge() if not size else edge.graft(found.shared[seq], size) if seq in found.shared else None
+            if size > seq or (known is not None and known.root().hex() != fork.sealed_root):
+                raise self._corrupt(segment, 0, seq, "a log.fork says that other records were shared than stand before it", "tree")
+
+    def _compare(self, sealed: Checkpoint, marks: Mapping[int, tuple[str, str | None]], by: str) -> bool:
+        """The log is what was signed, and goes on from there; False where that is pruned. Who signed it is asked elsewhere."""
+        before = self._layout.before
         if self._until is None and sealed.origin != self._origin:
             why = f"ends with origin {self._origin}, and its checkpoint is of {sealed.origin}"
             raise Corrupt(self._name, 0, sealed.size, why)
@@ -362,15 +392,12 @@ class _Check:
             if before is None or sealed.size - 1 > before.last_seq:
                 why = f"no batch ends with record {sealed.size - 1}, where a checkpoint does"
                 raise Corrupt(self._name, 0, sealed.size - 1, why, column="tree")
-            return
+            return False
         root = marks[sealed.size - 1][1]
         if root not in (None, sealed.root.hex()):
-            why = f"its first {sealed.size:,} records are not those that were signed"
+            why = f"its first {sealed.size:,} records are not those that were {by}"
             raise Corrupt(self._name, 0, sealed.size - 1, why, column="tree")
-        if root is not None:
-            self._row["sealed"] = sealed.size
-            if self._stated and isinstance(self._checkpoint, Note):
-                self._row["note"] = self._checkpoint.text  # beside a daemon there may be a newer one by now
+        return root is not None
 
     def _corrupt(self, segment: Segment, offset: int, seq: int, why: str, column: Column = "chain") -> Corrupt:
         return Corrupt(self._name, offset, seq, why, segment.path, column)
@@ -428,7 +455,14 @@ def _report(options: argparse.Namespace) -> int:
     """Everything that can be said of these logs, as JSON lines; the last is the verdict."""
     from state.report import Asked, report_on
 
-    asked = Asked(options.log, dict(options.until), options.replay, vkey=options.vkey)
+    asked = Asked(
+        options.log,
+        dict(options.until),
+        options.replay,
+        vkey=options.vkey,
+        witnesses=options.witness,
+        quorum=options.quorum,
+    )
     last: Row = {}
     for last in report_on(options.dir, asked, options.workers):
         print(json.dumps(last, ensure_ascii=False), flush=True)
@@ -457,6 +491,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--until", action="append", default=[], type=_until, metavar="LOG=SEQ", help="the last durable record of a log: stop there"
     )
     parser.add_argument("--vkey", metavar="VKEY", help="the key that checkpoints are signed with; without it the one in keys/")
+    parser.add_argument("--witness", action="append", default=[], metavar="VKEY", help="a witness that is trusted; may be repeated")
+    parser.add_argument("--quorum", type=int, default=0, metavar="N", help="how many of them must have cosigned a record; all")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that walk side by side; as many as there are cores")
     return parser.parse_args(argv)
 

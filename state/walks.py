@@ -19,6 +19,7 @@ from state.fs import Files, read_at
 from state.judge import misplaced_opening
 from state.scan import Bad, Position, Scan
 from state.seal import Record
+from state.segment import FORK
 from state.tree import subtrees
 
 PROGRESS_BYTES = 8_388_608
@@ -64,6 +65,8 @@ class Walked(NamedTuple):
     """After a deep walk, the sound records about the log itself, but for the first."""
     marks: Mapping[int, Mark] = {}
     """For each record asked for at which a batch ends."""
+    shared: Mapping[int, list[bytes]] = {}
+    """For each fork, of the subtrees that stand for what it says was shared, from the first record of the segment on."""
 
 
 Progress = Generator[int, None, Walked]
@@ -105,6 +108,7 @@ def _deep(files: Files, fd: int, task: Task) -> Progress:
     leaves: list[bytes] = []
     told: list[Record] = []
     marks: dict[int, Mark] = {}
+    shared: dict[int, list[bytes]] = {}
     good = task.start
     shown = 0
     bad: Bad | None = None
@@ -112,6 +116,9 @@ def _deep(files: Files, fd: int, task: Task) -> Progress:
         bad = _form(batch)
         if bad is not None:
             break
+        for record in batch:
+            if record.event_type == FORK and 0 <= (count := _shared(record) - task.start.seq) <= record.seq - task.start.seq:
+                shared[record.seq] = subtrees(task.start.seq, (leaves + scan.leaves)[:count])
         leaves += scan.leaves
         good = scan.end
         told += [record for record in batch if record.offset and record.event_type.startswith("log.")]
@@ -124,7 +131,16 @@ def _deep(files: Files, fd: int, task: Task) -> Progress:
             yield len(leaves)
     bad = bad or scan.bad
     roots = subtrees(task.start.seq, leaves)
-    return Walked(len(leaves), good.offset, good.tip, good.batch, digest.hexdigest(), roots, bad, tuple(told), marks)
+    return Walked(len(leaves), good.offset, good.tip, good.batch, digest.hexdigest(), roots, bad, tuple(told), marks, shared)
+
+
+def _shared(record: Record) -> int:
+    """How many records a fork says were shared; -1 where it says no such thing, which others judge."""
+    try:
+        size = decode(record.payload).get("sealed_size")
+    except (CanonicalError, AttributeError):
+        return -1
+    return size if isinstance(size, int) else -1
 
 
 def _form(batch: Sequence[Record]) -> Bad | None:

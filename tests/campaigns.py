@@ -28,7 +28,7 @@ def per_commit(row_id: str) -> int:
     return int(COUNTS[row_id]["per_commit"])
 
 
-def campaign(row_id: str, one: Callable[[int], Mapping[str, bool] | bool | None], at_once: int = 1) -> Row:
+def campaign(row_id: str, one: Callable[[int], Mapping[str, int] | bool | None], at_once: int = 1) -> Row:
     """Runs `one` with numbers that no run before had, for MINUTES if set, else until the count is reached, or as many again.
 
     It has failed if it says False or an assertion in it fails. What it says by name is counted by name.

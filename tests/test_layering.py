@@ -33,7 +33,10 @@ MORE_LIBRARIES = {
     **{f"irerctl/hub/{name}.py": {"trio"} for name in ("access", "command", "gateway", "link", "run", "server")},
     "irerctl/hub/streams.py": {"trio", "wsproto"},
     "irerd/graph.py": {"apsw", "prov"},
+    "irerd/cluster.py": {"distributed"},
+    "irerd/work/remote.py": {"distributed"},
     "irerd/worker.py": {"numpy"},
+    "irerd/work/certify.py": {"numpy"},
     "irerd/work/chunk.py": {"numpy"},
     "irerd/work/components.py": {"numpy"},
     "irerd/work/picture.py": {"numpy"},
@@ -43,11 +46,13 @@ MORE_LIBRARIES = {
     "irerd/work/selftest.py": {"numpy"},
     "irerd/work/validate.py": {"numpy"},
     "kernels/artefact.py": {"h5py"},
+    "kernels/topology.py": {"gudhi"},
 }
 MORE_OF_OURS = {
     path: {"kernels"}
     for path in (
         "irerd/worker.py",
+        "irerd/work/certify.py",
         "irerd/work/chunk.py",
         "irerd/work/components.py",
         "irerd/work/picture.py",
@@ -70,7 +75,7 @@ SEAMS = {
     "core/engine.py": {"random"},
     # Only fs.py does anything with these; the others name flags and paths for it (see `_flags_only`).
     "state": {"os", "pathlib"},
-    "state/fs.py": {"os", "fcntl", "pathlib"},
+    "state/fs.py": {"os", "fcntl", "pathlib", "resource"},
     # Readers in threads share a file that the writer may close.
     "state/log.py": {"os", "threading"},
     # Large values are stored by several threads at once.
@@ -84,6 +89,12 @@ SEAMS = {
     "irerd/config.py": {"pathlib", "pwd", "grp"},
     "irerd/daemon.py": {"pathlib", "os"},
     "irerd/effects/runs.py": {"pathlib", "os"},
+    # A directory that somebody else wrote, and the directories that scripts run in.
+    "irerd/components.py": {"pathlib", "os"},
+    "irerd/effects/components.py": {"pathlib", "shutil"},
+    # The process of a stranger's program, and what the kernel holds it to: both beside no event loop.
+    "irerd/cage.py": {"pathlib", "os", "select", "shutil", "signal", "time"},
+    "irerd/sandbox.py": {"os", "resource", "signal", "socket"},
     # Flags of files, and the names by which a worker maps them.
     "irerd/vectors.py": {"pathlib", "os"},
     # The work of a child process of its own, on files of its own.
@@ -100,11 +111,18 @@ SEAMS = {
     "irerd/listen.py": {"pathlib", "os", "fcntl", "socket"},
     "irerd/main.py": {"pathlib", "os", "signal"},
     "irerd/notify.py": {"os", "socket", "time"},
+    # A program of its own, which shares no file with the daemon.
+    "irerd/witness/book.py": {"os", "time"},
+    "irerd/witness/main.py": {"pathlib", "os", "signal", "time"},
     # Processes of their own, and what is shared with them: both ends of one line.
     # Chance from one seed, and the time that decisions take.
     "irerd/work/selftest.py": {"random", "time"},
     "irerd/work/store.py": {"pathlib", "os"},
     "irerd/work/trajectory.py": {"time"},
+    # On a machine of the cluster: files of one job in a directory of its own, and a thread that ends what nobody wants.
+    "irerd/work/remote.py": {"pathlib", "os", "shutil", "tempfile", "threading", "time"},
+    # Files that a job reads go out, and those it wrote come in.
+    "irerd/cluster.py": {"pathlib", "os"},
     "irerd/worker.py": {"pathlib", "os", "fcntl", "resource", "select", "signal", "time"},
     "irerd/workers.py": {"pathlib", "os", "signal", "subprocess"},
 }
@@ -119,6 +137,7 @@ OS_NAMES = {
     "irerd/ledger.py": ("O_",),
     "irerd/vectors.py": ("O_",),
     "irerd/effects/runs.py": ("O_", "strerror"),
+    "irerd/witness/book.py": ("O_",),
 }
 """What of `os` may be used where the module itself must reach nothing."""
 

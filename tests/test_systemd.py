@@ -48,9 +48,9 @@ def units(tmp_path) -> Path:
     """The shipped units, with their programs where programs exist on this machine."""
     folder = tmp_path / "units"
     folder.mkdir()
-    for name in ("irerd.service", "irerd.socket"):
+    for name in ("irerd.service", "irerd.socket", "irer-witness.service", "irer-witness.socket"):
         text = (SHIPPED / name).read_text()
-        (folder / name).write_text(re.sub(r"/opt/irer/bin/\w+", "/bin/true", text))
+        (folder / name).write_text(re.sub(r"/opt/irer/bin/[\w-]+", "/bin/true", text))
     return folder
 
 
@@ -67,7 +67,8 @@ def run(*command: str | Path, **more) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("arrange", [Path, with_network])
 def test_the_units_have_no_mistake(units, arrange):
     folder = arrange(units)
-    said = run(tool("systemd-analyze"), "verify", "--recursive-errors=no", folder / "irerd.service", folder / "irerd.socket")
+    files = [folder / name for name in ("irerd.service", "irerd.socket", "irer-witness.service", "irer-witness.socket")]
+    said = run(tool("systemd-analyze"), "verify", "--recursive-errors=no", *files)
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
@@ -80,7 +81,7 @@ def test_the_verdict_of_verify_is_worth_something(units):
 def exposure(service: Path) -> tuple[float, set[str]]:
     """systemd's own score, and the settings it would have wished otherwise."""
     said = run(tool("systemd-analyze"), "security", "--offline=true", "--no-pager", service, env=os.environ | {"LC_ALL": "C.UTF-8"})
-    score = re.search(r"Overall exposure level for irerd\.service: ([0-9.]+)", said.stdout)
+    score = re.search(r"Overall exposure level for [a-z-]+\.service: ([0-9.]+)", said.stdout)
     assert score, said.stdout + said.stderr
     return float(score[1]), {line.split()[1] for line in said.stdout.splitlines() if line.startswith("✗")}
 
@@ -89,6 +90,24 @@ def test_as_shipped_it_is_exposed_to_nearly_nothing(units):
     score, open_ends = exposure(units / "irerd.service")
     assert score <= 1.0
     assert open_ends <= set(RELAXED), "a relaxation that the unit does not explain"
+
+
+def test_the_witness_is_exposed_to_less_than_the_daemon(units):
+    score, open_ends = exposure(units / "irer-witness.service")
+    assert score <= 1.0
+    assert open_ends <= {"RootDirectory=/RootImage=", "RestrictAddressFamilies=~AF_UNIX", "DeviceAllow="}
+
+
+def test_the_witness_is_a_user_of_its_own_that_irerd_s_group_may_ask(tmp_path):
+    service, door = (SHIPPED / "irer-witness.service").read_text(), (SHIPPED / "irer-witness.socket").read_text()
+    assert "User=irer-witness\nGroup=irer-witness\n" in service and "SupplementaryGroups=" not in service
+    assert "StateDirectoryMode=0700" in service and "SocketGroup=irer\nSocketMode=0660\n" in door
+    (tmp_path / "etc").mkdir()
+    for name in ("irerd-sysusers.conf", "irer-witness-sysusers.conf"):
+        said = run(tool("systemd-sysusers"), f"--root={tmp_path}", SHIPPED / name)
+        assert said.returncode == 0, said.stderr
+    users = {line.split(":")[0]: line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()}
+    assert users["irer"][2] != users["irer-witness"][2] and users["irer-witness"][6].endswith("nologin")
 
 
 def test_with_outbound_network_only_the_network_opens(units):

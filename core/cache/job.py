@@ -79,6 +79,7 @@ class SyncEnded(Event, type="cache.sync_ended"):
     left_out: those, by name, as far as there is room
     compared: whether everything was compared, not only what had changed
     not_before_us: after a failure, when it may be tried again by itself, in µs since 1970
+    caught_up: whether it stayed, and both sides were equal before it ended
     """
 
     job: Name
@@ -90,6 +91,7 @@ class SyncEnded(Event, type="cache.sync_ended"):
     left_out: Annotated[list[LeftOut], Meta(max_length=LEFT_OUT_MAX)] = []
     compared: bool = False
     not_before_us: Count = 0
+    caught_up: bool = False
 
 
 class BeginSync(Command):
@@ -104,6 +106,7 @@ class _Outcome(msgspec.Struct, metaclass=Frozen, frozen=True):
     skipped: Count = 0
     left_out: list[LeftOut] = []
     compared: bool = False
+    caught_up: bool = False
 
 
 def remote_name(remote: CacheRemote) -> str:
@@ -141,10 +144,14 @@ def decide_begin(cache: Cache, command: BeginSync, ctx: Context) -> Decision:
 def _due_us(cache: Cache, ctx: Context) -> int | None:
     """When the next is to begin by itself, by the wall clock; None: never."""
     remote = ctx.settings.cache.remote
-    if not (remote.url and remote.interval_s and cache.online) or cache.runs.running is not None:
+    if not (remote.url and (remote.interval_s or remote.continuous) and cache.online) or cache.runs.running is not None:
         return None
     if not cache.runs.recent:
         return ctx.now_us
+    if remote.continuous and cache.runs.recent[0].code == "ok":
+        return ctx.now_us  # it ended only because the settings changed
+    if not remote.interval_s and cache.runs.recent[0].code == "cancelled":
+        return None  # whoever ended it wants it to rest until somebody asks
     last_us = cache.runs.recent[0].ended_us
     if last_us > ctx.now_us:  # the clock was put back
         last_us = ctx.now_us
@@ -175,7 +182,8 @@ def decide_ended(cache: Cache, command: JobEnded, ctx: Context) -> Decision:
     outcome = msgspec.convert(command.result, _Outcome)
     not_before_us = 0
     if not command.ok:
-        most_us = min(RETRY_BASE_US << min(cache.runs.failures, 20), RETRY_CAP_US)
+        failures = 0 if outcome.caught_up else cache.runs.failures  # it worked meanwhile
+        most_us = min(RETRY_BASE_US << min(failures, 20), RETRY_CAP_US)
         not_before_us = ctx.now_us + most_us // 2 + ctx.random.randrange(most_us // 2)
     ended = SyncEnded(
         running.job,
@@ -187,6 +195,7 @@ def decide_ended(cache: Cache, command: JobEnded, ctx: Context) -> Decision:
         outcome.left_out[:LEFT_OUT_MAX],
         outcome.compared,
         not_before_us,
+        outcome.caught_up,
     )
     return Decision(ended)
 
@@ -218,7 +227,8 @@ def apply_ended(cache: Cache, event: SyncEnded, stamp: Stamp) -> None:
     }
     ended = msgspec.structs.replace(running, ended_us=stamp.time_us, code=event.code, detail=event.detail, result=result)
     failed = event.code not in ("ok", "cancelled")
-    cache.runs = cache.runs.ended(ended, failed, event.not_before_us)
+    failures = 0 if not failed else 1 if event.caught_up else cache.runs.failures + 1
+    cache.runs = cache.runs.ended(ended, failures, event.not_before_us)
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------------

@@ -40,8 +40,8 @@ class Runs(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
     def began(self, run: Run) -> "Runs":
         return msgspec.structs.replace(self, running=run)
 
-    def ended(self, run: Run, failed: bool, not_before_us: int) -> "Runs":
-        return Runs(None, (run, *self.recent)[:RECENT_MAX], self.failures + 1 if failed else 0, not_before_us)
+    def ended(self, run: Run, failures: int, not_before_us: int) -> "Runs":
+        return Runs(None, (run, *self.recent)[:RECENT_MAX], failures, not_before_us)
 
 
 class Drill(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):

@@ -157,7 +157,7 @@ class WealthReport(Result, omit_defaults=False):
     horizon_days: Count
     revenue: list[Revenue]
     projections: list[Projection]
-    model: str = "naive, smoothing, autoregression and mean, weighted by their errors; conformal interval at 95 %"
+    model: str = "naive, smoothing, autoregression, mean and last week, weighted by their errors; conformal interval at 95 %"
 
 
 def _row(order: Order) -> OrderRow:

@@ -5,9 +5,9 @@ Each is described by a manifest and held to it. What one finds never changes the
 
 from core.component import commands, reads, trigger
 from core.component.commands import RunBegun
-from core.component.events import ComponentFinished, ComponentStarted
-from core.component.model import Components, apply_finished, apply_started, dump, jobs, load, outputs_of
-from core.engine import CancelJob, Engine, JobEnded, Nothing, internal, read, write
+from core.component.events import ComponentAccepted, ComponentFinished, ComponentStarted
+from core.component.model import Components, apply_accepted, apply_finished, apply_started, dump, jobs, load, outputs_of
+from core.engine import CancelJob, Engine, JobEnded, Nothing, internal, task, write
 
 __all__ = ["ENGINE", "Components", "outputs_of"]
 
@@ -17,6 +17,7 @@ ENGINE = Engine(
     state=Components,
     wanted=trigger.wanted,
     follows=("hunt",),
+    checks=trigger.checks,
     dump=dump,
     load=load,
     jobs=jobs,
@@ -32,15 +33,34 @@ ENGINE = Engine(
             example={"name": "bssn-check", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"}},
             cli="component run NAME",
         ),
-        read("list", Nothing, reads.listing, help="The components there are", example={}, cli="component ls"),
-        read(
+        task(
+            "list",
+            Nothing,
+            help="The components there are",
+            example={},
+            result=reads.Listing,
+            needs="component:read",
+            cli="component ls",
+        ),
+        task(
             "describe",
             reads.DescribeComponent,
-            reads.describe,
+            result=reads.Described,
+            needs="component:read",
             help="A component's manifest: what it takes, gives and lets be tuned",
             example={"name": "null-profile"},
             cli="component show NAME",
         ),
+        task(
+            "accept",
+            commands.AcceptComponent,
+            help="Let a component of your own run, just as it is now",
+            example={"name": "ring-radius", "digest": "0" * 64},
+            result=ComponentAccepted,
+            needs="component:write",
+            cli="component accept NAME",
+        ),
+        internal("adopt", commands.Adopt, commands.decide_adopt, apply={ComponentAccepted: apply_accepted}),
         internal("trigger", trigger.Trigger, trigger.decide_trigger),
         internal("job_ended", JobEnded, commands.decide_ended),
         internal("cancel_job", CancelJob, commands.decide_cancel),

@@ -1,11 +1,10 @@
 """The components that irer brings with it, described as every other: by a manifest. The work itself is done in a worker."""
 
-from core.component.manifest import Limits, Manifest, Port, Variable, check
+from core.component.manifest import SUBJECT, Limits, Manifest, Port, Variable, check
 
 BSSN_CHECK = "bssn-check"
 NULL_PROFILE = "null-profile"
-SUBJECT = "job_uuid"
-"""The input that names the run a component looks at."""
+TDA_PROFILE = "tda-profile"
 
 _OF = Port(SUBJECT, "string:uuid", "The run whose fields are looked at")
 
@@ -57,6 +56,36 @@ BUILTIN: dict[str, Manifest] = {
             tunable_variables=[
                 Variable("draws", "Draws of each null", "int", 99, 19, 9_999),
                 Variable("targets", "How many primes to aim at", "int", 5, 5, 10),
+            ],
+            trigger="job",
+            limits=Limits(wall_s=600.0, cpu_s=600.0),
+        ),
+        Manifest(
+            name=TDA_PROFILE,
+            version="1.0.0",
+            description="How the density |A|² of a run hangs together: its parts, loops and cavities, level by level",
+            builtin="tda_profile",
+            inputs=[_OF],
+            outputs=[
+                Port("code", "string", "ok, or why there is nothing to count: diverged, flat or not_finite"),
+                Port("low", "float", "The least density"),
+                Port("high", "float", "The greatest density"),
+                Port("parts", "int", "Parts of the places below a level that last longer than the threshold"),
+                Port("loops", "int", "Loops that do; null in three dimensions unless they are paired"),
+                Port("cavities", "int", "Cavities that do, in three dimensions"),
+                Port("longest_part", "float", "How long the longest part lasts that joins another, of the range of the density"),
+                Port("longest_loop", "float", "How long the longest loop lasts that is filled"),
+                Port("longest_cavity", "float", "How long the longest cavity lasts that is filled"),
+                Port("entropy", "float", "Of the lengths of the parts that join another: 0 if one is all, ln n for n alike"),
+                Port("betti_0", "string", "How many parts there are, at 64 levels from the least density to the greatest"),
+                Port("betti_1", "string", "How many loops"),
+                Port("betti_2", "string", "How many cavities, in three dimensions"),
+                Port("bars", "string", "The longest: degree, level at which it appears, level at which it is gone; - for never"),
+            ],
+            tunable_variables=[
+                Variable("threshold", "What lasts no longer, of the range of the density, is not counted", "float", 0.05, 0, 1),
+                Variable("superlevel", "Look at what is above a level, from the highest down: peaks are parts", "bool", False),
+                Variable("pair_loops", "Pair the loops of three dimensions too (needs the extra topology)", "bool", False),
             ],
             trigger="job",
             limits=Limits(wall_s=600.0, cpu_s=600.0),

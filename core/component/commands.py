@@ -13,12 +13,13 @@ from msgspec import Meta
 
 from core.component import manifest as manifests
 from core.component.builtin import BUILTIN
-from core.component.events import ComponentFinished, ComponentStarted
+from core.component.events import ComponentAccepted, ComponentFinished, ComponentStarted, FolderName
 from core.component.manifest import Manifest, PortName, Scalar, Title
 from core.component.model import ENDED_MAX, Components, Run
 from core.engine import NOTHING, CancelJob, Command, Context, Decision, Event, JobEnded, Refused
 from core.fields import Frozen, Hash, Name
 
+ACCEPTED_MAX = 64
 RUNNING_MAX = 64
 """Runs begun by callers that may go on or wait at once; the pool of workers takes them in turn."""
 
@@ -55,28 +56,74 @@ def begun(happened: Sequence[Event]) -> RunBegun:
     return RunBegun(first.job, first.component, first.version)
 
 
-def named(name: str) -> Manifest:
+def named(components: Components, name: str) -> Manifest:
     """A component there is, or a refusal that says which there are."""
-    manifest = BUILTIN.get(name)
+    manifest = components.manifests.get(name)
     if manifest is None:
-        close = get_close_matches(name, BUILTIN, n=1, cutoff=0.5)
-        instead = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(BUILTIN)}"
+        close = get_close_matches(name, components.manifests, n=1, cutoff=0.5)
+        there = f"There are: {', '.join(components.manifests)}. One of your own must be accepted first: irerctl component ls"
+        instead = f"Did you mean {close[0]}?" if close else there
         raise Refused("not-found", f"no component is named {name}. {instead}", reason="component", data={"nearest": close})
     return manifest
 
 
 def decide_run(components: Components, command: RunComponent, ctx: Context) -> Decision:
-    manifest = named(command.name)
-    inputs = manifests.inputs_of(manifest, command.inputs)
+    manifest = named(components, command.name)
+    inputs = manifests.inputs_of(manifests.asked_of(manifest), command.inputs)
     variables = manifests.variables_of(manifest, command.variables)
     if len(components.running) - components.triggered >= RUNNING_MAX:
         text = f"{RUNNING_MAX} runs of components go on or wait already. Try again when one has ended, or end one: "
         raise Refused("resource-exhausted", text + "irerctl call system.op_cancel", reason="runs", retry_ms=5_000)
-    return Decision(started(ctx.new_id(), manifest, inputs, variables))
+    return Decision(started(components, ctx.new_id(), manifest, inputs, variables))
 
 
-def started(job: str, manifest: Manifest, inputs: dict[str, Any], variables: dict[str, Any]) -> ComponentStarted:
-    return ComponentStarted(job, manifest.name, manifest.version, manifests.digest(manifest), inputs, variables)
+def started(
+    components: Components, job: str, manifest: Manifest, inputs: dict[str, Any], variables: dict[str, Any]
+) -> ComponentStarted:
+    return ComponentStarted(job, manifest.name, manifest.version, components.digest_of(manifest.name), inputs, variables)
+
+
+# --- accepting one ----------------------------------------------------------------------------------------------------------
+
+
+class AcceptComponent(Command):
+    """Which component may run from now on.
+
+    name: of the component
+    digest: as component.list shows it: what somebody has looked at, and not what it may be by then
+    """
+
+    name: Title
+    digest: Hash
+
+
+class Adopt(Command):
+    """A component that was found in the configured directory is accepted.
+
+    name: of the component
+    manifest: all of it, as JSON
+    script_sha256: of its script
+    folder: where it stands
+    """
+
+    name: Title
+    manifest: Annotated[str, Meta(max_length=manifests.ACCEPTED_CHARACTERS_MAX)]
+    script_sha256: Hash
+    folder: FolderName
+
+
+def decide_adopt(components: Components, command: Adopt, ctx: Context) -> Decision:
+    manifest = manifests.parse(command.manifest.encode())
+    manifests.check_user(manifest, BUILTIN)
+    digest = manifests.whole_digest(manifest, command.script_sha256)
+    known = components.accepted.get(command.name)
+    if known is not None and (known.digest, known.folder) == (digest, command.folder):
+        return NOTHING
+    if known is None and len(components.accepted) >= ACCEPTED_MAX:
+        text = f"{ACCEPTED_MAX} components are accepted, as many as there may be. Take one of those under its name instead"
+        raise Refused("resource-exhausted", text, reason="components")
+    text = manifests.text(manifest)
+    return Decision(ComponentAccepted(manifest.name, manifest.version, digest, text, command.script_sha256, command.folder))
 
 
 # --- how one ends -----------------------------------------------------------------------------------------------------------
@@ -87,9 +134,19 @@ class _Said(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
 
     outputs: dict[str, Any]
     artefact_sha256: Hash
+    files: dict[str, Any] = {}
 
 
 _DETAILS = {
+    "no-script": "its script is not where it was accepted. Put it back, or accept it anew: irerctl component ls",
+    "changed": "its script is another than the one that was accepted. Look at it, then: irerctl component accept",
+    "no-sandbox": "it cannot be confined on this machine, so it was not run. See: irerctl component ls",
+    "forbidden": "it tried what it may not: another process, the network, or a file that is not its own. Change its script",
+    "cpu": "it used more processor time than its manifest allows. Raise limits.cpu_s there, or make it faster",
+    "too-much-output": "it wrote more than its manifest allows. Raise limits.output_mb there, or write less",
+    "undeclared-output": "it left a file that its manifest does not promise. Name it there as an output, or write it into tmp",
+    "crashed": "its script ended with an error. Mend the script, then accept it anew",
+    "disk-error": "a file of it could not be written or read. Look whether the disk is full (df), then try again",
     "no-artefact": "no file of this run is here: it has not ended, or came to nothing. Take one that ended: irerctl hunt ledger",
     "bad-artefact": "the file of this run is not one that irer wrote, or it is damaged. Compute the run again",
     "unknown-component": "this version of irer has no such component. See: irerctl component ls",
@@ -100,7 +157,7 @@ _DETAILS = {
     "no-memory": "there is no memory for its work. Make room on the machine, then try again",
     "no-process": "no process could be started. Try again when the machine has room for one",
     "busy": "too much waits for a worker. Try again later",
-    "bad-output": "what its worker said is not what the manifest promises. Try again; if it stays so, see: irerctl doctor",
+    "bad-output": "what it said is not what the manifest promises. Try again; if it stays so, see: irerctl doctor",
     "not-installed": "what it is computed with is not installed here. Install the numeric libraries, then try again",
 }
 _ELSE = "it ended early. Try again; if it stays so, see: irerctl doctor"
@@ -111,25 +168,37 @@ def decide_ended(components: Components, command: JobEnded, ctx: Context) -> Dec
     if run is None:
         return NOTHING  # it was cancelled meanwhile
     if not command.ok:
-        return Decision(failed(run, command.code, _DETAILS.get(command.code) or command.detail or _ELSE))
-    said = _believed(run, command.result)
+        return Decision(failed(run, command.code, _why(components, run, command)))
+    said = _believed(components, run, command.result)
     if said is None:
         return Decision(failed(run, "bad-output", _DETAILS["bad-output"]))
+    files = {name: stored[0] for name, stored in said.files.items()}
     finished = ComponentFinished(
-        run.job, run.subject, run.component, run.version, run.digest, True, said.outputs, said.artefact_sha256
+        run.job, run.subject, run.component, run.version, run.digest, True, said.outputs, said.artefact_sha256, files
     )
     return Decision(finished)
 
 
-def _believed(run: Run, result: dict[str, Any]) -> _Said | None:
+def _why(components: Components, run: Run, command: JobEnded) -> str:
+    """What to do about it; of a user's component with what it said last, or which limit it was."""
+    text = _DETAILS.get(command.code) or command.detail or _ELSE
+    if run.component in components.accepted and command.code == "memory":
+        text = "it used more memory than its manifest allows. Raise limits.memory_mb there, or use less"
+    return f"{text} ({command.detail})" if run.component in components.accepted and command.detail not in ("", text) else text
+
+
+def _believed(components: Components, run: Run, result: dict[str, Any]) -> _Said | None:
     """None for what this component cannot have said."""
-    manifest = BUILTIN.get(run.component)
+    manifest = components.manifests.get(run.component)
+    if run.component in components.accepted and components.digest_of(run.component) != run.digest:
+        return None
     try:
         said = msgspec.convert(result, _Said, strict=True)
     except msgspec.ValidationError:
         return None
     outputs = manifests.outputs_of(manifest, said.outputs) if manifest else None
-    return _Said(outputs, said.artefact_sha256) if outputs is not None else None
+    files = manifests.files_of(manifest, said.files) if manifest else None
+    return _Said(outputs, said.artefact_sha256, files) if outputs is not None and files is not None else None
 
 
 def failed(run: Run, code: str, detail: str = "") -> ComponentFinished:

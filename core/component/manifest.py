@@ -15,10 +15,14 @@ from msgspec import Meta
 
 from core import canonical
 from core.engine import Refused
-from core.fields import INT_MAX, Frozen, privacy, words
+from core.fields import INT_MAX, Frozen, Hash, privacy, words
 from core.wire.errors import problem
 
+SUBJECT = "job_uuid"
+"""The input that names the run a component looks at."""
 MANIFEST_BYTES_MAX = 65_536
+ACCEPTED_CHARACTERS_MAX = 16_000
+"""Of a user's, as it stands in a record."""
 TEXT_MAX = 2_000
 """Characters of one text among inputs, variables and outputs."""
 REAL_MAX = 1e300
@@ -53,6 +57,7 @@ FileName = Annotated[
     privacy("public"),
     words("the name of a file beside the manifest: letters, digits and . _ -, no directory"),
 ]
+StoredName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,200}\Z")]
 Whole = Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX)]
 Real = Annotated[float, Meta(ge=-INT_MAX, le=INT_MAX)]
 Scalar = Whole | Real | bool | Text | None
@@ -172,6 +177,24 @@ def check(manifest: Manifest) -> None:
         _tuned(variable, variable.default, f"{path}.default")
 
 
+def check_user(manifest: Manifest, taken: Iterable[str]) -> None:
+    """What is asked of a component besides, that does not come with irer."""
+    if manifest.builtin:
+        _refuse("builtin", "work of irer itself is not for others to name. Give script_to_run instead")
+    if manifest.name in taken:
+        _refuse("name", f"{manifest.name} is the name of another component. Take one of its own")
+    if not any(port.name == SUBJECT and port.type == "string:uuid" for port in manifest.inputs):
+        _refuse("inputs", f"there is no input {SUBJECT} of type string:uuid, so it could not be told which run to look at. Add it")
+    if len(text(manifest)) > ACCEPTED_CHARACTERS_MAX:
+        _refuse("manifest", f"it says more than {ACCEPTED_CHARACTERS_MAX:,} characters can hold. Shorten its descriptions")
+
+
+def asked_of(manifest: Manifest) -> Manifest:
+    """The manifest without the inputs that irer fills in itself: files of the run that is looked at."""
+    asked = [port for port in manifest.inputs if not (manifest.script_to_run and port.type.startswith("path:"))]
+    return msgspec.structs.replace(manifest, inputs=asked)
+
+
 def _check_names(where: str, ports: Sequence[Port | Variable]) -> None:
     seen: set[str] = set()
     for port in ports:
@@ -183,6 +206,16 @@ def _check_names(where: str, ports: Sequence[Port | Variable]) -> None:
 def digest(manifest: Manifest) -> str:
     """SHA-256 of its canonical JSON: what was left out and what was written as the default are one manifest."""
     return sha256(canonical.encode(_said(manifest))).hexdigest()
+
+
+def whole_digest(manifest: Manifest, script_sha256: str) -> str:
+    """Of a user's component: it changes with every byte of the manifest that means something, and with every byte of the script."""
+    return sha256(f"irer component\0{digest(manifest)}\0{script_sha256}".encode()).hexdigest()
+
+
+def text(manifest: Manifest) -> str:
+    """The manifest as it stands in a record: `parse` makes the very same of it."""
+    return canonical.encode(_said(manifest)).decode()
 
 
 def _said(value: Any) -> Any:
@@ -236,6 +269,16 @@ def outputs_of(manifest: Manifest, said: object) -> dict[str, Scalar] | None:
     if not all(said[name] is None or _is(said[name], port.type) for name, port in declared.items()):
         return None
     return {name: _number(said[name], port.type) for name, port in declared.items()}
+
+
+def files_of(manifest: Manifest, said: object) -> dict[str, tuple[str, str]] | None:
+    """The files that a run left, each by its name and SHA-256: all that are promised and no other, or None."""
+    wanted = {port.name for port in manifest.outputs if port.type.startswith("path:")}
+    try:
+        found = msgspec.convert(said, dict[PortName, tuple[StoredName, Hash]], strict=True)
+    except msgspec.ValidationError:
+        return None
+    return found if found.keys() == wanted else None
 
 
 def declared(ports: Sequence[Port | Variable], values: Mapping[str, Any]) -> dict[str, Any]:

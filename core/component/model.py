@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from core.component.builtin import BSSN_CHECK, BUILTIN, NULL_PROFILE, SUBJECT
-from core.component.events import ComponentFinished, ComponentStarted, Value
-from core.component.manifest import declared
+from core.component.builtin import BSSN_CHECK, BUILTIN, NULL_PROFILE
+from core.component.events import ComponentAccepted, ComponentFinished, ComponentStarted, Value
+from core.component.manifest import SUBJECT, Manifest, declared, digest, parse
 from core.engine import Errand, JobStatus, Stamp
 from core.fields import Frozen
 from core.times import time_text
@@ -46,6 +46,7 @@ class Run(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=T
     outputs: dict[str, Value] = {}
     code: str = ""
     detail: str = ""
+    files: dict[str, str] = {}
 
     @property
     def subject(self) -> str:
@@ -65,10 +66,23 @@ class Figures(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     gap_target: float | None = None
 
 
+class Accepted(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """A component of a user's that may run, just as it was when somebody said so."""
+
+    digest: str
+    manifest: str
+    script_sha256: str
+    folder: str
+
+
 class Components:
     """The state of the engine."""
 
     def __init__(self) -> None:
+        self.accepted: dict[str, Accepted] = {}
+        """By name, the newest last; besides those that come with irer."""
+        self.manifests: dict[str, Manifest] = dict(BUILTIN)
+        """Of all that may run."""
         self.running: dict[str, Run] = {}
         """In the order of their coming."""
         self.ended: tuple[Run, ...] = ()
@@ -94,7 +108,16 @@ class Components:
 
     def keep(self, run: Run) -> None:
         self.running[run.job] = run
-        self.errands[effect_of(run)] = Errand(effect_of(run), ERRAND, _work(run))
+        self.errands[effect_of(run)] = Errand(effect_of(run), ERRAND, _work(self, run))
+
+    def digest_of(self, name: str) -> str:
+        accepted = self.accepted.get(name)
+        return accepted.digest if accepted is not None else digest(self.manifests[name])
+
+    def accept(self, name: str, accepted: Accepted) -> None:
+        self.accepted.pop(name, None)
+        self.accepted[name] = accepted
+        self.manifests[name] = parse(accepted.manifest.encode())
 
     @property
     def triggered(self) -> int:
@@ -114,15 +137,37 @@ def effect_of(run: Run) -> str:
     return f"hunt_log:{run.seq}:0"
 
 
-def _work(run: Run) -> dict[str, Any]:
-    manifest = BUILTIN.get(run.component)
+def _work(components: Components, run: Run) -> dict[str, Any]:
+    manifest = components.manifests.get(run.component)
+    accepted = components.accepted.get(run.component)
+    # Once the component is another, what was begun with the one before cannot be done any more.
+    told = _script(manifest, accepted) if manifest is not None and accepted is not None and accepted.digest == run.digest else {}
     return {
+        **told,
         "job": run.job,
         "component": run.component,
         "builtin": manifest.builtin if manifest else "",
         "wall_s": manifest.limits.wall_s if manifest else 0.0,
         "inputs": declared(manifest.inputs if manifest else (), run.inputs),
         "variables": declared(manifest.tunable_variables if manifest else (), run.variables),
+    }
+
+
+def _script(manifest: Manifest, accepted: Accepted) -> dict[str, Any]:
+    """All that running a user's script takes."""
+    limits = manifest.limits
+    return {
+        "script": {
+            "folder": accepted.folder,
+            "name": manifest.script_to_run,
+            "sha256": accepted.script_sha256,
+            "dependencies": manifest.dependencies,
+            "paths": [[port.name, port.type] for port in manifest.inputs if port.type.startswith("path:")],
+            "files": [[port.name, port.type] for port in manifest.outputs if port.type.startswith("path:")],
+            "cpu_s": float(limits.cpu_s),
+            "memory_mb": limits.memory_mb,
+            "output_mb": limits.output_mb,
+        }
     }
 
 
@@ -143,6 +188,10 @@ def apply_started(components: Components, event: ComponentStarted, stamp: Stamp)
         _bound(components.reached, HUNTS_MAX)
 
 
+def apply_accepted(components: Components, event: ComponentAccepted, stamp: Stamp) -> None:
+    components.accept(event.name, Accepted(event.digest, event.manifest, event.script_sha256, event.folder))
+
+
 def _bound(remembered: OrderedDict[str, Any], most: int) -> None:
     while len(remembered) > most:
         remembered.popitem(last=False)
@@ -152,7 +201,8 @@ def apply_finished(components: Components, event: ComponentFinished, stamp: Stam
     run = components.running.pop(event.job)
     del components.errands[effect_of(run)]
     outputs = plain(event.outputs)
-    ended = msgspec.structs.replace(run, ended_us=stamp.time_us, ok=event.ok, outputs=outputs, code=event.code, detail=event.detail)
+    told = {"outputs": outputs, "code": event.code, "detail": event.detail, "files": dict(sorted(event.files.items()))}
+    ended = msgspec.structs.replace(run, ended_us=stamp.time_us, ok=event.ok, **told)
     components.ended = (ended, *components.ended)[:ENDED_MAX]
     if not event.ok:
         return
@@ -180,7 +230,7 @@ def jobs(components: Components) -> Iterator[JobStatus]:
     for run in reversed(components.running.values()):
         yield JobStatus(run.job, METHOD, "running", run.seq, time_text(run.started_us))
     for run in components.ended:
-        manifest = BUILTIN.get(run.component)
+        manifest = components.manifests.get(run.component)
         outputs = declared(manifest.outputs if manifest else (), run.outputs)
         yield JobStatus(
             run.job,
@@ -192,8 +242,12 @@ def jobs(components: Components) -> Iterator[JobStatus]:
             run.ok,
             run.code,
             run.detail or None,
-            {"component": run.component, "version": run.version, SUBJECT: run.subject, "outputs": outputs},
+            {"component": run.component, "version": run.version, SUBJECT: run.subject, "outputs": outputs, **_left(run)},
         )
+
+
+def _left(run: Run) -> dict[str, Any]:
+    return {"files": run.files} if run.files else {}
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------------
@@ -205,6 +259,7 @@ class ComponentsDump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     figures: list[tuple[str, Figures]]
     begun: list[str]
     reached: list[tuple[str, int]]
+    accepted: list[tuple[str, Accepted]]
 
 
 def dump(components: Components) -> ComponentsDump:
@@ -214,11 +269,14 @@ def dump(components: Components) -> ComponentsDump:
         list(components.figures.items()),
         list(components.begun),
         list(components.reached.items()),
+        list(components.accepted.items()),
     )
 
 
 def load(dumped: ComponentsDump) -> Components:
     components = Components()
+    for name, accepted in dumped.accepted:
+        components.accept(name, accepted)
     for run in dumped.running:
         components.keep(run)
     components.ended = tuple(dumped.ended)

@@ -11,11 +11,12 @@ from uuid import UUID, uuid5
 import msgspec
 
 from core.component import manifest as manifests
-from core.component.builtin import BUILTIN, NULL_PROFILE, SUBJECT
+from core.component.builtin import NULL_PROFILE
 from core.component.commands import started
 from core.component.events import ComponentStarted
+from core.component.manifest import SUBJECT
 from core.component.model import Components
-from core.engine import NOTHING, Command, Context, Decision, Errand, Timer
+from core.engine import NOTHING, Check, Command, Context, Decision, Errand, Timer
 from core.hunt.state import Candidate, Hunt, Hunts, place
 
 TRIGGERED_MAX = 8
@@ -33,6 +34,19 @@ def wanted(components: Components, ctx: Context) -> Iterator[Timer | Errand]:
     yield from components.errands.values()
     if next(_due(components, ctx), None) is not None:
         yield Timer("trigger", AT_ONCE, Trigger())
+
+
+def checks(components: Components, ctx: Context) -> Iterator[Check]:
+    """Whether what is configured to run by itself can."""
+    settings = ctx.settings.component
+    for name in dict.fromkeys([*settings.triggered, *settings.winners]):
+        manifest = components.manifests.get(name)
+        if manifest is None:
+            text = f"{name} is to run by itself and is not accepted here. See: irerctl component ls"
+            yield Check("component", "degraded", text)
+        elif any(port.name != SUBJECT for port in manifests.asked_of(manifest).inputs):
+            text = f"{name} is to run by itself and asks for more than {SUBJECT}. Take it out of [component], then: irerctl reload"
+            yield Check("component", "degraded", text)
 
 
 def decide_trigger(components: Components, command: Trigger, ctx: Context) -> Decision:
@@ -83,12 +97,14 @@ def _begun(components: Components, hunt: Hunt, row: Candidate, name: str, at: in
     """None where there is no file to look at, or where this has been begun already."""
     if row.outcome is None or row.outcome.artefact_sha256 is None:
         return None
-    manifest, job_uuid = BUILTIN[name], row.child.job_uuid
+    manifest, job_uuid = components.manifests.get(name), row.child.job_uuid
+    if manifest is None or any(port.name != SUBJECT for port in manifests.asked_of(manifest).inputs):
+        return None  # not accepted, or it needs what only a person can give: `checks` says so
     tuned: dict[str, Any] = {}
     if name == NULL_PROFILE:
         tuned["targets"] = min(max(hunt.began.settings.targets, TARGETS[0]), TARGETS[1])
     job = str(uuid5(UUID(job_uuid), f"{name}/{manifest.version}"))
     if job in components.begun or job in components.running:
         return None
-    event = started(job, manifest, {SUBJECT: job_uuid}, manifests.variables_of(manifest, tuned))
+    event = started(components, job, manifest, {SUBJECT: job_uuid}, manifests.variables_of(manifest, tuned))
     return msgspec.structs.replace(event, hunt_id=hunt.hunt_id, place=at)

@@ -6,8 +6,11 @@ who may speak to the HTTP gateway from elsewhere, `checks` the judgements, `snap
 """
 
 from core.control.checks import ActionChecked, Check, DecidedPage, Query, apply_checked, decide_check, judgement
+from core.control.diff import Changes, Diff
+from core.control.explain import Explain, Explanation
 from core.control.http_tokens import (
     CheckHttpToken,
+    HttpKeyRotated,
     HttpTokenIssued,
     HttpTokenRefused,
     HttpTokenRevoked,
@@ -15,14 +18,17 @@ from core.control.http_tokens import (
     IssueHttpToken,
     ListHttpTokens,
     RevokeHttpToken,
+    RotateHttpKey,
     apply_issued,
     checked,
     decide_issue,
 )
 from core.control.http_tokens import apply_refused as apply_token_refused
 from core.control.http_tokens import apply_revoked as apply_token_revoked
+from core.control.http_tokens import apply_rotated as apply_http_key_rotated
 from core.control.http_tokens import decide_check as decide_check_token
 from core.control.http_tokens import decide_revoke as decide_revoke_token
+from core.control.http_tokens import decide_rotate as decide_rotate_http_key
 from core.control.http_tokens import listed as listed_tokens
 from core.control.hub import (
     FlagSet,
@@ -98,7 +104,7 @@ ENGINE = Engine(
     state=Control,
     dump=dump,
     load=load,
-    dump_version=2,
+    dump_version=3,
     rows=[
         write(
             "engines.register",
@@ -201,6 +207,26 @@ ENGINE = Engine(
             example={"engine_id": "action", "platform": "gmail", "action_type": "send_email"},
             cli="control check ENGINE_ID PLATFORM ACTION_TYPE",
         ),
+        task(
+            "actions.explain",
+            Explain,
+            help="Why an engine may or may not do something, rule by rule, now or as it is on record",
+            example={"engine_id": "action", "platform": "gmail", "action_type": "send_email", "scopes": ["mail.send"]},
+            result=Explanation,
+            cli="control explain [ENGINE_ID] [PLATFORM] [ACTION_TYPE]",
+        ),
+        task(
+            "actions.diff",
+            Diff,
+            help="What a proposed change would allow or deny of what was asked, from the record",
+            example={
+                "permissions": {"action": {"allow": {"gmail": ["send_email"]}}},
+                "platforms": {"calendar": {"status": "maintenance"}},
+                "flags": {"gmail.send_email": False},
+            },
+            result=Changes,
+            cli="control permissions diff",
+        ),
         write(
             "platforms.define",
             Define,
@@ -286,6 +312,16 @@ ENGINE = Engine(
             example={"jti": "0b54a9a2-6d2c-4c3e-9d51-0d8a3f6f2f10"},
             needs="system:admin",
             cli="control tokens revoke JTI",
+        ),
+        write(
+            "system.rotate_http_key",
+            RotateHttpKey,
+            decide_rotate_http_key,
+            apply={HttpKeyRotated: apply_http_key_rotated},
+            help="End all tokens of the HTTP gateway at once, and sign the next with another key",
+            example={},
+            needs="system:admin",
+            cli="control tokens rotate",
         ),
         write(
             "system.check_http_token",

@@ -62,6 +62,10 @@ class RevokeHttpToken(Command):
     jti: Name
 
 
+class RotateHttpKey(Command):
+    """Ends every token of the HTTP gateway, and signs those to come with another key."""
+
+
 class CheckHttpToken(Command):
     """Asks whether a token is good, as a gateway does for whoever shows it.
 
@@ -109,6 +113,15 @@ class HttpTokenRevoked(Event, type="http_token.revoked"):
     """
 
     jti: Name
+
+
+class HttpKeyRotated(Event, type="http_token.key_rotated"):
+    """Tokens of the HTTP gateway are signed with another key; those of the key before have ended.
+
+    generation: of the new key
+    """
+
+    generation: Count
 
 
 class HttpTokenRefused(Event, type="http_token.refused"):
@@ -218,8 +231,8 @@ def claimed_id(text: str) -> str | None:
         return None
 
 
-def _key(ctx: Context) -> bytes:
-    return ctx.secrets.token_key(KEY_KIND, 1)
+def _key(control: Control, ctx: Context) -> bytes:
+    return ctx.secrets.token_key(KEY_KIND, control.http_key)
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------------
@@ -239,7 +252,7 @@ def decide_issue(control: Control, command: IssueHttpToken, ctx: Context) -> Dec
         raise Refused("resource-exhausted", f"{text} when some have ended: irerctl control tokens", reason="tokens")
     event = HttpTokenIssued(ctx.new_id(), command.subject, command.role, ttl_s)
     token = _issued(event, ctx.now_us, ctx.mono_us, ctx.boot_id, ctx.actor.name)
-    return Decision(event, answer=IssuedHttpToken(made(token, _key(ctx)), token.jti, time_text(token.ends_us)))
+    return Decision(event, answer=IssuedHttpToken(made(token, _key(control, ctx)), token.jti, time_text(token.ends_us)))
 
 
 def _check_rank(role: HttpRole, actor: Actor) -> None:
@@ -253,6 +266,10 @@ def decide_revoke(control: Control, command: RevokeHttpToken, ctx: Context) -> D
     if token is None or _is_over(token, ctx):
         raise Refused("not-found", f"no living token of the HTTP gateway has the id {command.jti}. All: irerctl control tokens")
     return NOTHING if token.revoked else Decision(HttpTokenRevoked(command.jti))
+
+
+def decide_rotate(control: Control, command: RotateHttpKey, ctx: Context) -> Decision:
+    return Decision(HttpKeyRotated(control.http_key + 1))
 
 
 def decide_check(control: Control, command: CheckHttpToken, ctx: Context) -> Decision:
@@ -272,7 +289,7 @@ def judge(control: Control, text: str, ctx: Context) -> tuple[HttpToken | None, 
     """The token that this text claims to be, and what is wrong with it; nothing, if it is good. The same work whatever it is."""
     jti = claimed_id(text)
     token = control.http_tokens.get(jti) if jti is not None else None
-    is_same = same(made(token or _SPARE, _key(ctx)), text)
+    is_same = same(made(token or _SPARE, _key(control, ctx)), text)
     if token is None:
         return None, "form" if jti is None else "unknown"
     if not is_same:
@@ -312,6 +329,11 @@ def apply_revoked(control: Control, event: HttpTokenRevoked, stamp: Stamp) -> No
     token = control.http_tokens.get(event.jti)
     if token is not None:
         token.revoked = True
+
+
+def apply_rotated(control: Control, event: HttpKeyRotated, stamp: Stamp) -> None:
+    control.http_key = event.generation
+    control.http_tokens.clear()
 
 
 def apply_refused(control: Control, event: HttpTokenRefused, stamp: Stamp) -> None:

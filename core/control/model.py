@@ -161,6 +161,8 @@ class Control:
     keys: dict[str, Key] = field(default_factory=dict)
     http_tokens: dict[str, HttpToken] = field(default_factory=dict)
     """By id, the one issued first first."""
+    http_key: int = 1
+    """Which key signs tokens of the HTTP gateway, counted from 1. Those of the key before ended with it."""
     http_tokens_refused: int = 0
     changed_seq: int = -1
     """The newest record that changed an engine's standing or a rule: what a permission rests on."""

@@ -82,6 +82,7 @@ class ControlDump(Dump):
     keys: dict[str, KeyDump]
     http_tokens: list[HttpTokenDump]
     """In the order in which they were issued."""
+    http_key: int
     http_tokens_refused: int
     changed_seq: int
     keys_seq: int
@@ -101,6 +102,7 @@ def dump(control: Control) -> ControlDump:
         flags={name: (flag.enabled, flag.rev) for name, flag in control.flags.items()},
         keys={name: KeyDump(encode(key.value), key.rev, key.time_us, key.actor, key.is_set) for name, key in control.keys.items()},
         http_tokens=[_http_token(token) for token in control.http_tokens.values()],
+        http_key=control.http_key,
         http_tokens_refused=control.http_tokens_refused,
         changed_seq=control.changed_seq,
         keys_seq=control.keys_seq,
@@ -152,6 +154,7 @@ def load(dumped: ControlDump) -> Control:
         flags={name: Flag(enabled, rev) for name, (enabled, rev) in dumped.flags.items()},
         keys={name: _key(key) for name, key in dumped.keys.items()},
         http_tokens={token.jti: HttpToken(**msgspec.structs.asdict(token)) for token in dumped.http_tokens},
+        http_key=dumped.http_key,
         http_tokens_refused=dumped.http_tokens_refused,
         changed_seq=dumped.changed_seq,
         keys_seq=dumped.keys_seq,

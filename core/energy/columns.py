@@ -199,7 +199,7 @@ def _step(block: Block, touched: Rows, times: Floats, values: Floats, wave: Rows
         f8[ANCHOR, first] = values[first]
         f8[TIME, first] = times[first]
     gap, lost = _clock(block, times, values)
-    said = forecast.ahead(block)
+    said = forecast.ahead(block, times)
     findings.expected[wave] = said.mixed
     findings.half[wave] = said.half
     findings.residual[wave] = values - said.slow

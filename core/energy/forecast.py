@@ -1,7 +1,8 @@
 """What a stream will show next: four kinds of expert, mixed by how well they did lately, with an interval that learns its width.
 
 Naive, exponential smoothing (the best of four rates lately), an autoregression of order four by recursive least squares on what
-differs from the running mean, and the running mean. Weights follow (L_min / L)^16 with L the running mean absolute error: free of
+differs from the running mean, and the running mean. Where a stream has a day, the autoregression also adds what it lacked at this
+hour of earlier days, by as much as that has helped lately: no season is declared. Weights follow (L_min / L)^16 with L the running mean absolute error: free of
 scale, four squarings. The interval follows adaptive conformal inference (Gibbs and Candès, 2021). A second mix, whose weights
 forget slowly, is what the regime detector subtracts: the quick one would learn a shift before anybody saw it.
 """
@@ -17,6 +18,10 @@ from core.energy.layout import (
     GAINS,
     HALF,
     HIGH,
+    HOUR_OF,
+    HOURS,
+    HOURS_HIT,
+    HOURS_SIZE,
     LAGS,
     LEVEL_LOSSES,
     LEVEL_OF,
@@ -27,6 +32,7 @@ from core.energy.layout import (
     REGIME_COUNT,
     SLOW_LOSSES,
     SPREAD,
+    STEP,
     WEIGHTS,
     Block,
     Flags,
@@ -59,6 +65,13 @@ START_GAIN = 10.0
 """How freely the autoregression learns at first, in units of the stream's own variance."""
 GAIN_MAX = 1e6
 """Beyond this nothing is forgotten: where nothing happens, forgetting makes the gains grow without bound."""
+DAY_S = 86_400.0
+DAY_STEPS_MIN = 4
+"""A stream with fewer points a day has no hours."""
+DAYS = np.float32(14)
+"""That an hour looks back on."""
+HELP_RATE = np.float32(1 / 512)
+"""How fast it is forgotten whether the hours helped."""
 EXPERTS = ("naive", "smoothing", "autoregression", "mean")
 
 _RATES = np.array(RATES)[:, None]
@@ -67,6 +80,17 @@ _FIRST = np.array([i for i, _ in _PAIRS])
 _SECOND = np.array([j for _, j in _PAIRS])
 _FULL = np.array([_PAIRS.index((min(i, j), max(i, j))) for i in range(ORDER) for j in range(ORDER)])
 _DIAGONAL = [_PAIRS.index((i, i)) for i in range(ORDER)]
+
+
+class Hour(NamedTuple):
+    """The hour of the day that the next points are of."""
+
+    line: Rows
+    """Which, of HOURS."""
+    lacked: Singles
+    """What the autoregression lacked in it on earlier days."""
+    known: Flags
+    """A day has passed, and a day has enough points."""
 
 
 class Ahead(NamedTuple):
@@ -80,10 +104,13 @@ class Ahead(NamedTuple):
     """Half the width of the 95 % interval around `mixed`."""
     deviations: Floats
     """The last four values less the running mean."""
+    plain: Floats
+    """The autoregression, without what the hour adds."""
+    hour: Hour
 
 
-def ahead(block: Block) -> Ahead:
-    """The forecast of the next value of each row."""
+def ahead(block: Block, times: Floats) -> Ahead:
+    """The forecast of the next value of each row, which is one of this time."""
     f8, f4 = block.f8, block.f4
     experts = np.empty((4, block.size))
     experts[0] = f8[LAGS.start]
@@ -92,12 +119,45 @@ def ahead(block: Block) -> Ahead:
     parts = f8[WEIGHTS] * deviations
     margin = 0.5 * (f8[HIGH] - f8[LOW])
     raw = f8[MEAN] + (((parts[0] + parts[1]) + parts[2]) + parts[3])
-    experts[2] = np.minimum(np.maximum(raw, f8[LOW] - margin), f8[HIGH] + margin)
+    low, high = f8[LOW] - margin, f8[HIGH] + margin
+    hour = _hour(block, times)
+    plain = np.minimum(np.maximum(raw, low), high)
+    experts[2] = np.minimum(np.maximum(raw + _added(f4, hour), low), high) if hour.known.any() else plain
     experts[3] = f8[MEAN]
     mixed = _mix(experts, f4[LOSSES][:4], 4)
     slow = _mix(experts, f4[SLOW_LOSSES] * HANDICAP, 6)
     half = np.maximum(f4[HALF], 2 * f4[QUANTUM])
-    return Ahead(experts, mixed, slow, half, deviations)
+    return Ahead(experts, mixed, slow, half, deviations, plain, hour)
+
+
+def _hour(block: Block, times: Floats) -> Hour:
+    f4 = block.f4
+    line = np.minimum(np.mod(times, DAY_S) * (HOURS / DAY_S), HOURS - 1).astype(np.intp)
+    step = f4[STEP]
+    known = (block.i4[COUNT] * step >= DAY_S) & (step <= DAY_S / DAY_STEPS_MIN)
+    return Hour(line, f4[HOUR_OF][line, np.arange(block.size)], known)
+
+
+def _added(f4: Singles, hour: Hour) -> Singles:
+    """What the hour lacked, by the share of it that proved right: the slope of errors on it, between 0 and 1."""
+    share = f4[HOURS_HIT] / np.maximum(f4[HOURS_SIZE], TINY)
+    added: Singles = hour.lacked * np.minimum(np.maximum(share, 0), 1) * hour.known
+    return added
+
+
+def _learn_hour(block: Block, values: Floats, said: Ahead, most: Singles, lost: Rows | None) -> None:
+    f4, hour = block.f4, said.hour
+    error = np.minimum(np.maximum((values - said.plain).astype(np.float32), -most), most)
+    step = f4[STEP]
+    days = np.minimum(np.maximum(block.i4[COUNT] * step / np.float32(DAY_S), 1), DAYS)
+    rate = np.minimum(step * np.float32(HOURS / DAY_S), 1) / days
+    if lost is not None:
+        error[lost] = hour.lacked[lost]
+    f4[HOUR_OF][hour.line, np.arange(block.size)] += rate * (error - hour.lacked)
+    if hour.known.any():
+        help_rate = HELP_RATE * hour.known
+        f4[HOURS_HIT] += help_rate * (error * hour.lacked - f4[HOURS_HIT])
+        f4[HOURS_SIZE] += help_rate * (hour.lacked * hour.lacked - f4[HOURS_SIZE])
 
 
 def _smoothed(levels: Floats, losses: Singles) -> Floats:
@@ -149,8 +209,10 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
     rate = np.maximum(LOSS_RATE, start)
     _judge(f4, errors, rate)
     young = np.float32(1) / np.maximum(block.i4[AGE], 1).astype(np.float32)
+    most = _most(block)
+    _learn_hour(block, values, said, most, lost)
     believed = np.maximum(SLOW_RATE, young) * np.where(f4[ALERT] < DOUBTED, np.float32(1), DOUBT)
-    f4[SLOW_LOSSES] += believed * (np.minimum(errors[:4], _most(block)) - f4[SLOW_LOSSES])
+    f4[SLOW_LOSSES] += believed * (np.minimum(errors[:4], most) - f4[SLOW_LOSSES])
     level_errors = np.abs(values - f8[LEVEL_OF]).astype(np.float32)
     f4[LEVEL_LOSSES] += rate * (level_errors - f4[LEVEL_LOSSES])
     _regress(block, values - f8[MEAN], said.deviations, lost)

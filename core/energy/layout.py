@@ -31,7 +31,9 @@ LEARNING = 64
 """Ticks after which a stream has its first regime."""
 REGIMES = 8
 """Regimes a stream remembers."""
-FORMAT = "energy-rows-1"
+HOURS = 24
+"""Of a day, of each of which a stream remembers what it adds."""
+FORMAT = "energy-rows-2"
 
 
 def _fields(widths: dict[str, int]) -> tuple[dict[str, slice], int]:
@@ -55,6 +57,7 @@ _F4, WIDTH_F4 = _fields(
         step=1, quantum=1, level_losses=4, losses=5, slow_losses=4, half=1,
         quantiles=15, means=5, variances=5, sums=5, alert=1, restless=1,
         value_means=5, value_variances=5, orders=6, pairs=9, terciles=2,
+        hours=HOURS, hours_hit=1, hours_size=1,
     )
 )  # fmt: skip
 STEP, QUANTUM, HALF, ALERT, RESTLESS = (_F4[name].start for name in ("step", "quantum", "half", "alert", "restless"))
@@ -65,6 +68,8 @@ QUANTILES, MEANS, VARIANCES, SUMS = (_F4[name] for name in ("quantiles", "means"
 VALUE_MEANS, VALUE_VARIANCES, ORDERS, PAIRS, TERCILES = (
     _F4[name] for name in ("value_means", "value_variances", "orders", "pairs", "terciles")
 )
+HOUR_OF = _F4["hours"]
+HOURS_HIT, HOURS_SIZE = (_F4[name].start for name in ("hours_hit", "hours_size"))
 KEPT = slice(QUANTILES.start, QUANTILES.start + WARM)
 """The first residuals stand where quantiles, sums and alert will."""
 

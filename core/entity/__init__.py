@@ -42,23 +42,22 @@ def moved(happened: Sequence[Event]) -> EntityState:
 
 
 def wanted(state: Fleet, ctx: Context) -> Iterator[Effect]:
-    for claim, entity_id in islice(state.claims.items(), commands.LOOKS_MAX):
-        entity = state.entities[entity_id]
-        if not entity.claimed and entity.needs is not None:
-            yield Ask(
-                claim,
-                "resource.submit_task",
-                {
-                    "task_id": task_of(claim),
-                    "priority": "high",
-                    "resource_type": entity.needs.pool,
-                    "units": entity.needs.units,
-                    "duration_s": 31_536_000.0,
-                },
-            )
+    for claim, entity in commands.unasked(state):
+        assert entity.needs is not None
+        yield Ask(
+            claim,
+            "resource.submit_task",
+            {
+                "task_id": task_of(claim),
+                "priority": "high",
+                "resource_type": entity.needs.pool,
+                "units": entity.needs.units,
+                "duration_s": 31_536_000.0,
+            },
+        )
     for effect, task in islice(state.releases.items(), ASKS_MAX):
         yield Ask(effect, "resource.cancel_task", {"task_id": task})
-    if bool(ctx.peek("cache").online) != state.online or commands.moved_claims(state, ctx.peek("resource")):
+    if bool(ctx.peek("cache").online) != state.online or commands.moved_claims(state, ctx.peek("resource"), ctx.mono_us):
         yield Timer("settle", AT_ONCE, commands.Settle())
     if (first := state.heard.first()) is not None:
         silent_at = first[0] + round(ctx.settings.entities.heartbeat_s * 1e6)
@@ -96,9 +95,11 @@ def load(dumped: FleetDump) -> Fleet:
     state.clock = load_clock(dumped.clock)
     state.online = dumped.online
     state.entities = {entity.entity_id: entity for entity in dumped.entities}
+    state.listed = list(dumped.entities)
     state.heard = load_agenda(dumped.heard)
     state.attempts = load_agenda(dumped.attempts)
-    state.claims.update(dumped.claims)
+    for _, entity_id in dumped.claims:
+        state.put_claim(state.entities[entity_id])
     state.releases.update(dumped.releases)
     state.gone.update(dict.fromkeys(dumped.gone))
     state.counts.update(entity.state for entity in dumped.entities)

@@ -1,5 +1,6 @@
 """What the entity engine may be asked: by callers, and by itself once something is due. A command judges and changes nothing."""
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import islice
 
@@ -19,7 +20,7 @@ from core.entity.events import (
     Uplink,
     Woke,
 )
-from core.entity.fleet import Entity, Fleet, task_of
+from core.entity.fleet import BUCKETS, Entity, Fleet, task_of
 from core.entity.lifecycle import TABLE, Cause, EntityType, Kept, State
 from core.fields import Name
 from core.resource.pools import Pools
@@ -28,7 +29,11 @@ ENTITIES_MAX = 100_000
 AT_ONCE_MAX = 64
 """Entities that one command of the engine's own looks after; the rest has its turn right behind."""
 LOOKS_MAX = 256
-"""Claims looked at for one answer to what is wanted."""
+"""Claims of each pool looked at for one answer to what is wanted: the oldest of those that are not units yet."""
+HELD_LOOKS_MAX = 1_024
+"""Claims that are units of which all are looked at each time; of more, one part each second, and what ended lately."""
+NAMES_LOOKED_AT = 1_000
+"""For a name that was mistyped: more would hold the loop."""
 
 
 class Spawn(Command):
@@ -90,7 +95,7 @@ class Resume(Nothing):
 def find(fleet: Fleet, entity_id: str) -> Entity:
     found = fleet.entities.get(entity_id)
     if found is None:
-        near = get_close_matches(entity_id, islice(fleet.entities, 10_000), n=3)
+        near = get_close_matches(entity_id, islice(fleet.entities, NAMES_LOOKED_AT), n=3)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise Refused("not-found", f"no entity {entity_id}. {hint}All: irerctl entity", data={"nearest": near})
     return found
@@ -197,32 +202,57 @@ def decide_settle(fleet: Fleet, command: Settle, ctx: Context) -> Decision:
     online = bool(ctx.peek("cache").online)
     if online != fleet.online:
         events.append(Uplink(online))
-    for entity, cause in moved_claims(fleet, ctx.peek("resource")):
+    for entity, cause in moved_claims(fleet, ctx.peek("resource"), ctx.mono_us):
         if len(events) < AT_ONCE_MAX:
             events.append(Turned(entity.entity_id, entity.state, "active" if cause == "ready" else "awakening", cause))
     return Decision(*events)
 
 
-def moved_claims(fleet: Fleet, pools: Pools) -> list[tuple[Entity, Cause]]:
-    """Claims whose task came to run, or ended while its entity still needs it. The oldest few of those that only wait."""
+def unasked(fleet: Fleet) -> Iterator[tuple[str, Entity]]:
+    """Claims that the resource engine has not heard of yet."""
+    for claims in fleet.pending.values():
+        for claim, entity_id in islice(claims.items(), LOOKS_MAX):
+            entity = fleet.entities[entity_id]
+            if not entity.claimed:
+                yield claim, entity
+
+
+def moved_claims(fleet: Fleet, pools: Pools, mono_us: int) -> list[tuple[Entity, Cause]]:
+    """Claims whose task came to run, or ended while its entity still needs it."""
     found: list[tuple[Entity, Cause]] = []
-    waiting = 0
-    for claim, entity_id in fleet.claims.items():
-        entity = fleet.entities[entity_id]
-        if not entity.claimed:
-            continue
-        task = pools.tasks.get(task_of(claim))
-        state = task.state if task is not None else "gone"
-        if state == "running":
-            if entity.state == "awakening":
+    for claims in fleet.pending.values():
+        for claim, entity_id in islice(claims.items(), LOOKS_MAX):
+            entity = fleet.entities[entity_id]
+            if not entity.claimed:
+                continue
+            task = pools.tasks.get(task_of(claim))
+            if task is not None and task.state == "running":
                 found.append((entity, "ready"))
-        elif state in ("waiting", "blocked", "retrying"):
-            waiting += 1
-            if waiting == LOOKS_MAX:
-                break
-        else:
-            found.append((entity, "units_lost"))
+            elif task is None or task.state not in ("waiting", "blocked", "retrying"):
+                found.append((entity, "units_lost"))
+    for claim, entity_id in _held(fleet, pools, mono_us):
+        task = pools.tasks.get(task_of(claim))
+        if task is None or task.state not in ("running", "waiting", "blocked", "retrying"):
+            found.append((fleet.entities[entity_id], "units_lost"))
     return found
+
+
+def _held(fleet: Fleet, pools: Pools, mono_us: int) -> Iterator[tuple[str, str]]:
+    """Claims that are units, as far as one look goes. None is passed over for ever, whatever was missed."""
+    if len(fleet.claims) <= HELD_LOOKS_MAX:
+        for bucket in fleet.holding:
+            yield from bucket.items()
+        return
+    seen = set()
+    for task_id in islice(reversed(pools.finished), HELD_LOOKS_MAX):
+        claim = task_id.removeprefix(task_of(""))
+        entity = fleet.entities.get(fleet.claims.get(claim, ""))
+        if entity is not None and entity.state != "awakening":
+            seen.add(claim)
+            yield claim, entity.entity_id
+    for claim, entity_id in fleet.holding[mono_us // 1_000_000 % BUCKETS].items():
+        if claim not in seen:
+            yield claim, entity_id
 
 
 def decide_asked(fleet: Fleet, command: Answer, ctx: Context) -> Decision:

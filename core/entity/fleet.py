@@ -4,7 +4,10 @@ A claim is the ordinary task that holds an awake entity's units in their pool; t
 what becomes of it, and asks to have it cancelled when the entity sleeps.
 """
 
+from bisect import bisect_right
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -15,6 +18,8 @@ from core.entity.events import Asked, Correcting, Needs, Released, Reported, Spa
 from core.entity.lifecycle import EntityType, Kept, State
 
 DEACTIVATED_KEPT = 10_000
+BUCKETS = 256
+"""Parts that the claims of awake entities are kept in, so that one part can be looked at."""
 
 
 class Entity(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,20 +58,72 @@ class Fleet:
         """Entities in correction, by when the next attempt is due."""
         self.claims: OrderedDict[str, str] = OrderedDict()
         """Claims that stand, by id, with their entity; the oldest first."""
+        self.pending: dict[str, OrderedDict[str, str]] = {}
+        """Those of them that are not units yet, by pool; the oldest first."""
+        self.holding: list[dict[str, str]] = [{} for _ in range(BUCKETS)]
+        """The others."""
+        self.units: Counter[str] = Counter()
+        """What those hold, by pool."""
         self.releases: OrderedDict[str, str] = OrderedDict()
         """Tasks to cancel, by the id of the effect that asks for it."""
         self.gone: OrderedDict[str, None] = OrderedDict()
         """Deactivated entities, the first to be forgotten first."""
         self.counts: Counter[str] = Counter()
+        self.listed: list[Entity] = []
+        """In the order of their coming, for pages; forgotten ones stay until there are as many of them as of others."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fleet) and vars(self) == vars(other)
+        return isinstance(other, Fleet) and _told(self) == _told(other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def shown(self, entity: Entity) -> State:
         """Its state as the world sees it."""
         return "offline_adapting" if entity.state == "active" and not self.online else entity.state
+
+    def listed_after(self, order: int | None) -> Iterator[Entity]:
+        for place in range(0 if order is None else bisect_right(self.listed, order, key=_order), len(self.listed)):
+            entity = self.listed[place]
+            if self.entities.get(entity.entity_id) is entity:
+                yield entity
+
+    def put_claim(self, entity: Entity) -> None:
+        """Where the claim of an entity in this state belongs."""
+        assert entity.needs is not None
+        self.claims.setdefault(entity.claim, entity.entity_id)
+        if entity.state == "awakening":
+            self.pending.setdefault(entity.needs.pool, OrderedDict())[entity.claim] = entity.entity_id
+            return
+        self._no_longer_pending(entity)
+        bucket = self.holding[entity.order % BUCKETS]
+        if entity.claim not in bucket:
+            bucket[entity.claim] = entity.entity_id
+            self.units[entity.needs.pool] += entity.needs.units
+
+    def drop_claim(self, entity: Entity) -> None:
+        if self.claims.pop(entity.claim, None) is None:
+            return
+        assert entity.needs is not None
+        self._no_longer_pending(entity)
+        if self.holding[entity.order % BUCKETS].pop(entity.claim, None) is not None:
+            self.units[entity.needs.pool] -= entity.needs.units
+
+    def _no_longer_pending(self, entity: Entity) -> None:
+        assert entity.needs is not None
+        pool = entity.needs.pool
+        if pool in self.pending:
+            self.pending[pool].pop(entity.claim, None)
+            if not self.pending[pool]:
+                del self.pending[pool]
+
+
+def _told(fleet: Fleet) -> dict[str, Any]:
+    """What two equal fleets have in common: of the list for pages only what it shows."""
+    return vars(fleet) | {"listed": None, "units": +fleet.units}
+
+
+def _order(entity: Entity) -> int:
+    return entity.order
 
 
 def task_of(claim: str) -> str:
@@ -78,6 +135,7 @@ def apply_spawned(fleet: Fleet, event: Spawned, stamp: Stamp) -> None:
     fleet.clock.at(stamp)
     entity = Entity(event.entity_id, event.type, stamp.seq, stamp.time_us, stamp.time_us, dict(event.labels), event.needs)
     fleet.entities[entity.entity_id] = entity
+    fleet.listed.append(entity)
     fleet.counts["hibernating"] += 1
 
 
@@ -99,9 +157,11 @@ def apply_turned(fleet: Fleet, event: Turned, stamp: Stamp) -> None:
         _drop_claim(fleet, entity)
         if entity.needs is not None:
             entity.claim, entity.claimed = stamp.cause(), False
-            fleet.claims[entity.claim] = entity.entity_id
+            fleet.put_claim(entity)
     elif event.to_state in ("hibernating", "deactivated"):
         _give_back(fleet, entity, stamp)
+    elif entity.claim:
+        fleet.put_claim(entity)
     if event.to_state == "deactivated":
         fleet.gone[entity.entity_id] = None
         _forget(fleet)
@@ -147,7 +207,7 @@ def apply_woke(fleet: Fleet, event: Woke, stamp: Stamp) -> None:
 
 
 def _drop_claim(fleet: Fleet, entity: Entity) -> None:
-    fleet.claims.pop(entity.claim, None)
+    fleet.drop_claim(entity)
     entity.claim, entity.claimed = "", False
 
 
@@ -163,3 +223,5 @@ def _forget(fleet: Fleet) -> None:
         oldest, _ = fleet.gone.popitem(last=False)
         del fleet.entities[oldest]
         fleet.counts["deactivated"] -= 1
+    if len(fleet.listed) > 2 * len(fleet.entities):
+        fleet.listed = list(fleet.entities.values())

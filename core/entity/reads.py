@@ -1,6 +1,9 @@
 """What the entity engine tells: one entity, pages of them, the fleet in one object, and what is wrong. Looks only."""
 
 from collections.abc import Iterator
+from itertools import islice
+
+import msgspec
 
 from core.engine import Check, Command, Context, Nothing, Result
 from core.entity.commands import One, find
@@ -31,7 +34,7 @@ class EntityRow(Result):
     heard_at: when it last reported
     attempts: attempts to put it right so far
     labels: words to sort by
-    needs: units it holds while it is awake
+    needs: units it holds while it is awake; a list leaves out those of entities that hold and wait for nothing
     claim: the task that holds them, or waits for them
     waits_for: why an awakening entity is not active yet
     """
@@ -114,6 +117,11 @@ def _row(fleet: Fleet, entity: Entity) -> EntityRow:
     )
 
 
+def _in_list(row: EntityRow) -> EntityRow:
+    """In a table the needs of a sleeping entity would read as if it held them."""
+    return row if row.claim is not None or row.state == "awakening" else msgspec.structs.replace(row, needs=None)
+
+
 def _waits_for(entity: Entity) -> str:
     if entity.state != "awakening" or entity.needs is None:
         return ""
@@ -134,11 +142,9 @@ def page(fleet: Fleet, params: ListEntities, ctx: Context) -> EntityPage:
     room = Room()
     looked = 0
     last = after
-    for entity in fleet.entities.values():
-        if after is not None and entity.order <= after:
-            continue
+    for entity in fleet.listed_after(after):
         asked_for = params.type in (None, entity.type) and params.state in (None, fleet.shown(entity))
-        row = _row(fleet, entity) if asked_for else None
+        row = _in_list(_row(fleet, entity)) if asked_for else None
         if len(rows) == limit or looked == LOOKED_AT_MAX or (row is not None and not room.take(row)):
             return EntityPage(rows, str(last))
         looked += 1
@@ -151,18 +157,14 @@ def status(fleet: Fleet, params: Nothing, ctx: Context) -> FleetStatus:
     states: dict[str, int] = {state: fleet.counts[state] for state in STATES}
     if not fleet.online:
         states["offline_adapting"], states["active"] = states["active"], 0
-    units: dict[str, int] = {}
-    for entity_id in fleet.claims.values():
-        entity = fleet.entities[entity_id]
-        if entity.needs is not None and entity.state in ("active", "error_correction"):
-            units[entity.needs.pool] = units.get(entity.needs.pool, 0) + entity.needs.units
+    units = {pool: held for pool, held in fleet.units.items() if held}
     first = fleet.heard.first()
     silent = max(0, fleet.clock.now(ctx) - first[0]) // 1_000_000 if first is not None else None
     return FleetStatus(len(fleet.entities) - len(fleet.gone), states, fleet.online, units, silent)
 
 
 def checks(fleet: Fleet, ctx: Context) -> Iterator[Check]:
-    sick = list(fleet.attempts.entries)[:NAMED_MAX]
+    sick = list(islice(fleet.attempts.entries, NAMED_MAX))
     count = fleet.counts["error_correction"]
     if count:
         more = f" and {count - len(sick)} more" if count > len(sick) else ""

@@ -6,7 +6,7 @@ for a token to the one it is made for, once.
 """
 
 from core.engine import Engine, Nothing, internal, read, write
-from core.gate import commands, events, reads, refusals, snapshot, state
+from core.gate import commands, events, reads, refusals, slowing, snapshot, state
 
 EXAMPLE_TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6ImlyZXItZ2F0ZStqd3QifQ.e30.AAAA"
 """It opens nothing: being told so is an answer."""
@@ -18,6 +18,7 @@ ENGINE = Engine(
     checks=reads.checks,
     dump=snapshot.dump,
     load=snapshot.load,
+    dump_version=2,
     rows=[
         internal("refuse", refusals.Refuse, refusals.decide_refuse, apply={refusals.AccessRefused: refusals.apply_refused}),
         internal(
@@ -86,6 +87,17 @@ ENGINE = Engine(
             example={"kind": "gate", "grace_s": 60},
             needs="gate:admin",
             cli="gate rotate KIND",
+        ),
+        internal("slow", slowing.Slow, slowing.decide_slow, apply={slowing.CallerSlowed: slowing.apply_slowed}),
+        write(
+            "free",
+            slowing.Free,
+            slowing.decide_free,
+            apply={slowing.CallerFreed: slowing.apply_freed},
+            help="Slow a caller no more who showed very many wrong keys or tokens",
+            example={"caller": "uid:1003"},
+            needs="gate:admin",
+            cli="gate free CALLER",
         ),
         read("breaches", Nothing, reads.breaches, help="Refusals of access, and what was unusual", example={}, cli="gate"),
     ],

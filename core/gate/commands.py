@@ -130,10 +130,12 @@ def decide_issue(gates: Gates, command: IssueToken, ctx: Context) -> Decision:
             f"{command.domain}: tokens live at most {policy.ttl_s_max} s here, {ttl_s} were asked for. Ask for less, or an admin "
             f"allows more: irerctl gate set-policy {command.domain} --ttl-s-max {ttl_s}",
         )
-    if not gates.has_room(ctx.mono_us, ctx.boot_id):
+    if not gates.has_room(ctx.actor.name, ctx.mono_us, ctx.boot_id):
+        held = gates.held[ctx.actor.name]
         raise Refused(
             "resource-exhausted",
-            f"{TOKENS_MAX:,} tokens are alive, the most there may be. Ask for shorter lives, or try again when some have ended",
+            f"{held:,} tokens that {ctx.actor.name} had issued are alive, and {len(gates.tokens):,} of at most {TOKENS_MAX:,} in "
+            "all: nobody may hold more than are left free. Ask for shorter lives, or try again when some have ended",
             reason="tokens",
             retry_ms=FULL_RETRY_MS,
         )
@@ -147,7 +149,7 @@ def decide_issue(gates: Gates, command: IssueToken, ctx: Context) -> Decision:
         generation=gates.keys[kind].generation,
         scopes=sorted(set(command.scopes or ())),
     )
-    token = Token.issued(event, ctx.now_us, ctx.mono_us, ctx.boot_id, 0)
+    token = Token.issued(event, ctx.now_us, ctx.mono_us, ctx.boot_id, 0, ctx.actor.name)
     text = tokens.make(claims_of(token), kind, ctx.secrets.token_key(kind, event.generation))
     return Decision(event, answer=IssuedToken(text, event.jti, time_text(ctx.now_us + ttl_s * 1_000_000)))
 

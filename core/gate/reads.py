@@ -149,6 +149,23 @@ class AnomalyRow(Result):
     at: Time
 
 
+class SlowedRow(Result):
+    """A caller whose wrong credentials are answered late.
+
+    caller: who
+    failures: how many they showed within about a minute when they were slowed
+    since: when that was
+    left_s: how much longer, in seconds
+    step: how often by now, within an hour of each other
+    """
+
+    caller: str
+    failures: Count
+    since: Time
+    left_s: float
+    step: Count
+
+
 class Breaches(Result):
     """Refusals of access since the log began.
 
@@ -156,12 +173,14 @@ class Breaches(Result):
     callers: the ten callers refused most often
     domains: tokens shown at each gate
     anomalies: the latest, the newest first
+    slowed: callers who showed very many credentials that did not hold, and for how much longer that has consequences
     """
 
     refused: Count
     callers: list[CallerRefusals]
     domains: list[GateBreaches] = []
     anomalies: list[AnomalyRow] = []
+    slowed: list[SlowedRow] = []
 
 
 def tokens(gates: Gates, params: ListTokens, ctx: Context) -> TokenPage:
@@ -191,11 +210,26 @@ def breaches(gates: Gates, params: Nothing, ctx: Context) -> Breaches:
         [CallerRefusals(name, min(count, INT_MAX)) for name, count in gates.by_caller.most_common(CALLERS_SHOWN)],
         [_gate_row(gates, domain) for domain in DOMAINS],
         [AnomalyRow(each.kind, each.domain, each.who, each.count, time_text(each.time_us)) for each in reversed(gates.anomalies)],
+        _slowed(gates, ctx),
     )
+
+
+def _slowed(gates: Gates, ctx: Context) -> list[SlowedRow]:
+    return [
+        SlowedRow(name, each.failures, time_text(each.time_us), (each.until_us - ctx.mono_us) / 1e6, each.step)
+        for name, each in gates.slowed.items()
+        if gates.is_slowed(name, ctx.mono_us, ctx.boot_id)
+    ]
 
 
 def checks(gates: Gates, ctx: Context) -> Iterator[Check]:
     """What the daemon's health says of the gates: an anomaly is news until the same one could be raised again."""
+    if slowed := _slowed(gates, ctx):
+        last = slowed[-1]
+        text = f"{last.failures} keys or tokens that {last.caller} showed within about a minute did not hold"
+        more = f", and {len(slowed) - 1} more callers like it" if len(slowed) > 1 else ""
+        remedy = f"Answers to such wait; what holds is let in as ever. To end that: irerctl gate free {last.caller}"
+        yield Check("gate callers", "degraded", f"{text}{more}. {remedy}")
     for domain in DOMAINS:
         news = [
             each
@@ -205,10 +239,10 @@ def checks(gates: Gates, ctx: Context) -> Iterator[Check]:
         if not news:
             yield Check(f"gate {domain}", "ok")
             continue
-        last = news[-1]
-        what = "tokens refused that came from" if last.kind == "breach" else "checks of tokens of"
+        newest = news[-1]
+        what = "tokens refused that came from" if newest.kind == "breach" else "checks of tokens of"
         more = f", and {len(news) - 1} more like it" if len(news) > 1 else ""
-        text = f"{last.count} {what} {last.who} within a minute{more}. See who and why: irerctl gate"
+        text = f"{newest.count} {what} {newest.who} within a minute{more}. See who and why: irerctl gate"
         yield Check(f"gate {domain}", "degraded", f"{text}; it is told for {COOLDOWN_US // 60_000_000} minutes")
 
 

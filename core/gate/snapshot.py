@@ -7,7 +7,7 @@ import msgspec
 from core.agenda import Agenda
 from core.fields import Frozen
 from core.gate.events import DOMAINS, KINDS, Cause, Domain, Kind
-from core.gate.state import ANOMALIES_KEPT, Anomaly, Gates, Key, Minutes, Policy, Token
+from core.gate.state import ANOMALIES_KEPT, Anomaly, Gates, Key, Minutes, Policy, Slowed, Token
 
 
 class Dump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -36,6 +36,7 @@ class GatesDump(Dump):
     breaches: MinutesDump
     anomalies: list[Anomaly]
     raised: list[tuple[str, int]]
+    slowed: list[tuple[str, Slowed]]
 
 
 def dump(gates: Gates) -> GatesDump:
@@ -54,6 +55,7 @@ def dump(gates: Gates) -> GatesDump:
         breaches=_dump_minutes(gates.breaches),
         anomalies=list(gates.anomalies),
         raised=list(gates.raised.items()),
+        slowed=list(gates.slowed.items()),
     )
 
 
@@ -69,6 +71,7 @@ def load(dumped: GatesDump) -> Gates:
         boot=dumped.boot,
         tokens={token.jti: token for token in dumped.tokens},
         ends=Agenda.of(dumped.ends, dumped.ends_count),
+        held=Counter(token.by for token in dumped.tokens),
         issued=dumped.issued,
         keys=dumped.keys,
         policies=dumped.policies,
@@ -78,6 +81,7 @@ def load(dumped: GatesDump) -> Gates:
         breaches=_load_minutes(dumped.breaches),
         anomalies=deque(dumped.anomalies, maxlen=ANOMALIES_KEPT),
         raised=dict(dumped.raised),
+        slowed=dict(dumped.slowed),
     )
 
 

@@ -32,6 +32,9 @@ from core.gate.events import (
 CALLERS_MAX = 1_000
 """Callers counted by name; refusals of later ones count under `other`."""
 TOKENS_MAX = 100_000
+"""Alive at once. One caller may hold no more of them than are left free: so however many take what they can, the next still
+gets some.
+"""
 ANOMALIES_KEPT = 20
 RAISED_MAX = 10_000
 WATCHED_MAX = 10_000
@@ -55,12 +58,14 @@ class Token(msgspec.Struct):
     until_us: int
     boot: str
     order: int
+    by: str = ""
+    """Who had it issued."""
     uses: int = 0
     spent: bool = False
     revoked: bool = False
 
     @classmethod
-    def issued(cls, event: TokenIssued, now_us: int, mono_us: int, boot: str, order: int) -> "Token":
+    def issued(cls, event: TokenIssued, now_us: int, mono_us: int, boot: str, order: int, by: str) -> "Token":
         return cls(
             jti=event.jti,
             kind=event.kind,
@@ -73,6 +78,7 @@ class Token(msgspec.Struct):
             until_us=mono_us + event.ttl_s * 1_000_000,
             boot=boot,
             order=order,
+            by=by,
         )
 
 
@@ -98,6 +104,15 @@ class Anomaly(msgspec.Struct, metaclass=Frozen, frozen=True):
     who: str
     count: int
     time_us: int
+
+
+class Slowed(msgspec.Struct, metaclass=Frozen, frozen=True):
+    """A caller whose wrong credentials are answered late, until a time of this boot's clock."""
+
+    failures: int
+    step: int
+    time_us: int
+    until_us: int
 
 
 class Minutes:
@@ -155,6 +170,8 @@ class Gates:
     """By id, the one issued first first."""
     ends: Agenda[str] = field(default_factory=Agenda)
     """Ids by the end of their life."""
+    held: Counter[str] = field(default_factory=Counter)
+    """Tokens of each who had some issued."""
     issued: int = 0
     keys: dict[Kind, Key] = field(default_factory=lambda: dict.fromkeys(KINDS, Key()))
     policies: dict[Domain, Policy] = field(default_factory=lambda: dict.fromkeys(DOMAINS, Policy()))
@@ -167,6 +184,8 @@ class Gates:
     anomalies: deque[Anomaly] = field(default_factory=lambda: deque(maxlen=ANOMALIES_KEPT))
     raised: dict[str, int] = field(default_factory=dict)
     """When each anomaly was raised last, the oldest first."""
+    slowed: dict[str, Slowed] = field(default_factory=dict)
+    """Callers who showed very many credentials that did not hold, also some whose time is over, the one slowed first first."""
 
     def count_refused(self, caller: str, count: int) -> None:
         self.refused += count
@@ -177,10 +196,13 @@ class Gates:
         """A token of this boot, its life perhaps over."""
         return self.tokens.get(jti) if boot == self.boot else None
 
-    def has_room(self, mono_us: int, boot: str) -> bool:
-        """Whether another token can be kept. Those whose life is over leave when the next event comes."""
-        first = self.ends.first()
-        return len(self.tokens) < TOKENS_MAX or boot != self.boot or (first is not None and first[0] <= mono_us)
+    def has_room(self, by: str, mono_us: int, boot: str) -> bool:
+        """Whether this caller may have another token kept. Those whose life is over leave when the next event comes."""
+        if boot != self.boot or self.held[by] < TOKENS_MAX - len(self.tokens):
+            return True
+        over = self.ends.due(mono_us, TOKENS_MAX)
+        mine = self.held[by] - sum(self.tokens[jti].by == by for jti in over)
+        return mine < TOKENS_MAX - (len(self.tokens) - len(over))
 
     def holds(self, kind: Kind, generation: int, mono_us: int, boot: str) -> bool:
         """Whether tokens signed with this generation of the key still do."""
@@ -188,6 +210,10 @@ class Gates:
         if generation == key.generation:
             return True
         return generation == key.generation - 1 and boot == self.boot and mono_us < key.grace_until_us
+
+    def is_slowed(self, caller: str, mono_us: int, boot: str) -> bool:
+        found = self.slowed.get(caller) if boot == self.boot else None
+        return found is not None and mono_us < found.until_us
 
     def is_raised(self, name: str, mono_us: int, boot: str) -> bool:
         at = self.raised.get(name) if boot == self.boot else None
@@ -199,15 +225,23 @@ class Gates:
             self.boot = stamp.boot_id
             self.tokens = {}
             self.ends = Agenda()
+            self.held = Counter()
             self.keys = {kind: Key(key.generation) for kind, key in self.keys.items()}
             self.checks, self.breaches = Minutes(), Minutes()
             self.raised = {}
+            self.slowed = {}
         while (first := self.ends.first()) is not None and first[0] <= stamp.mono_us:
             self.forget(first[2])
 
     def forget(self, jti: str) -> None:
         self.ends.drop(jti)
-        del self.tokens[jti]
+        self.let_go(self.tokens.pop(jti).by)
+
+    def let_go(self, by: str) -> None:
+        """One token fewer: whoever holds none is not kept."""
+        self.held[by] -= 1
+        if not self.held[by]:
+            del self.held[by]
 
 
 def anomaly_name(kind: AnomalyKind, domain: Domain, who: Any) -> str:
@@ -217,8 +251,11 @@ def anomaly_name(kind: AnomalyKind, domain: Domain, who: Any) -> str:
 def apply_issued(gates: Gates, event: TokenIssued, stamp: Stamp) -> None:
     gates.come_to(stamp)
     gates.issued += 1
-    token = Token.issued(event, stamp.time_us, stamp.mono_us, stamp.boot_id, gates.issued)
+    token = Token.issued(event, stamp.time_us, stamp.mono_us, stamp.boot_id, gates.issued, stamp.actor)
+    if (again := gates.tokens.get(token.jti)) is not None:
+        gates.let_go(again.by)
     gates.tokens[token.jti] = token
+    gates.held[token.by] += 1
     gates.ends.put(token.jti, token.until_us)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from core.engine import NOTHING, CancelJob, Command, Context, Decision, Errand, Event, JobEnded, Refused, Result, Timer
 from core.fields import Name
-from core.hunt import generations
+from core.hunt import certify, generations
 from core.hunt.events import (
     ChunkFailed,
     Generations,
@@ -173,6 +173,8 @@ def decide_resume(hunts: Hunts, command: Resume, ctx: Context) -> Decision:
 
 
 def decide_cancel(hunts: Hunts, command: CancelJob, ctx: Context) -> Decision:
+    if (ended := certify.decide_cancel(hunts, command.job)) is not None:
+        return ended
     hunt = hunts.hunts.get(command.job)
     if hunt is None:
         text = f"no hunt is named {command.job}, and a single candidate of one cannot be ended. See: irerctl hunt list"
@@ -190,6 +192,7 @@ def wanted(hunts: Hunts, ctx: Context) -> Iterator[Timer | Errand]:
             yield Timer(f"step:{hunt.hunt_id}", AT_ONCE_US, Step(hunt.hunt_id))
         for part in hunt.in_flight():
             yield Errand(effect_of(part), ERRAND, plain(chunk_of(hunt, part)))
+    yield from certify.wanted(hunts)
 
 
 def decide_step(hunts: Hunts, command: Step, ctx: Context) -> Decision:
@@ -226,6 +229,8 @@ def _why(hunt: Hunt) -> tuple[str, str]:
 
 
 def decide_ended(hunts: Hunts, command: JobEnded, ctx: Context) -> Decision:
+    if (work := certify.of_effect(hunts, command.effect)) is not None:
+        return certify.decide_ended(work, command)
     found = hunts.wanting(command.effect)
     if found is None:
         return NOTHING  # of a hunt that was stopped meanwhile

@@ -6,7 +6,7 @@ asks for and what they come to; `state` what is known; `start`, `commands` and `
 """
 
 from core.engine import CancelJob, Engine, JobEnded, internal, read, task, write
-from core.hunt import commands, events, reads, state
+from core.hunt import certify, commands, events, reads, state
 from core.hunt.start import Start
 from core.system import Seen
 
@@ -90,6 +90,28 @@ ENGINE = Engine(
             help="Rows of a hunt, in any order",
             example={"sort": "log_prime_sse", "limit": 10},
             cli="hunt ledger [HUNT_ID]",
+        ),
+        task(
+            "paradox",
+            commands.Which,
+            help="Whether good scores go with instability, over the rows of a hunt",
+            example={},
+            result=reads.Paradox,
+            needs="hunt:read",
+            cli="hunt paradox [HUNT_ID]",
+        ),
+        write(
+            "certify",
+            certify.Certify,
+            certify.decide_certify,
+            apply={
+                events.CertificateBegun: state.apply_certificate_begun,
+                events.Certified: state.apply_certified,
+                events.CertificateFailed: state.apply_certificate_failed,
+            },
+            help="Run a candidate again with fresh seeds, a finer grid and a smaller step, and judge it",
+            example={},
+            cli="hunt certify [JOB_UUID]",
         ),
         internal("step", commands.Step, commands.decide_step),
         internal("job_ended", JobEnded, commands.decide_ended),

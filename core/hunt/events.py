@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from core.engine import Event
 from core.fields import Code, Count, Frozen, Hash, Label, Name, privacy
+from core.hunt.certificate import Figures, Judgement
 from core.hunt.space import Scale
 from core.sim.chunk import Flag, Grid, NormCode, ScoreCode, Settings
 
@@ -320,3 +321,70 @@ class HuntFailed(Event, type="hunt.failed"):
     hunt_id: Name
     code: Code
     detail: Detail
+
+
+class CertificateBegun(Event, type="hunt.certifying"):
+    """A candidate is to be certified, or not.
+
+    job: its id as a job
+    hunt_id: the candidate's hunt
+    job_uuid: which candidate
+    grid: the box, as much larger as eight targets need
+    steps: how many
+    dt: time of one
+    settings: how
+    params: every parameter of the model
+    seeds: of fresh initial fields; the first three are run again with half the step, and on a finer grid
+    rows: candidates of the hunt that the correction for all of it looks at
+    others: what the hunt's other certificates came to, as p
+    """
+
+    job: Name
+    hunt_id: Name
+    job_uuid: Name
+    grid: Grid
+    steps: Count
+    dt: float
+    settings: Settings
+    params: Params
+    seeds: Annotated[list[Count], Meta(max_length=8)]
+    rows: Count
+    others: Annotated[list[float], Meta(max_length=256)] = []
+
+
+class Certified(Event, type="hunt.certified"):
+    """What a certificate came to.
+
+    job: its id as a job
+    hunt_id: the candidate's hunt
+    job_uuid: which candidate
+    judgement: certified, refuted or inconclusive, and why
+    p_family: how often the best of so many candidates scores as well by chance; null where files are gone
+    looked_at: candidates that stand behind p_family
+    figures: of every run
+    """
+
+    job: Name
+    hunt_id: Name
+    job_uuid: Name
+    judgement: Judgement
+    p_family: float | None = None
+    looked_at: Count = 0
+    figures: Annotated[list[Figures], Meta(max_length=16)] = []
+
+
+class CertificateFailed(Event, type="hunt.certificate_failed"):
+    """A certificate came to nothing: it can be asked for again.
+
+    job: its id as a job
+    hunt_id: the candidate's hunt
+    job_uuid: which candidate
+    code: cancelled, or what went wrong
+    detail: one line about it, and what to do
+    """
+
+    job: Name
+    hunt_id: Name
+    job_uuid: Name
+    code: Code
+    detail: Detail = ""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from core.component.model import Components, outputs_of
 from core.engine import Check, Command, Context, JobStatus, Refused, Result
 from core.fields import Code, Count, Cursor, Limit, Name, Object, Time
+from core.hunt import certificate, certify
 from core.hunt.commands import Which, find
 from core.hunt.events import Numbers, Objective, Outcome, Params
 from core.hunt.generations import H_NORM_REACHED, SSE_REACHED, fitness
@@ -17,6 +18,7 @@ from core.paging import Room, order_after
 from core.times import time_text
 
 METHOD = "hunt.start"
+LEDGER = "simulation_ledger.csv"
 LIMIT_DEFAULT = 1_000
 JOBS_LOOKED_MAX = 2_000
 """Candidates that can be asked about as jobs: the newest."""
@@ -107,7 +109,9 @@ class Scientific(Result):
     log_prime_sse_below: the threshold of that
     sdg_h_norm_l2: its h-norm
     sdg_h_norm_l2_below: the threshold of that
-    certificate: not certified, for reaching a threshold in a search proves nothing
+    certificate: certified, refuted or inconclusive; or not certified, for reaching a threshold in a search proves nothing
+    p_family: of its certificate: how often the best of so many candidates scores as well by chance
+    why: how far the runs came, and what stands in the way
     """
 
     reached: bool
@@ -116,6 +120,8 @@ class Scientific(Result):
     sdg_h_norm_l2: float | None
     sdg_h_norm_l2_below: float
     certificate: str
+    p_family: float | None = None
+    why: str | None = None
 
 
 class Success(Result):
@@ -127,6 +133,23 @@ class Success(Result):
 
     engineering: Engineering
     scientific: Scientific
+
+
+class CertificateRow(Result):
+    """A candidate that was to be certified.
+
+    job_uuid: which
+    verdict: certified, refuted or inconclusive
+    reasons: why it is not more
+    p_family: how often the best of so many candidates scores as well by chance
+    p_holm: of the certificate, corrected for all of this hunt
+    """
+
+    job_uuid: Name
+    verdict: certificate.Verdict
+    reasons: list[str]
+    p_family: float | None
+    p_holm: float
 
 
 class HuntStatus(Result):
@@ -150,6 +173,7 @@ class HuntStatus(Result):
     front: the candidates that none other beats in every objective
     hypervolume: of each closed generation, how much of the space of objectives its front covers
     success: once it completed, what it came to
+    certificates: of its candidates, those that were asked for
     """
 
     state: State
@@ -170,6 +194,7 @@ class HuntStatus(Result):
     front: list[FrontRun] | None = None
     hypervolume: list[float | None] | None = None
     success: Success | None = None
+    certificates: list[CertificateRow] | None = None
 
 
 class HuntRow(Result):
@@ -311,6 +336,53 @@ class WatchHunts(Command):
     since: Cursor | None = None
 
 
+class Correlation(Result):
+    """Spearman's correlation of two columns.
+
+    n: rows with both as numbers
+    rho: from -1 to 1; null with too few rows, or where one of the two is always the same
+    p: how often rows put together by chance go together as much
+    low: of the interval that holds 95 of 100 of what drawing rows again comes to
+    high: the other end of it
+    """
+
+    n: Count
+    rho: float | None
+    p: float | None
+    low: float | None
+    high: float | None
+
+
+class Together(Result):
+    """How fidelity and one instability go together.
+
+    instability: which
+    overall: over all rows
+    within: the same within generations, as selection alone can make columns go together
+    """
+
+    instability: str
+    overall: Correlation
+    within: Correlation
+
+
+class Paradox(Result):
+    """Whether the runs that score well are the unstable ones.
+
+    hunt_id: whose rows
+    fidelity: what is called so: a small log_prime_sse
+    rows: rows with an outcome
+    pairs: with sdg_h_norm_l2, and with h_classical of bssn-check
+    claimed: what the source says of its old solver; nothing here bears it out
+    """
+
+    hunt_id: Name
+    fidelity: str
+    rows: Count
+    pairs: list[Together]
+    claimed: float
+
+
 class BestRun(Result):
     """The provenance document of the best candidate, and where it was found.
 
@@ -327,6 +399,7 @@ class BestRun(Result):
     versions: of what computed it
     artefact_sha256: of the file with the fields
     wall_s: how long its call took
+    certificate: what a certificate of it came to, with all its figures; null where none was asked for
     """
 
     job_uuid: Name
@@ -342,6 +415,7 @@ class BestRun(Result):
     versions: Object = {}
     artefact_sha256: str | None = None
     wall_s: float | None = None
+    certificate: Object | None = None
 
 
 # --- one hunt -------------------------------------------------------------------------------------------------------------
@@ -371,7 +445,14 @@ def status(hunts: Hunts, params: Which, ctx: Context) -> HuntStatus:
         front=[FrontRun(hunt.row(each.generation, each.index).child.job_uuid, each.values) for each in hunt.front],
         hypervolume=hunt.volumes[-100:],
         success=_success(hunt) if hunt.completed is not None else None,
+        certificates=[_certificate(hunt, each.job_uuid) for each in hunt.certificates] or None,
     )
+
+
+def _certificate(hunt: Hunt, job_uuid: str) -> CertificateRow:
+    found = certify.current(hunt, job_uuid)
+    assert found is not None
+    return CertificateRow(job_uuid, found["verdict"], found["reasons"], found["p_family"], found["p_holm"])
 
 
 def _state(hunt: Hunt) -> State:
@@ -412,8 +493,35 @@ def _success(hunt: Hunt) -> Success:
         diverged=ended.diverged,
         missing=ended.missing,
     )
-    scientific = Scientific(ended.reached, ended.log_prime_sse, SSE_REACHED, ended.sdg_h_norm_l2, H_NORM_REACHED, NOT_CERTIFIED)
+    known = certify.current(hunt, ended.best) if ended.best else None
+    scientific = Scientific(
+        ended.reached,
+        ended.log_prime_sse,
+        SSE_REACHED,
+        ended.sdg_h_norm_l2,
+        H_NORM_REACHED,
+        known["verdict"] if known else NOT_CERTIFIED,
+        known["p_family"] if known else None,
+        None if ended.reached or hunt.thin else _why(hunt),
+    )
     return Success(engineering, scientific)
+
+
+def _why(hunt: Hunt) -> str:
+    """What a person would ask of a hunt that did not reach both thresholds: how near each came, and what the runs were like."""
+    said = [row.outcome for row in hunt.rows.values() if row.outcome is not None]
+    scores = [each.log_prime_sse for each in said if each.log_prime_sse is not None]
+    norms = [each.sdg_h_norm_l2 for each in said if each.sdg_h_norm_l2 is not None]
+    unsettled, resolved = sum("unsettled" in each.flags for each in said), sum(each.resolved for each in said)
+    parts = [
+        f"of {len(said):,} runs {sum(score < SSE_REACHED for score in scores):,} have a score below {SSE_REACHED:g}"
+        + (f" (the best {min(scores):.4g})" if scores else ""),
+        f"and {sum(norm < H_NORM_REACHED for norm in norms):,} an h-norm below {H_NORM_REACHED:g}"
+        + (f" (the best {min(norms):.4g})" if norms else ""),
+        f"in {resolved:,} the grid could tell the targets apart",
+        f"{unsettled:,} had not settled at their end",
+    ]
+    return f"{parts[0]} {parts[1]}, never both in one; {parts[2]}, and {parts[3]}"
 
 
 def best(hunts: Hunts, hunt_id: str | None) -> tuple[Hunt, Candidate]:
@@ -544,6 +652,26 @@ def _ledger_row(hunt: Hunt, row: Candidate, components: Components) -> LedgerRow
     )
 
 
+# --- the paradox ------------------------------------------------------------------------------------------------------------
+
+INSTABILITIES = ("sdg_h_norm_l2", "h_classical")
+PARADOX_ROWS_MAX = 5_000
+
+
+def columns(
+    hunts: Hunts, components: Components, hunt_id: str | None
+) -> tuple[Hunt, list[list[tuple[int, float | None, float | None]]]]:
+    """Of each instability the generation, the score and it, of the newest rows with an outcome."""
+    hunt = find(hunts, hunt_id)
+    if hunt.thin:
+        raise Refused("compacted", f"the rows of hunt {hunt.hunt_id} are no longer in memory. They are in {LEDGER}", reason="rows")
+    told = [(row.generation, row.outcome, row.child.job_uuid) for row in hunt.rows.values() if row.outcome is not None]
+    told = told[-PARADOX_ROWS_MAX:]
+    sdg: list[tuple[int, float | None, float | None]] = [(at, said.log_prime_sse, said.sdg_h_norm_l2) for at, said, _ in told]
+    classical = [(at, said.log_prime_sse, outputs_of(components, job).h_classical) for at, said, job in told]
+    return hunt, [sdg, classical]
+
+
 # --- jobs and health ------------------------------------------------------------------------------------------------------
 
 
@@ -551,6 +679,7 @@ def jobs(hunts: Hunts) -> Iterator[JobStatus]:
     """Hunts, the newest first; then their newest candidates."""
     newest = list(reversed(hunts.hunts.values()))
     yield from map(_job, newest)
+    yield from certify.jobs(hunts)
     looked = 0
     for hunt in newest:
         for row in reversed(hunt.rows.values()):

@@ -75,7 +75,7 @@ class AskSettings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_
     steps: how many
     dt: time of one; 0 takes for each run the suggested one
     kernel: gaussian or ring
-    geometry: coevolve, or off
+    geometry: coevolve, elliptic (then there is no sdg_h_norm_l2 to make small), or off
     dealias: half, two_thirds, sixth or none
     dtype: complex64 or complex128
     initial: the field at the start

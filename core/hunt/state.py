@@ -9,6 +9,9 @@ import msgspec
 
 from core.engine import Stamp
 from core.hunt.events import (
+    CertificateBegun,
+    CertificateFailed,
+    Certified,
     Child,
     ChunkFailed,
     FrontPoint,
@@ -29,6 +32,8 @@ LOG = "hunt_log"
 HUNTS_KEPT = 256
 ROWS_KEPT = 20_000
 """Candidates of all hunts together; those of the oldest hunts go first. One hunt may have so many."""
+CERTIFICATES_MAX = 64
+"""Of one hunt; and so many that ended can be asked about as jobs."""
 PACE_KEPT = 32
 """Moments at which outcomes came in: the time left is guessed from them."""
 
@@ -93,6 +98,8 @@ class Hunt(msgspec.Struct, forbid_unknown_fields=True):
     code: str = ""
     detail: str = ""
     completed: HuntCompleted | None = None
+    certificates: list[Certified] = []
+    """The newest of each candidate, in the order of their coming."""
     thin: bool = False
     """Its rows were let go, but for those a resume needs."""
 
@@ -130,19 +137,41 @@ class Hunt(msgspec.Struct, forbid_unknown_fields=True):
         return self.active and not self.in_flight()
 
 
+class Certifying(msgspec.Struct, forbid_unknown_fields=True):
+    """A certificate that is worked on, or was."""
+
+    asked: CertificateBegun
+    seq: int
+    started_us: int
+    ended_us: int = 0
+    code: str = ""
+    """Empty while it goes on."""
+    detail: str = ""
+
+
 class Hunts:
     """The state of the hunt engine: hunts by id, the oldest first."""
 
     def __init__(self) -> None:
         self.hunts: dict[str, Hunt] = {}
+        self.certifying: dict[str, Certifying] = {}
+        """By job, the oldest first; those that ended last are among them."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hunts) and list(self.hunts.items()) == list(other.hunts.items())
+        mine = (list(self.hunts.items()), list(self.certifying.items()))
+        return isinstance(other, Hunts) and mine == (list(other.hunts.items()), list(other.certifying.items()))
 
     __hash__ = None  # type: ignore[assignment]
 
     def active(self) -> list[Hunt]:
         return [hunt for hunt in self.hunts.values() if hunt.active]
+
+    def candidate(self, job_uuid: str) -> tuple[Hunt | None, Candidate | None]:
+        for hunt in reversed(self.hunts.values()):
+            for row in hunt.rows.values():
+                if row.child.job_uuid == job_uuid:
+                    return hunt, row
+        return None, None
 
     def newest(self) -> Hunt | None:
         return next(reversed(self.hunts.values()), None)
@@ -158,15 +187,17 @@ class Hunts:
 
 class Dump(msgspec.Struct, forbid_unknown_fields=True):
     hunts: list[Hunt]
+    certifying: list[Certifying]
 
 
 def dump(hunts: Hunts) -> Dump:
-    return Dump(list(hunts.hunts.values()))
+    return Dump(list(hunts.hunts.values()), list(hunts.certifying.values()))
 
 
 def load(dumped: Dump) -> Hunts:
     hunts = Hunts()
     hunts.hunts = {hunt.hunt_id: hunt for hunt in dumped.hunts}
+    hunts.certifying = {each.asked.job: each for each in dumped.certifying}
     return hunts
 
 
@@ -268,6 +299,29 @@ def apply_completed(hunts: Hunts, event: HuntCompleted, stamp: Stamp) -> None:
 def apply_failed(hunts: Hunts, event: HuntFailed, stamp: Stamp) -> None:
     _end(hunts.hunts[event.hunt_id], "failed", event.code, event.detail, stamp)
     _forget(hunts)
+
+
+def apply_certificate_begun(hunts: Hunts, event: CertificateBegun, stamp: Stamp) -> None:
+    hunts.certifying[event.job] = Certifying(event, stamp.seq, stamp.time_us)
+    ended = [job for job, each in hunts.certifying.items() if each.code]
+    for job in ended[: max(0, len(ended) - CERTIFICATES_MAX)]:
+        del hunts.certifying[job]
+
+
+def apply_certified(hunts: Hunts, event: Certified, stamp: Stamp) -> None:
+    _certificate_ended(hunts, event.job, "ok", "", stamp)
+    hunt = hunts.hunts.get(event.hunt_id)
+    if hunt is not None:
+        hunt.certificates = [each for each in hunt.certificates if each.job_uuid != event.job_uuid] + [event]
+
+
+def apply_certificate_failed(hunts: Hunts, event: CertificateFailed, stamp: Stamp) -> None:
+    _certificate_ended(hunts, event.job, event.code, event.detail, stamp)
+
+
+def _certificate_ended(hunts: Hunts, job: str, code: str, detail: str, stamp: Stamp) -> None:
+    work = hunts.certifying[job]
+    work.code, work.detail, work.ended_us = code, detail, stamp.time_us
 
 
 def _end(hunt: Hunt, state: str, code: str, detail: str, stamp: Stamp) -> None:

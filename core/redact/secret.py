@@ -236,17 +236,35 @@ def _named(text: str, lower: str, hints: list[str]) -> Iterator[Find]:
         if name is None or said is None:
             continue
         match = _ASSIGNED.match(text, name.end())
-        if match is None or (match["pair"] is not None and text[max(0, place - 2) : place - 1] not in ("(", "[", ",", " ")):
+        if match is None:
+            continue
+        start = match.end() if match["pair"] is None else _paired(text, place, match.end())
+        if start is None:
             continue
         between = match.group()
         prose = between.endswith(" ") and not any(sign in between for sign in "=:>,")
-        yield from _value(text, match.end(), said.kind, strong=said.strong, prose=prose)
+        yield from _value(text, start, said.kind, strong=said.strong, prose=prose)
     for match in _FLAG.finditer(text) if "-" in text else ():
         said = announced(match["name"])
         if said is not None:
             yield from _value(text, match.end(), said.kind, strong=said.strong, prose=False)
     for match in _IDENTIFIED.finditer(text) if "identified by" in lower else ():
         yield from _value(text, match.end(), "password", strong=True, prose=False)
+
+
+_FIELD = re.compile(r"""["'][\w.-]{1,64}["']\s{0,4}:""")
+_ITS_VALUE = re.compile(r"""[^{}]{0,200}?["'](?:value|val|content)["']\s{0,4}:\s{0,4}""", re.IGNORECASE)
+
+
+def _paired(text: str, place: int, end: int) -> int | None:
+    """Where a quoted name has its value: beside it, as in `["--password", "…"]`, or in `{"name": "API_KEY", "value": "…"}`."""
+    opening = len(text[max(0, place - 3) : place].rstrip("-")) + max(0, place - 3)
+    if text[max(0, opening - 2) : opening - 1] not in ("(", "[", ",", " "):
+        return None
+    if _FIELD.match(text, end) is None:
+        return end
+    field = _ITS_VALUE.match(text, end)
+    return field.end() if field is not None else None
 
 
 _NAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"

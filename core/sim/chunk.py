@@ -16,12 +16,12 @@ from core.fields import INT_MAX, Count, Frozen, Hash, Name
 
 ERRAND = "sim.chunk"
 
-Model = Literal["sncgl_sdg"]
+Model = Literal["sncgl_sdg", "fmia"]
 Kernel = Literal["gaussian", "ring"]
 Geometry = Literal["coevolve", "off", "elliptic"]
 Dealias = Literal["half", "two_thirds", "sixth", "none"]
 DType = Literal["complex64", "complex128"]
-InitialKind = Literal["noise", "plane_wave", "uniform", "spiral"]
+InitialKind = Literal["noise", "plane_wave", "uniform", "spiral", "from_artefact"]
 PumpShape = Literal["gaussian", "plane"]
 Status = Literal["ok", "diverged", "geometry"]
 Flag = Literal["ill_posed", "unresolved", "unsettled", "no_source"]
@@ -40,7 +40,7 @@ class Grid(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
 
     n: points a side, 8 to 4,096: even, with no prime factor above 5
     l: length of a side, above 0 to 1,000,000
-    d: dimensions, 1 or 2
+    d: dimensions, 1, 2 or 3
     """
 
     n: Whole = 64
@@ -51,14 +51,18 @@ class Grid(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
 class Initial(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The field at the start.
 
-    kind: noise, plane_wave, uniform or spiral
+    kind: noise, plane_wave, uniform, spiral, or from_artefact: where another run ended
     amplitude: its size; without it that of the kind
     modes: of a plane wave, its mode number on each axis
+    job_uuid: of from_artefact, the run whose last state this one begins with; of the same model, dimensions and length of a side
+    artefact_sha256: of that run's file; filled in where irer knows it, and no other file is then taken
     """
 
     kind: InitialKind
     amplitude: Real | None = None
     modes: Modes | None = None
+    job_uuid: Name | None = None
+    artefact_sha256: Hash | None = None
 
 
 class Pump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -80,7 +84,7 @@ class Settings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     """How the field is computed, the same for all lanes.
 
     kernel: of the non-local term: gaussian, or ring with the parameters a and r
-    geometry: coevolve with the field, or off
+    geometry: coevolve with the field, elliptic (space follows it without delay), or off; the model fmia has none
     dealias: which modes are kept: half (all products exact), two_thirds, sixth or none
     dtype: complex64 or complex128
     initial: the field at the start; without it noise of amplitude 0.1
@@ -119,7 +123,7 @@ class Lane(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
 class Chunk(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     """Runs that are computed in one call.
 
-    model: sncgl_sdg
+    model: sncgl_sdg or fmia
     grid: the box
     steps: how many
     dt: time of one; null takes for each lane the suggested one
@@ -205,6 +209,7 @@ def _possible(outcome: LaneOutcome, chunk: Chunk) -> bool:
         and (outcome.log_prime_sse is None or (outcome.scaling_factor or 0) > 0)
         and (well or (outcome.log_prime_sse is None and outcome.sdg_h_norm_l2 is None))
         and (not well or "diverged" not in (outcome.sse_code, outcome.h_code))
+        and (outcome.h_code == "constraint_enforced") == (well and chunk.settings.geometry == "elliptic")
         and (outcome.fail_step is None if well else outcome.fail_step is not None and outcome.fail_step <= chunk.steps)
         and len(set(outcome.flags)) == len(outcome.flags)
         and outcome.n_targets == chunk.targets

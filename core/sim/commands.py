@@ -7,7 +7,7 @@ import msgspec
 from core.engine import NOTHING, CancelJob, Command, Context, Decision, Errand, Event, JobEnded, Refused
 from core.fields import INT_MAX, Name
 from core.sim import model as bounds
-from core.sim.chunk import Chunk, Grid, Lane, Parameters, Real, Settings, Whole, outcomes
+from core.sim.chunk import Chunk, Grid, Lane, Model, Parameters, Real, Settings, Whole, outcomes
 from core.sim.events import RunFailed, RunFinished, RunStarted
 from core.sim.runs import Runs
 
@@ -18,7 +18,7 @@ RUNNING_MAX = 256
 class AskRun(Command):
     """What to compute.
 
-    model: sncgl_sdg
+    model: sncgl_sdg, or fmia for the control model
     params: parameters of the model by name; those not given have their defaults
     grid: points a side, length of a side, dimensions
     steps: how many, 1 to 10,000,000
@@ -57,29 +57,56 @@ def wanted(runs: Runs, ctx: Context) -> Iterator[Errand]:
 
 
 def decide_run(runs: Runs, command: AskRun, ctx: Context) -> Decision:
-    chunk = chunk_of(command, ctx.new_id(), bounds.room_bytes(ctx.settings.compute.memory_bytes))
+    asked = msgspec.structs.replace(command, settings=_sourced(runs, command.settings, command.grid))
+    chunk = chunk_of(asked, ctx.new_id(), bounds.room_bytes(ctx.settings.compute.memory_bytes))
     if len(runs.running) >= RUNNING_MAX:
         text = f"{RUNNING_MAX} runs go on or wait already. Try again when one has ended, or end one: irerctl call system.op_cancel"
         raise Refused("resource-exhausted", text, reason="runs", retry_ms=5_000)
     return Decision(RunStarted(chunk.lanes[0].job_uuid, chunk))
 
 
+def _sourced(runs: Runs, settings: Settings, grid: Grid) -> Settings:
+    """With the hash of the file that the run is to begin with, where that is known; of other runs the file itself is looked at."""
+    initial = settings.initial
+    if initial is None or initial.kind != "from_artefact" or initial.job_uuid is None:
+        return settings
+    source, path = initial.job_uuid, "settings.initial.job_uuid"
+    if source in runs.running:
+        text = f"run {source} has not ended, so nothing can begin where it ends. Follow it: irerctl call system.op_watch"
+        raise Refused("failed-precondition", text, reason="running", fields=[(path, text)])
+    ended = runs.ended.get(source)
+    if ended is None:
+        return settings
+    if ended.outcome is None or ended.outcome.artefact_sha256 is None:
+        text = f"run {source} left no fields to begin with. Take one that did: irerctl sim list"
+        raise Refused("failed-precondition", text, reason="no-source", fields=[(path, text)])
+    if ended.dimensions != grid.d:
+        text = f"run {source} has {ended.dimensions} dimensions, and {grid.d} are asked for. Set grid.d to {ended.dimensions}"
+        raise Refused("invalid-argument", text, fields=[("grid.d", text)])
+    known = ended.outcome.artefact_sha256
+    if initial.artefact_sha256 not in (None, known):
+        text = f"the file of run {source} has another hash, {known}. Leave artefact_sha256 out, or name that run"
+        raise Refused("invalid-argument", text, fields=[("settings.initial.artefact_sha256", text)])
+    return msgspec.structs.replace(settings, initial=msgspec.structs.replace(initial, artefact_sha256=known))
+
+
 def chunk_of(command: AskRun, job_uuid: str, memory_bytes: int) -> Chunk:
     """The whole specification of one run, every default filled in; or a refusal."""
-    grid, settings = command.grid, command.settings
+    grid = command.grid
     bounds.check_model(command.model)
+    settings = bounds.settings_of(command.model, command.settings)
     bounds.check_grid(grid)
     bounds.check_steps(command.steps, command.dt)
     bounds.check_settings(settings, grid)
-    params = bounds.checked(command.params)
+    params = bounds.checked(command.params, model=command.model)
     bounds.check_kernel(settings.kernel, params)
     if not 0 <= command.seed <= INT_MAX:
         text = f"seed {command.seed} is outside its bounds, 0 to {INT_MAX:,}"
         raise Refused("invalid-argument", text, fields=[("seed", text)])
     bounds.check_memory(grid, settings, 1, memory_bytes)
-    dt = command.dt if command.dt is not None else bounds.suggested_dt(params)
+    dt = command.dt if command.dt is not None else bounds.suggested_dt(params, command.model)
     lane = Lane(job_uuid, command.seed, params)
-    return Chunk("sncgl_sdg", grid, command.steps, dt, settings, bounds.TARGETS, [lane])
+    return Chunk(msgspec.convert(command.model, Model), grid, command.steps, dt, settings, bounds.TARGETS, [lane])
 
 
 # --- how one ends -----------------------------------------------------------------------------------------------------------

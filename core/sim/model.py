@@ -8,19 +8,16 @@ import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, NoReturn
+from uuid import UUID
+
+import msgspec
 
 from core.engine import Refused
 from core.sim.chunk import Grid, Initial, Pump, Settings
 
-MODEL = "sncgl_sdg"
-MODELS = (MODEL,)
-LATER = {
-    "fmia": f"the model fmia is not available in this version; {MODEL} is",
-    "elliptic": "geometry elliptic is not available in this version; coevolve and off are",
-    "3": "grids of 3 dimensions are not available in this version; 1 and 2 are",
-}
-"""What is known of and cannot be had yet."""
-LATER_HELP = "What there is: irerctl sim run --help"
+MODEL, FMIA = "sncgl_sdg", "fmia"
+MODELS = (MODEL, FMIA)
+DIMENSIONS_MAX = 3
 
 POINTS_MIN, POINTS_MAX = 8, 4_096
 STEPS_MAX = 10_000_000
@@ -81,19 +78,35 @@ PARAMETERS = {
     )
 }
 DEFAULTS = {name: one.default for name, one in PARAMETERS.items()}
+WAVE_PARAMETERS = {
+    one.name: one
+    for one in (
+        Parameter("eps", 1.0, 0.0, 1e3, "how fast a small field grows, squared"),
+        Parameter("lam", 1.0, 0.0, 1e3, "strength of the local hardening"),
+        Parameter("g_nl", 0.3, -1e3, 1e3, "strength of the non-local hardening"),
+        Parameter("sigma", 2.0, 0.0, 1e6, "reach of the non-local hardening", scale="log"),
+        Parameter("a", 0.0, 0.0, 0.99, "depth of the kernel's ring; 0 is the Gaussian"),
+        Parameter("r", 0.5, 0.01, 0.99, "width of the kernel's ring"),
+        Parameter("D", 1.0, 0.0, 1e3, "stiffness: speed of short waves, squared"),
+        Parameter("eta", 0.4, 0.0, 1e3, "damping"),
+    )
+}
+"""Of the control model, which has no geometry and no source."""
+PARAMETERS_OF = {MODEL: PARAMETERS, FMIA: WAVE_PARAMETERS}
 
 
 # --- the parameters ---------------------------------------------------------------------------------------------------------
 
 
-def checked(params: Mapping[str, Any], where: str = "params") -> dict[str, float]:
+def checked(params: Mapping[str, Any], where: str = "params", model: str = MODEL) -> dict[str, float]:
     """Every parameter, those not given by their defaults; or a refusal that names the bound."""
-    whole = dict(DEFAULTS)
+    known = PARAMETERS_OF[model]
+    whole = {name: one.default for name, one in known.items()}
     for name, value in params.items():
-        if name not in PARAMETERS:
-            text = f"{name} is no parameter of {MODEL}. {_instead(name, PARAMETERS)}"
-            _refuse(f"{where}.{name}", text, nearest=name)
-        whole[name] = number(f"{where}.{name}", value, PARAMETERS[name])
+        if name not in known:
+            text = f"{name} is no parameter of {model}. {_instead(name, known)}"
+            _refuse(f"{where}.{name}", text, nearest=name, known=known)
+        whole[name] = number(f"{where}.{name}", value, known[name])
     return dict(sorted(whole.items()))
 
 
@@ -101,7 +114,7 @@ def number(path: str, value: Any, one: Parameter) -> float:
     if not _finite(value):
         _refuse(path, f"{one.name} must be a finite number, {one.bound} ({one.meaning})")
     if not one.holds(value):
-        hint = f". {LATER['elliptic'].capitalize()}" if one.name == "tau" and value == 0 else ""
+        hint = ". For a density without delay set settings.geometry to elliptic" if one.name == "tau" and value == 0 else ""
         _refuse(path, f"{one.name} {value:g} is outside its bounds, {one.bound} ({one.meaning}){hint}")
     return float(value) + 0.0  # no negative zero: it comes back from the log as 0
 
@@ -113,10 +126,19 @@ def reference_density(params: Mapping[str, float]) -> float:
     return s["eps"] / loss if loss > 0 and s["eps"] > 0 else 1.0
 
 
-def suggested_dt(params: Mapping[str, float]) -> float:
+def suggested_dt(params: Mapping[str, float], model: str = MODEL) -> float:
     """A step that resolves the rates of the model, 0.05 at most."""
+    if model == FMIA:
+        return _wave_dt({**{name: one.default for name, one in WAVE_PARAMETERS.items()}, **params})
     s = {**DEFAULTS, **params}
     rate = s["eps"] + reference_density(s) * (s["lam"] * math.hypot(s["b3"], s["c3"]) + abs(s["g_nl"]))
+    return min(0.05, 0.1 / rate) if rate > 0 else 0.05
+
+
+def _wave_dt(s: Mapping[str, float]) -> float:
+    loss = s["lam"] + s["g_nl"]
+    density = s["eps"] / loss if loss > 0 and s["eps"] > 0 else 1.0
+    rate = math.sqrt(s["eps"] + density * (3 * s["lam"] + 3 * abs(s["g_nl"])))
     return min(0.05, 0.1 / rate) if rate > 0 else 0.05
 
 
@@ -139,17 +161,13 @@ def well_posed(params: Mapping[str, float]) -> bool:
 
 
 def check_model(model: str) -> None:
-    if model in LATER:
-        _refuse("model", LATER[model], code="unimplemented")
     if model not in MODELS:
-        _refuse("model", f"no model is named {model}. {_instead(model, MODELS)}", nearest=model)
+        _refuse("model", f"no model is named {model}. {_instead(model, MODELS)}", nearest=model, known=MODELS)
 
 
 def check_grid(grid: Grid) -> None:
-    if grid.d == 3:
-        _refuse("grid.d", LATER["3"], code="unimplemented")
-    if not _whole(grid.d, 1, 2):
-        _refuse("grid.d", f"d {grid.d} is outside its bounds: a grid has 1 or 2 dimensions")
+    if not _whole(grid.d, 1, DIMENSIONS_MAX):
+        _refuse("grid.d", f"d {grid.d} is outside its bounds: a grid has 1, 2 or 3 dimensions")
     if not _whole(grid.n, POINTS_MIN, POINTS_MAX):
         _refuse("grid.n", f"n {grid.n} is outside its bounds, {POINTS_MIN} to {POINTS_MAX} points a side")
     if grid.n % 2 or not _smooth(grid.n):
@@ -167,8 +185,6 @@ def check_steps(steps: int, dt: float | None) -> None:
 
 
 def check_settings(settings: Settings, grid: Grid) -> None:
-    if settings.geometry == "elliptic":
-        _refuse("settings.geometry", LATER["elliptic"], code="unimplemented")
     if not _whole(settings.snapshots, 1, SNAPSHOTS_MAX):
         text = f"snapshots {settings.snapshots} is outside its bounds, 1 to {SNAPSHOTS_MAX}"
         _refuse("settings.snapshots", text)
@@ -176,6 +192,19 @@ def check_settings(settings: Settings, grid: Grid) -> None:
         _check_initial(settings.initial, settings, grid)
     if settings.pump is not None:
         _check_pump(settings.pump, settings, grid)
+
+
+def settings_of(model: str, settings: Settings) -> Settings:
+    """As the model takes them: the control model has no geometry, no source, and no spirals, for its field is real."""
+    if model != FMIA:
+        return settings
+    if settings.geometry == "elliptic":
+        _refuse("settings.geometry", "the model fmia has no geometry: leave settings.geometry out, or set it to off")
+    if settings.pump is not None:
+        _refuse("settings.pump", f"the model fmia has no source: leave settings.pump out, or take the model {MODEL}")
+    if settings.initial is not None and settings.initial.kind == "spiral":
+        _refuse("settings.initial.kind", "the field of the model fmia is real and has no spirals: take noise or a plane_wave")
+    return msgspec.structs.replace(settings, geometry="off")
 
 
 def check_kernel(kernel: str, params: Mapping[str, float]) -> None:
@@ -191,9 +220,22 @@ def _check_initial(initial: Initial, settings: Settings, grid: Grid) -> None:
         _refuse(f"{path}.amplitude", f"amplitude is outside its bounds: above 0, and {AMPLITUDE_MAX:g} at most")
     if initial.kind == "spiral" and grid.d != 2:
         _refuse(f"{path}.kind", "a spiral needs 2 dimensions: set grid.d to 2, or take noise")
+    _check_source(initial, path)
     if initial.modes is not None and initial.kind != "plane_wave":
         _refuse(f"{path}.modes", f"modes are those of a plane_wave; {initial.kind} has none: leave them out")
     _check_modes(f"{path}.modes", initial.modes, settings, grid)
+
+
+def _check_source(initial: Initial, path: str) -> None:
+    """The run that another one begins with."""
+    if initial.kind != "from_artefact":
+        if initial.job_uuid is not None or initial.artefact_sha256 is not None:
+            _refuse(f"{path}.job_uuid", f"{initial.kind} begins with no other run: leave job_uuid out, or take from_artefact")
+        return
+    if initial.job_uuid is None or not _uuid(initial.job_uuid):
+        _refuse(f"{path}.job_uuid", "from_artefact needs the job_uuid of a run that has ended. See: irerctl sim list")
+    if initial.amplitude is not None:
+        _refuse(f"{path}.amplitude", "from_artefact takes the field as it is: leave amplitude out")
 
 
 def _check_pump(pump: Pump, settings: Settings, grid: Grid) -> None:
@@ -248,10 +290,11 @@ def check_memory(grid: Grid, settings: Settings, lanes: int, allowed: int) -> No
 # --- words ------------------------------------------------------------------------------------------------------------------
 
 
-def _refuse(path: str, text: str, *, code: str = "invalid-argument", nearest: str | None = None) -> NoReturn:
-    known = PARAMETERS if path.startswith("params") else MODELS
+def _refuse(
+    path: str, text: str, *, code: str = "invalid-argument", nearest: str | None = None, known: Iterable[str] = ()
+) -> NoReturn:
     data = {"nearest": get_close_matches(nearest, list(known), n=3, cutoff=0.5)} if nearest is not None else None
-    raise Refused(code, text, fields=[(path, text)], data=data, help=LATER_HELP if code == "unimplemented" else None)
+    raise Refused(code, text, fields=[(path, text)], data=data)
 
 
 def _instead(name: str, known: Iterable[str]) -> str:
@@ -259,6 +302,13 @@ def _instead(name: str, known: Iterable[str]) -> str:
     folded = {each.lower(): each for each in names}
     close = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.5)
     return f"Did you mean {folded[close[0]]}?" if close else f"There are: {', '.join(names)}"
+
+
+def _uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def _whole(value: Any, low: int, high: int) -> bool:

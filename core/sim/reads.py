@@ -12,6 +12,8 @@ from core.sim.runs import Ended, Running, Runs
 from core.times import time_text
 
 LIMIT_DEFAULT = 1_000
+PanelName = Literal["rho", "rho_mean", "phase", "rho_s", "field", "pi"]
+"""In the order in which they are shown."""
 POINTS_MIN, POINTS_MAX = 8, 128
 
 
@@ -196,15 +198,15 @@ class Spectrum(Result):
 class Panel(Result):
     """A picture of one field, from its lowest to its highest value.
 
-    name: rho for |A|², phase for the angle of A, rho_s for the density of space
+    name: rho for |A|², rho_mean its mean along the first of 3 axes, phase the angle of A, rho_s the density of space; field, pi: fmia
     low: the value that is drawn as 0
     high: the value that is drawn as 255
     width: points in a row
-    height: rows; of a field on a line one for each snapshot, the last at the bottom
+    height: rows; of a field on a line one for each snapshot, the last at the bottom; of a cube those of its middle plane
     pixels: a byte for each point, row by row
     """
 
-    name: Literal["rho", "phase", "rho_s"]
+    name: PanelName
     low: float
     high: float
     width: Count

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterable
 from importlib import import_module
 from io import BytesIO
+from math import isfinite
 from typing import Any, NoReturn
 
 import cbor2
@@ -171,11 +172,15 @@ _RULES = {
 }
 
 _PLAIN = frozenset({str, bytes, bool, type(None), Typed})
+_LEAST_INT = -INT_MAX
 
 
 def clean(message: dict[str, Any], values_max: int = VALUES_MAX) -> None:
-    """Refuses what no message may hold, walking level by level so that no depth of nesting costs stack."""
-    plain, left = _PLAIN, values_max
+    """Refuses what no message may hold, walking level by level so that no depth of nesting costs stack.
+
+    Every message passes here at both ends, so the commonest kinds are asked for first.
+    """
+    left = values_max
     level: list[Any] = [message]
     for _ in range(DEPTH_MAX):
         deeper: list[Any] = []
@@ -183,24 +188,24 @@ def clean(message: dict[str, Any], values_max: int = VALUES_MAX) -> None:
             left -= len(container)
             if left < 0:
                 raise ValuesError(f"a body holds at most {values_max} values", message)
-            if isinstance(container, dict):
+            if type(container) is dict:
                 for key in container:
                     if type(key) is not str:
                         raise CodecError("the keys of a map are texts")
                 container = container.values()
             for value in container:
                 kind = type(value)
-                if kind in plain:
+                if kind is str:
                     continue
                 if kind is int:
-                    if not -INT_MAX <= value <= INT_MAX:
+                    if not _LEAST_INT <= value <= INT_MAX:
                         raise CodecError("a whole number is beyond 2**53 - 1; send it as text")
-                elif kind is float:
-                    if not math.isfinite(value):
-                        raise CodecError("NaN and infinity are not values")
                 elif kind is dict or kind is list or kind is tuple:
                     deeper.append(value)
-                else:
+                elif kind is float:
+                    if not isfinite(value):
+                        raise CodecError("NaN and infinity are not values")
+                elif kind not in _PLAIN:
                     raise CodecError(f"a value of type {kind.__name__} cannot be in a message")
         if not deeper:
             return

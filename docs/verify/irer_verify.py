@@ -1,16 +1,18 @@
 """Checks irer's logs without irer: one file, Python 3.11, nothing but its standard library.
 
-    python irer_verify.py DIR|FILE... [--vkey KEY]... [--json]
+    python irer_verify.py DIR|FILE... [--vkey KEY]... [--witness KEY]... [--quorum N] [--json]
     python irer_verify.py FILE.tlog-proof [RECORD] [--vkey KEY]
     python irer_verify.py --continues OLD.checkpoint ANSWER.json [--vkey KEY]
 
 DIR is a state directory, or a copy of one; a FILE is one segment of a log, and segments of one log may be given together; or a
 checkpoint that was kept, to compare with the log it is of. Of every record: `event_hash`, `parent_hash`, `seq`, `commit`, the
 alignment of its batch, and that its bytes are the one canonical form of its value. Of every closed segment: name, length and
-SHA-256 as the next segment states them. Of every log: its head, its checkpoint, what was pruned, and the RFC 6962 root of its tree.
+SHA-256 as the next segment states them. Of every log: its head, its checkpoint, what witnesses cosigned, what was pruned, its
+forks, and the RFC 6962 root of its tree.
 
 Signatures are checked where `cryptography` can be imported and a key is known: from --vkey (a verifier key, or a file with one), or
-from keys/signing in DIR. Else it says `signatures: not checked`. What was not checked is always printed.
+from keys/signing in DIR; cosignatures where the witness's key is given with --witness. Else it says `signatures: not checked`. What
+was not checked is always printed.
 
 Exit 0: nothing failed (a torn tail was never acknowledged: it is told, not a failure). 1: something failed. 2: could not look.
 
@@ -410,8 +412,64 @@ def public_of_vkey(text: str) -> bytes:
     return data[1:]
 
 
-def key_id(name: str, public: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]
+def key_id(name: str, public: bytes, kind: bytes = b"\x01") -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4]
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Who cosigns: C2SP tlog-cosignature, with Ed25519."""
+
+    name: str
+    public: bytes
+
+    def word(self, checkpoint: Checkpoint) -> str | None:
+        """ok, absent or FAILED; None: nobody can say here."""
+        try:
+            from cryptography.exceptions import InvalidSignature
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        except ImportError:
+            return None
+        named = self.name, key_id(self.name, self.public, b"\x04")
+        mine = [signature[4:] for who, signature in checkpoint.signatures if (who, signature[:4]) == named]
+        for timed in mine:
+            time = int.from_bytes(timed[:8], "big")
+            try:
+                message = b"cosignature/v1\ntime %d\n" % time + checkpoint.body
+                Ed25519PublicKey.from_public_bytes(self.public).verify(timed[8:], message)
+            except InvalidSignature:
+                return "FAILED"
+        return "ok" if mine else "absent"
+
+
+def witness_of_vkey(text: str) -> Witness:
+    name, _, rest = text.strip().partition("+")
+    stated, _, key = rest.partition("+")
+    data = base64_bytes(key)
+    if data[:1] != b"\x04" or len(data) != 33 or key_id(name, data[1:], b"\x04").hex() != stated:
+        raise Bad("tree", "not the key of a witness")
+    return Witness(name, data[1:])
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """Whose cosignatures count, and how many must agree; 0: all of them."""
+
+    witnesses: tuple[Witness, ...] = ()
+    least: int = 0
+
+    def judge(self, notes: list[Checkpoint]) -> tuple[str, int]:
+        """The word for the table, and up to how many records enough of them agree."""
+        if not self.witnesses:
+            return ("not checked" if notes else "none"), 0
+        words = [[(one.word(note), note.size) for note in notes] for one in self.witnesses]
+        said = {word for row in words for word, _ in row}
+        if "FAILED" in said or None in said:
+            return ("FAILED" if "FAILED" in said else "not checked"), 0
+        sizes = sorted((max((size for word, size in row if word == "ok"), default=0) for row in words), reverse=True)
+        size = sizes[min(self.least or len(sizes), len(sizes)) - 1]
+        agree = sum(one >= max(size, 1) for one in sizes)
+        return f"{agree} of {len(sizes)}" + (f" @ {size}" if size else ""), size
 
 
 def public_of_secret(secret: bytes) -> bytes | None:
@@ -580,6 +638,7 @@ class Log:
     size: int = 0
     root: str | None = None
     sealed: str = "none"
+    cosigned: str = "not checked"
     signatures: list[str] = field(default_factory=list)
     compared: list[str] = field(default_factory=list)  # origins of the checkpoints
     first_bad: dict[str, Any] | None = None
@@ -641,6 +700,22 @@ def check_forks(log: Log, segment: Segment) -> None:
             log.forks.append({"seq": record.seq, "old_origin": origin, "new_origin": fork["new_origin"]})
             log.note(f"a fork: before it the log was {origin}", record.seq, record.seq)
             origin = fork["new_origin"]
+
+
+def check_shared(log: Log, segment: Segment, edge: list[Node]) -> None:
+    """What a fork says was shared is what stands before it. `edge` is of the tree before this file."""
+    start = segment.header.seq if segment.header else 0
+    for record in segment.forks:
+        size, root = record.payload["sealed_size"], record.payload["sealed_root"]
+        before: list[Node] = list(edge) if size >= start else []
+        for seq, leaf in enumerate(segment.leaves[: max(0, size - start)], start):
+            add_node(before, (seq, 1, leaf))
+        if 0 < size < start:
+            log.note("the records that a fork says were shared: not compared", record.seq, record.seq)
+        elif size > record.seq or tree_root(before).hex() != root:
+            log.fail(
+                Bad("tree", "log.fork says that other records were shared than stand before it"), record.seq, None, segment.name
+            )
 
 
 def check_link(log: Log, before: Segment, segment: Segment) -> None:
@@ -705,6 +780,7 @@ def check_tree(log: Log, segments: list[Segment], edge: list[Node] | None) -> No
                 stated += 1
             else:
                 log.fail(Bad("tree", f"{segment.name} states another tree of the records before it"), seq, 0, segment.name)
+        check_shared(log, segment, edge)
         for node in segment.edge:
             add_node(edge, node)
     log.size, log.root = segments[-1].next.seq, base64.b64encode(tree_root(edge)).decode()
@@ -818,6 +894,7 @@ def check_log(
     ledger: dict[str, str] | None = None,
     keys: list[bytes] | None = None,
     kept: list[Checkpoint] | None = None,
+    quorum: Quorum | None = None,
 ) -> Log:
     """A log with all its files in a state directory, or some segments given by hand (no directory: then no head either)."""
     log = Log(name)
@@ -829,6 +906,12 @@ def check_log(
             checkpoints.append(read_checkpoint((directory / "log.d" / name / "checkpoint").read_bytes()))
         except Bad as bad:
             checkpoint_wrong = bad
+    cosigned: list[Checkpoint] = []
+    for path in sorted((directory / "log.d" / name).glob("cosigned.????????")) if directory is not None else ():
+        try:
+            cosigned.append(read_checkpoint(path.read_bytes()))
+        except Bad as bad:
+            checkpoint_wrong = Bad("tree", f"{path.name}: {bad}")
     head: dict[str, Any] | None = None
     head_wrong = Bad("chain", "the head is missing")
     files = oldest_first(paths)
@@ -857,6 +940,7 @@ def check_log(
         if signed is False:
             log.disagree(checkpoint, "the checkpoint is not signed with this key")
         log.signatures.append("FAILED" if signed is False else "ok" if signed else "not checked")
+    vouched = check_cosigned(log, segments, beginning, cosigned, quorum or Quorum()) if directory is not None else 0
     if ledger is not None:
         origin, began = ledger.get(name), segments[-1].next.batch > 1 or log.verdict == "torn"
         if origin not in (None, segments[-1].origin):
@@ -873,9 +957,28 @@ def check_log(
         log.note("no sound head yet: nothing follows the genesis")
     last = segments[-1].next.seq - 1
     under = "" if log.sealed not in ("none", "FAILED") else "under no checkpoint, "
-    why = f"{under}not cosigned: a rewrite of the whole log by whoever has its keys would not show"
-    log.note(f"{log.records:,} records {why}", last - log.records + 1, last)
+    first = max(last - log.records + 1, vouched)
+    if first <= last:
+        why = f"{under}not cosigned: a rewrite of the whole log by whoever has its keys would not show"
+        log.note(f"{last - first + 1:,} records {why}", first, last)
     return log
+
+
+def check_cosigned(log: Log, segments: list[Segment], edge: list[Node] | None, notes: list[Checkpoint], quorum: Quorum) -> int:
+    """The log continues all that witnesses cosigned; up to where enough of them are known to agree."""
+    for note in notes:
+        if note.origin != segments[-1].origin:
+            log.disagree(note, f"a witness cosigned a checkpoint of {note.origin}")
+        else:
+            sealed = log.sealed
+            check_checkpoint(log, segments, edge, note, True)
+            log.sealed = sealed if log.sealed != "FAILED" else "FAILED"
+    log.cosigned, vouched = quorum.judge(notes)
+    if log.cosigned == "FAILED":
+        log.fail(Bad("tree", "a line says that it is a witness's, and is not"), None, None, "cosigned")
+    if log.cosigned == "not checked":
+        log.note("cosignatures: not checked")
+    return vouched
 
 
 # --- all logs ---------------------------------------------------------------------------------------------------------------------
@@ -890,7 +993,9 @@ def read_ledger(directory: Path) -> dict[str, str] | None:
     return logs if isinstance(logs, dict) and all(isinstance(origin, str) for origin in logs.values()) else None
 
 
-def check_directory(directory: Path, keys: list[bytes], kept: list[Checkpoint]) -> tuple[list[Log], list[str]]:
+def check_directory(
+    directory: Path, keys: list[bytes], kept: list[Checkpoint], quorum: Quorum | None = None
+) -> tuple[list[Log], list[str]]:
     if not keys and (directory / "keys" / "signing").is_file():
         public = public_of_secret((directory / "keys" / "signing").read_bytes())
         keys = [public] if public is not None else []
@@ -906,10 +1011,10 @@ def check_directory(directory: Path, keys: list[bytes], kept: list[Checkpoint]) 
     if ledger is None:
         others.append("which logs there should be: no ledger.json that tells")
     names = files.keys() | (ledger or {}).keys() | {path.parent.name for path in directory.glob("log.d/*/head")}
-    return [check_log(name, files.get(name, []), directory, ledger, keys, kept) for name in sorted(names)], others
+    return [check_log(name, files.get(name, []), directory, ledger, keys, kept, quorum) for name in sorted(names)], others
 
 
-def check(arguments: list[Path], keys: list[bytes] | None = None) -> dict[str, Any]:
+def check(arguments: list[Path], keys: list[bytes] | None = None, quorum: Quorum | None = None) -> dict[str, Any]:
     """The whole answer, as `--json` prints it. Raises OSError when something cannot be read, Bad for what is no checkpoint."""
     logs: list[Log] = []
     others: list[str] = []
@@ -918,7 +1023,7 @@ def check(arguments: list[Path], keys: list[bytes] | None = None) -> dict[str, A
     kept = [read_checkpoint(path.read_bytes()) for path in notes]
     for path in [path for path in arguments if path not in notes]:
         if path.is_dir():
-            found, unread = check_directory(path, keys or [], kept)
+            found, unread = check_directory(path, keys or [], kept, quorum)
             logs += found
             others += unread
         else:
@@ -930,7 +1035,7 @@ def check(arguments: list[Path], keys: list[bytes] | None = None) -> dict[str, A
     words = [word for log in logs for word in log.signatures]
     signatures = "FAILED" if "FAILED" in words else "ok" if words and "not checked" not in words else "not checked"
     unsigned = "" if signatures != "not checked" else "signatures, "
-    others += [f"{unsigned}cosignatures, snapshots, blobs, replay; wall-clock times; that nothing was left unreported"]
+    others += [f"{unsigned}snapshots, blobs, replay; wall-clock times; that nothing was left unreported"]
     not_verified = [item for log in logs for item in log.not_verified] + [
         {"log": "all", "from": None, "to": None, "why": why} for why in others
     ]
@@ -989,9 +1094,9 @@ def ends(held: str, signed: bool | None) -> dict[str, str]:
 
 def table(report: dict[str, Any]) -> str:
     heads = ["log", "records", "segments", "chain", "form", "tree", "sealed", "cosigned", "snapshots"]
-    unchecked = ["not checked"] * 2
+    words = ("chain", "form", "tree", "sealed", "cosigned")
     rows = [
-        [log["log"], f"{log['records']:,}", str(log["segments"]), log["chain"], log["form"], log["tree"], log["sealed"], *unchecked]
+        [log["log"], f"{log['records']:,}", str(log["segments"]), *(log[word] for word in words), "not checked"]
         for log in report["logs"]
     ]
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
@@ -1014,13 +1119,15 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, f"signatures: {report['signatures']}", f"result: {report['result']}"])
 
 
-USAGE = """usage: irer_verify.py DIR|FILE... [--vkey KEY]... [--json]
+USAGE = """usage: irer_verify.py DIR|FILE... [--vkey KEY]... [--witness KEY]... [--quorum N] [--json]
        irer_verify.py FILE.tlog-proof [RECORD] [--vkey KEY] [--json]
        irer_verify.py --continues OLD.checkpoint ANSWER.json [--vkey KEY] [--json]"""
 
 
-def options(arguments: list[str]) -> tuple[list[Path], list[bytes], set[str]]:
-    """Files, keys, flags."""
+def options(arguments: list[str]) -> tuple[list[Path], list[bytes], set[str], Quorum]:
+    """Files, keys, flags, witnesses."""
+    witnesses: list[Witness] = []
+    least = "0"
     paths: list[Path] = []
     keys: list[bytes] = []
     flags: set[str] = set()
@@ -1029,29 +1136,36 @@ def options(arguments: list[str]) -> tuple[list[Path], list[bytes], set[str]]:
         if argument == "--vkey":
             given = next(rest, "")
             keys.append(public_of_vkey(given if "+" in given else Path(given).read_text()))
+        elif argument == "--witness":
+            given = next(rest, "")
+            witnesses.append(witness_of_vkey(given if "+" in given else Path(given).read_text()))
+        elif argument == "--quorum":
+            least = next(rest, "")
+            if not least.isdecimal():
+                raise Bad("form", "--quorum takes a number")
         elif argument in ("--json", "--continues"):
             flags.add(argument)
         elif argument.startswith("-"):
             raise Bad("form", f"{argument}: no such option")
         else:
             paths.append(Path(argument))
-    return paths, keys, flags
+    return paths, keys, flags, Quorum(tuple(witnesses), int(least))
 
 
-def answer(paths: list[Path], keys: list[bytes], flags: set[str]) -> dict[str, Any]:
+def answer(paths: list[Path], keys: list[bytes], flags: set[str], quorum: Quorum) -> dict[str, Any]:
     if "--continues" in flags and len(paths) == 2:
         return check_continues(paths[0].read_bytes(), paths[1].read_bytes(), keys)
     if paths[0].suffix == ".tlog-proof" and len(paths) <= 2:
         beside = paths[0].with_suffix(".json")
         record = paths[1] if len(paths) == 2 else beside if beside.exists() else None
         return check_proof(paths[0].read_text(encoding="utf-8"), record.read_bytes() if record else None, keys)
-    return check(paths, keys)
+    return check(paths, keys, quorum)
 
 
 def main(arguments: list[str]) -> int:
     try:
-        paths, keys, flags = options(arguments)
-        report = answer(paths, keys, flags) if paths and ("--continues" not in flags or len(paths) == 2) else None
+        paths, keys, flags, quorum = options(arguments)
+        report = answer(paths, keys, flags, quorum) if paths and ("--continues" not in flags or len(paths) == 2) else None
     except OSError as error:
         print(f"irer_verify.py: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2

@@ -187,6 +187,77 @@ def draw_checked(found: Mapping[str, Any]) -> None:
     render.say(f"on record as {render.clean(str(found['request_id']))}")
 
 
+OUTCOMES = {"passes": "green", "allows": "green", "denies": "red", "lacks": "yellow"}
+
+
+def draw_explained(found: Mapping[str, Any]) -> None:
+    """The verdict, and under it a branch for each rule in the order in which they are asked."""
+    recorded = found.get("recorded")
+    if recorded:
+        what = f"{recorded['engine_id']} wanted {recorded['platform']}.{recorded['action_type']}"
+        render.say(f"{moment(recorded['timestamp'])} {render.clean(what)}, asked by {render.clean(str(recorded['actor']))}")
+    _draw_verdict(found)
+    _draw_steps(found["steps"])
+    if found.get("now"):
+        render.say("\nnow it would be")
+        _draw_verdict(found["now"])
+        _draw_steps(found["now"]["steps"])
+
+
+def _draw_verdict(found: Mapping[str, Any]) -> None:
+    lead = render.verdict("ok", "allowed") if found["allowed"] else render.verdict("failed", "denied")
+    render.say(f"{lead}: {render.clean(str(found['reason']))}, by rule {render.clean(str(found['rule']))}")
+
+
+def _draw_steps(steps: Sequence[Mapping[str, Any]]) -> None:
+    decided = False
+    for place, step in enumerate(steps):
+        last = place == len(steps) - 1
+        decides = not decided and step["outcome"] in ("denies", "allows")
+        decided = decided or decides
+        outcome = render.paint(render.clean(str(step["outcome"])), fg=OUTCOMES.get(step["outcome"]), bold=decides)
+        lead = f"{'└─' if last else '├─'} {outcome}  "
+        for line in render.wrapped(f"{render.clean(step['detail'])} ({render.clean(step['rule'])})", lead):
+            render.say(line)
+        if step.get("change"):
+            for line in render.wrapped(f"to change it: {render.clean(step['change'])}", f"{' ' if last else '│'}     "):
+                render.say(line)
+
+
+def draw_diff(found: Mapping[str, Any]) -> None:
+    looked = render.plural(found["looked_at"], "judgement")
+    lines = ["nothing that was judged is on record since then, so nothing can be told"]
+    if found.get("oldest_at"):
+        whole = "all there are on record" if found["complete"] else "the newest; there are older ones"
+        lines = [f"{looked} looked at, {moment(found['oldest_at'])} to {moment(found['newest_at'])}: {whole}"]
+    allowed, denied = number(found["would_allow"]), number(found["would_deny"])
+    lines.append(f"it would allow {allowed} that were denied, and deny {denied} that were allowed")
+    if found["already"]:
+        lines.append(f"{number(found['already'])} come out otherwise than then without it too: the rules changed since")
+    if found["left_out"]:
+        lines.append(f"{number(found['left_out'])} were refused for who asked, which no proposal changes")
+    for line in lines:
+        for part in render.wrapped(line):
+            render.say(part)
+    if found["changes"]:
+        rows = [
+            [
+                render.clean(each["engine_id"]),
+                f"{render.clean(each['platform'])}.{render.clean(each['action_type'])}",
+                number(each["count"]),
+                coloured(each["was"], COLOURS),
+                coloured("allowed" if each["allowed"] else "denied", COLOURS),
+                render.clean(each["rule"]),
+                "without it too" if each["already"] else "by it",
+                moment(each["last_at"]),
+            ]
+            for each in found["changes"]
+        ]
+        render.table(["engine", "action", "times", "was", "would be", "rule", "changes", "last"], rows, right=["times"])
+    if found["changes_left_out"]:
+        render.note(f"{number(found['changes_left_out'])} more kinds are not shown")
+
+
 def draw_proof(found: Mapping[str, Any]) -> None:
     render.say(
         render.verdict("ok", "yes: the key holds") if found["valid"] else f"{render.verdict('failed', 'no')}: it does not hold"
@@ -268,6 +339,10 @@ def draw_token_revoked(found: Mapping[str, Any]) -> None:
     render.say(f"{render.clean(str(found['jti']))} {said}" if found else "nothing changed: it was revoked before")
 
 
+def draw_http_key(found: Mapping[str, Any]) -> None:
+    render.say(f"no token of the HTTP gateway is good any more; the next are signed with key {number(found['generation'])}")
+
+
 DRAW = {
     "control.status": draw_status,
     "engines.list": draw_engines,
@@ -286,7 +361,10 @@ DRAW = {
     "config.get": draw_config,
     "log.query": draw_log,
     "actions.check": draw_checked,
+    "actions.explain": draw_explained,
+    "actions.diff": draw_diff,
     "system.http_tokens": draw_tokens,
     "system.check_http_token": draw_token_checked,
+    "system.rotate_http_key": draw_http_key,
     "system.revoke_http_token": draw_token_revoked,
 }

@@ -27,6 +27,7 @@ def overview(now: Session) -> None:
 
 def _draw_overview(found: Mapping[str, Any]) -> None:
     draw_anomalies(found.get("anomalies") or ())
+    draw_slowed(found.get("slowed") or ())
     _draw_domains(found.get("domains") or (), {each["domain"]: each for each in found["policies"]})
     render.say()
     if found["tokens"]:
@@ -47,9 +48,29 @@ def status_line(found: Mapping[str, Any]) -> tuple[str, str]:
     parts = [f"{render.count(allowed)} let in"] if allowed else []
     most = f", most of {render.clean(str(callers[0]['caller']))}" if callers else ""
     parts.append(f"{render.plural(refused, 'refusal')}{most}" if refused else "nobody was refused")
+    if slowed := len(found.get("slowed") or ()):
+        parts.append(render.paint(f"{slowed} slowed", fg="yellow"))
     if unusual := len(found.get("anomalies") or ()):
         parts.append(render.paint(f"{unusual} unusual", fg="yellow"))
     return "gates", "  ".join(parts)
+
+
+def draw_slowed(slowed: Sequence[Mapping[str, Any]]) -> None:
+    """Callers whose wrong keys and tokens are answered late."""
+    for each in slowed[:3]:
+        who = render.clean(str(each["caller"]))
+        text = f"{who} showed {number(each['failures'])} keys or tokens that did not hold: answers to such wait for "
+        text += f"{render.duration(each['left_s'])} more; what holds is let in as ever. To end that: irerctl gate free {who}"
+        for line in render.wrapped(text, f"{render.paint('!', fg='yellow', bold=True)} {moment(each['since'])}  "):
+            render.say(line)
+    if len(slowed) > 3:
+        render.say(f"  and {len(slowed) - 3} more: irerctl -o json gate")
+    if slowed:
+        render.say()
+
+
+def draw_freed(found: Mapping[str, Any]) -> None:
+    render.say(f"{render.clean(str(found['caller']))} is slowed no more" if found else "nothing changed: they are not slowed now")
 
 
 def draw_anomalies(anomalies: Sequence[Mapping[str, Any]]) -> None:
@@ -87,6 +108,7 @@ def _draw_callers(found: Mapping[str, Any]) -> None:
 
 def draw_breaches(found: Mapping[str, Any]) -> None:
     draw_anomalies(found.get("anomalies") or ())
+    draw_slowed(found.get("slowed") or ())
     _draw_callers(found)
 
 
@@ -156,6 +178,7 @@ def draw_rotated(found: Mapping[str, Any]) -> None:
 
 DRAW = {
     "gate.breaches": draw_breaches,
+    "gate.free": draw_freed,
     "gate.list": draw_tokens,
     "gate.check": draw_checked,
     "gate.policy": draw_policies,

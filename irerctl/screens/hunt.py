@@ -4,6 +4,7 @@ A hunt is the daemon's: who stops looking does not stop it. A metric without a n
 never say that a hunt found something: a threshold that was reached in a search is reached, and not certified.
 """
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from math import log10
@@ -97,8 +98,36 @@ def _draw_dry(found: Mapping[str, Any]) -> None:
         render.json_value(event["data"])
 
 
-for _name in ("status", "stop", "resume", "list", "best", "ledger"):
+for _name in ("status", "stop", "resume", "list", "best", "ledger", "certify", "paradox"):
     hunt.add_command(generic.command(generic.catalogue().rows[f"hunt.{_name}"], _name))
+
+
+# --- taking along -----------------------------------------------------------------------------------------------------------
+
+
+@hunt.command_of(
+    "export",
+    "Write the golden parameters with their certificate: the provenance of the best, as JSON.",
+    click.Argument(["hunt_id"], required=False),
+    click.Option(["--out"], metavar="FILE", help="A file to make; it must not be there yet. Without one it is printed."),
+)
+def export(hunt_id: str | None, out: str | None) -> int | None:
+    now = session()
+    found = now.call("hunt.best", {"hunt_id": hunt_id} if hunt_id else {}).result
+    if out is None:
+        now.show(found, render.json_value)
+        return None
+    try:
+        with open(out, "x", encoding="utf-8") as file:
+            file.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        text = f"{out} was not written ({error.strerror}). Name a file that is not there, in a directory that is"
+        raise click.ClickException(text) from None
+    verdict = (found.get("certificate") or {}).get("verdict", "not certified")
+    render.say(f"{out}: {render.clean(str(found['job_uuid']))}, {render.clean(str(verdict))}")
+    if "certificate" not in found or found["certificate"] is None:
+        render.tell("Try: irerctl hunt certify")
+    return None
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------------
@@ -269,6 +298,9 @@ def _draw_end(status: Mapping[str, Any]) -> None:
     if status.get("success"):
         for line in outcome(status["success"]):
             render.say(line)
+    for each in status.get("certificates") or ():
+        for line in certified(each):
+            render.say(line)
     match status.get("state"):
         case "idle":
             render.tell("Try: irerctl hunt start --generations 10 --population 10 --follow")
@@ -289,10 +321,50 @@ def outcome(success: Mapping[str, Any]) -> list[str]:
     reached = "both thresholds reached" if found["reached"] else "thresholds not reached"
     sse = f"log_prime_sse {_figure(found.get('log_prime_sse'))} (below {found['log_prime_sse_below']:g} wanted)"
     norm = f"sdg_h_norm_l2 {_figure(found.get('sdg_h_norm_l2'))} (below {found['sdg_h_norm_l2_below']:g} wanted)"
+    chance = found.get("p_family")
+    beside = f", p_family {_figure(chance)}" if chance is not None else ""
     return [
         f"{whole}: {did['outcomes']} of {did['jobs']} runs have an outcome ({kinds}), {files}",
-        f"{reached}, {render.clean(str(found['certificate']))}: the best has {sse}, {norm}",
+        f"{reached}, {render.clean(str(found['certificate']))}{beside}: the best has {sse}, {norm}",
+        *([render.clean(str(found["why"]))] if found.get("why") else []),
     ]
+
+
+def certified(found: Mapping[str, Any]) -> list[str]:
+    """A verdict and its reasons."""
+    word = str(found["verdict"])
+    chance = f", p_holm {_figure(found['p_holm'])}, p_family {_figure(found.get('p_family'))}"
+    shown = render.verdict("ok" if word == "certified" else "warn", render.clean(word))
+    head = f"{shown}: {render.clean(str(found['job_uuid']))}{chance}"
+    return [head, *(f"  {render.clean(str(reason))}" for reason in found["reasons"])]
+
+
+def draw_certifying(found: Mapping[str, Any]) -> None:
+    job = render.clean(str(found["job"]))
+    grid = found["grid"]
+    render.say(f"candidate {render.clean(str(found['job_uuid']))} is being certified as job {job}, on {grid['n']} points a side")
+    render.note(f"Follow it: irerctl call system.op_watch '{json.dumps({'job': job})}'   What it came to: irerctl hunt status")
+
+
+def draw_paradox(found: Mapping[str, Any]) -> None:
+    rows = []
+    for each in found["pairs"]:
+        for which in ("overall", "within"):
+            told = each[which]
+            between = f"{_figure(told['low'])} to {_figure(told['high'])}" if told["low"] is not None else "-"
+            where = "all rows" if which == "overall" else "within generations"
+            rows.append(
+                [
+                    render.clean(str(each["instability"])),
+                    where,
+                    number(told["n"]),
+                    _figure(told["rho"]),
+                    between,
+                    _figure(told["p"]),
+                ]
+            )
+    render.table(["instability", "over", "rows", "correlation", "95 of 100", "p"], rows)
+    render.say(f"{_figure(found['claimed'])} is what the source claims of its old solver; above 0: good scores go with instability")
 
 
 _KINDS = {"scored": "scored", "no_peaks": "without peaks", "diverged": "diverged", "missing": "missing"}
@@ -398,4 +470,6 @@ DRAW = {
     "hunt.list": draw_list,
     "hunt.best": render.json_value,
     "hunt.ledger": draw_ledger,
+    "hunt.certify": draw_certifying,
+    "hunt.paradox": draw_paradox,
 }

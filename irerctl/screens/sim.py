@@ -67,29 +67,41 @@ def _bounds(one: model.Parameter) -> str:
 
 
 def _choice(kind: Any) -> click.Choice[str]:
-    """What there is of it in this version."""
-    return click.Choice([str(each) for each in get_args(kind) if each not in model.LATER])
+    return click.Choice([str(each) for each in get_args(kind)])
+
+
+def _told(name: str) -> str:
+    """What a parameter is in each of the models that have it."""
+    said = {known: _bounds(of[name]) for known, of in model.PARAMETERS_OF.items() if name in of}
+    first, *others = said.items()
+    return first[1] if first[0] == model.MODEL and not others else " ".join(f"{known}: {text}" for known, text in said.items())
+
+
+NAMES = tuple(dict.fromkeys(name for of in model.PARAMETERS_OF.values() for name in of))
+"""Of the parameters of all models."""
 
 
 RUN = [
     click.Option(["--params"], type=fields.JsonText(), metavar="JSON", help="Parameters of the model as one object, or @FILE."),
-    *[
-        click.Option([f"--{one.name}", f"model_{one.name}"], type=click.FLOAT, metavar="X", help=_bounds(one))
-        for one in model.PARAMETERS.values()
-    ],
+    *[click.Option([f"--{name}", f"model_{name}"], type=click.FLOAT, metavar="X", help=_told(name)) for name in NAMES],
     click.Option(["-n", "--points"], type=click.INT, metavar="N", help="Points a side (64): even, with factors 2, 3 and 5."),
     click.Option(["-l", "--length"], type=click.FLOAT, metavar="X", help="Length of a side (40)."),
-    click.Option(["-d", "--dimensions"], type=click.INT, metavar="N", help="Dimensions (2): 1 or 2."),
+    click.Option(["-d", "--dimensions"], type=click.INT, metavar="N", help="Dimensions (2): 1, 2 or 3."),
     click.Option(["--steps"], type=click.INT, metavar="N", help=f"How many steps ({model.STEPS:,})."),
     click.Option(["--dt"], type=click.FLOAT, metavar="X", help="Time of one step; without it one that fits the parameters."),
     click.Option(["--seed"], type=click.INT, metavar="N", help="Seed of the field at the start (0)."),
-    click.Option(["--model"], metavar="NAME", help=f"The model ({model.MODEL})."),
+    click.Option(["--model"], metavar="NAME", help=f"The model ({model.MODEL}), or {model.FMIA}, the control."),
     click.Option(["--kernel"], type=_choice(Kernel), help="Kernel of the non-local loss (gaussian)."),
-    click.Option(["--geometry"], type=_choice(Geometry), help="Whether space co-evolves with the field (coevolve)."),
+    click.Option(
+        ["--geometry"],
+        type=_choice(Geometry),
+        help="Space co-evolves with the field (coevolve), follows it without delay, or is off.",
+    ),
     click.Option(["--dealias"], type=_choice(Dealias), help="Which modes are kept (half)."),
     click.Option(["--dtype"], type=_choice(DType), help="Precision (complex64)."),
     click.Option(["--snapshots"], type=click.INT, metavar="N", help="Snapshots in the last quarter (8)."),
     click.Option(["--initial"], type=Start(), metavar="KIND", help="noise, plane_wave, uniform, spiral; or all about it as JSON."),
+    click.Option(["--from", "source"], metavar="JOB_UUID", help="Begin where that run ended, on this grid or a finer one."),
     click.Option(["--pump"], type=fields.JsonText(), metavar="JSON", help='A source, such as {"shape": "gaussian", …}.'),
     click.Option(["--wait/--no-wait"], default=True, help="Follow it to its end; without that only its id is printed."),
     click.Option(["--png"], type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a picture of its end."),
@@ -105,11 +117,16 @@ def asked(given: Mapping[str, Any]) -> dict[str, Any]:
     params = given.get("params") or {}
     if not isinstance(params, Mapping):
         raise click.BadParameter("it holds parameters by their names, as in '{\"eps\": 0.9}'", param_hint="'--params'")
-    own = {name: value for name in model.PARAMETERS if (value := given.get(f"model_{name}")) is not None}
+    own = {name: value for name in NAMES if (value := given.get(f"model_{name}")) is not None}
     for name, value in own.items():
         if not math.isfinite(value):
-            raise click.BadParameter(f"it must be a finite number, {model.PARAMETERS[name].bound}", param_hint=f"'--{name}'")
+            bound = next(of[name].bound for of in model.PARAMETERS_OF.values() if name in of)
+            raise click.BadParameter(f"it must be a finite number, {bound}", param_hint=f"'--{name}'")
     settings = {name: value for name in SETTINGS if (value := given.get(name)) is not None}
+    if given.get("source") is not None:
+        if "initial" in settings:
+            raise click.UsageError("--from says how the field begins, and so does --initial: give one of them")
+        settings["initial"] = {"kind": "from_artefact", "job_uuid": given["source"]}
     grid = {short: value for name, short in GRID.items() if (value := given.get(name)) is not None}
     found = {name: given[name] for name in ("model", "steps", "dt", "seed") if given.get(name) is not None}
     return {**found, **{k: v for k, v in (("params", {**params, **own}), ("grid", grid), ("settings", settings)) if v}}

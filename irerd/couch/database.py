@@ -4,7 +4,8 @@ Knows nothing of our cache. What a database says about itself (sequences) is opa
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -20,6 +21,8 @@ RETRY_CAP_S = 20.0
 DECODE_HERE_BYTES = 20_000
 SEQ_CHARS_MAX = 4_000
 HISTORY_MAX = 50
+LINE_BYTES_MAX = 1_048_576
+"""Of one change in a feed: tens of thousands of conflicts of one document."""
 RATHER_LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 T = TypeVar("T")
@@ -49,6 +52,22 @@ class Page(msgspec.Struct):
 
     results: list[Changed]
     last_seq: Seq
+
+
+class Fed(Changed):
+    """A change as it came, and where the ones after it begin."""
+
+    seq: Seq
+
+
+class _Line(msgspec.Struct):
+    """A line of a feed: a change, the feed's last word, or that it cannot go on."""
+
+    seq: Seq | None = None
+    id: str | None = None
+    changes: list[_Rev] = []
+    last_seq: Seq | None = None
+    error: str | None = None
 
 
 class _Local(msgspec.Struct):
@@ -107,13 +126,16 @@ class Checkpoint:
 
 
 class Database:
-    def __init__(self, exchange: Exchange, name: str, attempts: int, chance: Callable[[], float], offload: Offload) -> None:
+    def __init__(
+        self, exchange: Exchange, name: str, attempts: int, chance: Callable[[], float], offload: Offload, heartbeat_s: float = 20.0
+    ) -> None:
         self._exchange = exchange
         self._path = f"/{quote(name, safe='')}"
         self._name = name
         self._attempts = attempts
         self._chance = chance
         self._offload = offload
+        self._heartbeat_ms = max(1, round(heartbeat_s * 1_000))
         self._bulk_get = True
 
     # --- what is asked ----------------------------------------------------------------------------------------------
@@ -213,6 +235,23 @@ class Database:
         page: Page = await self._checked(await self._exchange.send("GET", f"{self._path}/_changes", query), Page)
         return page
 
+    async def feed(self, since: Seq) -> AsyncGenerator[Fed, None]:
+        """The changes after this as they come, until the far end ends it. Raises Failed at whatever else ends it."""
+        query = {"feed": "continuous", "style": "all_docs", "since": str(since), "heartbeat": str(self._heartbeat_ms)}
+        rest = bytearray()
+        async with aclosing(self._exchange.pieces(f"{self._path}/_changes", query)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    raise _status(piece)
+                rest += piece
+                *lines, last = rest.split(b"\n")
+                rest = bytearray(last)
+                for line in lines:
+                    if (row := _fed(line)) is not None:
+                        yield row
+                if len(rest) > LINE_BYTES_MAX:
+                    raise _bad("sent a change that is larger than any may be")
+
     async def bulk_get(self, asked: Sequence[tuple[str, str]]) -> Found:
         """These revisions of these documents. Raises TooLarge."""
         if self._bulk_get:
@@ -304,6 +343,20 @@ def _decoded(raw: bytes, kind: Any) -> Any:
         return msgspec.convert(json.loads(raw, parse_int=_number), kind)
     except (ValueError, RecursionError):
         raise _bad("sent something that is no JSON") from None
+
+
+def _fed(line: bytes | bytearray) -> Fed | None:
+    """A change; nothing where the line is a heartbeat or the feed's last word."""
+    if not line.strip():
+        return None
+    said: _Line = _decoded(bytes(line), _Line)
+    if said.error is not None:
+        raise Failed("busy", "the far end ended its feed of changes with an error. See its own log", transient=True)
+    if said.last_seq is not None:
+        return None
+    if said.seq is None or said.id is None or len(str(said.seq)) > SEQ_CHARS_MAX:
+        raise _bad("sent a change without saying of what")
+    return Fed(said.id, said.changes, said.seq)
 
 
 def _number(text: str) -> int | float:

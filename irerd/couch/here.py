@@ -43,6 +43,11 @@ class Here:
     async def settled(self) -> None:
         await self._dispatch.settled()
 
+    async def advanced(self) -> None:
+        """Until something more is on disk, of whichever log."""
+        assert self._dispatch.writer is not None
+        await self._dispatch.writer.wait_advanced()
+
     async def give(self, command: Command) -> None:
         """Until it is durable. A full queue only delays it. Raises Refused."""
         row = self._dispatch.world.internal[type(command)]

@@ -6,6 +6,8 @@ header of a request and nowhere else: no text made here holds an exception's wor
 
 import ssl
 from base64 import b64encode
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 import httpx2
@@ -27,6 +29,10 @@ class Answer(NamedTuple):
 class Exchange(Protocol):
     async def send(self, method: str, path: str, query: dict[str, str] | None = None, body: bytes | None = None) -> Answer:
         """`path` is percent-encoded. Raises Failed, TooLarge."""
+        ...
+
+    def pieces(self, path: str, query: dict[str, str]) -> AsyncGenerator[bytes | Answer, None]:
+        """An answer without a foreseen end, piece by piece; one `Answer` where it is another than 200. Raises Failed, TooLarge."""
         ...
 
 
@@ -55,25 +61,46 @@ class Http:
             with trio.fail_after(self._timeout_s):
                 async with self._client.stream(method, self._url + path, params=query, content=body, headers=headers) as answer:
                     return Answer(answer.status_code, await _read(answer), _retry_s(answer))
-        except (trio.TooSlowError, httpx2.TimeoutException):
-            raise Failed("unreachable", f"the far end did not answer within {self._timeout_s:g} s", transient=True) from None
+        except (trio.TooSlowError, httpx2.HTTPError) as error:
+            raise self._failed(error) from None
+
+    async def pieces(self, path: str, query: dict[str, str]) -> AsyncGenerator[bytes | Answer, None]:
+        """Silence longer than a request may take is the end: a heartbeat is asked for more often than that."""
+        try:
+            async with self._client.stream("GET", self._url + path, params=query) as answer:
+                if answer.status_code != 200:
+                    yield Answer(answer.status_code, await _read(answer), _retry_s(answer))
+                    return
+                _refuse_packed(answer)
+                async with aclosing(answer.aiter_raw()) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
         except httpx2.HTTPError as error:
-            if isinstance(_root(error), ssl.SSLCertVerificationError):
-                text = "the far end's certificate is not valid for this name. Mend it there, or trust its authority on this machine"
-                raise Failed("certificate", text) from None
-            how = "cannot be reached" if isinstance(error, httpx2.ConnectError) else "broke the connection off"
-            raise Failed("unreachable", f"the far end {how}", transient=True) from None
+            raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> Failed:
+        if isinstance(error, trio.TooSlowError | httpx2.TimeoutException):
+            return Failed("unreachable", f"the far end did not answer within {self._timeout_s:g} s", transient=True)
+        if isinstance(_root(error), ssl.SSLCertVerificationError):
+            text = "the far end's certificate is not valid for this name. Mend it there, or trust its authority on this machine"
+            return Failed("certificate", text)
+        how = "cannot be reached" if isinstance(error, httpx2.ConnectError) else "broke the connection off"
+        return Failed("unreachable", f"the far end {how}", transient=True)
 
 
 async def _read(answer: httpx2.Response) -> bytes:
-    if answer.headers.get("content-encoding", "identity") != "identity":
-        raise Failed("bad-answer", "the far end sent a packed answer, which was not asked for", transient=True)
+    _refuse_packed(answer)
     body = bytearray()
     async for chunk in answer.aiter_raw():
         body += chunk
         if len(body) > ANSWER_BYTES_MAX:
             raise TooLarge
     return bytes(body)
+
+
+def _refuse_packed(answer: httpx2.Response) -> None:
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise Failed("bad-answer", "the far end sent a packed answer, which was not asked for", transient=True)
 
 
 def _retry_s(answer: httpx2.Response) -> float | None:

@@ -5,24 +5,20 @@ the next one begins where both sides remember the same place. Where they do not,
 exchanged, everything is compared: that costs time and loses nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
-import trio
 
 from core.cache.commands import Pushed, Sent, SetCheckpoint
-from core.cache.job import LEFT_OUT_MAX, remote_name
+from core.cache.job import LEFT_OUT_MAX
 from core.cache.sync import Change, Leaf, changes_since, leaf_bodies, revs_diff, waiting
-from core.engine import JobEnded, Refused
-from core.settings import CacheRemote
+from core.engine import Refused
 from irerd.couch.database import Checkpoint, Database, Page, Seq
 from irerd.couch.failures import Failed, TooLarge
 from irerd.couch.here import Here
-from irerd.couch.http import Exchange, Http
-from irerd.dispatch import Dispatch
-from irerd.host import Host
 
 PUSH_BYTES = 1_048_576
 """Of values in one request; a single larger one goes by itself."""
@@ -34,40 +30,6 @@ NAMES_MAX = 10_000
 """Documents left out of which one is not counted twice."""
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-async def replicate(
-    host: Host, dispatch: Dispatch, remote: CacheRemote, password: bytes, effect: str, progress: Progress
-) -> JobEnded:
-    """One replication with this far end, over HTTP."""
-    http = await host.offload(Http, remote.url, remote.username, password, remote.timeout_s)
-    try:
-        return await over(http, host, dispatch, remote, effect, progress)
-    finally:
-        with trio.CancelScope(shield=True):
-            await http.aclose()
-
-
-async def over(
-    exchange: Exchange, host: Host, dispatch: Dispatch, remote: CacheRemote, effect: str, progress: Progress
-) -> JobEnded:
-    """The same, however a request gets there."""
-    assert dispatch.ledger is not None
-    database = Database(exchange, remote.database, remote.attempts, host.random.random, host.offload)
-    replication = Replication(
-        Here(host, dispatch), database, remote_name(remote), dispatch.ledger.id, remote.documents, host.new_id
-    )
-    replication.progress = progress
-    code, detail = "ok", ""
-    try:
-        await replication.run()
-    except Failed as failed:
-        code, detail = failed.code, failed.detail
-    except TooLarge:
-        code, detail = "bad-answer", "an answer of the far end was larger than any may be. Is it a server of CouchDB's protocol?"
-    except Refused as refused:
-        code, detail = refused.reason or refused.code, refused.detail
-    return JobEnded(effect, code == "ok", code, detail, replication.tally.outcome())
 
 
 class Tally:
@@ -114,6 +76,8 @@ class Replication:
         self._step = step
         self._new_id = new_id
         self._at = _NOWHERE
+        self._remembered = _NOWHERE
+        self._seldom = False
         self._asked_at_once = min(step, 100)
         self._phase = "begin"
         self._push: Checkpoint
@@ -123,11 +87,34 @@ class Replication:
 
     async def run(self) -> None:
         await self._begin()
-        await self._push_all()
+        await self.push_all()
         await self._pull_all()
         await self._catch_up()
 
-    def _say(self, phase: str) -> None:
+    @property
+    def cursor(self) -> Seq:
+        return self._at.cursor
+
+    @property
+    def pushed_seq(self) -> int:
+        return self._at.pushed_seq
+
+    @contextmanager
+    def seldom(self) -> Iterator[None]:
+        """Within this, places are remembered when `remember` is called, and not at each step."""
+        self._seldom = True
+        try:
+            yield
+        finally:
+            self._seldom = False
+
+    async def pull_some(self, page: Page) -> None:
+        """Changes that came by themselves."""
+        last_key = await self._pull_page(page)
+        await self._reach(self._at._replace(cursor=page.last_seq, last_key=last_key or self._at.last_key))
+        await self._catch_up()
+
+    def say(self, phase: str) -> None:
         self._phase = phase
         tally = self.tally
         self.progress(
@@ -143,7 +130,8 @@ class Replication:
     # --- where to begin -----------------------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        self._say("begin")
+        self.say("begin")
+        self._at = self._remembered = _NOWHERE
         update_seq = await self._there.update_seq()
         self._push = await self._there.checkpoint(self._name("push"))
         self._pull = await self._there.checkpoint(self._name("pull"))
@@ -158,7 +146,7 @@ class Replication:
             and not _before(update_seq, place.cursor)
             and await self._remembers(place.last_key)
         ):
-            self._at = place
+            self._at = self._remembered = place
         else:
             self.tally.compared = True
             self._push.forget()
@@ -177,25 +165,25 @@ class Replication:
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    async def _push_all(self) -> None:
-        """Everything that changed since, up to now; and before it, what was not taken the last time."""
+    async def push_all(self, *, again: bool = True) -> None:
+        """Everything that changed since, up to now; and before it, `again`, what was not taken the last time."""
         end = self._here.end
-        self._say("push")
+        self.say("push")
         await self._here.settled()
         at = -1
-        while self._at.pushed_seq >= 0:
-            again = [change for change in waiting(self._here.cache, at, self._step) if change.seq <= self._at.pushed_seq]
-            if not again:
+        while again and self._at.pushed_seq >= 0:
+            those = [change for change in waiting(self._here.cache, at, self._step) if change.seq <= self._at.pushed_seq]
+            if not those:
                 break
-            await self._push_some(again)
-            at = again[-1].seq
+            await self._push_some(those)
+            at = those[-1].seq
         while True:
             changes = changes_since(self._here.cache, self._at.pushed_seq, self._step)
             changes = [change for change in changes if change.seq < end]
             if not changes:
                 break
             await self._push_some(changes)
-            await self._remember(self._at._replace(pushed_seq=changes[-1].seq))
+            await self._reach(self._at._replace(pushed_seq=changes[-1].seq))
 
     async def _push_some(self, changes: Sequence[Change]) -> None:
         absent = await self._there.revs_diff({change.key: change.revs for change in changes})
@@ -219,7 +207,7 @@ class Replication:
                 sent.append(Sent(change.key, revs[:1_000]))
         if sent:
             await self._here.give(Pushed(self._remote, sent))
-        self._say("push")
+        self.say("push")
 
     async def _send(self, leaves: Sequence[Leaf], refused: dict[str, set[str]]) -> None:
         body = await self._here.documents(leaves)
@@ -247,7 +235,7 @@ class Replication:
                 self._refuse(those, _code(verdict.error), refused)
                 turned_down += len(those)
         self.tally.pushed += len(leaves) - turned_down
-        self._say("push")
+        self.say("push")
 
     def _refuse(self, leaves: Iterable[Leaf], why: str, refused: dict[str, set[str]]) -> None:
         """It stays in the queue, and is offered again at the next sync."""
@@ -258,12 +246,12 @@ class Replication:
     # --- in -----------------------------------------------------------------------------------------------------------
 
     async def _pull_all(self) -> None:
-        self._say("pull")
+        self.say("pull")
         while True:
             page = await self._there.changes(self._at.cursor, self._step)
             last_key = await self._pull_page(page)
             if page.last_seq != self._at.cursor:
-                await self._remember(self._at._replace(cursor=page.last_seq, last_key=last_key or self._at.last_key))
+                await self._reach(self._at._replace(cursor=page.last_seq, last_key=last_key or self._at.last_key))
             if not page.results or len(page.results) < self._step:
                 return
 
@@ -306,7 +294,7 @@ class Replication:
         self.tally.pulled += merged
         for name, why in left_out:
             self.tally.leave_out(name, why)
-        self._say("pull")
+        self.say("pull")
         names = {name for name, _ in left_out}
         return next((str(document["_id"]) for document in reversed(found.documents) if document["_id"] not in names), "")
 
@@ -319,21 +307,30 @@ class Replication:
         reached = (first.seq if first is not None else self._here.end) - 1
         if reached > at and changes_since(cache, at, 1):
             await self._here.settled()
-            await self._remember(self._at._replace(pushed_seq=reached))
+            await self._reach(self._at._replace(pushed_seq=reached))
         elif self._here.cache.checkpoints.get(self._remote) is None:
-            await self._remember(self._at._replace(pushed_seq=max(at, 0)))
+            await self._reach(self._at._replace(pushed_seq=max(at, 0)))
 
-    async def _remember(self, place: _Place) -> None:
+    async def _reach(self, place: _Place) -> None:
+        """Both directions have come so far: what it stands for is confirmed."""
+        self._at = place
+        if not self._seldom:
+            await self.remember()
+
+    async def remember(self) -> None:
         """There first: what stands only there is in its history, and what stood only here would look like a restored far end."""
+        place, before = self._at, self._remembered
+        if place == before:
+            return
         session = self._new_id()
         counts = {"docs_written": self.tally.pushed, "docs_read": self.tally.pulled, "doc_write_failures": self.tally.skipped}
-        if place.pushed_seq != self._at.pushed_seq or not self._push.knows(max(place.pushed_seq, 0)):
+        if place.pushed_seq != before.pushed_seq or not self._push.knows(max(place.pushed_seq, 0)):
             self._push = await self._there.record(self._push, session, max(place.pushed_seq, 0), counts)
-        if place.cursor != self._at.cursor or not self._pull.knows(place.cursor):
+        if place.cursor != before.cursor or not self._pull.knows(place.cursor):
             self._pull = await self._there.record(self._pull, session, place.cursor, counts)
         cursor = msgspec.json.encode(place.cursor).decode()
         await self._here.give(SetCheckpoint(self._remote, cursor, place.last_key, max(place.pushed_seq, 0)))
-        self._at = place
+        self._remembered = place
 
 
 def _before(one: Seq, other: Seq) -> bool:

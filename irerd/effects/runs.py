@@ -20,6 +20,7 @@ import trio
 from msgspec import Meta
 
 from core.engine import Errand, JobEnded
+from core.fields import Hash
 from core.settings import Compute
 from core.sim.chunk import Chunk, Lane, outcomes
 from irerd import __version__
@@ -44,6 +45,7 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     lanes: list[dict[str, Any]]
     bytes: list[Annotated[int, Meta(ge=1, le=2**53)] | None]
     versions: Annotated[dict[Text, Text], Meta(max_length=16)]
+    source_sha256: Hash | None = None
 
 
 class Paths(NamedTuple):
@@ -105,6 +107,10 @@ class Runs:
         temporary = [str(self._state_dir / (Paths.of(lane.job_uuid).data + TEMPORARY)) for lane in chunk.lanes]
         settings = self._settings()
         spec = {"chunk": msgspec.to_builtins(chunk), "files": temporary, "memory_bytes": settings.memory_bytes // 2}
+        initial = chunk.settings.initial
+        source = initial.job_uuid if initial is not None else None
+        if source is not None:
+            spec["source"] = str(self._state_dir / Paths.of(source).data)
 
         def tell(heard: Progress) -> None:
             progress({"done": heard.done, "total": heard.total, "unit": "steps"})
@@ -118,6 +124,8 @@ class Runs:
             await self._on_files(self._keep, lane, outcome)
             if page is None or page["outcome"] != outcome:
                 told = _provenance(_config(chunk, lane), outcome, answer.versions, wall_s)
+                if source is not None:
+                    told["source"] = {"job_uuid": source, "artefact_sha256": answer.source_sha256}
                 await self._on_files(small_write, self._host.files, Paths.of(lane.job_uuid).provenance, _bytes(told))
         return answer.lanes
 
@@ -186,6 +194,9 @@ def _checked(params: Mapping[str, Any]) -> Chunk:
         raise _Failed("bad-spec", "this chunk is none that this version computes. Begin the run anew: irerctl sim run") from None
     if not all(_is_uuid(lane.job_uuid) for lane in chunk.lanes) or len({lane.job_uuid for lane in chunk.lanes}) < len(chunk.lanes):
         raise _Failed("bad-spec", "the runs of this chunk are not named by different UUIDs. Begin it anew: irerctl sim run")
+    initial = chunk.settings.initial
+    if initial is not None and initial.job_uuid is not None and not _is_uuid(initial.job_uuid):
+        raise _Failed("bad-spec", "the run that this one begins with is not named by a UUID. Begin it anew: irerctl sim run")
     return chunk
 
 
@@ -316,6 +327,15 @@ def _text(code: str, detail: str, settings: Compute) -> str:
         "no-memory": "no result: /dev/shm has no room for what is handed over. Free some there, then ask again",
         "no-space": "no result: the disk has no room for the fields. Free some space (df shows where), then ask again",
         "no-file": "no result: the worker could not write its file. Look whether the disk is full (df), then ask again",
+        "no-source": "not computed: the file of the run that it begins with is not there. Take one that is: irerctl sim list",
+        "bad-source": (
+            "not computed: the file of the run that it begins with was changed or is damaged. "
+            "Compute that one anew, or take another: irerctl sim list"
+        ),
+        "other-source": (
+            "not computed: the run that it begins with has another model, other dimensions or another length of a side. "
+            "Ask for those of that run, which irerctl sim show tells"
+        ),
         "out-of-range": "not computed: the model does not take these numbers. See the bounds: irerctl api show sim.run",
         "not-installed": (
             f"not computed: {detail or 'a numeric library'} is not installed where irerd runs. "

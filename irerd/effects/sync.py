@@ -37,6 +37,6 @@ class Sync:
 
 def _replicate() -> Any:
     """Imported away from the loop, as it takes a while."""
-    from irerd.couch.replicate import replicate
+    from irerd.couch.whole import replicate
 
     return replicate

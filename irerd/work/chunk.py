@@ -19,22 +19,33 @@ from irerd.worker import JobFailed, Tell
 from kernels import nulls, params, simulate, spectrum, start
 from kernels.artefact import Artefact, Plain
 from kernels.geometry import inverse_square
+from kernels.models import DIAGNOSTICS
 from kernels.score import Aligned, Code
 
 PRECISION = {"complex64": "f32", "complex128": "f64"}
 KERNEL_NAMES = {"a": "ring_a", "r": "ring_r"}
 """What the model's parameters are called where they differ in the kernels."""
+KERNEL_MODELS = {"sncgl_sdg": "sncgl", "fmia": "fmia"}
 PAIR = 2
 """Lanes of one call on a core, which computes them one after another: so one program serves chunks of every size."""
 LIBRARIES = ("h5py", "jax", "jaxlib", "numba", "numpy", "scipy")
 
 
 class Spec(msgspec.Struct, forbid_unknown_fields=True):
-    """A chunk, for each of its lanes the file to write, and what the fields of a call may take."""
+    """A chunk, for each of its lanes the file to write, what the fields of a call may take, and the file to begin with."""
 
     chunk: Chunk
     files: list[str]
     memory_bytes: int = 2 << 30
+    source: str | None = None
+
+
+class Source(NamedTuple):
+    """Where another run ended: its field, and its space or what else it has beside that."""
+
+    field: Any
+    second: Any
+    sha256: str
 
 
 class Measured(NamedTuple):
@@ -49,20 +60,24 @@ def chunk(spec: bytes, tell: Tell) -> bytes:
     runs = [_numbers(work, lane) for lane in work.lanes]
     if any(params.check(sig, one, work.steps, asked.memory_bytes) for one in runs):
         raise JobFailed("out-of-range")
+    source = _source(work, asked.source)
+    if source is not None:
+        work = _pinned(work, source.sha256)
     total = work.steps * len(work.lanes)
     tell(0, total)
     said: list[dict[str, Any]] = []
     sizes: list[int | None] = []
     for first in range(0, len(work.lanes), batch):
         some = slice(first, first + batch)
-        result = _computed(work, sig, work.lanes[some], runs[some], tell, first * work.steps, total)
+        result = _computed(work, sig, work.lanes[some], runs[some], source, tell, first * work.steps, total)
         for place, (lane, own) in enumerate(zip(work.lanes[some], runs[some], strict=True)):
             outcome, size = _left(work, lane, own, place, result, asked.files[first + place])
             said.append(outcome)
             sizes.append(size)
     tell(total, total)
     versions = {name: metadata.version(name) for name in LIBRARIES}
-    return json.dumps({"lanes": said, "bytes": sizes, "versions": versions}, allow_nan=False, sort_keys=True).encode()
+    whole = {"lanes": said, "bytes": sizes, "versions": versions, "source_sha256": source.sha256 if source is not None else None}
+    return json.dumps(whole, allow_nan=False, sort_keys=True).encode()
 
 
 def _asked(spec: bytes) -> Spec:
@@ -90,6 +105,7 @@ def signature(work: Chunk, width: int) -> params.Signature:
         geometry=work.settings.geometry,
         width=width,
         snapshots=work.settings.snapshots,
+        model=KERNEL_MODELS[work.model],
     )
 
 
@@ -99,7 +115,7 @@ def _numbers(work: Chunk, lane: Lane) -> dict[str, float]:
     if work.settings.kernel == "gaussian":
         own["ring_a"] = 0.0
     own["L"] = work.grid.l
-    own["dt"] = params.suggested_dt(own) if work.dt is None else work.dt
+    own["dt"] = params.suggested_dt(own, KERNEL_MODELS[work.model]) if work.dt is None else work.dt
     return own
 
 
@@ -111,34 +127,72 @@ def _computed(
     sig: params.Signature,
     lanes: Sequence[Lane],
     runs: Sequence[dict[str, float]],
+    source: Source | None,
     tell: Tell,
     before: int,
     total: int,
 ) -> Any:
-    numbers = [params.coefficients(own) for own in runs]
+    numbers = [params.numbers(sig.model, own) for own in runs]
     shape = (work.grid.n,) * work.grid.d
-    fields = np.stack([_start(work, lane.seed, c) for lane, c in zip(lanes, numbers, strict=True)])
-    density = np.stack([np.full(shape, c.rho_vac) for c in numbers])
+    if source is not None:
+        fields, second = (np.stack([part] * len(lanes)) for part in source[:2])
+    else:
+        fields = np.stack([_start(work, sig.model, lane.seed, c) for lane, c in zip(lanes, numbers, strict=True)])
+        # Space begins empty, and the control model at rest.
+        second = np.stack([np.full(shape, getattr(c, "rho_vac", 0.0)) for c in numbers])
     pump = np.broadcast_to(_pump(work), fields.shape)
     many = len(lanes)
 
     def told(done: int) -> None:
         tell(before + done * many, total)
 
-    return simulate.simulate(sig, numbers, fields, density, pump, None, work.steps, told)
+    return simulate.simulate(sig, numbers, fields, second, pump, None, work.steps, told)
 
 
-def _start(work: Chunk, seed: int, c: params.Coefficients) -> Any:
+def _start(work: Chunk, model: str, seed: int, c: Any) -> Any:
     initial = work.settings.initial
     if initial is None:
-        return start.start("noise", {}, seed, work.grid.d, work.grid.n, c)
+        return start.start("noise", {}, seed, work.grid.d, work.grid.n, c, model)
     given: dict[str, Any] = {} if initial.amplitude is None else {"amplitude": initial.amplitude}
     if initial.modes is not None:
         given["modes"] = initial.modes
     try:
-        return start.start(initial.kind, given, seed, work.grid.d, work.grid.n, c)
+        return start.start(initial.kind, given, seed, work.grid.d, work.grid.n, c, model)
     except ValueError:
         raise JobFailed("out-of-range") from None
+
+
+def _source(work: Chunk, path: str | None) -> Source | None:
+    """Another run's last state, on this one's grid: the modes that both have. A file that is not the one meant is refused."""
+    initial = work.settings.initial
+    if initial is None or initial.kind != "from_artefact":
+        return None
+    try:
+        found = store.get(path or "")
+    except JobFailed as failed:
+        raise JobFailed("no-source" if failed.code == "no-artefact" else "bad-source") from None
+    attributes, settings, arrays = found.artefact
+    pinned = initial.artefact_sha256 not in (None, found.sha256)
+    if pinned or attributes.get("job_uuid") != initial.job_uuid:
+        raise JobFailed("bad-source")
+    own = (work.model, work.grid.d, work.grid.l)
+    if (attributes.get("model", own[0]), settings.get("d"), settings.get("l")) != own:
+        raise JobFailed("other-source")
+    second = arrays.get("pi" if work.model == "fmia" else "rho_s")
+    if second is None:
+        raise JobFailed("bad-source")
+    return Source(_regridded(arrays["A"], work.grid.n), _regridded(second, work.grid.n).real, found.sha256)
+
+
+def _regridded(field: Any, points: int) -> Any:
+    """On the same grid to the last bit."""
+    return field if field.shape[0] == points else start.from_artefact(field, points)
+
+
+def _pinned(work: Chunk, sha256: str) -> Chunk:
+    assert work.settings.initial is not None
+    initial = msgspec.structs.replace(work.settings.initial, artefact_sha256=sha256)
+    return msgspec.structs.replace(work, settings=msgspec.structs.replace(work.settings, initial=initial))
 
 
 def _pump(work: Chunk) -> Any:
@@ -158,17 +212,20 @@ def _pump(work: Chunk) -> Any:
 
 def _left(work: Chunk, lane: Lane, own: dict[str, float], place: int, result: Any, path: str) -> tuple[dict[str, Any], int | None]:
     """A lane's outcome, and the size of its file. A run that came to nothing finite, not even at its start, leaves no file."""
-    field, snaps, rho_s = result.A[place], result.snaps[place], result.rho_s[place]
+    field, snaps, second = result.A[place], result.snaps[place], result.rho_s[place]
     measured = _measured(snaps, work)
     outcome = _outcome(work, lane, place, result, measured)
-    if not (np.isfinite(field).all() and np.isfinite(snaps).all() and np.isfinite(rho_s).all()):
+    if not (np.isfinite(field).all() and np.isfinite(snaps).all() and np.isfinite(second).all()):
         return msgspec.to_builtins(outcome), None
+    # The control model has no space of its own: it is empty everywhere.
+    rho_s = np.ones_like(second) if work.model == "fmia" else second
     arrays = {
         "A": field,
         "rho_s": rho_s,
         "omega_inverse_square": _metric(rho_s, own, work),
         "snaps": snaps,
         "diag": result.diag[place],
+        **({"pi": second} if work.model == "fmia" else {}),
         **dict(_of_spectrum(measured)),
     }
     written = store.put(path, Artefact(_attributes(outcome, lane, work), _settings(work, lane, own), arrays))
@@ -189,7 +246,9 @@ def _outcome(work: Chunk, lane: Lane, place: int, result: Any, measured: Measure
     aligned = measured.aligned if measured and well else None
     score = aligned.score if aligned else Code.MISSING if well else Code.DIVERGED
     real = not isinstance(score, Code)
-    h = _finite(result.h[place]) if well else None
+    # What is solved for in every stage is wrong by rounding alone, and that is no success.
+    enforced = work.settings.geometry == "elliptic"
+    h = _finite(result.h[place]) if well and not enforced else None
     return LaneOutcome(
         job_uuid=lane.job_uuid,
         status=status,  # type: ignore[arg-type]
@@ -197,8 +256,8 @@ def _outcome(work: Chunk, lane: Lane, place: int, result: Any, measured: Measure
         log_prime_sse=float(score) if not isinstance(score, Code) else None,
         sse_code=score.value if isinstance(score, Code) else None,
         sdg_h_norm_l2=h,
-        h_code=None if h is not None else "no_source" if well else "diverged",
-        sdg_h_norm_l2_max=_finite(result.h_max[place]) if well else None,
+        h_code=None if h is not None else "diverged" if not well else "constraint_enforced" if enforced else "no_source",
+        sdg_h_norm_l2_max=_finite(result.h_max[place]) if well and not enforced else None,
         scaling_factor=float(aligned.scaling_factor) if aligned and real else None,
         n_peaks=int(measured.seen.peaks.x.size) if measured else 0,
         n_targets=work.targets,
@@ -238,7 +297,7 @@ def _of_spectrum(measured: Measured | None) -> Iterator[tuple[str, Any]]:
 def _attributes(outcome: LaneOutcome, lane: Lane, work: Chunk) -> dict[str, Plain]:
     said = msgspec.to_builtins(outcome)
     said["flags"] = " ".join(outcome.flags)
-    said["model"], said["seed"], said["diag_columns"] = work.model, lane.seed, " ".join(simulate.DIAGNOSTICS)
+    said["model"], said["seed"], said["diag_columns"] = work.model, lane.seed, " ".join(DIAGNOSTICS[KERNEL_MODELS[work.model]])
     return {name: value for name, value in said.items() if value is not None}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from irerd.work import store
 from irerd.work.profile import drawn
 from irerd.worker import JobFailed, Tell
-from kernels import classical, nulls, params
+from kernels import classical, nulls, params, topology
 from kernels.score import TARGETS_MIN, Code, Score, log_primes
 
 DRAWS_MAX, TARGETS_MAX = 9_999, 10
@@ -79,6 +79,8 @@ def _classical(subject: Subject) -> tuple[str, classical.Classical | None]:
     try:
         if settings["geometry"] == "off":
             return "flat", None  # its metric is that of empty space, whatever stands in rho_s
+        if settings["geometry"] == "elliptic":
+            return "no_rate", None  # space has no equation of motion there: how fast it moves stands in no single instant
         own = {name: float(settings[name]) for name in params.DEFAULTS if name in settings}
         c = params.coefficients({**own, "L": float(settings["l"])})
         kept = -(-int(settings["n"]) // params.DEALIAS[settings["dealias"]])
@@ -173,3 +175,72 @@ def _sequences(job: UUID, seen: Any, score: float, count: int, draws: int) -> di
         "integers_beaten_by": ", ".join(integers.beaten_by),
         "integers_rank": integers.rank,
     }
+
+
+# --- tda-profile ----------------------------------------------------------------------------------------------------------
+
+LEVELS, BARS_MAX = 64, 24
+COUNTED: Final = ("parts", "loops", "cavities")
+LONGEST: Final = ("longest_part", "longest_loop", "longest_cavity")
+SHAPED: Final = ("low", "high", *COUNTED, *LONGEST, "entropy", "betti_0", "betti_1", "betti_2", "bars")
+
+
+def tda_profile(spec: bytes, tell: Tell) -> bytes:
+    asked = _asked(spec)
+    threshold, above, paired = (asked.variables.get(name) for name in ("threshold", "superlevel", "pair_loops"))
+    if not (isinstance(threshold, int | float) and 0 <= threshold <= 1 and type(above) is type(paired) is bool):
+        raise JobFailed("out-of-range")
+    subject = _subject(asked)
+    outputs: dict[str, Any] = dict.fromkeys(SHAPED)
+    if not subject.well:
+        return _said(subject, {"code": "diverged", **outputs})
+    density = np.abs(subject.arrays["A"].astype(np.complex128)) ** 2
+    if not np.isfinite(density).all():
+        return _said(subject, {"code": "not_finite", **outputs})
+    low, high = float(density.min()), float(density.max())
+    outputs |= {"low": low, "high": high}
+    if not high - low > ROUNDING * np.finfo(subject.arrays["A"].real.dtype).eps * high:
+        return _said(subject, {"code": "flat", **outputs})
+    try:
+        outputs |= _shape(-density if above else density, float(threshold) * (high - low), paired, -1.0 if above else 1.0)
+    except ValueError:
+        raise JobFailed("out-of-range") from None
+    return _said(subject, {"code": "ok", **outputs})
+
+
+ROUNDING: Final = 64
+"""A density that varies by no more roundings than this is one value."""
+
+
+def _shape(field: Any, shortest: float, paired: bool, sign: float) -> dict[str, Any]:
+    """What the levels of a field go through; `sign` turns them into those of the density."""
+    span = float(np.ptp(field))
+    every = topology.persistence(field, loops=paired).degrees[: field.ndim]
+    counts = topology.betti(field, np.linspace(field.min(), field.max(), LEVELS))
+    assert counts is not None, "it was looked at for what is not finite"
+    outputs: dict[str, Any] = {f"betti_{degree}": " ".join(map(str, counts[degree].tolist())) for degree in range(field.ndim)}
+    bars: list[tuple[float, int, str]] = []
+    for degree, pairs in enumerate(every):
+        if pairs is None:
+            continue
+        ended = pairs.length[np.isfinite(pairs.length)]
+        outputs[COUNTED[degree]] = int(np.count_nonzero(pairs.length > shortest))
+        outputs[LONGEST[degree]] = float(ended[0] / span) if ended.size else 0.0
+        bars += _bars(degree, pairs, sign)
+        if degree == 0:
+            outputs["entropy"] = _entropy(ended)
+    return {**outputs, "bars": "; ".join(text for _, _, text in sorted(bars)[:BARS_MAX])}
+
+
+def _entropy(lengths: Any) -> float:
+    shares = lengths / lengths.sum() if lengths.size else lengths
+    return float(-np.sum(shares * np.log(shares))) + 0.0
+
+
+def _bars(degree: int, pairs: Any, sign: float) -> list[tuple[float, int, str]]:
+    """The longest first; those that never end before all others."""
+    found = []
+    for birth, death, length in zip(*(part[:BARS_MAX].tolist() for part in (*pairs, pairs.length)), strict=True):
+        gone = f"{sign * death:.6g}" if math.isfinite(death) else "-"
+        found.append((-length, degree, f"{degree} {sign * birth + 0.0:.6g} {gone}"))
+    return found

@@ -1,4 +1,7 @@
-"""A look at a stored run, small enough to be sent and drawn: never more points than a screen has, and nothing computed anew."""
+"""A look at a stored run, small enough to be sent and drawn: never more points than a screen has, and nothing computed anew.
+
+Of a cube it is the plane through its middle, across the first axis; and the mean of |A|² along that axis, in which nothing hides.
+"""
 
 import base64
 import json
@@ -27,25 +30,41 @@ def picture(spec: bytes, tell: Tell) -> bytes:
         raise JobFailed("bad-spec") from None
     found = store.get(asked.artefact)
     attributes, settings, arrays = found.artefact
-    # In one dimension the snapshots stand below one another, the last at the bottom; rho_s is there only at the end.
-    field = arrays["A"] if arrays["A"].ndim == 2 else arrays["snaps"]
-    rho_s = np.atleast_2d(arrays["rho_s"])
     said = {
         "job_uuid": attributes.get("job_uuid"),
         "artefact_sha256": found.sha256,
         "attributes": attributes,
         "settings": settings,
-        "fields": {
-            "rho": _shades(np.abs(field.astype(np.complex128)) ** 2),
-            "phase": _shades(np.angle(field), -math.pi, math.pi),
-            "rho_s": _shades(rho_s),
-        },
+        "fields": _panels(arrays, "pi" in arrays),
         "spectrum": _spectrum(attributes, settings, arrays),
     }
     try:
         return json.dumps(said, allow_nan=False, sort_keys=True).encode()
     except ValueError:
         raise JobFailed("bad-artefact") from None
+
+
+def _panels(arrays: dict[str, Any], real: bool) -> dict[str, Any]:
+    """In one dimension the snapshots stand below one another, the last at the bottom; the second field is there only at the end."""
+    dimensions = arrays["A"].ndim
+    field = arrays["snaps"] if dimensions == 1 else _plane(arrays["A"])
+    panels = {"rho": _shades(_density(field))}
+    if dimensions == 3:
+        panels["rho_mean"] = _shades(_density(arrays["A"]).mean(axis=0))
+    if real:
+        return panels | {"field": _shades(field.real), "pi": _shades(np.atleast_2d(_plane(arrays["pi"])))}
+    return panels | {
+        "phase": _shades(np.angle(field), -math.pi, math.pi),
+        "rho_s": _shades(np.atleast_2d(_plane(arrays["rho_s"]))),
+    }
+
+
+def _density(field: Any) -> Any:
+    return np.abs(field.astype(np.complex128)) ** 2
+
+
+def _plane(values: Any) -> Any:
+    return values[len(values) // 2] if values.ndim == 3 else values
 
 
 def _shades(values: Any, low: float | None = None, high: float | None = None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def profile(spec: bytes, tell: Tell) -> bytes:
         "n_targets": asked.targets,
         "draws": asked.draws,
     }
-    said |= _judged(arrays["snaps"], job, length, asked, tell) if well else _nothing("diverged", asked.targets)
+    said |= judged(arrays["snaps"], job, length, asked, tell) if well else _nothing("diverged", asked.targets)
     return json.dumps(said, allow_nan=False, sort_keys=True).encode()
 
 
@@ -71,7 +71,7 @@ def _nothing(code: str, targets: int, peaks: int = 0) -> dict[str, Any]:
     }
 
 
-def _judged(fields: Any, job: UUID, length: float, asked: Spec, tell: Tell) -> dict[str, Any]:
+def judged(fields: Any, job: UUID, length: float, asked: Spec, tell: Tell) -> dict[str, Any]:
     targets = log_primes(asked.targets)
     seen, aligned = nulls.measure(fields, length, asked.targets)
     peaks, score = seen.peaks.x, aligned.score

@@ -123,3 +123,29 @@ def test_the_far_end_is_named_in_the_file_alone():
 def test_a_url_with_a_user_or_of_another_kind_is_no_far_end(url):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"url": url}, CacheRemote)
+
+
+def test_one_that_stays_begins_by_itself_and_begins_again_after_a_cut_but_not_after_somebody_ended_it():
+    it = loop(continuous=True)
+    it.settle()
+    [errand] = errands(it)
+    end(it, ok=False, code="unreachable", caught_up=True)
+    assert it.state.runs.failures == 1
+    for _ in range(5):  # each of them had worked for a while
+        it.run(900)
+        end(it, ok=False, code="unreachable", caught_up=True)
+        assert it.state.runs.failures == 1 and it.state.runs.not_before_us - it.state.runs.recent[0].ended_us < 5_000_001
+    it.run(900)
+    end(it, ok=False, code="unreachable")
+    assert it.state.runs.failures == 2, "this one never came so far"
+    it.run(900)
+    [again] = errands(it)
+    assert again != errand
+    end(it)  # only other settings end it so
+    it.settle()
+    assert len(errands(it)) == 1
+    it.ask("cancel_job", CancelJob(it.state.runs.running.job), IRER)
+    it.run(100_000)
+    assert errands(it) == [] and it.state.runs.running is None
+    it.ask("sync")
+    assert len(errands(it)) == 1

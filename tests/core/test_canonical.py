@@ -268,6 +268,25 @@ def test_a_plain_event_with_any_floats_is_written_as_the_slow_way_does(zone, siz
     assert event_payload(event) == slow(msgspec.to_builtins(event))
 
 
+class Flat(msgspec.Struct, frozen=True, omit_defaults=True):
+    zone: str
+    ratio: float
+    limit: float | None = None
+    size: int = 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(zone=texts, ratio=floats | st.integers(-9, 9).map(float), limit=st.none() | floats, size=st.integers(-SAFE, SAFE))
+def test_an_event_of_plain_values_alone_is_written_as_the_slow_way_does(zone, ratio, limit, size):
+    event = Flat(zone, ratio, limit, size)
+    assert event_payload(event) == slow(msgspec.to_builtins(event))
+
+
+@pytest.mark.parametrize(("ratio", "written"), [(5.0, b"5"), (-0.0, b"0"), (2.0**53, b"9007199254740992"), (5.5, b"5.5")])
+def test_a_whole_number_in_a_plain_event_has_no_point(ratio, written):
+    assert event_payload(Flat("z", ratio)) == b'{"ratio":%b,"zone":"z"}' % written
+
+
 def test_fields_at_their_default_are_left_out():
     assert event_payload(Sample("z", 1, 2.5)) == b'{"ratio":2.5,"size":1,"zone":"z"}'
     assert event_payload(Sample("z", 1, 2.0, inner=Inner(a="x"))) == b'{"inner":{"a":"x"},"ratio":2,"size":1,"zone":"z"}'

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from core.engine import Ask, Asked, Refused
 from core.entity import ENGINE
+from core.entity.commands import moved_claims
 from core.entity.events import Turned
-from core.entity.fleet import task_of
+from core.entity.fleet import BUCKETS, task_of
 from core.entity.lifecycle import STATES, TABLE, Cause, State, mermaid
 from core.resource import ENGINE as RESOURCE
 from core.settings import Entities, Pool, Pools, Settings
@@ -328,3 +329,72 @@ def _try(world: World, verb: str, name: str, **more: Any) -> None:
         world.do(verb, name, **more)
     except Refused:
         pass
+
+
+LARGE = 1_100
+"""Awake entities that hold units, beyond what one look covers at once."""
+
+
+def many(count: int) -> World:
+    world = World(ceiling=2 * count)
+    world.pools.ask("scale", {"pool": "compute", "size": 2 * count})
+    for number in range(count):
+        world.loop.ask("spawn", {"entity_id": f"e{number}", "type": "worker", "needs": {"pool": "compute", "units": 1}})
+        world.loop.ask("awaken", {"entity_id": f"e{number}"})
+    world.loop.settle()
+    return world
+
+
+def test_however_many_hold_units_already_the_next_one_gets_its_own_and_a_lost_one_is_noticed() -> None:
+    world = many(LARGE)
+    fleet = world.loop.state
+    assert fleet.counts["active"] == LARGE and fleet.units["compute"] == LARGE == world.pools.state.pools["compute"].used
+    lost = fleet.entities["e500"]
+    before = len(world.turns())
+    world.pools.ask("cancel_task", {"task_id": task_of(lost.claim)})
+    world.loop.settle()
+    world.pools.settle()
+    world.loop.settle()
+    assert world.turns()[before:] == ["units_lost", "ready"], "it is noticed at once, and its units are asked for anew"
+    assert world.loop.replayed() == fleet
+
+
+def test_a_claim_whose_end_was_missed_is_found_within_as_many_seconds_as_there_are_parts() -> None:
+    world = many(LARGE)
+    task_id = task_of(world.loop.state.entities["e7"].claim)
+    world.pools.ask("cancel_task", {"task_id": task_id})
+    world.pools.state.finished.remove(task_id)
+    ctx = world.loop.context()
+    seen = [
+        [entity.entity_id for entity, _ in moved_claims(world.loop.state, world.pools.state, ctx.mono_us + second * 1_000_000)]
+        for second in range(BUCKETS)
+    ]
+    assert [entity_id for each in seen for entity_id in each] == ["e7"]
+
+
+def test_pages_begin_where_the_last_ended_also_after_many_were_forgotten() -> None:
+    world = World()
+    for number in range(300):
+        world.loop.ask("spawn", {"entity_id": f"e{number}", "type": "worker"})
+    fleet = world.loop.state
+    for number in range(0, 300, 2):
+        world.loop.ask("deactivate", {"entity_id": f"e{number}"})
+        fleet.gone.pop(f"e{number}")
+        del fleet.entities[f"e{number}"]  # as if enough others had gone since
+    found, after = [], None
+    while True:
+        page = world.loop.look("list", {"limit": 7} | ({"after": after} if after else {}))
+        found += [row.entity_id for row in page.entities]
+        if (after := page.next) is None:
+            break
+    assert found == [f"e{number}" for number in range(1, 300, 2)]
+
+
+def test_a_list_shows_the_needs_of_those_that_hold_or_wait_for_units_and_one_entity_shows_its_own_always() -> None:
+    world = World(ceiling=2)
+    for name in ("asleep", "awake", "waiting"):
+        world.do("spawn", name, type="worker", needs={"pool": "compute", "units": 2})
+    world.do("awaken", "awake")
+    world.do("awaken", "waiting")
+    shown = {row.entity_id: row.needs for row in world.loop.look("list").entities}
+    assert shown["asleep"] is None and shown["awake"] == shown["waiting"] == world.loop.look("get", {"entity_id": "asleep"}).needs

@@ -269,6 +269,11 @@ RUN_OUTCOME: dict[str, Any] = {
 
 EVENT_IDS = [id_of(ContentCreated("content_created", text)) for text in TEXTS]
 
+USERS_MANIFEST = (
+    '{"name": "my look", "version": "1.0.0", "script_to_run": "look.py", "inputs": [{"name": "job_uuid", "type": "string:uuid"}], '
+    '"outputs": [{"name": "radius", "type": "float"}], '
+    '"tunable_variables": [{"name": "first", "label": "First", "type": "float", "default": 1.0, "max": 9}]}'
+)
 HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
     "resource": [
         ("submit_task", {"task_id": "a", "units": 3, "duration_s": 2.0, "priority": "low"}),
@@ -297,6 +302,11 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("issue_token", {"domain": "myth", "subject": "user_003"}),
         ("revoke_token", {"jti": "id-1"}),
         ("rotate_key", {"kind": "offline", "grace_s": 60}),
+        ("slow", {"caller": "uid:3", "failures": 60}),
+        ("slow", {"caller": "uid:4", "failures": 61}),
+        ("free", {"caller": "uid:3"}),
+        61.0,
+        ("slow", {"caller": "uid:4", "failures": 60}),
     ],
     "nav": [
         ("navigate", {"domain": "wealth", "token": "e30.e30.AAAA", "subject": "user_001"}),
@@ -327,6 +337,8 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("system.issue_http_token", {"subject": "bob", "role": "operator"}),
         ("system.check_http_token", {"token": "e30.e30.AAAA"}),
         ("system.revoke_http_token", {"jti": "id-3"}),
+        ("system.rotate_http_key", {}),
+        ("system.issue_http_token", {"subject": "bob", "role": "operator"}),
     ],
     "provenance": [
         ("log.engine_event", {"event_type": "email.sent", "data": {"to": 1, "took_ms": 1.5}}),
@@ -470,6 +482,8 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
         ("job_ended", {"effect": "hunt_log:1:0", "ok": False, "code": "no-artefact"}),
         ("cancel_job", {"job": "id-3"}),
         ("run", {"name": "null-profile", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"}}),
+        ("adopt", {"name": "my look", "manifest": USERS_MANIFEST, "script_sha256": "a" * 64, "folder": "look"}),
+        ("run", {"name": "my look", "inputs": {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"}}),
     ],
     "trajectory": [
         ("add_fact", {"symbol": "A"}),
@@ -567,16 +581,16 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
 
 PINNED = {
     "resource": ("0f26a05018c5a9ad", "9c3897b2f5f3a08f"),
-    "gate": ("90c5ef4ff1e2c068", "6b9fda774c5ddf18"),
-    "nav": ("90c5ef4ff1e2c068", "741f5e8717c32824"),
-    "control": ("90c5ef4ff1e2c068", "d00604404ba36eef"),
+    "gate": ("862a25fea069e2e5", "dd17ce211b184f7b"),
+    "nav": ("862a25fea069e2e5", "34f962f8a3d79a7c"),
+    "control": ("862a25fea069e2e5", "e443e94c3521bdd1"),
     "provenance": ("fd5207668b6449b2", "8fa146cc9d946a02"),
     "cache": ("fc1e7b7e85c5fd1d", "10f37f32352b89c0"),
     "entity": ("2e720e8e7af43733", "759193c9c728a644"),
     "circuit": ("22db961ebdd91220", "0bb36fc4090ec5f8"),
-    "sim": ("c4c5766fbfbb677b", "40771020e13dfeb1"),
-    "hunt": ("c4c5766fbfbb677b", "e6907d11f080e38e"),
-    "component": ("c4c5766fbfbb677b", "e622a4ec2f51d5a9"),
+    "sim": ("7619f6dd59f8dea7", "eaa7aff62ed89335"),
+    "hunt": ("7619f6dd59f8dea7", "4cffbe678f52cd31"),
+    "component": ("7619f6dd59f8dea7", "20a9b0d3fa0e06e1"),
     "trajectory": ("efa6de741562bbb7", "ab1b4dc49a54fd1c"),
     "eil": ("d2dc86da76d2d20d", "7629a473cb10a347"),
     "data": ("f84680cbe1b70091", "0cb224e6ccc41245"),

@@ -10,14 +10,11 @@ import base64
 import hashlib
 import importlib.util
 import json
-import os
 import random
 import shutil
 import struct
 import subprocess
 import sys
-import time
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,6 +24,8 @@ from typing import Any
 
 import pytest
 
+from tests.campaigns import campaign, per_commit
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "docs" / "verify" / "irer_verify.py"
 GOLDEN = ROOT / "tests" / "golden" / "golden_log.jsonl"
@@ -35,8 +34,6 @@ GOLDEN_ROOT = "d1yDO+kOUSH1EtIJs8fhW8bo5RV4PUqVhhXj9oUXe0A="
 GOLDEN_ROOT_OF_FOUR = "PVMDkMiuAmlgS/Q1CvzKewUiTP04V0qBMK09lHZStKE="
 DIGEST = "5f1d0c0e9b6a4f7785a3d2c1b0e9f877"
 BATCH_OF_LOGS = 200
-COUNTS = tomllib.loads((ROOT / "tests/campaign.toml").read_text())["T18"]
-RESULTS = ROOT / "benchmarks" / "campaign.json"
 
 
 def load_program() -> ModuleType:
@@ -228,7 +225,13 @@ def segment(log: str, before: Made, records: list[bytes], /, **changes: str) -> 
 
 
 def fork(old: str, new: str, /, **changes: str) -> list[Members]:
-    stated = {"new_origin": quoted(new), "old_origin": quoted(old), "sealed_root": f'"{"0" * 64}"', "sealed_size": "1"} | changes
+    stated = {
+        "new_origin": quoted(new),
+        "old_origin": quoted(old),
+        "sealed_root": quoted(hashlib.sha256().hexdigest()),
+        "sealed_size": "0",
+    }
+    stated |= changes
     return [{"actor": '"irer"', "event_type": '"log.fork"', "payload": spell(stated).decode()}]
 
 
@@ -720,6 +723,8 @@ FORKED: dict[str, tuple[tuple[dict[str, bytes], bytes], str, str]] = {
     "from another origin": (forked_chain(OTHER, fork(THIRD, OTHER)), OTHER, "corrupt"),
     "to another log": (forked_chain(f"{OTHER}_too", fork(FIRST, f"{OTHER}_too")), f"{OTHER}_too", "corrupt"),
     "one with a member more": (forked_chain(OTHER, fork(FIRST, OTHER, zeta="1")), OTHER, "corrupt"),
+    "one that says other records were shared": (forked_chain(OTHER, fork(FIRST, OTHER, sealed_size="2")), OTHER, "corrupt"),
+    "one that says more were shared than there were": (forked_chain(OTHER, fork(FIRST, OTHER, sealed_size="99")), OTHER, "corrupt"),
     "one of no size": (forked_chain(OTHER, fork(FIRST, OTHER, sealed_size="-1")), OTHER, "corrupt"),
     "one that ledger.json does not know": (forked_chain(OTHER, fork(FIRST, OTHER)), FIRST, "corrupt"),
 }
@@ -1120,7 +1125,7 @@ def agree_on(directory: Path, seed: int) -> None:
 
 
 def test_two_verifiers_agree_on_random_logs(tmp_path):
-    for seed in range(1, 1 + COUNTS["per_commit"] // BATCH_OF_LOGS):
+    for seed in range(1, 1 + per_commit("T18") // BATCH_OF_LOGS):
         place = tmp_path / str(seed)
         place.mkdir()
         agree_on(place, seed)
@@ -1128,30 +1133,14 @@ def test_two_verifiers_agree_on_random_logs(tmp_path):
 
 @pytest.mark.campaign
 def test_two_verifiers_agree_on_ten_thousand_random_logs(tmp_path):
-    """Goes on where the last run stopped, for MINUTES if that is set, else until the count is reached, or as many again."""
-    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    row = next((row for row in results if row["id"] == "T18"), None)
-    if row is None:
-        row = {"id": "T18", "count": 0, "failures": 0, "seconds": 0.0, "commit": "", "command": "make campaign"}
-        results.append(row)
-    first = 1 + (COUNTS["per_commit"] + row["count"]) // BATCH_OF_LOGS
-    wanted = (max(COUNTS["campaign"] - row["count"], 0) or COUNTS["campaign"]) // BATCH_OF_LOGS
-    minutes = os.environ.get("MINUTES")
-    began = time.monotonic()
-    failures: list[str] = []
-    for seed in range(first, first + wanted):
-        if minutes is not None and time.monotonic() - began > 60 * float(minutes):
-            break
-        place = tmp_path / str(seed)
+    def one(index: int) -> None:
+        place = tmp_path / str(index)
         place.mkdir()
-        row["count"] += BATCH_OF_LOGS
         try:
-            agree_on(place, seed)
+            agree_on(place, 1 + index // BATCH_OF_LOGS)
         except AssertionError as error:
-            failures.append(f"seed {seed}: {error}")
-        shutil.rmtree(place)
-    row["failures"] += len(failures)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
-    row |= {"seconds": round(row["seconds"] + time.monotonic() - began, 1), "commit": commit.stdout.strip()}
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    assert not failures, "\n".join(failures[:3])
+            raise AssertionError(f"seed {1 + index // BATCH_OF_LOGS}: {error}") from error
+        finally:
+            shutil.rmtree(place)
+
+    campaign("T18", one, at_once=BATCH_OF_LOGS)

@@ -131,6 +131,7 @@ class Wire:
         self.made = 0
         """Cuts so far."""
         self.connections = 0
+        self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -142,6 +143,19 @@ class Wire:
     def close(self) -> None:
         self._listener.close()
 
+    def cut_next(self, count: int) -> None:
+        """So many more connections are cut, those that are made next."""
+        self._left = count
+
+    def sever(self) -> int:
+        """Cut whatever is open now; answer how many connections that were."""
+        ends, self._open = self._open, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self.made += len(ends)
+        return len(ends)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -152,6 +166,7 @@ class Wire:
                 except OSError:
                     near.close()
                     continue
+                self._open.append(near)
                 cut: list[int | None] = [None, None]
                 if self._left > 0:
                     self._left -= 1
@@ -172,6 +187,8 @@ class Wire:
                 if left is not None:
                     left -= len(data)
         for end in (source, sink):
+            with contextlib.suppress(ValueError):
+                self._open.remove(end)
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()

@@ -209,7 +209,7 @@ def test_a_flood_of_wrong_proofs_is_counted_and_not_recorded_one_by_one(daemon: 
     ids = [raw.call("engines.validate", {"engine_id": "never-was", "engine_key": f"irk_{number}"}) for number in range(60)]
     ends = [raw.next() for _ in ids]
     assert all(isinstance(end, Done) and end.r == {"valid": False} for end in ends)
-    new = records(daemon)[before:]
+    new = [record for record in records(daemon)[before:] if record["event_type"] != "gate.caller_slowed"]
     counted = sum(record["payload"].get("count", 1) for record in new)
     assert counted == 60 and len(new) < 40
 
@@ -273,6 +273,66 @@ def test_the_recorded_judgements_can_be_asked_for_newest_first_and_to_the_last(d
     assert ok(raw, "log.query", {"since": "2999-01-01T00:00:00Z"}) == {"records": []}
     assert code(raw, "log.query", {"since": "2026-13-01T00:00:00Z"}) == "invalid-argument"
     assert code(raw, "log.query", {"after": "x"}) == "invalid-argument"
+
+
+def test_why_and_what_if_are_told_and_leave_no_record(daemon: Irerd) -> None:
+    raw = Raw(daemon.socket)
+    registered(raw, "curious")
+    about = {**CHECK, "engine_id": "curious", "action_type": "read"}
+    made = ok(raw, "actions.check", about)
+    before = ok(raw, "system.status")["logs"]
+    found = ok(raw, "actions.explain", {**about, "scopes": []})
+    assert (found["allowed"], found["reason"], found["rule"]) == (made["allowed"], made["reason"], made["rule"])
+    assert [step["question"] for step in found["steps"] if step["outcome"] == "denies"] == ["capability"]
+    then = ok(raw, "actions.explain", {"request_id": made["request_id"]})
+    assert (
+        then["recorded"]["request_id"] == made["request_id"]
+        and then["rule"] == made["rule"]
+        and then["now"]["rule"] == made["rule"]
+    )
+    diff = ok(raw, "actions.diff", {"permissions": {"curious": {"allow": {"gmail": ["read"]}}}})
+    assert [(each["engine_id"], each["allowed"], each["request_id"]) for each in diff["changes"] if not each["already"]] == [
+        ("curious", True, made["request_id"])
+    ]
+    assert diff["would_allow"] == 1 and diff["would_deny"] == 0 and diff["complete"]
+    for bad in ({}, {"engine_id": "curious"}):
+        assert code(raw, "actions.explain", bad) == "invalid-argument" == code(raw, "actions.diff", {})
+    assert code(raw, "actions.explain", {"request_id": "no-such-request"}) == "not-found"
+    assert code(raw, "actions.diff", {"permissions": {"nobody": {}}}) == "not-found"
+    assert ok(raw, "system.status")["logs"] == before, "nothing was put on record"
+
+
+@as_root
+def test_an_engine_may_not_ask_why_and_a_viewer_may_and_is_told_what_an_operator_is(daemon: Irerd) -> None:
+    assert code(call_as(daemon, ENGINE_UID), "actions.explain", CHECK) in ("permission-denied", "unauthenticated")
+    assert code(call_as(daemon, ENGINE_UID), "actions.diff", {"flags": {"gmail": False}}) in (
+        "permission-denied",
+        "unauthenticated",
+    )
+    told = [ok(call_as(daemon, uid), "actions.explain", {**CHECK, "engine_id": "nobody"}) for uid in (VIEWER_TOO, OPERATOR)]
+    assert [each["reason"] for each in told] == ["engine-unknown"] * 2
+
+
+def test_who_tries_very_many_keys_is_slowed_and_what_holds_is_let_in_all_the_same(tmp_path: Path) -> None:
+    irerd = start(tmp_path)
+    try:
+        admin, guesser = Raw(irerd.socket), Raw(irerd.socket)
+        key = registered(admin, "guessed")
+        for _ in range(61):
+            guesser.call("engines.validate", {"engine_id": "guessed", "engine_key": "irk_guess"})
+        assert [guesser.next().r for _ in range(61)] == [{"valid": False}] * 61
+        [slowed] = ok(admin, "gate.breaches")["slowed"]
+        assert slowed["caller"] == f"uid:{os.getuid()}" and slowed["failures"] >= 60 and slowed["step"] == 1
+        guesser.call("engines.validate", {"engine_id": "guessed", "engine_key": "irk_guess"})
+        assert ok(admin, "engines.validate", {"engine_id": "guessed", "engine_key": key}) == {"valid": True, "key": 1}
+        assert guesser.next().r == {"valid": False}, "answered late, with its second's count"
+        slowing = [record["payload"] for record in records(irerd) if record["event_type"] == "gate.caller_slowed"]
+        assert slowing == [{"caller": slowed["caller"], "failures": slowed["failures"], "step": 1, "seconds": 60}]
+        assert code(admin, "gate.free", {}) == "invalid-argument"
+        assert ok(admin, "gate.free", {"caller": slowed["caller"]}) == {"caller": slowed["caller"]}
+        assert ok(admin, "gate.breaches").get("slowed", []) == []
+    finally:
+        irerd.close()
 
 
 def test_an_engine_that_was_registered_is_still_there_after_kill_9_and_so_is_all_that_was_set(tmp_path: Path) -> None:

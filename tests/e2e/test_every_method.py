@@ -2,6 +2,7 @@
 does not have is refused by name, and (in test_strangers) a caller without a role is refused and recorded."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,8 @@ ROWS = [row for row in World(ENGINES).rows.values() if row.kind != "internal"]
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
     nobody_there = '[cache.remote]\nurl = "http://127.0.0.1:1"\nattempts = 100\n'
-    nothing_by_itself = "[component]\ntriggered = []\nwinners = []\n"
+    examples = Path(__file__).parents[2] / "docs/examples"
+    nothing_by_itself = f'[component]\ntriggered = []\nwinners = []\ndirectory = "{examples}"\n'
     irerd = Irerd(tmp_path_factory.mktemp("methods"), nobody_there + nothing_by_itself).start()
     with irerd.client() as client:
         client.call("resource.submit_task", {"task_id": "t-1", "resource_type": "storage", "duration_s": 3600}, idem="cli-8d2f6c01")
@@ -98,7 +100,20 @@ def test_the_example_of_every_method_works(daemon: Irerd, row: Row) -> None:
         params["jti"] = issued.r["jti"]  # the same
     if row.name in ("system.op_watch", "system.op_cancel"):
         params["job"] = ended_sync(raw)  # the same
-    if row.name == "hunt.best":
+    if row.name == "component.accept":
+        listed = raw.ask("component.list")
+        assert isinstance(listed, Done)
+        (params["digest"],) = [each["digest"] for each in listed.r["components"] if each["name"] == params["name"]]  # the same
+    if row.name == "hunt.certify":
+        listed = raw.ask("hunt.list")
+        assert isinstance(listed, Done)
+        (active,) = [each["hunt_id"] for each in listed.r["hunts"] if each["state"] in ("running", "stopping")] or [None]
+        assert active is None or isinstance(raw.ask("system.op_cancel", {"job": active}), Done)
+        hunt_id = listed.r["hunts"][-1]["hunt_id"]
+        page = raw.ask("hunt.ledger", {"hunt_id": hunt_id, "sort": "log_prime_sse"})
+        assert isinstance(page, Done)
+        params["job_uuid"] = page.r["rows"][0]["job_uuid"]  # of the others nothing was computed
+    if row.name in ("hunt.best", "hunt.paradox"):
         listed = raw.ask("hunt.list")
         assert isinstance(listed, Done)
         params["hunt_id"] = listed.r["hunts"][-1]["hunt_id"]  # of the others nothing was computed

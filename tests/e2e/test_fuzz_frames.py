@@ -4,11 +4,7 @@ One conversation is a few calls whose contents are odd but which are still messa
 one frame that is broken in its bytes. Everything comes from the seed, so a failure comes out the same again.
 """
 
-import json
 import os
-import subprocess
-import time
-import tomllib
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -22,12 +18,13 @@ from core.wire.codec import decode
 from core.wire.errors import CODES
 from core.wire.frames import frame
 from irerctl.generic import begins_job, catalogue
+from tests.campaigns import campaign, per_commit
 from tests.e2e.harness import Irerd
 from tests.e2e.raw import Raw
 
 ROOT = Path(__file__).parents[2]
-COUNTS = tomllib.loads((ROOT / "tests/campaign.toml").read_text())["fuzz"]
-RESULTS = ROOT / "benchmarks/campaign.json"
+AT_ONCE = 100_000
+"""Frames that one daemon of the campaign is sent."""
 LEAK_BYTES = 96 << 20
 """What the daemon may have grown by: what it was told is in its memory too."""
 LIGHT_TASKS = {"system.watch", "log.query"}
@@ -251,33 +248,24 @@ def fuzz(irerd: Irerd, frames: int, seed: int) -> Fuzz:
 
 
 def test_frames_that_are_odd_or_broken_are_answered_or_end_their_connection(irerd: Irerd) -> None:
-    found = fuzz(irerd, COUNTS["per_commit"], seed=1)
+    found = fuzz(irerd, per_commit("fuzz"), seed=1)
     assert {"done", "bye", "invalid-argument", "not-found"} <= set(found.codes), "it gets far, and not only far"
+
+
+def again(irerd: Irerd, seed: int) -> None:
+    try:
+        fuzz(irerd, AT_ONCE, seed)
+    except BaseException as failure:
+        raise AssertionError(f"again: IRER_SEED={seed} .venv/bin/pytest -m campaign tests/e2e/test_fuzz_frames.py") from failure
 
 
 @pytest.mark.campaign
 def test_a_hundred_thousand_frames(irerd: Irerd) -> None:
     """With another seed each time; IRER_SEED says which, and then nothing is written down."""
-    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    row = next((each for each in results if each["id"] == "fuzz"), None)
-    if row is None:
-        row = {"id": "fuzz", "count": 0, "failures": 0, "seconds": 0.0, "commit": "", "command": "make campaign"}
-        results.append(row)
-    given = os.environ.get("IRER_SEED")
-    seed = int(given) if given else 2 + row["count"] // COUNTS["campaign"]
-    began, done = time.monotonic(), 0
-    try:
-        done = fuzz(irerd, COUNTS["campaign"], seed).frames
-    except BaseException as failure:
-        row["failures"] += 1
-        raise AssertionError(f"again: IRER_SEED={seed} .venv/bin/pytest -m campaign tests/e2e/test_fuzz_frames.py") from failure
-    finally:
-        row["count"] += done or COUNTS["campaign"]
-        row["seconds"] = round(row["seconds"] + time.monotonic() - began, 1)
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-        row["commit"] = asked.stdout.strip() or "unknown"
-        if not given:
-            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    if "IRER_SEED" in os.environ:
+        again(irerd, int(os.environ["IRER_SEED"]))
+        return
+    campaign("fuzz", lambda index: again(irerd, 2 + (index - per_commit("fuzz")) // AT_ONCE), at_once=AT_ONCE)
 
 
 def test_every_method_that_may_be_called_lightly_is_called() -> None:

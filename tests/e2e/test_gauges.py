@@ -149,11 +149,11 @@ def test_nothing_that_was_shown_at_a_gate_is_in_their_file(daemon: Irerd) -> Non
 def test_prometheus_gets_them_with_words_of_the_catalogue_for_labels(client: Client) -> None:
     gauges(client)
     lines = exposed(client)
-    assert "irer_gauge" not in lines and len(lines["irer_gauge_target"]) == 3, "no evidence, no line"
+    assert "irer_measure" not in lines and len(lines["irer_target"]) == 3, "no evidence, no line"
     busy(client)
     lines = exposed(client)
     found = gauges(client)
-    assert {labels["name"]: float(number) for labels, number in lines["irer_gauge"]} == {
+    assert {labels["name"]: float(number) for labels, number in lines["irer_measure"]} == {
         name: pytest.approx(each["value"]) for name, each in found.items()
     }
     engines = {engine.name for engine in ENGINES}

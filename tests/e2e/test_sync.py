@@ -3,13 +3,8 @@
 The server is the judge: what it says wins, must win here, and every leaf of one side must be a leaf of the other.
 """
 
-import json
-import os
 import random
 import shutil
-import subprocess
-import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +12,9 @@ from typing import Any
 import pytest
 
 from irerctl.client import Client, Error
+from tests.campaigns import campaign, per_commit
 from tests.e2e.far_end import MISSING, FarDatabase, FarEnd, Wire, installed
 from tests.e2e.harness import Irerd
-
-ROOT = Path(__file__).parents[2]
-COUNTS = tomllib.loads((ROOT / "tests" / "campaign.toml").read_text())["replication"]
-RESULTS = ROOT / "benchmarks" / "campaign.json"
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not installed(), reason=MISSING)]
 
@@ -216,40 +208,24 @@ def one_seed(seed: int, place: Path, server: FarEnd) -> dict[str, int]:
     return {"cuts": wire.made, "killed": killed}
 
 
-@pytest.mark.parametrize("seed", range(COUNTS["per_commit"]))
+@pytest.mark.parametrize("seed", range(per_commit("replication")))
 def test_random_edits_on_both_sides_over_a_wire_that_is_cut(seed: int, tmp_path: Path, server: FarEnd) -> None:
     print(one_seed(seed, tmp_path, server))
 
 
 @pytest.mark.campaign
 def test_campaign_over_a_wire_that_is_cut(tmp_path: Path, server: FarEnd) -> None:
-    """Goes on where the last run stopped, for MINUTES if that is set, else until the count is reached, or as many again."""
-    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    row = next((row for row in results if row["id"] == "replication"), None)
-    if row is None:
-        row = {"id": "replication", "count": 0, "failures": 0, "seconds": 0.0, "commit": "", "command": "make campaign"}
-        results.append(row)
-    first = COUNTS["per_commit"] + row["count"]
-    wanted = max(COUNTS["campaign"] - row["count"], 0) or COUNTS["campaign"]
-    minutes = os.environ.get("MINUTES")
-    began = time.monotonic()
-    failures: list[str] = []
-    for seed in range(first, first + wanted):
-        if minutes is not None and time.monotonic() - began > 60 * float(minutes):
-            break
+    def one(seed: int) -> None:
         place = tmp_path / str(seed)
         place.mkdir()
-        row["count"] += 1
         try:
             one_seed(seed, place, server)
-        except (AssertionError, Error) as error:
-            failures.append(f"seed {seed}: {error}")
-        shutil.rmtree(place)
-    row["failures"] += len(failures)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
-    row |= {"seconds": round(row["seconds"] + time.monotonic() - began, 1), "commit": commit.stdout.strip()}
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    assert not failures, "\n".join(failures[:3])
+        except Error as error:
+            raise AssertionError(error) from error
+        finally:
+            shutil.rmtree(place)
+
+    campaign("replication", one)
 
 
 def test_a_far_end_that_was_restored_to_an_older_state_is_noticed_and_gets_everything_again(irerd: Irerd, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ BREACHES: dict[str, Any] = {
         {"domain": "myth", "allowed": 0, "refused": 0, "causes": []},
     ],
     "anomalies": [{"kind": "breach", "domain": "wealth", "who": "uid:1001", "count": 5, "at": AT}],
+    "slowed": [{"caller": "uid:1007", "failures": 60, "since": AT, "left_s": 42.5, "step": 1}],
 }
 POLICIES = {
     "policies": [
@@ -199,6 +200,61 @@ JUDGED = {
         }
         for status in ("allowed", "denied", "error")
     ]
+}
+
+_STEPS = [
+    {"question": "identity", "rule": "identity", "outcome": "passes", "detail": "uid:0 may ask about mailer", "change": ""},
+    {
+        "question": "standing",
+        "rule": "engine:mailer.suspended",
+        "outcome": "denies",
+        "detail": "mailer is suspended",
+        "change": "irerctl control unsuspend mailer",
+    },
+    {
+        "question": "scopes",
+        "rule": "platform:gmail.actions",
+        "outcome": "lacks",
+        "detail": "missing: mail.send",
+        "change": "grant it",
+    },
+]
+EXPLAINED: dict[str, Any] = {
+    "allowed": True,
+    "reason": "permitted",
+    "rule": "engine:mailer.allow.gmail.send_email",
+    "required_scopes": ["mail.send"],
+    "steps": _STEPS,
+    "missing_scopes": ["mail.send"],
+    "recorded": JUDGED["records"][1],
+    "now": {"allowed": False, "reason": "engine-suspended", "rule": "engine:mailer.suspended", "steps": _STEPS},
+}
+CHANGES: dict[str, Any] = {
+    "looked_at": 9,
+    "complete": False,
+    "would_allow": 0,
+    "would_deny": 7,
+    "already": 1,
+    "left_out": 1,
+    "changes": [
+        {
+            "engine_id": "mailer",
+            "platform": "gmail",
+            "action_type": "send_email",
+            "was": "allowed",
+            "allowed": False,
+            "reason": "not-permitted",
+            "rule": "default",
+            "already": already,
+            "count": 1 if already else 7,
+            "last_at": AT,
+            "request_id": "r-1",
+        }
+        for already in (False, True)
+    ],
+    "changes_left_out": 3,
+    "oldest_at": AT,
+    "newest_at": AT,
 }
 
 FLEET: dict[str, Any] = {
@@ -391,6 +447,7 @@ COMPONENTS = {
             "kind": "builtin",
             "trigger": "job",
             "digest": "0" * 64,
+            "state": "ready",
         }
     ],
     "running": 1,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.hunt.reads import HuntPage, HuntStatus, LedgerPage
+from core.hunt.reads import HuntPage, HuntStatus, LedgerPage, Paradox
 from irerctl.screens import hunt
 from tests.core.hunt.hunter import SMALL, Hunter
 from tests.irerctl.conftest import Run, Serve
@@ -129,3 +129,42 @@ def test_watching_no_hunt_says_so_and_how_to_begin_one(run: Run, serve: Serve) -
     ran = run("hunt", "watch")
     assert ran.exit_code == 0 and "no hunt yet" in ran.stdout and "0 of 0" not in ran.stdout
     assert "irerctl hunt start" in ran.output
+
+
+# --- certificates and the paradox -------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_stands_beside_the_best_with_its_reasons_and_why_thresholds_were_not_reached(run: Run, serve: Serve) -> None:
+    status = json.loads(json.dumps(WHOLE["hunt.status"]))
+    status["success"]["scientific"] |= {"certificate": "refuted", "p_family": 0.25}
+    row = {"job_uuid": "j-1", "verdict": "refuted", "reasons": ["0 of 5 fresh seeds pass"], "p_family": 0.25, "p_holm": 1.0}
+    status["certificates"] = [row]
+    serve({"hunt.status": status})
+    said = run("hunt", "status").stdout
+    assert "refuted, p_family 0.25" in said and "0 of 5 fresh seeds pass" in said and "p_holm 1" in said
+    assert "never both in one" in said
+
+
+def test_the_paradox_is_a_table_beside_what_the_source_claims(run: Run, serve: Serve) -> None:
+    told = {"n": 15, "rho": -0.25, "p": 0.4, "low": -0.6, "high": 0.2}
+    nothing = {"n": 0, "rho": None, "p": None, "low": None, "high": None}
+    pairs = [
+        {"instability": "sdg_h_norm_l2", "overall": told, "within": told},
+        {"instability": "h_classical", "overall": nothing, "within": nothing},
+    ]
+    found = {"hunt_id": "h", "fidelity": "-log_prime_sse", "rows": 15, "pairs": pairs, "claimed": 0.72}
+    msgspec.convert(found, Paradox)
+    serve({"hunt.paradox": found})
+    said = run("hunt", "paradox").stdout
+    assert "-0.25" in said and "-0.6 to 0.2" in said and "h_classical" in said and "0.72" in said
+
+
+def test_golden_parameters_are_written_once_with_their_certificate(run: Run, serve: Serve, tmp_path: Path) -> None:
+    best = {"job_uuid": "j-1", "sncgl_params": {"eps": 1.0}, "certificate": {"verdict": "inconclusive"}}
+    serve({"hunt.best": best})
+    place = tmp_path / "golden.json"
+    assert "inconclusive" in run("hunt", "export", "--out", str(place)).stdout and json.loads(place.read_text()) == best
+    place.write_text("mine")
+    again = run("hunt", "export", "--out", str(place))
+    assert again.exit_code != 0 and place.read_text() == "mine"
+    assert json.loads(run("hunt", "export", "-o", "json").stdout) == best

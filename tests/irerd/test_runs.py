@@ -153,6 +153,46 @@ async def test_a_chunk_leaves_for_each_run_a_config_its_fields_and_a_page_that_v
     assert alone.items() <= files_of(tmp_path / "one").items() and len(alone) == 4
 
 
+@pytest.mark.slow
+async def test_a_run_goes_on_where_another_one_ended(tmp_path, compiled, monkeypatch):
+    """In two halves it comes to the same as in one, and its page says which file it began with."""
+
+    def later(number: int, source: int, **more) -> dict:
+        asked = chunk(lane(number), steps=STEPS // 3)
+        asked["settings"]["initial"] = {"kind": "from_artefact", "job_uuid": job(source)}
+        return {**asked, **more}
+
+    place = tmp_path / "state"
+    async with computing(place, compiled, monkeypatch) as (_, runs):
+
+        async def come_to(asked: dict) -> JobEnded:
+            return await runs.run(errand(asked), lambda row: None)
+
+        whole = await come_to(chunk(lane(1)))
+        half = await come_to(chunk(lane(1) | {"job_uuid": job(2)}, steps=STEPS // 3 * 2))
+        ended = await come_to(later(3, 2))
+        assert whole.ok and half.ok and ended.ok
+        with h5py.File(place / Paths.of(job(1)).data) as one, h5py.File(place / Paths.of(job(3)).data) as other:
+            assert np.allclose(one["A"][()], other["A"][()], rtol=0, atol=2e-5)
+            assert np.allclose(one["rho_s"][()], other["rho_s"][()], rtol=0, atol=2e-5)
+            source = half.result["lanes"][0]["artefact_sha256"]
+            assert json.loads(other["settings"].attrs["initial"])["artefact_sha256"] == source
+        page = json.loads((place / Paths.of(job(3)).provenance).read_text())
+        assert page["source"] == {"job_uuid": job(2), "artefact_sha256": source}
+        assert page["simulation"]["initial"] == {"kind": "from_artefact", "job_uuid": job(2)}
+
+        ended = await come_to(later(4, 9))
+        assert ended.code == "no-source", ended
+        assert (await come_to(later(4, 2, grid={"n": 16, "l": 10.0, "d": 2}))).code == "other-source"
+        changed = later(4, 2)
+        changed["settings"]["initial"]["artefact_sha256"] = "ab" * 32
+        assert (await come_to(changed)).code == "bad-source"
+        outside = later(4, 2)
+        outside["settings"]["initial"]["job_uuid"] = "a/b"
+        assert (await come_to(outside)).code == "bad-spec"
+        assert not (place / Paths.of(job(4)).data).exists()
+
+
 def msgspec_chunk(asked: dict) -> Chunk:
     import msgspec
 

@@ -5,7 +5,7 @@ The answers here are made up, because no sound server gives them; what a real on
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
@@ -30,6 +30,13 @@ class Told:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def pieces(self, path: str, query: dict[str, str]) -> AsyncGenerator[bytes | Answer, None]:
+        self.asked.append(("FEED", path, query, None))
+        for answer in self.answers:
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer.body if answer.status == 200 else answer
 
 
 def said(body: Any, status: int = 200, retry_s: float | None = None) -> Answer:
@@ -233,3 +240,37 @@ async def test_an_answer_has_an_end_and_is_not_unpacked():
 async def test_a_redirect_is_an_answer_and_not_followed():
     answer, asked = await over(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
     assert isinstance(answer, Answer) and answer.status == 302 and asked.count(b"GET ") == 1
+
+
+async def fed(*pieces: Answer | Exception) -> list[tuple[str, list[str], int | str]]:
+    return [(row.id, row.revs, row.seq) async for row in database(Told(*pieces)).feed(7)]
+
+
+async def test_a_feed_is_read_whatever_its_pieces_and_a_heartbeat_is_no_change():
+    lines = b'\n{"seq":"8-x","id":"a","changes":[{"rev":"1-x"}],"deleted":true}\n\n{"seq":9,"id":"\xc3\xa4","changes":[]}\n'
+    last = b'{"last_seq":9,"pending":0}\n'
+    for size in (1, 7, 1_000):
+        pieces = [said((lines + last)[at : at + size]) for at in range(0, len(lines + last), size)]
+        assert await fed(*pieces) == [("a", ["1-x"], "8-x"), ("\xe4", [], 9)]
+    assert await fed(said(lines + last[:9])) == [("a", ["1-x"], "8-x"), ("\xe4", [], 9)], "half a line is no change"
+
+
+@pytest.mark.parametrize(
+    ("piece", "code"),
+    [
+        (said({}, 401), "unauthorized"),
+        (said({}, 404), "no-database"),
+        (said({}, 503), "busy"),
+        (said(b"<html>\n"), "bad-answer"),
+        (said(b'{"error":"shutdown","reason":"hunter2"}\n'), "busy"),
+        (said(b'{"id":"a","changes":[]}\n'), "bad-answer"),
+        (said(b'{"seq":1,"changes":[]}\n'), "bad-answer"),
+        (said(b'{"seq":{},"id":"a","changes":[]}\n'), "bad-answer"),
+        (said(b'{"seq":"' + b"x" * 5_000 + b'","id":"a","changes":[]}\n'), "bad-answer"),
+        (said(b"x" * (database_module.LINE_BYTES_MAX + 1)), "bad-answer"),
+    ],
+)
+async def test_a_lie_in_a_feed_has_the_code_of_any_other(piece, code):
+    with pytest.raises(Failed) as failed:
+        await fed(piece)
+    assert failed.value.code == code and "hunter2" not in failed.value.detail

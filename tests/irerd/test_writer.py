@@ -101,6 +101,22 @@ async def test_nobody_is_told_before_the_sync_that_covers_it(bench: Bench) -> No
     assert bench.told == [("a", Receipt("one", 1, bench.logs["one"].tip))] and seen == ["read"]
 
 
+async def test_the_end_of_what_is_durable_is_told_of_every_log(bench: Bench) -> None:
+    bench.submit("one", "a", count=2)
+    await wait_all_tasks_blocked()
+    assert bench.writer.durable_ends == {"one": 1, "two": 1}, "decided is not durable"
+    await bench.host.let_go()
+    assert bench.writer.durable_ends == {"one": 3, "two": 1}
+
+
+async def test_the_end_of_what_is_durable_follows_work_on_a_log(bench: Bench) -> None:
+    done = trio.Event()
+    bench.host.let_all_go()
+    bench.writer.pause("two", lambda log: log.commit(log.seal([pending("upkeep")]).data), done.set)
+    await done.wait()
+    assert bench.writer.durable_ends == {"one": 1, "two": 2}
+
+
 async def test_what_comes_during_a_sync_makes_the_next_group_together(bench: Bench) -> None:
     bench.submit("one", "a")
     await wait_all_tasks_blocked()

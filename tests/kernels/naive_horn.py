@@ -1,23 +1,14 @@
 """Slow twins of the kernels of Horn rules, as obvious as they can be, and other programs' answers where they are installed."""
 
-import json
-import os
-import subprocess
-import time
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
 from core import spine as spines
 from core.spine import Rule, reached
 from kernels import beam, horn
-
-ROOT = Path(__file__).parents[2]
-COUNTS = tomllib.loads((ROOT / "tests/campaign.toml").read_text())
-RESULTS = ROOT / "benchmarks" / "campaign.json"
+from tests.campaigns import per_commit
 
 
 def random_program(
@@ -146,7 +137,7 @@ def spine_of(rules: Sequence[Rule], task: horn.Task, found: beam.Spine, initial:
 
 def programs(row: str, *more: int) -> Iterator[tuple[list[Rule], set[str], tuple[str, ...]]]:
     """As many random programs as a commit is to be tried with."""
-    for index in range(COUNTS[row]["per_commit"]):
+    for index in range(per_commit(row)):
         yield numbered(index, *more)
 
 
@@ -154,24 +145,3 @@ def numbered(index: int, most: int = 40) -> tuple[list[Rule], set[str], tuple[st
     draw = np.random.default_rng([17, most, index])
     rules = int(draw.integers(min(10, most // 2), most + 1))
     return random_program(draw, rules, int(draw.integers(max(4, rules // 3), 2 * rules // 3 + 3)))
-
-
-def campaign(row_id: str, failed: Callable[[int], bool]) -> int:
-    """Failures in all. Goes on where the last run stopped, for MINUTES if that is set, else until the count is reached."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    row = next((row for row in results if row["id"] == row_id), None)
-    if row is None:
-        row = {"id": row_id, "count": 0, "failures": 0, "seconds": 0.0, "commit": "", "command": "make campaign"}
-        results.append(row)
-    first = COUNTS[row_id]["per_commit"] + row["count"]
-    wanted = max(COUNTS[row_id]["campaign"] - row["count"], 0) or COUNTS[row_id]["campaign"]
-    minutes, began = os.environ.get("MINUTES"), time.monotonic()
-    for index in range(first, first + wanted):
-        if minutes is not None and time.monotonic() - began > 60 * float(minutes):
-            break
-        row["count"] += 1
-        row["failures"] += int(failed(index))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    row |= {"seconds": round(row["seconds"] + time.monotonic() - began, 1), "commit": commit.stdout.strip()}
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    return int(row["failures"])

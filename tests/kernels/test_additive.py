@@ -6,6 +6,7 @@ import pytest
 from core.spine import Rule
 from core.trajectory import closure as plain
 from kernels import additive, horn
+from tests.campaigns import campaign
 from tests.kernels import domains
 from tests.kernels import naive_horn as naive
 
@@ -80,8 +81,8 @@ def test_rules_that_may_not_be_used_give_nothing():
 
 @pytest.mark.campaign
 def test_relaxing_over_many_more_programs():
-    def failed(index: int) -> bool:
+    def agrees(index: int) -> bool:
         rules, initial, _ = naive.numbered(index)
-        return costs(rules, initial) != naive.bellman_ford(rules, initial)
+        return costs(rules, initial) == naive.bellman_ford(rules, initial)
 
-    assert naive.campaign("T2", failed) == 0
+    campaign("T2", agrees)

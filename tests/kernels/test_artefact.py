@@ -278,6 +278,38 @@ def test_a_picture_shows_every_field_at_most_so_large(path, tmp_path):
     assert {round(peak["x"]) for peak in spectrum["peaks"]} >= {13, 24, 29, 41, 55}
 
 
+def of_another(tmp_path, name: str, grid: Grid, settings: Settings) -> tuple[dict, dict]:
+    """A run of another kind, in few steps: its picture, and what is found of its metrics."""
+    path = str(tmp_path / f"{name}.h5")
+    work = Chunk(name, grid, 20, 0.02, settings, 5, [Lane(str(JOB), 3, model.checked({}, model=name))])
+    answer(path, "chunk", {"chunk": msgspec.to_builtins(work), "files": [path]})
+    return answer(path, "picture", {"artefact": path})["fields"], validated(path)
+
+
+def test_a_cube_without_delay_is_shown_by_its_middle_plane_and_its_mean_and_its_residual_is_no_figure(tmp_path):
+    start_ = Initial("noise", amplitude=0.7)
+    fields, found = of_another(
+        tmp_path, "sncgl_sdg", Grid(8, 20.0, 3), Settings(geometry="elliptic", dtype="complex128", initial=start_)
+    )
+    assert set(fields) == {"rho", "rho_mean", "phase", "rho_s"} and all(len(each["rows"]) == 8 for each in fields.values())
+    path = str(tmp_path / "sncgl_sdg.h5")
+    arrays = store.get(path).artefact.arrays
+    assert fields["rho"]["low"] == np.min(np.abs(arrays["A"][4]) ** 2) and arrays["rho_s"].shape == (8, 8, 8)
+    assert fields["rho_mean"]["high"] == np.max(np.mean(np.abs(arrays["A"]) ** 2, axis=0))
+    norm = found["metrics"]["sdg_h_norm_l2"]
+    assert found["agrees"] and (norm["said_code"], norm["found_code"]) == ("constraint_enforced", "constraint_enforced")
+    spoiled = validated(changed(path, lambda store_: store_["rho_s"].write_direct(store_["rho_s"][()] * 1.01)))
+    assert not spoiled["agrees"] and spoiled["metrics"]["sdg_h_norm_l2"]["found"] > 1e-3
+
+
+def test_the_control_model_leaves_its_field_and_its_momentum(tmp_path):
+    fields, found = of_another(tmp_path, "fmia", Grid(8, 20.0, 2), Settings(geometry="off", dtype="complex128"))
+    arrays = store.get(str(tmp_path / "fmia.h5")).artefact.arrays
+    assert set(fields) == {"rho", "field", "pi"} and fields["field"]["low"] == arrays["A"].real.min() < 0
+    assert fields["pi"]["high"] == arrays["pi"].max() > 0 and np.all(arrays["rho_s"] == 1) and np.all(arrays["A"].imag == 0)
+    assert found["agrees"] and found["metrics"]["sdg_h_norm_l2"]["found_code"] == "no_source"
+
+
 async def test_the_simulated_machine_answers_with_the_very_jobs(autojump_clock):
     def host() -> tuple[SimHost, SimFiles]:
         trace = Trace()
@@ -311,15 +343,27 @@ WORK = Chunk("sncgl_sdg", Grid(16, 20.0, 2), 10, 0.02, Settings(), 5, [LANE])
     [
         (msgspec.structs.replace(WORK, steps=0), "out-of-range"),
         (msgspec.structs.replace(WORK, grid=Grid(14, 20.0, 2)), "out-of-range"),
-        (msgspec.structs.replace(WORK, grid=Grid(16, 20.0, 3)), "out-of-range"),
+        (msgspec.structs.replace(WORK, grid=Grid(16, 20.0, 4)), "out-of-range"),
+        (msgspec.structs.replace(WORK, grid=Grid(512, 20.0, 3)), "out-of-range"),
         (msgspec.structs.replace(WORK, grid=Grid(4096, 20.0, 2)), "out-of-range"),
-        (msgspec.structs.replace(WORK, settings=Settings(geometry="elliptic")), "out-of-range"),
+        (msgspec.structs.replace(WORK, model="fmia"), "out-of-range"),
         (msgspec.structs.replace(WORK, settings=Settings(initial=Initial("plane_wave", modes=[1]))), "out-of-range"),
         (msgspec.structs.replace(WORK, settings=Settings(pump=Pump("plane", 1.0, k=[1, 2, 3]))), "out-of-range"),
         (msgspec.structs.replace(WORK, lanes=[Lane(str(JOB), 3, {"gain": 1.0})]), "out-of-range"),
         (msgspec.structs.replace(WORK, lanes=[LANE, LANE]), "bad-spec"),
     ],
-    ids=["no steps", "a prime", "three dimensions", "memory", "elliptic", "modes", "pump", "a name", "a file too few"],
+    ids=[
+        "no steps",
+        "a prime",
+        "four dimensions",
+        "a cube",
+        "memory",
+        "a geometry of fmia",
+        "modes",
+        "pump",
+        "a name",
+        "a file too few",
+    ],
 )
 def test_what_cannot_be_computed_is_refused_before_anything_is(tmp_path, other, code, monkeypatch):
     monkeypatch.setattr(simulate, "portions", lambda sig: pytest.fail("it was begun"))

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from kernels import models
 from kernels import simulate as module
 from kernels.params import (
     DIVERGED,
@@ -92,7 +93,7 @@ def test_a_lane_that_diverges_says_so_and_its_neighbours_do_not_notice(monkeypat
     assert spoiled.status.tolist() == [OK] * 6 + [DIVERGED] + [OK] * 3
     assert 0 < spoiled.fail_step[6] <= 400 and np.all(spoiled.fail_step[others] == -1)
     assert np.all(np.isfinite(spoiled.A[6])) and spoiled.flags[6] & ILL_POSED
-    broken(monkeypatch, module, "_finite", lambda fields: True)
+    broken(monkeypatch, models, "finite", lambda fields: True)
     unseen = ten(bad=True)
     assert unseen.status[6] == OK and not np.all(np.isfinite(unseen.A[6]))
 
@@ -244,9 +245,13 @@ def test_h_max_is_the_largest_of_the_last_quarter():
         ({"points": 33}, {}, 10, "even"),
         ({"points": 28}, {}, 10, "prime factor above 5"),
         ({"points": 4}, {}, 10, "from 8"),
-        ({"dimensions": 3}, {}, 10, "dimensions 3"),
-        ({"geometry": "elliptic"}, {}, 10, "geometry elliptic"),
-        ({"model": "fmia"}, {}, 10, "model fmia"),
+        ({"dimensions": 4}, {}, 10, "dimensions 4"),
+        ({"dimensions": 3, "points": 256}, {}, 10, "bytes"),
+        ({"geometry": "curved"}, {}, 10, "geometry curved"),
+        ({"model": "kdv"}, {}, 10, "model kdv"),
+        ({"model": "fmia"}, {}, 10, "fmia has no geometry"),
+        ({"model": "fmia", "geometry": "off"}, {"tau": 1.0}, 10, "no parameter"),
+        ({"model": "fmia", "geometry": "off", "scheme": "euler"}, {}, 10, "scheme euler"),
         ({"points": 4096, "width": 100}, {}, 10, "bytes"),
         ({"snapshots": 0}, {}, 10, "snapshots 0"),
         ({"nonlocal_term": False}, {}, 10, "non-local term"),

@@ -758,13 +758,13 @@ class Caller:
         if code == "internal" and message.e.get("reason") not in ("crashed", "bad-output"):
             universe.blame(f"{line.name}: {asked.method} {asked.params} met a bug: {message.e}")
         elif code in REFUSALS:
-            if not universe.may_fail:
+            if not universe.might_fail(line.life):
                 self._hear_refusal(line, asked)
-        elif code in ("durability-unknown", "data-loss") and not universe.may_fail:
+        elif code in ("durability-unknown", "data-loss") and not universe.might_fail(line.life):
             universe.blame(f"{line.name}: {asked.method} {asked.params}: no call to the disk has failed, and it says {message.e}")
         elif asked.following is not None:
             self._stream_ended(line, asked, message)
-        elif asked.keyed is not None and code not in PASSING and not (universe.may_fail and code == "data-loss"):
+        elif asked.keyed is not None and code not in PASSING and not (universe.might_fail(line.life) and code == "data-loss"):
             self._hear_refused_key(line, asked, asked.keyed, message)
         self._hear_refused(line, asked, message)
 
@@ -773,7 +773,7 @@ class Caller:
         universe, keyed = self.universe, asked.keyed
         beside_logs = "large value" in message.e["detail"] or asked.method == "audit.checkpoint"  # no log has to say anything
         universe.found_full += not beside_logs
-        if not universe.full and not universe.may_fail and asked.at > universe.roomy_since:
+        if not universe.full and not universe.might_fail(line.life) and asked.at > universe.roomy_since:
             universe.blame(f"{line.name}: {asked.method} finds the disk full, and it is not")
         if keyed is not None:
             keyed.found_full += 1
@@ -792,7 +792,7 @@ class Caller:
         """A refusal tells what is: all that it was judged by is on record (N4)."""
         universe, code = self.universe, message.e["code"]
         promises = universe.oracle.promises
-        if universe.may_fail:
+        if universe.might_fail(line.life):
             return
         if asked.method == "cache.get" and code == "not-found":
             end = universe.oracle.logs["cache_log"].end
@@ -835,7 +835,7 @@ class Caller:
             following.position = following.cursor = None  # as a program lists again, and then watches
             self._nursery.start_soon(self._follow_up, line)
             return
-        if code in PASSING or (message.e.get("reason") in ("read-failed", "read-only") and self.universe.may_fail):
+        if code in PASSING or (message.e.get("reason") in ("read-failed", "read-only") and self.universe.might_fail(line.life)):
             return
         self.universe.blame(f"{line.name}: a stream {asked.params} ended: {message.e}")
 
@@ -865,12 +865,14 @@ class Caller:
             self._check_status(line, message)
         elif asked.method == "cache.get":
             self._check_value(line, asked, message)
+        elif asked.method == "actions.explain":
+            pass  # it says what would be judged, and judges nothing
         elif message.r.get("allowed") is False or message.r.get("valid") is False or message.r.get("error") == "token-refused":
-            if not universe.may_fail:
+            if not universe.might_fail(line.life):
                 self._hear_refusal(line, asked)  # one of very many: counted, without a record of its own
         elif asked.method == "system.op_status":
             self._hear_operation(line, asked, message.r)
-        elif asked.method == "audit.hashchain" and not message.r["ok"] and not universe.may_fail:
+        elif asked.method == "audit.hashchain" and not message.r["ok"] and not universe.might_fail(line.life):
             universe.blame(f"{line.name}: a chain does not hold: {message.r}")
         elif asked.following is not None:
             universe.blame(f"{line.name}: a stream came to an end by itself")
@@ -886,22 +888,22 @@ class Caller:
                 universe.blame(f"access: {line.name}: token {jti} is valid, and its end was acknowledged before, or nobody has it")
         elif asked.method == "system.revoke_http_token":
             universe.shelf.known.ended.setdefault(asked.params["jti"], trio.current_time())
-        elif asked.method == "trajectory.add_fact" and not universe.may_fail:
+        elif asked.method == "trajectory.add_fact" and not universe.might_fail(line.life):
             if (asked.params["symbol"], asked.params["value"]) not in promises.ever:
                 universe.blame(f"N4: {line.name}: {asked.params} is said to be told already, and no durable record says so")
-        elif asked.method == "eil.balances" and message.cur is not None and not universe.may_fail:
+        elif asked.method == "eil.balances" and message.cur is not None and not universe.might_fail(line.life):
             seq, told = self._places(message.cur)["energy_log"], answer["accounts"]
             held = {(each["owner"], each["asset"]): each["amount_micro"] for each in told}
             if held != promises.held_books(seq):
                 universe.blame(f"books: {line.name}: {told}; the records up to {seq} say {promises.held_books(seq)}")
-        elif asked.method == "trajectory.status" and message.cur is not None and not universe.may_fail:
+        elif asked.method == "trajectory.status" and message.cur is not None and not universe.might_fail(line.life):
             seq = self._places(message.cur)["trajectory_log"]
             expected = promises.held_program(seq)
             if {name: answer[name] for name in expected} != expected:
                 universe.blame(f"N1: {line.name}: the program is {answer}; the records up to {seq} say {expected}")
-        elif asked.method == "data.events" and not universe.may_fail:
+        elif asked.method == "data.events" and not universe.might_fail(line.life):
             self._check_events(line, answer["events"])
-        elif asked.method == "audit.checkpoint" and not universe.may_fail:
+        elif asked.method == "audit.checkpoint" and not universe.might_fail(line.life):
             self._check_signed(line, asked, answer["checkpoints"])
 
     def _check_events(self, line: Line, events: list[dict[str, Any]]) -> None:
@@ -1011,7 +1013,7 @@ class Caller:
 
     def _check_value(self, line: Line, asked: Asked, message: Done) -> None:
         """A value is what was durably set last, as far as its reader's cursor goes."""
-        if self.universe.may_fail or message.cur is None:
+        if self.universe.might_fail(line.life) or message.cur is None:
             return
         seq = self._places(message.cur)["cache_log"]
         held = self.universe.oracle.promises.held(asked.params["key"], seq)
@@ -1027,7 +1029,7 @@ class Caller:
 
     def _check_status(self, line: Line, message: Done) -> None:
         """What a read saw, against the records below its cursor."""
-        if self.universe.may_fail or message.cur is None:
+        if self.universe.might_fail(line.life) or message.cur is None:
             return
         engine_state = self.universe.oracle.logs["engine_state"]
         seq = parse_cursor(message.cur, self.universe.ledger_id)["engine_state"]
@@ -1056,7 +1058,7 @@ class Caller:
             return False
         for log, seq in places.items():
             end = self.universe.oracle.logs[log].end
-            if seq > end and not self.universe.may_fail:
+            if seq > end and not self.universe.might_fail(line.life):
                 self.universe.blame(
                     f"{line.name}: {asked.method} was answered with a cursor at {log} {seq}; durable is what is below {end}"
                 )

@@ -3,23 +3,18 @@
 Run one again with `IRER_SEED=123 .venv/bin/pytest tests/sim -k seed`; docs/testing.md says what it simulates.
 """
 
-import json
 import os
 import subprocess
 import time
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.campaigns import campaign, per_commit
 from tests.sim.universe import Outcome, run_seed
 
 ROOT = Path(__file__).parents[2]
-COUNTS = tomllib.loads((ROOT / "tests/campaign.toml").read_text())["T13"]
-RESULTS = ROOT / "benchmarks/campaign.json"
-COMMAND = "make campaign"
 TWICE_EVERY = 100
 """One seed in so many runs twice, and must come out the same to the last byte."""
 FAILURES_SHOWN = 5
@@ -53,7 +48,7 @@ def once(seed: int) -> Outcome:
 def chosen_seeds() -> Iterable[int]:
     if "IRER_SEED" in os.environ:
         return [int(os.environ["IRER_SEED"])]
-    return range(1, COUNTS["per_commit"] + 1)
+    return range(1, per_commit("T13") + 1)
 
 
 def summed(outcomes: list[Outcome]) -> str:
@@ -84,35 +79,10 @@ def test_other_seeds_are_other_universes() -> None:
     assert len({run_seed(seed, operations=40).digest for seed in range(1, 5)}) == 4
 
 
-def row_of(results: list[dict[str, Any]]) -> dict[str, Any]:
-    row = next((row for row in results if row["id"] == "T13"), None)
-    if row is None:
-        row = {"id": "T13", "count": 0, "failures": 0, "seconds": 0.0, "commit": "", "command": COMMAND}
-        results.append(row)
-    return row
-
-
 @pytest.mark.campaign
 def test_campaign_of_seeds() -> None:
-    """Goes on where the last run stopped, for MINUTES if that is set, else until the count is reached, or as many again."""
-    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    row = row_of(results)
-    first = COUNTS["per_commit"] + 1 + row["count"]
-    wanted = max(COUNTS["campaign"] - row["count"], 0) or COUNTS["campaign"]
-    minutes = os.environ.get("MINUTES")
-    began = time.monotonic()
-    failures: list[Outcome] = []
-    for seed in range(first, first + wanted):
-        if minutes is not None and time.monotonic() - began > 60 * float(minutes):
-            break
-        outcome = once(seed)
-        row["count"] += 1
-        if outcome.violation is not None:
-            row["failures"] += 1
-            failures.append(outcome)
-            if len(failures) == FAILURES_SHOWN:
-                break
-    row |= {"seconds": round(row["seconds"] + time.monotonic() - began, 1), "commit": commit()}
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    if failures:
-        pytest.fail("\n\n".join(map(explained, failures)), pytrace=False)
+    def one(index: int) -> None:
+        outcome = once(index + 1)
+        assert outcome.violation is None, explained(outcome)
+
+    campaign("T13", one)

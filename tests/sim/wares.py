@@ -190,6 +190,8 @@ def look(random: Random, shelf: Shelf) -> Request:
             ("config.global", {}),
             ("config.get", {}),
             ("log.query", {"limit": 5}),
+            ("actions.explain", {"engine_id": "engine0", "platform": "gmail", "action_type": "send_email"}),
+            ("actions.diff", {"flags": {"gmail": False}, "limit": 50}),
         )
     )
 

@@ -295,11 +295,12 @@ def test_records_of_another_version_are_not_replayed_and_that_is_said() -> None:
     assert verdict["result"] == "limited" and "which this version does not know" in whys(verdict)
 
 
-def test_large_values_are_not_read_back_and_that_is_said() -> None:
+def test_large_values_that_nothing_names_are_not_read_back_and_that_is_said() -> None:
     kept = Kept()
-    assert "blobs" not in whys(said(kept.files), "all")
+    assert "large values" not in whys(said(kept.files), "all")
     kept.files.plant("blobs/00/00", b"")
-    assert "in blobs: not read back" in whys(said(kept.files), "all")
+    assert "large values that no live record names: not read back" in whys(said(kept.files), "all")
+    assert "blobs" not in row_of(kept.files), "no engine of this log keeps any"
 
 
 def test_progress_is_told_in_both_stages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from core.canonical import encode
 from state.recover import recover
 from state.segment import Corrupt, closed_path, genesis, survey
-from state.tree import Edge
+from state.tree import EMPTY_ROOT, Edge
 from state.verify import BROKEN, OK, USAGE, main, verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
 from tests.state.logs import (
@@ -388,7 +388,7 @@ OTHER = f"irer.invalid/00000000000000b2/{NAME}"
 
 
 def forked(old=ORIGIN, new=OTHER, **more):
-    said = {"new_origin": new, "old_origin": old, "sealed_root": "0" * 64, "sealed_size": 1} | more
+    said = {"new_origin": new, "old_origin": old, "sealed_root": EMPTY_ROOT.hex(), "sealed_size": 0} | more
     return pending(0)._replace(event_type="log.fork", actor="irer", payload=encode(said))
 
 

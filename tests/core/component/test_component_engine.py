@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.component import ENGINE, Components, outputs_of
+from core.component import ENGINE, Components, commands, outputs_of, reads, trigger
 from core.component import manifest as manifests
-from core.component.builtin import BSSN_CHECK, BUILTIN, NULL_PROFILE
+from core.component.builtin import BSSN_CHECK, BUILTIN, NULL_PROFILE, TDA_PROFILE
 from core.component.commands import RUNNING_MAX
 from core.component.events import ComponentFinished, ComponentStarted
 from core.component.model import BEGUN_MAX, ENDED_MAX, SUBJECTS_MAX, Figures, apply_finished, apply_started
@@ -439,15 +439,142 @@ def test_a_whole_number_is_the_same_from_the_log_and_live():
     assert type(profile.result["outputs"]["rank_phase"]) is int, "a whole number is shown as one"
 
 
+def user(**changed: Any) -> manifests.Manifest:
+    ports = [manifests.Port("job_uuid", "string:uuid"), manifests.Port("fields", "path:h5")]
+    whole = {
+        "script_to_run": "look.py",
+        "inputs": ports,
+        "outputs": [manifests.Port("radius", "float"), manifests.Port("rings", "path:csv")],
+        "tunable_variables": [manifests.Variable("first", "First", "float", 1.0, 0.0, 9.5)],
+        **changed,
+    }
+    return manifests.Manifest("my look", "1.0.0", **whole)
+
+
+def found(manifest: manifests.Manifest, script: str = HASH, folder: str = "look") -> reads.Found:
+    return reads.Found(folder, manifest, script, "")
+
+
+def adopt(loop: EngineLoop, here: reads.Found) -> list[Any]:
+    assert here.manifest is not None
+    return list(loop.ask("adopt", reads.adopted([here], commands.AcceptComponent(here.manifest.name, here.digest)), IRER))
+
+
 def test_components_are_listed_and_described_with_when_they_run_here():
-    loop = loop_with(Hunts(), settings([BSSN_CHECK], [NULL_PROFILE]))
-    listing = loop.look("list")
-    assert [(row.name, row.trigger, row.kind) for row in listing.components] == [
-        (BSSN_CHECK, "job", "builtin"),
-        (NULL_PROFILE, "winner", "builtin"),
+    here = settings([BSSN_CHECK], [NULL_PROFILE])
+    listing = reads.listing(Components(), [], here)
+    assert [(row.name, row.trigger, row.kind, row.state) for row in listing.components] == [
+        (BSSN_CHECK, "job", "builtin", "ready"),
+        (NULL_PROFILE, "winner", "builtin", "ready"),
+        (TDA_PROFILE, "manual", "builtin", "ready"),
     ]
-    described = loop.look("describe", {"name": NULL_PROFILE})
+    described = reads.described(Components(), [], NULL_PROFILE, here)
     assert described.manifest == BUILTIN[NULL_PROFILE] and described.digest == listing.components[1].digest
-    assert loop_with(Hunts()).look("describe", {"name": NULL_PROFILE}).trigger == "manual"
+    assert reads.described(Components(), [], NULL_PROFILE, settings([])).trigger == "manual"
     with pytest.raises(Refused, match="no component is named tda"):
-        loop.look("describe", {"name": "tda"})
+        reads.described(Components(), [], "tda", here)
+
+
+# --- components of users
+
+
+def test_what_is_found_runs_only_once_it_is_accepted_and_only_as_it_was_then():
+    loop, there = loop_with(Hunts()), found(user())
+
+    def state(*now: reads.Found) -> list[str]:
+        return [row.state for row in reads.listing(loop.state, now, Settings()).components if row.kind == "user"]
+
+    assert state(there) == ["new"]
+    with pytest.raises(Refused, match="accepted first"):
+        loop.ask("run", {"name": "my look", "inputs": {"job_uuid": UUID}})
+    (accepted,) = adopt(loop, there)
+    assert (accepted.digest, accepted.script_sha256, accepted.folder) == (there.digest, HASH, "look")
+    assert adopt(loop, there) == [], "twice is once"
+    assert [state(there), state(), state(found(user(), "cd" * 32)), state(found(user(description="another")))] == [
+        ["ready"],
+        ["missing"],
+        ["changed"],
+        ["changed"],
+    ]
+    with pytest.raises(Refused, match="Look at it again"):
+        reads.adopted([found(user(), "cd" * 32)], commands.AcceptComponent("my look", there.digest))
+    broken = reads.Found("broken", None, "", "name: two are named alike")
+    row = next(each for each in reads.listing(loop.state, [there, broken], Settings()).components if each.folder == "broken")
+    assert (row.state, row.reason) == ("invalid", "name: two are named alike")
+    assert loop.replayed() == loop.state
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"script_to_run": "", "builtin": "null_profile"}, "irer itself"),
+        ({"inputs": []}, "job_uuid"),
+        ({"inputs": [manifests.Port("job_uuid", "string")]}, "job_uuid"),
+        ({"outputs": [manifests.Port(f"x{at}", "int", "long" * 400) for at in range(20)]}, "characters"),
+    ],
+)
+def test_a_manifest_that_cannot_be_run_is_not_accepted(changed, why):
+    loop = loop_with(Hunts())
+    with pytest.raises(Refused, match=why):
+        adopt(loop, found(user(**changed)))
+    with pytest.raises(Refused, match="name of another component"):
+        adopt(loop, found(manifests.Manifest(NULL_PROFILE, "1.0.0", script_to_run="x.py", inputs=user().inputs)))
+    assert loop.state == Components()
+
+
+def test_a_users_component_is_held_to_its_manifest_and_its_files_are_told():
+    loop = loop_with(Hunts())
+    adopt(loop, found(user()))
+    with pytest.raises(Refused, match="no input fields"):
+        loop.ask("run", {"name": "my look", "inputs": {"job_uuid": UUID, "fields": "/etc/passwd"}})
+    for result, code in (
+        ({"outputs": {"radius": 1.5}, "files": {"rings": ["j_rings.csv", HASH]}}, "ok"),
+        ({"outputs": {"radius": 1.5}}, "bad-output"),
+        ({"outputs": {"radius": 1.5}, "files": {"rings": ["../rings.csv", HASH]}}, "bad-output"),
+        ({"outputs": {"radius": 1.5}, "files": {"rings": ["a.csv", HASH], "more": ["b.csv", HASH]}}, "bad-output"),
+        ({"outputs": {"radius": "1.5"}, "files": {"rings": ["j_rings.csv", HASH]}}, "bad-output"),
+    ):
+        loop.ask("run", {"name": "my look", "inputs": {"job_uuid": UUID}})
+        (errand,) = work(loop)
+        assert errand.params["script"]["folder"] == "look" and errand.params["script"]["paths"] == [["fields", "path:h5"]]
+        (event,) = loop.ask("job_ended", JobEnded(errand.id, True, "ok", "", {"artefact_sha256": HASH, **result}), IRER)
+        assert event.code == code
+    loop.ask("run", {"name": "my look", "inputs": {"job_uuid": UUID}})
+    (errand,) = work(loop)
+    (event,) = loop.ask("job_ended", JobEnded(errand.id, False, "cpu", "it was ended by SIGXCPU"), IRER)
+    assert event.code == "cpu" and "limits.cpu_s" in event.detail and "SIGXCPU" in event.detail
+    done = [job for job in ENGINE.jobs(loop.state) if job.ok]
+    assert done[0].result is not None and done[0].result["files"] == {"rings": "j_rings.csv"}
+    assert loop.replayed() == loop.state
+    live = msgspec.msgpack.encode(ENGINE.dump(loop.state))
+    assert msgspec.msgpack.encode(ENGINE.dump(loop.replayed())) == live
+    assert ENGINE.load(ENGINE.dump(loop.state)) == loop.state
+
+
+def test_what_runs_when_another_version_is_accepted_is_not_believed():
+    loop = loop_with(Hunts())
+    adopt(loop, found(user()))
+    loop.ask("run", {"name": "my look", "inputs": {"job_uuid": UUID}})
+    (errand,) = work(loop)
+    adopt(loop, found(user(), "cd" * 32))
+    result = {"outputs": {"radius": 1.5}, "files": {"rings": ["j_rings.csv", HASH]}, "artefact_sha256": HASH}
+    (event,) = loop.ask("job_ended", JobEnded(errand.id, True, "ok", "", result), IRER)
+    assert event.code == "bad-output"
+
+
+def test_a_users_component_looks_at_a_hunts_jobs_too_and_what_cannot_run_by_itself_is_told():
+    played = Played()
+    played.asked(0)
+    played.scored(0, 0)
+    loop = loop_with(played.hunts, settings(["my look", BSSN_CHECK]))
+    loop.run(0.0)
+    assert [name for name, _ in begun(loop)] == [BSSN_CHECK], "not before it is accepted"
+    assert ["not accepted" in each.reason for each in trigger.checks(loop.state, loop.context(IRER))] == [True]
+    adopt(loop, found(user()))
+    other = loop_with(played.hunts, settings(["my look"]))
+    adopt(other, found(user()))
+    other.run(0.0)
+    assert [name for name, _ in begun(other)] == ["my look"] and not list(trigger.checks(other.state, other.context(IRER)))
+    asking = [*user().inputs, manifests.Port("level", "float")]
+    adopt(other, found(user(inputs=asking)))
+    assert ["asks for more" in each.reason for each in trigger.checks(other.state, other.context(IRER))] == [True]

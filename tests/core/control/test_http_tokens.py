@@ -205,6 +205,24 @@ def test_a_revoked_token_is_refused_at_once_and_for_ever(loop: EngineLoop) -> No
     assert check(loop, issued.token) == NO and check(loop, other.token).valid
 
 
+def test_rotating_the_key_ends_every_token_at_once_and_the_next_are_signed_with_another(loop: EngineLoop) -> None:
+    assert loop.world.rows["system.rotate_http_key"].needs == "system:admin"
+    old = [issue(loop), issue(loop, "viewer")]
+    [event] = loop.ask("system.rotate_http_key", {}, ROOT)
+    assert event.generation == 2 and loop.look("system.http_tokens").tokens == []
+    for token in old:
+        assert not check(loop, token.token).valid and cause(loop) == "unknown"
+    new = issue(loop)
+    assert check(loop, new.token).valid
+    header, claims, signature = new.token.split(".")
+    with_the_key_before = hmac.digest(loop.secrets.token_key("http", 1), f"{header}.{claims}".encode(), "sha256")
+    forged = base64.urlsafe_b64encode(with_the_key_before).rstrip(b"=").decode()
+    assert signature != forged and not check(loop, f"{header}.{claims}.{forged}").valid and cause(loop) == "altered"
+    loop.restart()
+    assert check(loop, new.token).valid and not check(loop, old[0].token).valid
+    assert loop.replayed_states() == loop.states
+
+
 def test_what_does_not_live_cannot_be_revoked(loop: EngineLoop) -> None:
     issued = issue(loop, ttl_s=5)
     assert refused(loop, "system.revoke_http_token", {"jti": "no-such"}).code == "not-found"

@@ -63,7 +63,7 @@ def test_the_autoregression_never_leaves_what_was_seen_by_more_than_half() -> No
     rows = np.array([store.add(), store.add()])
     for tick, line in enumerate(values):
         if tick:
-            said = forecast.ahead(store.take(rows)).experts[2]
+            said = forecast.ahead(store.take(rows), np.full(2, float(tick))).experts[2]
             low, high = values[:tick].min(), values[:tick].max()
             assert (said <= high + (high - low) / 2 + 1e-9).all() and (said >= low - (high - low) / 2 - 1e-9).all()
         adopt(store, advance(store, rows, np.full(2, float(tick)), line))

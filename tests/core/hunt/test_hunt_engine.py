@@ -428,7 +428,7 @@ def test_as_many_as_configured_may_run_and_each_is_the_hunt_it_would_be_alone() 
         ({"space": {"rho_vac": {"low": 0.0, "high": 1.0}}}, "space.rho_vac", "Stay within"),
         ({"settings": {"params": {"eps": 1.0}}}, "settings.params.eps", "searched"),
         ({"settings": {"params": {"tau": 0.0}}}, "settings.params.tau", "tau"),
-        ({"settings": {"geometry": "elliptic"}}, "settings.geometry", "not available"),
+        ({"settings": {"geometry": "elliptic"}}, "settings.geometry", "no sdg_h_norm_l2"),
         ({"settings": {"geometry": "off"}}, "settings.geometry", "objectives without it"),
         ({"settings": {"kernel": "gaussian"}}, "settings.kernel", "ring"),
         ({"settings": {"grid": {"n": 17}}}, "settings.grid.n", "Near it is"),

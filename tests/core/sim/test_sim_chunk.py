@@ -57,6 +57,13 @@ def test_no_score_has_a_code_and_no_geometry_has_one_too() -> None:
     assert outcomes(without, CHUNK) is not None
 
 
+def test_where_the_constraint_is_enforced_its_error_is_no_number() -> None:
+    enforced = msgspec.structs.replace(CHUNK, settings=Settings(geometry="elliptic"))
+    code = said(sdg_h_norm_l2=None, h_code="constraint_enforced")
+    assert outcomes(code, enforced) is not None and outcomes(code, CHUNK) is None
+    assert outcomes(said(), enforced) is None, "a residual of rounding alone would pass for success"
+
+
 LIES: dict[str, dict[str, Any]] = {
     "neither a number nor a code": said(log_prime_sse=None, scaling_factor=None),
     "a number and a code": said(sse_code="no_peaks"),

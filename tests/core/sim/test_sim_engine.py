@@ -1,6 +1,7 @@
 """Runs as jobs: begun by a record, wanted until they end, ended once, and remembered in bounds. Nothing is lost by a restart."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -208,3 +209,68 @@ def test_only_a_run_that_ended_with_fields_can_be_looked_into(loop: EngineLoop) 
         assert (refused.value.code, refused.value.reason) == ("failed-precondition", reason)
     sim.reads.check_finished(loop.state, well)
     sim.reads.check_finished(loop.state, "of-a-hunt-or-old")
+
+
+# --- where another run ended
+
+
+def from_run(source: str, **more: Any) -> dict[str, Any]:
+    return {"settings": {"initial": {"kind": "from_artefact", "job_uuid": source, **more}}}
+
+
+class Named(EngineLoop):
+    """Whose ids are those that a run has."""
+
+    def _new_id(self) -> str:
+        self.ids += 1
+        return str(UUID(int=self.ids))
+
+
+@pytest.fixture
+def named() -> EngineLoop:
+    return Named(sim.ENGINE)
+
+
+def test_a_run_begins_with_the_very_file_that_another_one_left(named: EngineLoop):
+    loop, source = named, begun(named)
+    with pytest.raises(Refused, match="has not ended") as refused:
+        begun(loop, **from_run(source))
+    assert refused.value.code == "failed-precondition"
+    end(loop, errands(loop)[0], {"lanes": [outcome(source)]})
+    begun(loop, **from_run(source))
+    initial = errands(loop)[0].params["settings"]["initial"]
+    assert initial == {"kind": "from_artefact", "job_uuid": source, "artefact_sha256": "ab" * 32}
+    begun(loop, **from_run(source, artefact_sha256="ab" * 32))
+    with pytest.raises(Refused, match="another hash"):
+        begun(loop, **from_run(source, artefact_sha256="cd" * 32))
+    with pytest.raises(Refused, match=r"has 2 dimensions, and 1 are asked for"):
+        begun(loop, grid={"n": 32, "d": 1}, **from_run(source))
+
+
+def test_a_run_without_fields_is_nothing_to_begin_with(named: EngineLoop):
+    loop, source = named, begun(named)
+    end(loop, errands(loop)[0], {"lanes": [outcome(source, artefact_sha256=None)]})
+    with pytest.raises(Refused, match="left no fields"):
+        begun(loop, **from_run(source))
+
+
+@pytest.mark.parametrize(
+    ("initial", "text"),
+    [
+        ({"kind": "from_artefact"}, "needs the job_uuid"),
+        ({"kind": "from_artefact", "job_uuid": "a/b"}, "needs the job_uuid"),
+        ({"kind": "from_artefact", "job_uuid": "123e4567-e89b-42d3-a456-426614174000", "amplitude": 2.0}, "leave amplitude out"),
+        ({"kind": "from_artefact", "job_uuid": "123e4567-e89b-42d3-a456-426614174000", "modes": [1, 1]}, "leave them out"),
+        ({"kind": "noise", "job_uuid": "123e4567-e89b-42d3-a456-426614174000"}, "no other run"),
+    ],
+)
+def test_what_begins_nowhere_is_refused(loop: EngineLoop, initial: dict[str, Any], text: str):
+    with pytest.raises(Refused, match=text):
+        begun(loop, settings={"initial": initial})
+    assert not errands(loop)
+
+
+def test_a_run_that_is_not_remembered_is_looked_for_where_its_file_would_be(loop: EngineLoop):
+    source = "123e4567-e89b-42d3-a456-426614174000"
+    begun(loop, **from_run(source))
+    assert errands(loop)[0].params["settings"]["initial"] == {"kind": "from_artefact", "job_uuid": source}

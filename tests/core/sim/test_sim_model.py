@@ -32,6 +32,11 @@ def test_every_parameter_has_the_bounds_and_the_default_of_the_kernels() -> None
         kind = kernels.ABOVE if one.above else kernels.FROM
         assert kernels.BOUNDS[name] == (kind, one.low, one.high), name
         assert kernels.DEFAULTS[name] == one.default, name
+    of_waves = {KERNEL_NAMES.get(name, name): one for name, one in model.WAVE_PARAMETERS.items()}
+    assert set(kernels.WAVE_BOUNDS) == set(of_waves) | {"L", "dt"}
+    for name, one in of_waves.items():
+        assert kernels.WAVE_BOUNDS[name] == (kernels.FROM, one.low, one.high), name
+        assert kernels.WAVE_DEFAULTS[name] == one.default, name
     assert kernels.BOUNDS["L"] == (kernels.ABOVE, 0.0, model.LENGTH_MAX)
     assert kernels.BOUNDS["dt"] == (kernels.ABOVE, 0.0, model.DT_MAX)
 
@@ -44,7 +49,7 @@ def test_the_grid_has_the_bounds_of_the_kernels() -> None:
 
 @given(
     points=st.sampled_from([8, 64, 96]),
-    dimensions=st.sampled_from([1, 2]),
+    dimensions=st.sampled_from([1, 2, 3]),
     snapshots=st.integers(1, 64),
     lanes=st.integers(1, 16),
     dtype=st.sampled_from(["complex64", "complex128"]),
@@ -71,6 +76,11 @@ def test_the_suggested_step_and_well_posedness_are_those_of_the_kernels(params: 
     assert model.well_posed(params) is not kernels.ill_posed(kernels.coefficients(theirs))
 
 
+@given(params=st.fixed_dictionaries({}, optional={name: st.floats(0, 20) for name in ("eps", "lam", "g_nl", "D", "eta")}))
+def test_the_suggested_step_of_the_control_is_that_of_the_kernels(params: dict[str, float]) -> None:
+    assert model.suggested_dt(params, "fmia") == pytest.approx(kernels.suggested_dt(params, "fmia"), rel=1e-12)
+
+
 def test_the_ring_has_its_known_least_value() -> None:
     assert model.kernel_least(0.5, 0.5) == pytest.approx(-0.375, abs=1e-12)
     golden = {"eps": 1.0, "lam": 0.2, "b3": 1.0, "c3": 0.0, "g_nl": 2.0, "a": 0.5, "r": 0.5}
@@ -81,17 +91,42 @@ def test_the_ring_has_its_known_least_value() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unknown model": ({"model": "sncgl"}, "invalid-argument", "model", "Did you mean sncgl_sdg?"),
-    "model of later": ({"model": "fmia"}, "unimplemented", "model", "not available in this version; sncgl_sdg is"),
+    "geometry of the control": (
+        {"model": "fmia", "settings": {"geometry": "elliptic"}},
+        "invalid-argument",
+        "settings.geometry",
+        "fmia has no geometry",
+    ),
+    "source of the control": (
+        {"model": "fmia", "settings": {"pump": {"shape": "plane", "amplitude": 1, "k": [1, 0]}}},
+        "invalid-argument",
+        "settings.pump",
+        "fmia has no source",
+    ),
+    "spiral of the control": (
+        {"model": "fmia", "settings": {"initial": {"kind": "spiral"}}},
+        "invalid-argument",
+        "settings.initial.kind",
+        "real and has no spirals",
+    ),
+    "parameter of the other model": ({"model": "fmia", "params": {"tau": 1}}, "invalid-argument", "params.tau", "of fmia. "),
+    "damping backwards": ({"model": "fmia", "params": {"eta": -1}}, "invalid-argument", "params.eta", "0 to 1000 (damping)"),
     "unknown parameter": ({"params": {"gnl": 1}}, "invalid-argument", "params.gnl", "Did you mean g_nl?"),
     "parameter of no likeness": ({"params": {"xyzzy": 1}}, "invalid-argument", "params.xyzzy", "There are: eps, lam"),
     "another case": ({"params": {"d_g": 1}}, "invalid-argument", "params.d_g", "Did you mean D_g?"),
     "too large": ({"params": {"lam": 1e4}}, "invalid-argument", "params.lam", "outside its bounds, 0 to 1000"),
     "negative": ({"params": {"eta": -0.1}}, "invalid-argument", "params.eta", "outside its bounds, 0 to 1000"),
     "nothing where something must be": ({"params": {"m2": 0}}, "invalid-argument", "params.m2", "above 0 to 1000"),
-    "elliptic by tau": ({"params": {"tau": 0}}, "invalid-argument", "params.tau", "Geometry elliptic is not available"),
-    "elliptic": ({"settings": {"geometry": "elliptic"}}, "unimplemented", "settings.geometry", "coevolve and off are"),
-    "three dimensions": ({"grid": {"n": 32, "d": 3}}, "unimplemented", "grid.d", "1 and 2 are"),
-    "no dimension": ({"grid": {"n": 32, "d": 0}}, "invalid-argument", "grid.d", "1 or 2"),
+    "elliptic by tau": ({"params": {"tau": 0}}, "invalid-argument", "params.tau", "set settings.geometry to elliptic"),
+    "four dimensions": ({"grid": {"n": 32, "d": 4}}, "invalid-argument", "grid.d", "1, 2 or 3"),
+    "no dimension": ({"grid": {"n": 32, "d": 0}}, "invalid-argument", "grid.d", "1, 2 or 3"),
+    "a cube too large": ({"grid": {"n": 256, "d": 3}}, "resource-exhausted", "grid.n", "2,147,483,648 are allowed"),
+    "wave of a plane in a cube": (
+        {"grid": {"d": 3}, "settings": {"initial": {"kind": "plane_wave", "modes": [1, 0]}}},
+        "invalid-argument",
+        "settings.initial.modes",
+        "takes 3 mode numbers, not 2",
+    ),
     "odd": ({"grid": {"n": 65}}, "invalid-argument", "grid.n", "even and have no prime factor above 5. Near it is 72"),
     "a factor of 7": ({"grid": {"n": 14}}, "invalid-argument", "grid.n", "Near it is 16"),
     "tiny": ({"grid": {"n": 6}}, "invalid-argument", "grid.n", "8 to 4096 points"),
@@ -167,7 +202,6 @@ def test_what_cannot_be_computed_is_refused_with_its_bound(case: str) -> None:
     assert refused.value.code == code
     assert [field for field, _ in refused.value.fields] == [path]
     assert words in refused.value.detail
-    assert (refused.value.help is not None) == (code == "unimplemented"), "what is of a later version says what there is"
 
 
 def test_libraries_have_their_room_before_fields_do() -> None:
@@ -209,6 +243,20 @@ def test_a_chunk_holds_every_number_it_is_computed_from() -> None:
     assert math.copysign(1, lane.params["alpha"]) == 1, "a negative zero would come back from the log as another bit"
     assert (made.grid, made.steps, made.targets, lane.seed) == (Grid(32, 40.0, 2), 7, 5, 3)
     assert made.dt == model.suggested_dt(lane.params) > 0
+
+
+def test_the_control_model_has_its_own_parameters_and_no_geometry() -> None:
+    made = chunk(model="fmia", params={"D": 2.0}, grid={"n": 16, "d": 3})
+    (lane,) = made.lanes
+    assert made.model == "fmia" and made.settings.geometry == "off" and set(lane.params) == set(model.WAVE_PARAMETERS)
+    assert lane.params["D"] == 2.0 and made.dt == model.suggested_dt(lane.params, "fmia")
+
+
+@pytest.mark.parametrize("geometry", ["coevolve", "elliptic", "off"])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_every_geometry_is_taken_in_every_number_of_dimensions(geometry: Any, d: int) -> None:
+    made = chunk(grid={"n": 16, "d": d}, settings={"geometry": geometry})
+    assert kernels.check(kernels.Signature(dimensions=d, points=16, geometry=made.settings.geometry), {}, made.steps) == []
 
 
 def test_all_that_the_model_takes_at_its_bounds_the_kernels_take_too() -> None:

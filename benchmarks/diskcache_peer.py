@@ -1,0 +1,33 @@
+"""diskcache in its own process, each write synced before the next: what `benchmarks.offline` measures beside the cache.
+
+Runs in the peers' environment, and prints one JSON object. Keys and values are the same on both sides.
+"""
+
+import json
+import sys
+import time
+
+import diskcache
+
+
+def main() -> None:
+    directory, count, keys = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    value = json.loads(sys.argv[4])
+    cache = diskcache.Cache(directory, sqlite_synchronous=2)  # 2 is FULL
+    began = time.perf_counter()
+    for number in range(count):
+        cache.set(f"key-{number % keys:06d}", value)
+    sets_s = time.perf_counter() - began
+    gets = 5 * count
+    for number in range(keys):
+        cache.get(f"key-{number:06d}")
+    began = time.perf_counter()
+    for number in range(gets):
+        if cache.get(f"key-{number % keys:06d}") is None:
+            raise SystemExit("a value is missing")
+    gets_s = time.perf_counter() - began
+    print(json.dumps({"sets": count / sets_s, "gets": gets / gets_s, "version": diskcache.__version__}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The work of a certificate: what is measured of planted fields, what a hunt's best is worth among its candidates, and the errand.
+
+Fields are planted; JAX is never asked for one.
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+np = pytest.importorskip("numpy")
+
+from core.engine import Errand, JobEnded  # noqa: E402
+from core.hunt import certificate  # noqa: E402
+from core.hunt.certificate import Figures  # noqa: E402
+from core.settings import Compute  # noqa: E402
+from core.sim.chunk import Chunk, Grid, Lane, Settings  # noqa: E402
+from core.sim.model import checked  # noqa: E402
+from irerd.effects.certificates import Certificates  # noqa: E402
+from irerd.effects.runs import Paths  # noqa: E402
+from irerd.work import certify, chunk  # noqa: E402
+from irerd.worker import JobFailed  # noqa: E402
+from irerd.workers import Progress, WorkFailed  # noqa: E402
+from kernels import nulls  # noqa: E402
+from kernels.artefact import Artefact, write  # noqa: E402
+
+JOB = "123e4567-e89b-42d3-a456-426614174000"
+CHUNK = Chunk(
+    "sncgl_sdg", Grid(32, 20.0, 2), 10, 0.05, Settings(dtype="complex128", snapshots=1), 8, [Lane(JOB, 7, checked({}, "x"))]
+)
+
+
+def noise(seed: int, points: int = 32) -> Any:
+    draw = np.random.default_rng(seed)
+    n = np.fft.fftfreq(points, 1 / points)
+    far = np.hypot(n[:, None], n)
+    size = np.exp(-far / 4) * np.exp(2 * draw.standard_normal(points))[np.rint(far).astype(int)] * (far < points // 4)
+    return points**2 * np.fft.ifft2(size * np.exp(2j * np.pi * draw.random((points, points))))[None]
+
+
+def told(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What a run would have come to."""
+    result = SimpleNamespace(snaps=noise(3)[None], status=np.array([0]), flags=np.array([0]), h_max=np.array([0.25]))
+    monkeypatch.setattr(chunk, "_computed", lambda *arguments: result)
+    return result
+
+
+def certified(kind: str = "fresh", **changed: Any) -> Figures:
+    spec = {"kind": kind, "chunk": msgspec.to_builtins(CHUNK), "job": JOB, "draws": 999, "memory_bytes": 1 << 31, **changed}
+    said = json.loads(certify.certify(json.dumps(spec).encode(), told))
+    (found,) = msgspec.convert(said["figures"], list[Figures])
+    return found
+
+
+def test_a_fresh_seed_is_measured_with_eight_targets_and_held_against_every_null(planted):
+    found = certified()
+    _, aligned = nulls.measure(planted.snaps[0], 20.0, 8)
+    assert (found.seed, found.score, found.resolved, found.h_max) == (7, aligned.score, aligned.resolved, 0.25)
+    assert found.matched == np.count_nonzero(aligned.matched >= 0) and found.p_phase is not None and found.p_phase >= 0.001
+    assert found.p_target is not None and found.ramp_gain is not None and certified() == found, "its draws are keyed"
+    assert certified("finer").p_phase is None, "a refinement only has to come to the same"
+
+
+def test_a_run_that_went_wrong_has_no_score(planted):
+    planted.status = np.array([1])
+    found = certified()
+    assert (found.status, found.score, found.code) == ("diverged", None, "diverged")
+    planted.status, planted.snaps = np.array([0]), np.ones((1, 1, 32, 32), complex)
+    assert (certified().score, certified().code) == (None, "no_peaks")
+
+
+@pytest.mark.parametrize("changed", [{"draws": 99}, {"draws": 100_000}])
+def test_draws_have_bounds_in_the_worker_too(planted, changed):
+    with pytest.raises(JobFailed, match="out-of-range"):
+        certified(**changed)
+
+
+def stored(place: Path, seed: int) -> str:
+    job = str(UUID(int=seed))
+    with place.open("w+b") as file:
+        arrays = {"A": noise(seed)[0], "rho_s": np.ones((32, 32)), "snaps": noise(seed), "diag": np.zeros((1, 6))}
+        write(file, Artefact({"job_uuid": job, "status": "ok"}, {"n": 32, "l": 20.0, "d": 2}, arrays))
+    return str(place)
+
+
+def test_the_best_of_a_hunt_is_compared_with_the_best_of_as_many(tmp_path):
+    paths = [stored(tmp_path / f"{seed}.h5", seed) for seed in range(1, 4)]
+
+    def p(best: float, among: list[str]) -> float:
+        spec = {"artefacts": among, "targets": 5, "draws": 999, "best": best}
+        return float(json.loads(certify.family(json.dumps(spec).encode(), told))["p_family"])
+
+    alone, together = p(4.1, paths[:1]), p(4.1, paths)
+    assert 0.001 < alone < together, "more candidates, more luck"
+    assert p(-1.0, paths) == 0.001, "it is never 0"
+    with pytest.raises(JobFailed, match="no-artefact"):
+        p(1.0, [str(tmp_path / "gone.h5")])
+
+
+# --- the errand -----------------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """A host whose workers answer as a test says, on a directory of its own."""
+
+    def __init__(self, place: Path, lost: str = "") -> None:
+        from state.fs import RealFiles
+
+        self.files = RealFiles(place)
+        self.asked: list[str] = []
+        self._lost = lost
+
+    async def offload(self, function: Any, *arguments: Any) -> Any:
+        return function(*arguments)
+
+    async def work(self, name: str, spec: bytes, *, timeout_s: float, on_progress: Any, patient: bool) -> bytes:
+        asked = json.loads(spec)
+        self.asked.append(name)
+        on_progress(Progress(1, 2))
+        if name == self._lost:
+            raise WorkFailed("poison", "died")
+        if name == "family":
+            return b'{"p_family": 0.25}'
+        run = {"flags": [], "resolved": False, "score": None, "code": "no_peaks", "matched": 0, "h_max": 0.5}
+        runs = [{"kind": asked["kind"], "seed": lane["seed"], "status": "ok", **run} for lane in asked["chunk"]["lanes"]]
+        return json.dumps({"figures": runs}).encode()
+
+
+async def carried(desk: Desk, place: Path, progress: list[Any] | None = None) -> JobEnded:
+    calls = [{"kind": kind, "chunk": msgspec.to_builtins(CHUNK)} for kind in ("fresh", "half_step", "finer")]
+    work = {"job": JOB, "job_uuid": JOB, "hunt_id": "h", "calls": calls, "draws": 999, "others": [], "family": [JOB], "best": 0.1}
+    heard = progress if progress is not None else []
+    errand = Errand("hunt_log:1:0", "hunt.certify", {**work, "family_targets": 5})
+    return await Certificates(desk, place, Compute).run(errand, heard.append)  # type: ignore[arg-type]
+
+
+async def test_the_errand_puts_the_figures_together_and_leaves_what_the_engine_will_say(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / Paths.of(JOB).data).write_bytes(b"")
+    desk, heard = Desk(tmp_path), []
+    ended = await carried(desk, tmp_path, heard)
+    assert ended.ok and ended.result["p_family"] == 0.25 and ended.result["looked_at"] == 1
+    assert [run["kind"] for run in ended.result["figures"]] == ["fresh", "half_step", "finer"]
+    page = json.loads((tmp_path / f"certificates/certificate_{JOB}.json").read_text())
+    judged = certificate.judge(msgspec.convert(ended.result["figures"], list[Figures]))
+    assert page["verdict"] == judged.verdict == "inconclusive" and page["reasons"] == judged.reasons
+    assert page["figures"] == ended.result["figures"] and heard[-1]["done"] <= heard[-1]["total"]
+
+
+async def test_without_all_files_nobody_can_tell_what_the_best_of_them_is_worth(tmp_path):
+    desk = Desk(tmp_path)
+    ended = await carried(desk, tmp_path)
+    assert ended.ok and (ended.result["p_family"], ended.result["looked_at"]) == (None, 0) and "family" not in desk.asked
+
+
+async def test_a_lost_worker_ends_it_with_a_reason_and_leaves_no_file(tmp_path):
+    ended = await carried(Desk(tmp_path, "certify"), tmp_path)
+    assert (ended.ok, ended.code) == (False, "poison") and "three workers" in ended.detail
+    assert not (tmp_path / "certificates").exists()
