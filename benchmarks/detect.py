@@ -139,7 +139,9 @@ class Pass:
             self.scores[at][tick, metric] = tails[self.series[at].values.shape[1] > 1][place]
         for shift in found.shifts:
             at, metric = self.streams[shift.row]
-            located = self._located(at, tick, shift)
+            # Locations count the points of a stream; missing ones are not points.
+            timed = self.series[at].times is not None
+            located = tick - shift.tick + shift.located if timed else int(shift.located_time + 1.5)
             told = {"metric": metric, "tick": tick, "located": located, "scale": shift.scale, "statistic": shift.statistic}
             self.alarms[at].append(told)
 

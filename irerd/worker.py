@@ -380,7 +380,19 @@ JOBS: dict[str, Job] = {
     "allocate": allocate,
     "surroundings": surroundings,
 }
-NUMERIC = {"bssn_check", "certify", "family", "chunk", "closure", "null_profile", "profile", "search", "simulate", "tda_profile", "warm_up"}
+NUMERIC = {
+    "bssn_check",
+    "certify",
+    "family",
+    "chunk",
+    "closure",
+    "null_profile",
+    "profile",
+    "search",
+    "simulate",
+    "tda_profile",
+    "warm_up",
+}
 """Jobs that compile."""
 
 

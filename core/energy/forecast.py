@@ -1,10 +1,11 @@
 """What a stream will show next: four kinds of expert, mixed by how well they did lately, with an interval that learns its width.
 
 Naive, exponential smoothing (the best of four rates lately), an autoregression of order four by recursive least squares on what
-differs from the running mean, and the running mean. Where a stream has a day, the autoregression also adds what it lacked at this
-hour of earlier days, by as much as that has helped lately: no season is declared. Weights follow (L_min / L)^16 with L the running mean absolute error: free of
-scale, four squarings. The interval follows adaptive conformal inference (Gibbs and Candès, 2021). A second mix, whose weights
-forget slowly, is what the regime detector subtracts: the quick one would learn a shift before anybody saw it.
+differs from the running mean, and the running mean. Where a stream has days, the autoregression also adds what it lacked at this
+hour of earlier days, by as much as that helped lately: no season is declared. Weights follow (L_min / L)^16 with L the running
+mean absolute error: free of scale, four squarings. The interval follows adaptive conformal inference (Gibbs and Candès, 2021). A
+second mix, whose weights forget slowly, is what the regime detector subtracts: the quick one would learn a shift before anybody
+saw it.
 """
 
 from typing import NamedTuple
@@ -158,6 +159,13 @@ def _learn_hour(block: Block, values: Floats, said: Ahead, most: Singles, lost: 
         help_rate = HELP_RATE * hour.known
         f4[HOURS_HIT] += help_rate * (error * hour.lacked - f4[HOURS_HIT])
         f4[HOURS_SIZE] += help_rate * (hour.lacked * hour.lacked - f4[HOURS_SIZE])
+
+
+def without_hours(block: Block, said: Ahead) -> Floats:
+    """The mix as if no hour had a past: what went wrong at this hour yesterday makes nothing unusual today."""
+    experts = said.experts.copy()
+    experts[2] = said.plain
+    return _mix(experts, block.f4[LOSSES][:4], 4)
 
 
 def _smoothed(levels: Floats, losses: Singles) -> Floats:

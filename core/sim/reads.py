@@ -198,7 +198,7 @@ class Spectrum(Result):
 class Panel(Result):
     """A picture of one field, from its lowest to its highest value.
 
-    name: rho for |A|², rho_mean its mean along the first of 3 axes, phase the angle of A, rho_s the density of space; field, pi: fmia
+    name: rho for |A|², rho_mean its mean along the first of 3 axes, phase the angle of A, rho_s the density of space; field, pi
     low: the value that is drawn as 0
     high: the value that is drawn as 255
     width: points in a row

@@ -55,7 +55,7 @@ def told_at_every_look() -> Iterator[None]:
 
 
 CONTROLS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
-    "taken without room": (taken_without_room, "ended by|call to the disk had failed"),
+    "taken without room": (taken_without_room, "ended by|call to the disk ha"),
     "not looked at again": (lambda: patch.object(Writer, "_any_full", lambda self: False), "take nothing"),
     "told at every look": (told_at_every_look, "and again at"),
 }

@@ -15,7 +15,7 @@ def levels(values: np.ndarray) -> np.ndarray:
     rows = np.array([store.add() for _ in range(values.shape[1])])
     level, found = np.zeros(len(rows)), np.zeros_like(values)
     for tick, line in enumerate(values):
-        level = unusual.stream_level(level, unusual.tails(store.take(rows), line).stream)
+        level = unusual.stream_level(level, unusual.tails(store.take(rows), np.full(len(rows), float(tick)), line).stream)
         found[tick] = level
         adopt(store, advance(store, rows, np.full(len(rows), float(tick)), line))
     return found
