@@ -92,12 +92,14 @@ check: $(DEVELOP_STAMP)  ## what must be green before a commit: format, lint, ty
 	@echo "== types"; $(BIN)/mypy --no-error-summary
 	@echo "== layers"; $(BIN)/python -m pytest -q tests/test_layering.py
 	@echo "== published catalogue"; $(BIN)/python -m irerctl.publish --check; $(BIN)/python -m irerctl.generic --check
+	@echo "== dashboards"; $(BIN)/python -m irerctl.dashboards --check
 	@echo "== configuration pages"; $(BIN)/python -m irerd.settings_page --check
 	@$(MAKE) fast
 	@echo "== check passed"
 
 api: $(DEVELOP_STAMP)  ## write the documents that are made from the code
 	@$(BIN)/python -m irerctl.publish; $(BIN)/python -m irerctl.generic
+	@$(BIN)/python -m irerctl.dashboards
 	@$(BIN)/python -m irerd.settings_page
 
 bench: $(DEVELOP_STAMP)  ## measure irerd beside its peers

@@ -15,12 +15,14 @@ SUBJECTS = {
     "offline": "cache, synchronisation, entities beside their peers",
     "revenue": "projections of the profit circuit",
     "optimiser": "the hunt's optimiser beside pymoo",
+    "trajectory": "closure, exact search and new costs beside clingo",
     "hunt_rate": "runs of a hunt in an hour",
     "numeric_core": "the field solver beside its transforms, exponax, py-pde, and a process for each run",
-    "profile": "the nulls of a profile",
+    "nulls": "the nulls of a profile",
+    "hub": "POST /v1/sense through the hub beside FastAPI, idle streams, a slow reader",
 }
 """Each is a module of this folder with `main(argv) -> int`."""
-WRITERS = frozenset({"rpc", "durable", "access", "offline", "revenue", "optimiser", "numeric_core"})
+WRITERS = frozenset({"rpc", "durable", "access", "offline", "revenue", "optimiser", "trajectory", "numeric_core", "hub"})
 """Those that take `--write`."""
 
 

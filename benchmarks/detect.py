@@ -44,7 +44,8 @@ def _moments(texts: list[str]) -> Floats:
     """Seconds; a point that bears the time of the one before it, or an older one, came a second after that."""
     found = np.array([datetime.fromisoformat(text + "+00:00").timestamp() for text in texts])
     place = np.arange(float(len(found)))
-    return np.maximum.accumulate(found - place) + place
+    rising: Floats = np.maximum.accumulate(found - place) + place
+    return rising
 
 
 def _tcpd(data: Path) -> Iterator[Series]:

@@ -9,6 +9,7 @@ ticks.
 import math
 import sys
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from core.energy.layout import SCALES, Store
 
 LONG, SHORT = 20_000, 2_000
 ARL = 1e5
+SIZES = (0.5, 1.0, 2.0)
 
 
 def shifts_of(values: NDArray[np.float64]) -> list[Shift]:
@@ -32,35 +34,51 @@ def shifts_of(values: NDArray[np.float64]) -> list[Shift]:
     return found
 
 
+def alarms(draw: generators.Draw, ticks: int, seed: int) -> tuple[Counter[int], int]:
+    """False alarms by scale, and of how many ticks: half of them in long streams, half in short ones."""
+    counts: Counter[int] = Counter()
+    done = 0
+    for length in (LONG, SHORT):
+        streams = max(1, ticks // 2 // length)
+        counts.update(shift.scale for shift in shifts_of(draw(np.random.default_rng([seed, length]), length, streams)))
+        done += streams * length
+    return counts, done
+
+
 def nulls(ticks: int, seed: int) -> None:
     for name, draw in generators.NULLS.items():
-        counts: Counter[int] = Counter()
-        done = 0
-        for length in (LONG, SHORT):
-            streams = max(1, ticks // 2 // length)
-            counts.update(shift.scale for shift in shifts_of(draw(np.random.default_rng([seed, length]), length, streams)))
-            done += streams * length
+        counts, done = alarms(draw, ticks, seed)
         by_scale = "  ".join(f"w={scale}: {counts[scale]}" for scale in SCALES)
         print(f"{name:9s} {sum(counts.values()) / done * 1e5:5.2f} in 100,000   {by_scale}", flush=True)
 
 
-def delays(seed: int, before: int = 2_000, streams: int = 500) -> None:
-    for size in (0.5, 1.0, 2.0):
-        values = np.random.default_rng(seed).normal(size=(before + 500, streams))
-        values[before:] += size
-        first: dict[int, Shift] = {}
-        for shift in shifts_of(values):
-            if shift.tick > before:
-                first.setdefault(shift.row, shift)
-        late = np.median([first[row].tick - before if row in first else math.inf for row in range(streams)])
-        away = np.median([abs(shift.located - before) for shift in first.values()])
-        bound = 2 * math.log(ARL) / size**2
-        print(f"shift of {size} σ: median delay {late:.0f} ({late / bound:.2f} × bound of {bound:.0f}), place off by {away:.0f}")
+class Delay(NamedTuple):
+    size: float
+    late: float
+    """Median, in ticks."""
+    bound: float
+    away: float
+    """Median distance of the place that is told."""
+
+
+def delay(size: float, seed: int, before: int = 2_000, streams: int = 500) -> Delay:
+    values = np.random.default_rng(seed).normal(size=(before + 500, streams))
+    values[before:] += size
+    first: dict[int, Shift] = {}
+    for shift in shifts_of(values):
+        if shift.tick > before:
+            first.setdefault(shift.row, shift)
+    late = np.median([first[row].tick - before if row in first else math.inf for row in range(streams)])
+    away = np.median([abs(shift.located - before) for shift in first.values()])
+    return Delay(size, float(late), 2 * math.log(ARL) / size**2, float(away))
 
 
 def main(arguments: list[str]) -> int:
     nulls(int(arguments[0]) if arguments else 1_000_000, seed=1)
-    delays(seed=2)
+    for size in SIZES:
+        found = delay(size, seed=2)
+        times = f"median delay {found.late:.0f} ({found.late / found.bound:.2f} × bound of {found.bound:.0f})"
+        print(f"shift of {size} σ: {times}, place off by {found.away:.0f}")
     return 0
 
 

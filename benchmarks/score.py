@@ -116,7 +116,8 @@ def rows_told(truth: NDArray[np.bool_], told: NDArray[np.bool_]) -> tuple[float,
 
 
 def interval_score(errors: Floats, halves: Floats) -> Floats:
-    return 2 * halves + 40 * np.maximum(errors - halves, 0)
+    found: Floats = 2 * halves + 40 * np.maximum(errors - halves, 0)
+    return found
 
 
 def conformal(errors: Floats) -> Floats:
@@ -171,46 +172,63 @@ def forecast(series: list[tuple[Floats, Floats, Floats]]) -> dict[str, float]:
     return found
 
 
-# The table.
+# The figures: of each who answered, by measure.
+
+Figures = dict[str, dict[str, float]]
 
 
-def _tcpd(data: Path, lines: list[Line]) -> None:
+def tcpd(data: Path, lines: list[Line]) -> Figures:
     labels = json.loads((data / "tcpd/annotations.json").read_text())
     told: dict[str, Callable[[Line], list[int]]] = {
         "ours": lambda line: [alarm["located"] for alarm in line["alarms"]],
         "no change": lambda line: [],
         f"every {EVERY}th": lambda line: list(range(EVERY, line["ticks"], EVERY)),
     }
-    for name, points in told.items():
-        people = [list(labels[line["name"]].values()) for line in lines]
-        found = np.mean([f1(each, points(line)) for each, line in zip(people, lines, strict=True)])
-        covered = np.mean([covering(each, points(line), line["ticks"]) for each, line in zip(people, lines, strict=True)])
-        print(f"TCPD {len(lines)}  {name:12s} F1 {found:.3f}  Covering {covered:.3f}")
+    people = [list(labels[line["name"]].values()) for line in lines]
+    return {
+        name: {
+            "F1": _mean(f1(each, points(line)) for each, line in zip(people, lines, strict=True)),
+            "Covering": _mean(covering(each, points(line), line["ticks"]) for each, line in zip(people, lines, strict=True)),
+        }
+        for name, points in told.items()
+    }
 
 
-def _tssb(data: Path, lines: list[Line]) -> None:
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def tssb(data: Path, lines: list[Line]) -> Figures:
+    """Beside ours the retrospective methods whose figures were published for these series."""
     labels = {row[0]: [int(each) for each in row[2:]] for row in csv.reader((data / "tssb/desc.txt").read_text().splitlines())}
-    ours = [covering([labels[line["name"]]], [alarm["located"] for alarm in line["alarms"]], line["ticks"]) for line in lines]
-    nothing = [covering([labels[line["name"]]], [], line["ticks"]) for line in lines]
-    print(f"TSSB {len(lines)}  ours Covering {np.mean(ours):.3f}   no change {np.mean(nothing):.3f}")
+    ours = _mean(covering([labels[line["name"]]], [alarm["located"] for alarm in line["alarms"]], line["ticks"]) for line in lines)
+    nothing = _mean(covering([labels[line["name"]]], [], line["ticks"]) for line in lines)
+    found = {"ours": {"Covering": ours}, "no change": {"Covering": nothing}}
+    names = {line["name"] for line in lines}
+    rows = [row for row in csv.DictReader((data / "tssb/published_covering.csv").open()) if row["dataset"] in names]
+    for method in list(rows[0])[1:] if rows else []:
+        found[f"{method} (published)"] = {"Covering": _mean(float(row[method]) for row in rows)}
+    return found
 
 
-def _skab(data: Path, lines: list[Line]) -> None:
+def skab(data: Path, lines: list[Line]) -> Figures:
     truth, told = [], []
     for line in lines:
         with gzip.open(data / f"skab/valve1/{line['name']}.csv.gz", "rt", newline="") as file:
             rows = list(csv.reader(file, delimiter=";"))[1:]
         truth.append(np.array([float(row[9]) > 0 for row in rows])[SKAB_TRAINING:])
         told.append(np.array(line["told"], bool)[SKAB_TRAINING:])
+    found: Figures = {}
     for name, answer in (("ours", np.concatenate(told)), ("always fire", np.ones(sum(map(len, told)), bool))):
         half, score = rows_told(np.concatenate(truth), answer)
-        print(f"SKAB valve1  {name:12s} (FAR+MAR)/2 {half:.3f}  F1 {score:.3f}")
+        found[name] = {"(FAR+MAR)/2": half, "F1": score}
+    return found
 
 
-def _nab(data: Path, lines: list[Line]) -> None:
+def anomalies(data: Path, lines: list[Line]) -> Figures:
     labels = json.loads((data / "nab/labels/combined_windows.json").read_text())
     windows, told, ticks = [], [], []
-    false = caught = days = 0.0
+    false = caught = right = days = 0.0
     for line in lines:
         with gzip.open(data / f"nab/data/{line['name']}.gz", "rt", newline="") as file:
             times = [_moment(row[0]) for row in list(csv.reader(file))[1:]]
@@ -225,31 +243,72 @@ def _nab(data: Path, lines: list[Line]) -> None:
         windows.append(spans)
         told.append(points)
         ticks.append(line["ticks"])
-        false += sum(not any(low <= tick <= high for low, high in spans) for tick in points)
+        wrong = sum(not any(low <= tick <= high for low, high in spans) for tick in points)
+        false, right = false + wrong, right + len(points) - wrong
         caught += sum(any(low <= tick <= high for tick in points) for low, high in spans)
         days += (times[-1] - times[0]) / 86_400
     number = sum(map(len, windows))
-    print(
-        f"NAB {len(lines)}  ours {nab(windows, told, ticks):.1f}   silence {nab(windows, [[] for _ in lines], ticks):.1f}"
-        f"   windows found {caught / number:.2f}, false alarms a day {false / days:.2f}"
-    )
+    ours = {
+        "score": nab(windows, told, ticks),
+        "recall": caught / number,
+        "precision": right / max(right + false, 1.0),
+        "false alarms a day": false / days,
+    }
+    return {"ours": ours, "silence": {"score": nab(windows, [[] for _ in lines], ticks)}}
 
 
 def _moment(text: str) -> float:
     return datetime.fromisoformat(text + "+00:00").timestamp()
 
 
-def _forecasts(name: str, data: Path, lines: list[Line]) -> None:
+def forecasts(data: Path, lines: list[Line]) -> Figures:
     from benchmarks.detect import SETS
 
-    values = {series.name: series.values for series in SETS[lines[0]["set"]](data)}
-    rows = [(values[line["name"]][:, 0], np.array(line["expected"][0], float), np.array(line["half"][0], float)) for line in lines]
+    known = {series.name: series for series in SETS[lines[0]["set"]](data)}
+    rows, yesterday = [], []
+    for line in lines:
+        series = known[line["name"]]
+        values = series.values[:, 0]
+        rows.append((values, np.array(line["expected"][0], float), np.array(line["half"][0], float)))
+        yesterday.append((values, series.times))
     found = forecast(rows)
-    print(
-        f"{name:10s} relMAE {found['relMAE']:.3f} (naive 1, SES {found['relMAE_ses']:.3f})"
-        f"  interval score {found['IS']:.3f} (naive 1, SES {found['IS_ses']:.3f})"
-        f"  coverage {found['coverage']:.3f}, {found['in_93_97']:.2f} of the long ones in 93–97 %"
-    )
+    return {
+        "ours": {name: found[name] for name in ("relMAE", "IS", "coverage", "in_93_97")},
+        "naive": {"relMAE": 1.0, "IS": 1.0},
+        "SES": {"relMAE": found["relMAE_ses"], "IS": found["IS_ses"]},
+        "yesterday": {"relMAE": _yesterday(yesterday)},
+    }
+
+
+def _yesterday(series: list[tuple[Floats, Floats | None]]) -> float:
+    """The value of a day before, against naive, where there is a day before."""
+    ratios = []
+    for values, times in series:
+        step = float(np.median(np.diff(times))) if times is not None else math.nan
+        day = round(86_400 / step) if step > 0 else len(values)
+        naive = np.abs(np.diff(values))[day:]
+        if len(values) > 2 * day and naive.sum() > 0:
+            ratios.append(np.abs(values[day:] - values[:-day])[1:].mean() / naive.mean())
+    return float(np.exp(np.mean(np.log(ratios)))) if ratios else math.nan
+
+
+def of_file(data: Path, path: Path) -> tuple[dict[str, float], dict[str, Figures]]:
+    """What is said of the pass, and the figures of every set that is in it."""
+    sets: dict[str, list[Line]] = {}
+    with path.open() as file:
+        about = json.loads(file.readline())["about"]
+        for text in file:
+            line = json.loads(text)
+            sets.setdefault(line["set"], []).append(line)
+    found: dict[str, Figures] = {}
+    for name, score in (("tcpd", tcpd), ("tssb", tssb), ("skab", skab), ("nab", anomalies)):
+        if name in sets:
+            found[name] = score(data, sets[name])
+    amazon = [line for line in sets.get("nab", []) if line["name"].startswith("realAWS")]
+    for name, lines in (("planetlab", sets.get("planetlab", [])), ("etth1", sets.get("etth1", [])), ("aws", amazon)):
+        if lines:
+            found[f"{name} forecasts"] = forecasts(data, lines)
+    return about, found
 
 
 def main(arguments: list[str]) -> int:
@@ -260,22 +319,11 @@ def main(arguments: list[str]) -> int:
     if asked.data is None or not asked.data.is_dir():
         print("skipped: no data")
         return 0
-    sets: dict[str, list[Line]] = {}
-    with asked.file.open() as file:
-        print(json.dumps(json.loads(file.readline())["about"]))
-        for text in file:
-            line = json.loads(text)
-            sets.setdefault(line["set"], []).append(line)
-    for name, score in (("tcpd", _tcpd), ("tssb", _tssb), ("skab", _skab), ("nab", _nab)):
-        if name in sets:
-            score(asked.data, sets[name])
-    for name, lines in (
-        ("PlanetLab", sets.get("planetlab", [])),
-        ("ETTh1", sets.get("etth1", [])),
-        ("AWS", [line for line in sets.get("nab", []) if line["name"].startswith("realAWS")]),
-    ):
-        if lines:
-            _forecasts(name, asked.data, lines)
+    about, found = of_file(asked.data, asked.file)
+    print(json.dumps(about))
+    for name, figures in found.items():
+        for who, measures in figures.items():
+            print(f"{name:20s} {who:22s} " + "  ".join(f"{measure} {value:.3f}" for measure, value in measures.items()))
     return 0
 
 

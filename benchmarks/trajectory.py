@@ -1,19 +1,31 @@
-"""Closure and exact search beside clingo: `python -m benchmarks.trajectory [--cores N] [--rounds N] [--large]`.
+"""Closure, exact search and new costs beside clingo.
 
-Both sides run in this process on the same cores. The kernels are given arrays, clingo is given text, with an atom of its own for
-each; what it takes to read that text is in its grounding time, and on these programs is most of it, so solving stands apart. Of
-clingo's strategies, branch and bound and unsatisfiable cores, the better one counts. Kernels are compiled before. Every row says
-whether both answered the same: null where clingo was not done in time, and such a task is left out of the sums, which say so.
-Needs clingo, which comes with what tests need.
+    .venv/bin/python -m benchmarks.trajectory [--cores N] [--rounds N] [--large] [--write]
+
+Both sides run in this process on the same cores, in processor seconds. The kernels are given arrays, clingo is given text, with an
+atom of its own for each; what it takes to read that text is in its grounding time, and on these programs is most of it, so solving
+stands apart. Of clingo's strategies, branch and bound and unsatisfiable cores, the better one counts. Kernels are compiled before.
+Every row says whether both answered the same: null where clingo was not done in time, and such a task is left out of the sums,
+which say so. Needs clingo, which comes with what tests need.
 """
 
 import argparse
 import json
 import os
+import platform
 import statistics
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "trajectory.json"
+LITERALS_PER_S_MIN, CLOSURE_RATIO_MIN, COSTS_RATIO_MIN = 20e6, 10.0, 10.0
+LARGE = 10**6
+"""Rules for which clingo takes minutes: it has a turn only where that is asked for."""
 
 
 def turns(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -74,36 +86,48 @@ def horn_text(program: Any, initial: Any) -> str:
     return "\n".join(lines)
 
 
-def clingo_count(text: str) -> int:
+def clingo_closure(text: str) -> tuple[float, float, int]:
+    """Seconds to ground, seconds to solve, and how many atoms hold."""
     import clingo
 
+    began = time.process_time()
     control = clingo.Control(["--warn=none"])
     control.add("base", [], text)
     control.ground([("base", [])])
+    grounded = time.process_time()
     found: list[int] = []
     control.solve(on_model=lambda model: found.append(len(model.symbols(atoms=True))))
-    return found[-1]
+    return grounded - began, time.process_time() - grounded, found[-1]
 
 
-def closure_row(name: str, made: Any, rounds: int) -> dict[str, Any]:
+def closure_row(name: str, made: Any, rounds: int, turns_of_clingo: int) -> dict[str, Any]:
     from kernels.additive import additive
     from kernels.closure import closure
 
     program, initial = made
-    text = horn_text(program, initial)
-    ours = turns({"closure": lambda: closure(program, initial), "additive": lambda: additive(program, initial)}, rounds)
-    theirs = turns({"clingo": lambda: clingo_count(text)}, min(rounds, 3))
+    dearer = program._replace(cost=program.cost[::-1].copy())
+    ours = turns({"closure": lambda: closure(program, initial), "costs": lambda: additive(dearer, initial)}, rounds)
     literals, took = int(program.body.size), statistics.median(ours["closure"])
-    return {
+    row = {
         "programs": name,
         "rules": int(program.head.size),
         "literals": literals,
         "closure": middle(ours["closure"]),
-        "additive": middle(ours["additive"]),
+        "costs": middle(ours["costs"]),
         "literals_per_s": round(literals / took),
-        "clingo": middle(theirs["clingo"]),
-        "ratio": round(statistics.median(theirs["clingo"]) / took, 1),
-        "same": int((closure(program, initial).depth >= 0).sum()) == clingo_count(text),
+    }
+    if not turns_of_clingo:
+        return {**row, "same": None}
+    text = horn_text(program, initial)
+    theirs = [clingo_closure(text) for _ in range(turns_of_clingo)]
+    whole, grounding = middle([sum(each[:2]) for each in theirs]), middle([each[0] for each in theirs])
+    return {
+        **row,
+        "clingo": whole,
+        "grounding": grounding,
+        "ratio": round(whole["ms"] / 1e3 / took, 1),
+        "costs_ratio": round(grounding["ms"] / 1e3 / statistics.median(ours["costs"]), 1),
+        "same": int((closure(program, initial).depth >= 0).sum()) == theirs[0][2],
     }
 
 
@@ -173,27 +197,129 @@ def least_row(name: str, problem: Any, rounds: int, limit_s: float) -> dict[str,
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+# --- the result -------------------------------------------------------------------------------------------------------------
+
+
+def sums(tasks_found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Over the tasks that clingo ended in time."""
+    done = [row for row in tasks_found if row["same"] is not None]
+    parts = {part: round(sum(row["clingo"][part] for row in done), 1) for part in ("ground_ms", "solve_ms")}
+    ours = round(sum(row["exact"]["ms"] for row in done), 1)
+    return {"tasks": len(done), "unfinished_by_clingo": len(tasks_found) - len(done), "exact_ms": ours, **parts}
+
+
+def judged(closures: Sequence[Mapping[str, Any]], summed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def least(name: str, key: str, aim: float, unit: str, by: float = 1.0) -> dict[str, Any]:
+        values = [row[key] / by for row in closures if key in row]
+        low, high = round(min(values), 1), round(max(values), 1)
+        told = {"name": name, "aim": f"≥ {aim:g} {unit}", "value": low, "low": low, "high": high, "unit": unit}
+        return {**told, "won": min(values) >= aim}
+
+    clingo_ms = round(summed["ground_ms"] + summed["solve_ms"], 1)
+    exact_ms = summed["exact_ms"]
+    whole = {"name": f"exact search, {summed['tasks']} tasks together, against clingo's grounding and solving", "unit": "ms"}
+    return [
+        least("closure, the slowest program", "literals_per_s", LITERALS_PER_S_MIN / 1e6, "M body literals/s", 1e6),
+        least("closure, against clingo's grounding and solving, the nearest", "ratio", CLOSURE_RATIO_MIN, "×"),
+        least("new costs with the closure kept, against clingo's grounding, the nearest", "costs_ratio", COSTS_RATIO_MIN, "×"),
+        {**whole, "aim": f"≤ {clingo_ms:g} ms", "value": exact_ms, "low": exact_ms, "high": exact_ms, "won": exact_ms <= clingo_ms},
+    ]
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    from benchmarks.report import targets
+
+    about, summed = result["about"], result["sums"]
+    lines = [
+        f"At {about['measured']}, commit {about['commit']}: {about['cpu']}, {about['cores']} core, load {about['load']:g}; "
+        f"processor time, medians of {about['rounds']} rounds. "
+        f"clingo {about['clingo']}, numba {about['numba']}, python {about['python']}.",
+        "",
+        targets(result["targets"]),
+        "",
+        "| programs | rules | body literals | closure ms | M literals/s | clingo ms | × "
+        "| new costs ms | clingo grounds ms | × | same |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for row in result["closures"]:
+        figures = [f"{row['rules']:,}", f"{row['literals']:,}", f"{row['closure']['ms']:g}", f"{row['literals_per_s'] / 1e6:.1f}"]
+        there = "clingo" in row
+        figures += [f"{row['clingo']['ms']:,.0f}", f"{row['ratio']:g}"] if there else ["not asked", ""]
+        figures += [f"{row['costs']['ms']:g}"]
+        figures += [f"{row['grounding']['ms']:,.0f}", f"{row['costs_ratio']:g}", _yes(row["same"])] if there else ["", "", ""]
+        lines.append(f"| {row['programs']} | {' | '.join(figures)} |")
+    lines += [
+        "",
+        f"Exact search over {summed['tasks']} tasks: {summed['exact_ms']:g} ms; clingo grounds them in {summed['ground_ms']:g} ms "
+        f"and solves them in {summed['solve_ms']:g} ms. "
+        f"It did not end {summed['unfinished_by_clingo']} within {about['limit_s']:g} s; these count on neither side.",
+        "",
+        "| task | rules | least | nodes | exact ms | clingo: strategy | grounds ms | solves ms | same |",
+        "|---|--:|--:|--:|--:|---|--:|--:|---|",
+    ]
+    for row in result["tasks"]:
+        clingo = row["clingo"]
+        figures = f"{row['rules']:,} | {row['least']} | {row['nodes']} | {row['exact']['ms']:g} | {clingo['strategy']}"
+        told = f"{clingo['ground_ms']:g} | {clingo['solve_ms']:g} | {_yes(row['same'])}"
+        lines.append(f"| {row['task']} | {figures} | {told} |")
+    return "\n".join(lines)
+
+
+def _yes(same: bool | None) -> str:
+    return "not ended" if same is None else "yes" if same else "**NO**"
+
+
+def _about(given: argparse.Namespace) -> dict[str, Any]:
+    cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    versions = {name: version(name) for name in ("clingo", "numba")}
+    return {
+        "measured": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        "commit": commit.strip() or "unknown",
+        "cpu": cpu,
+        "cores": given.cores,
+        "load": round(os.getloadavg()[0], 1),
+        "rounds": given.rounds,
+        "limit_s": given.limit,
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds that clingo has for a task")
-    parser.add_argument("--large", action="store_true", help="programs of a million rules too, which clingo takes minutes for")
-    given = parser.parse_args()
+    parser.add_argument("--limit", type=float, default=10.0, help="seconds that clingo has for a task")
+    parser.add_argument("--large", action="store_true", help="ask clingo for the programs of a million rules too: minutes")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} and the table of README.md")
+    given = parser.parse_args(argv)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-given.cores :])
-    sizes = (10**4, 10**5, 10**6) if given.large else (10**4, 10**5)
-    for size in sizes:
+    about = _about(given)
+    closures = []
+    for size in (10**4, 10**5, LARGE):
         for name, made in (("random", random_horn(size)), ("layered", layered_horn(size))):
-            print(json.dumps(closure_row(name, made, given.rounds)), flush=True)
-    rows = []
+            asked = 3 if size == 10**4 else int(size < LARGE or given.large)
+            closures.append(closure_row(name, made, given.rounds, asked))
+            print(json.dumps(closures[-1]), flush=True)
+    exact_rows = []
     for name, problem in tasks().items():
-        rows.append(least_row(name, problem, given.rounds, given.limit))
-        print(json.dumps(rows[-1]), flush=True)
-    done = [row for row in rows if row["same"] is not None]
-    theirs = {part: round(sum(row["clingo"][part] for row in done), 1) for part in ("ground_ms", "solve_ms")}
-    ours = round(sum(row["exact"]["ms"] for row in done), 1)
-    print(json.dumps({"tasks": len(done), "unfinished_by_clingo": len(rows) - len(done), "exact_ms": ours, **theirs}))
+        exact_rows.append(least_row(name, problem, given.rounds, given.limit))
+        print(json.dumps(exact_rows[-1]), flush=True)
+    summed = sums(exact_rows)
+    verdicts = judged(closures, summed)
+    result = {"about": about, "targets": verdicts, "closures": closures, "sums": summed, "tasks": exact_rows}
+    print(json.dumps({"sums": summed, "targets": verdicts}), flush=True)
+    if given.write:
+        from benchmarks.report import put_into
+
+        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+        put_into(ROOT / "benchmarks" / "README.md", markdown(result), "trajectory")
+    wrong = any(row["same"] is False for row in [*closures, *exact_rows])
+    return int(wrong or any(not verdict["won"] for verdict in verdicts))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

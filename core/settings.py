@@ -358,7 +358,7 @@ class Compute(Section):
     retire_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
     timeout_s: Seconds = 86_400.0
     silent_s: Seconds = 1_800.0
-    backend: Annotated[str, Meta(pattern=r"^(local|dask)\Z"), words("local or dask")] = "local"
+    backend: Annotated[str, Meta(pattern=r"^(local|dask)\Z"), words("one of local and dask")] = "local"
     scheduler: Annotated[
         str,
         Meta(max_length=300, pattern=r"^((tcp|tls)://[A-Za-z0-9._\[\]:-]+:[0-9]{1,5})?\Z"),
@@ -370,6 +370,11 @@ class Compute(Section):
 
 
 Amount = Annotated[float, Meta(ge=0, le=1e9)]
+PlaceName = Annotated[
+    str,
+    Meta(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@/-]*)?\Z"),
+    words("a name: letters, digits and . _ : @ / -, a letter or digit first, at most 64 characters; or nothing"),
+]
 MetricName = Annotated[
     str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*\Z"), words("a metric's name")
 ]
@@ -389,6 +394,9 @@ class EilSource(Section):
     power_w: its power at 0, 10 … 100 % of use, in W: eleven figures, or none
     surroundings_k: temperature around it, in K; 0: not known, unless a metric says it
     warming_k_s: how fast its temperature can change at most, in K per second; 0: not known
+    place: where it stands, for the energy map
+    feeds: sources that get their power from it
+    cools: sources whose heat it takes away
     """
 
     idle_w: Amount = 0.0
@@ -396,6 +404,9 @@ class EilSource(Section):
     power_w: Annotated[list[Amount], Meta(max_length=11)] = []
     surroundings_k: Annotated[float, Meta(ge=0, le=10_000)] = 0.0
     warming_k_s: Amount = 0.0
+    place: PlaceName = ""
+    feeds: Annotated[list[MetricName], Meta(max_length=64)] = []
+    cools: Annotated[list[MetricName], Meta(max_length=64)] = []
 
 
 class EilMarket(Section):

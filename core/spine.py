@@ -215,16 +215,28 @@ def fold(spine: Spine) -> str:
 
 def fairness(rules: Iterable[Rule], groups: Collection[str], weights: Mapping[str, float]) -> float:
     """Jain's index of what each group has to bear, over its weight: 1 where all bear the same, or nothing at all."""
-    borne = dict.fromkeys(groups, 0.0)
+    borne = dict.fromkeys(sorted(groups), 0.0)
     for rule in rules:
         if rule.group in borne:
             borne[rule.group] += rule.cost_micro
-    least = min((weights.get(group, 1.0) for group, cost in borne.items() if cost), default=None)
+    return jain(list(borne.values()), [weights.get(group, 1.0) for group in borne])
+
+
+def coverage(reached: Collection[str], goals_of: Mapping[str, Collection[str]], weights: Mapping[str, float]) -> float:
+    """The same index of the share of its goals that each group sees reached."""
+    groups = sorted(group for group, goals in goals_of.items() if goals)
+    shares = [sum(goal in reached for goal in goals_of[group]) / len(goals_of[group]) for group in groups]
+    return jain(shares, [weights.get(group, 1.0) for group in groups])
+
+
+def jain(shares: Sequence[float], weights: Sequence[float]) -> float:
+    """(Σx)² / (n Σx²), x each share over its weight; 1 where all are 0 (Jain, Chiu and Hawe, 1984)."""
+    least = min((weight for share, weight in zip(shares, weights, strict=True) if share), default=None)
     if least is None:
         return 1.0
     # The index is the same in any unit. In this one no weight, however small, makes a share too large to be squared.
-    shares = [cost * least / weights.get(group, 1.0) for group, cost in borne.items()]
-    return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))
+    scaled = [share * least / weight for share, weight in zip(shares, weights, strict=True)]
+    return sum(scaled) ** 2 / (len(scaled) * sum(share * share for share in scaled))
 
 
 class Comparison(NamedTuple):

@@ -5,6 +5,7 @@ other people, and what is completed is run when Enter is pressed.
 """
 
 import contextlib
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,9 @@ from typing import Any, NamedTuple
 import click
 
 LIMIT_S = 0.2
+LIMIT = "IRER_TAB_S"
+"""Set where a Tab may take longer: a slow machine, a busy daemon."""
+LONGEST_S = 60.0
 NAMES_MAX = 200
 MAY_READ = frozenset({"viewer", "operator", "admin"})
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@%+,/-]*")
@@ -84,6 +88,13 @@ def offered(found: list[str], begun: str) -> list[str]:
     return [name for name in found if name.startswith(begun) and _SAFE.fullmatch(name)][:NAMES_MAX]
 
 
+def _limit_s() -> float:
+    try:
+        return min(max(float(os.environ[LIMIT]), 0.0), LONGEST_S)
+    except (KeyError, ValueError):
+        return LIMIT_S
+
+
 class _TooLate(BaseException):
     """The time is over; nothing that waits may catch it."""
 
@@ -94,7 +105,7 @@ def _asked(ctx: click.Context, source: Source, begun: str) -> list[str]:
     now = session(ctx)
     params = {**source.params, "prefix": begun} if source.method == "cache.list" and begun else source.params
     try:
-        with _within(LIMIT_S):
+        with _within(_limit_s()):
             # `path` refuses from afar: ssh would take longer, and may want a password.
             found = _answer(now.path, source.method, params).get(source.place) or ()
     except (Exception, _TooLate):
@@ -106,7 +117,7 @@ def _answer(path: str, method: str, params: Mapping[str, Any]) -> Mapping[str, A
     """Asks only where it may be answered: a Tab is no access that has to be refused and put on record."""
     from irerctl.client import Client
 
-    with Client(path, LIMIT_S, "irerctl/completion", retry_s=0) as client:
+    with Client(path, _limit_s(), "irerctl/completion", retry_s=0) as client:
         if client.welcome["peer"]["role"] not in MAY_READ:
             return {}
         found: Mapping[str, Any] = client.call(method, dict(params)).result

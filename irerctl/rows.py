@@ -47,18 +47,19 @@ ROWS = {
     },
     "data": {
         "cite": "Say that an event leans on an older one",
+        "clusters": "Clusters of texts that are near one another, the largest first",
         "emit": "Tell that something happened",
         "events": "Events as they are recorded, the newest first",
         "feedback": "Rate an event",
+        "field": "How patterns would spread over the clusters",
         "forget": "Let go of an event: it is not found any more, its record stays",
+        "overlap": "How much events have in common, over all clusters",
         "patterns": "Patterns, the strongest first",
         "search": "The events that are nearest to a text or a vector",
         "sync": "Share crystallised patterns: put them into the cache, and sync it",
         "topology": "The network of citations, and where each event stands in it",
         "value": "Where value went",
-    },
-    "energy": {
-        "": "How energy intelligence is, and what it costs",
+        "waves": "Waves that run through the clusters, if chance does not explain them",
     },
     "engine": {
         "": "Pools and tasks in one line",

@@ -56,6 +56,20 @@ class Path(NamedTuple):
         return {"facts": list(self.facts), "goals": list(self.goals), "rules": rules}
 
 
+class Trade(NamedTuple):
+    """A spine of a front: none costs less and is fairer."""
+
+    cost: float
+    fairness: float
+    """1: all groups bear alike, or see as much of their goals reached."""
+    score: float
+    goals: int
+    """How many it reaches."""
+    rules: tuple[str, ...]
+    """By their names, in an order in which they can be applied."""
+    hash: str
+
+
 class NoSpine(Exception):
     """There is none, or none was found. `unreachable` are the goals that no rules lead to."""
 
@@ -123,6 +137,15 @@ class TrajectoryOptimizer:
             for rule in spine["rules"]
         )
         return Path(tuple(spine["facts"]), tuple(spine["goals"]), rules, found["cost"], found["bound"], found["proof"])
+
+    def pareto_front(
+        self, initial_facts: Collection[Fact] | None = None, *, goals: Iterable[str] | None = None, **asked: Any
+    ) -> list[Trade]:
+        """What there is between cheap and fair, the cheapest first; none where there is no spine. `asked` as above."""
+        params = {**_from(initial_facts), **asked, "mode": "pareto"} | ({"goals": list(goals)} if goals is not None else {})
+        found = self._client.call("trajectory.search", params, deadline_ms=self._deadline_ms(asked)).result
+        names = ("cost", "fairness", "score", "goals")
+        return [Trade(*(point[name] for name in names), tuple(point["rules"]), point["hash"]) for point in found.get("front", ())]
 
     def _deadline_ms(self, asked: Mapping[str, Any]) -> int | None:
         """How long a search is waited for: always longer than it was given."""

@@ -10,10 +10,10 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +30,8 @@ SCRATCH: Final = "tmp"
 SAID_BYTES_MAX: Final = 65_536
 COMPLAINT_BYTES_MAX: Final = 8_192
 ENTRIES_MAX: Final = 1_000
+DEPTH_MAX: Final = 32
+"""Folders within folders that are looked into."""
 LOOK_S: Final = 0.02
 SCRIPT_BYTES_MAX: Final = 1 << 20
 SUFFIXES: Final = {"path:csv": ".csv", "path:json": ".json", "path:h5": ".h5"}
@@ -53,7 +55,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     if not found.whole and not request["unconfined"]:
         raise Ended("no-sandbox", "; ".join(each for each in found[:2] if each.startswith("not")))
     place = Path(request["place"])
-    shutil.rmtree(place, ignore_errors=True)
+    clear(place)
     (place / SCRATCH).mkdir(parents=True, mode=0o700)
     (place / SCRIPT).write_bytes(script)
     artefact_sha256 = _sha256(request["artefact"])
@@ -117,15 +119,17 @@ class _Run:
         self._until = time.monotonic() + request["wall_s"]
         self._said = bytearray()
         self._complaint = bytearray()
+        self._cpu_s = 0.0
 
     def output(self) -> bytes:
         out, told = os.pipe()
         err, complained = os.pipe()
+        self._begun, begins = os.pipe()
         pid = os.fork()
         if pid == 0:
-            _become(self._request, self._place, told, complained)
-        os.close(told)
-        os.close(complained)
+            _become(self._request, self._place, told, complained, begins)
+        for fd in (told, complained, begins):
+            os.close(fd)
         status = None
         try:
             status = self._watched(pid, out, err)
@@ -151,9 +155,10 @@ class _Run:
                 raise Ended("timeout")
             if _resident_bytes(pid) > self._request["memory_bytes"]:
                 raise Ended("memory")
-            self._check_room()
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            self._check_room(self._held_bytes(pid))
+            ended, status, used = os.wait4(pid, os.WNOHANG)
             if ended:
+                self._cpu_s = used.ru_utime + used.ru_stime
                 for fd in open_:
                     self._drain(fd, fd == out)
                 return status
@@ -173,28 +178,53 @@ class _Run:
             self._complaint = (self._complaint + piece)[-COMPLAINT_BYTES_MAX:]
         return bool(piece)
 
-    def _check_room(self) -> None:
-        size, entries = 0, 0
-        for folder, folders, files in os.walk(self._place):
-            entries += len(folders) + len(files)
-            for name in files:
-                with suppress(OSError):
-                    size += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            if size > self._request["output_bytes"] + SCRIPT_BYTES_MAX or entries > ENTRIES_MAX:
-                raise Ended("too-much-output", "in files")
+    def _check_room(self, held_bytes: int = 0) -> None:
+        """What it has written, also where it took the name away again. A folder that nobody may look into hides what it holds."""
+        size, entries, waiting = held_bytes, 0, [(os.fspath(self._place), 0)]
+        while waiting:
+            folder, depth = waiting.pop()
+            for entry, seen in _entries(folder):
+                entries += 1
+                size += seen.st_blocks * 512
+                if stat.S_ISDIR(seen.st_mode):
+                    if seen.st_mode & 0o700 != 0o700:
+                        raise Ended("forbidden", f"it made a folder that cannot be looked into: {_shown(os.path.basename(entry))}")
+                    if depth == DEPTH_MAX:
+                        raise Ended("too-much-output", f"more than {DEPTH_MAX} folders within each other")
+                    waiting.append((entry, depth + 1))
+                if size > self._request["output_bytes"] + SCRIPT_BYTES_MAX or entries > ENTRIES_MAX:
+                    raise Ended("too-much-output", "in files")
+        if size > self._request["output_bytes"] + SCRIPT_BYTES_MAX:
+            raise Ended("too-much-output", "in files that it took the names of away")
+
+    def _held_bytes(self, pid: int) -> int:
+        """Of files without a name, which go on for as long as they are open or mapped."""
+        if not select.select([self._begun], [], [], 0)[0]:
+            return 0  # it is being confined, and is not the component yet
+        try:
+            return _nameless_bytes(pid, self._place)
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+        except PermissionError:
+            if self._request["unconfined"] or not _resident_bytes(pid):
+                return 0  # without memory it is ending
+            raise Ended("forbidden", "it hides which files it has open") from None
 
     def _judged(self, status: int) -> bytes:
         last = self._last_words()
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             codes = {signal.SIGXCPU: "cpu", signal.SIGXFSZ: "too-much-output", signal.SIGSYS: "forbidden"}
-            # The kernel's second signal at the limit of processor time cannot be told from any other kill: it comes a second later.
-            raise Ended(codes.get(signal.Signals(number), "crashed"), f"it was ended by {signal.Signals(number).name}")
-        code = os.WEXITSTATUS(status)
-        if code == UNCONFINED:
+            # Who does not hear the kernel's first signal at the limit of processor time is killed by a second one.
+            used_up = number == signal.SIGKILL and self._cpu_s >= self._request["cpu_s"]
+            code = "cpu" if used_up else codes.get(signal.Signals(number), "crashed")
+            raise Ended(code, f"it was ended by {signal.Signals(number).name}")
+        left = os.WEXITSTATUS(status)
+        if left == UNCONFINED:
             raise Ended("no-sandbox", last)
-        if code:
-            raise Ended(_kind(last), last or f"it ended with status {code}")
+        if left:
+            raise Ended(_kind(last), last or f"it ended with status {left}")
+        self._check_room()
         return bytes(self._said)
 
     def _last_words(self) -> str:
@@ -221,15 +251,71 @@ def _resident_bytes(pid: int) -> int:
         return 0
 
 
-def _become(request: Mapping[str, Any], place: Path, told: int, complained: int) -> NoReturn:
-    """In the new process: be confined, then be the component. Never comes back."""
+def _entries(folder: str) -> list[tuple[str, os.stat_result]]:
+    """What stands there, as far as it is not gone again."""
+    found = []
+    with suppress(FileNotFoundError, PermissionError):
+        for name in os.listdir(folder):
+            with suppress(FileNotFoundError, PermissionError):
+                path = os.path.join(folder, name)
+                found.append((path, os.lstat(path)))
+    return found
+
+
+def _nameless_bytes(pid: int, place: Path) -> int:
+    size = 0
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            seen = os.stat(f"/proc/{pid}/fd/{fd}")
+            if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 0:
+                size += seen.st_blocks * 512
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
+        gone = [line.split(maxsplit=5) for line in file if line.endswith(" (deleted)\n")]
+    for edges, *_, path in gone:
+        if path.startswith(f"{place}/"):
+            low, high = edges.split("-")
+            size += int(high, 16) - int(low, 16)
+    return size
+
+
+def clear(place: Path) -> None:
+    """Takes a folder away, whatever a stranger made of it: without end within each other, or such as nobody may look into.
+
+    Every folder within is brought to the top before it is looked at, so no path becomes too long.
+    """
+    if not place.is_dir():
+        return
+    with suppress(OSError):
+        os.chmod(place, 0o700)
+        heap = tempfile.mkdtemp(dir=place)
+        waiting, brought = [os.fspath(place)], 0
+        while waiting:
+            folder = waiting.pop()
+            for path, seen in _entries(folder):
+                with suppress(OSError):
+                    if not stat.S_ISDIR(seen.st_mode):
+                        os.unlink(path)
+                    elif path != heap:
+                        os.chmod(path, 0o700)
+                        brought += 1
+                        os.rename(path, f"{heap}/{brought}")
+                        waiting.append(f"{heap}/{brought}")
+            if folder != os.fspath(place):
+                os.rmdir(folder)
+        os.rmdir(heap)
+        os.rmdir(place)
+
+
+def _become(request: Mapping[str, Any], place: Path, told: int, complained: int, begins: int) -> NoReturn:
+    """In the new process: be confined, then be the component, at which `begins` is closed. Never comes back."""
     try:
         sandbox.end_with_parent()
         os.chdir(place)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(told, 1)
         os.dup2(complained, 2)
-        os.closerange(3, 4_096)
+        os.dup2(begins, 3, inheritable=False)
+        os.closerange(4, 4_096)
         sandbox.limit(sandbox.Limits(request["cpu_s"], request["memory_bytes"], request["output_bytes"] + SCRIPT_BYTES_MAX))
         readable = [*_libraries(), *request["readable"]]
         sandbox.confine(readable, [str(place)], whole=not request["unconfined"])

@@ -32,12 +32,13 @@ from core.wire.errors import body as error_body
 from core.world import BadDump, World
 from irerd import __version__
 from irerd.anomalies import Anomalies, WatchedWriter
+from irerd.clusters import Clusters
 from irerd.config import Changes
 from irerd.cursors import Cursors
 from irerd.dispatch import Answer, Dispatch
 from irerd.effects import Effects
-from irerd.effects.children import Children
 from irerd.effects.certificates import Certificates
+from irerd.effects.children import Children
 from irerd.effects.components import Components
 from irerd.effects.runs import Runs
 from irerd.effects.sync import Sync
@@ -48,7 +49,7 @@ from irerd.listen import Credentials
 from irerd.loop import Lag, SlowSteps
 from irerd.operations import Operations
 from irerd.ports import Ports
-from irerd.refusals import Refusals
+from irerd.refusals import Refusals, most_held
 from irerd.seals import Seals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
@@ -154,14 +155,17 @@ class Daemon:
         self.refusals = Refusals(self.dispatch)
         self.dispatch.count_instead = self.refusals.count_instead
         self.refusals.now_us = host.mono_us
+        self.refusals.held_max = lambda: most_held(self.settings.limits.calls)
         self.refusals.is_slowed = self._is_slowed
         children = Children(host, lambda: self.settings.jobs, state_dir, self.durable)
         sync = Sync(host, self.dispatch)
         self.runs = Runs(host, state_dir, lambda: self.settings.compute)
-        components = Components(host, state_dir, lambda: self.settings)
+        components = Components(host, state_dir, lambda: self.settings, lambda text: self.dispatch.redactor.text(text))
         self.vectors = Vectors(host, self.dispatch, state_dir, self._logs, self.durable_seq)
         errands = {"cache.sync": sync.run, "sim.chunk": self.runs.run, "component.run": components.run}
         errands["data.derive"] = self.vectors.derive
+        self.clusters = Clusters(self, self.vectors)
+        errands["data.group"] = self.clusters.group
         errands["hunt.certify"] = Certificates(host, state_dir, lambda: self.settings.compute).run
         self.effects = Effects(host, self.dispatch, children, errands)
         self.jobs = Operations(self.dispatch, self.effects.progress)

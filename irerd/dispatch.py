@@ -118,7 +118,7 @@ class Dispatch:
         """Those of the state directory once it is open; until then, ones that fit nothing."""
         self.redactor = Redactor(self.secrets.pepper)
         """Likewise: it stands on the ledger's key once that is read."""
-        self.count_instead: Callable[[str, str, Callable[[], None]], bool] = lambda caller, method, tell: False
+        self.count_instead: Callable[[str, str, Reply, Answer], bool] = lambda caller, method, reply, answer: False
         """Asked when a credential was turned down: whether it is only counted, because this caller has had very many."""
         self.user_names: dict[int, str | None] = {}
         """Names of callers without a role, looked up when they connected: a directory service may be slow."""
@@ -384,7 +384,7 @@ class Dispatch:
             nothing = decision.answer if decision.answer is not None else {}
             self._once_durable(self._peeked | self._newest((log,)), reply, Answer(nothing))
             return
-        if decision.turned_down and self.count_instead(actor.name, row.name, partial(reply, Answer(_answer(row, decision)))):
+        if decision.turned_down and self.count_instead(actor.name, row.name, reply, Answer(_answer(row, decision))):
             return
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]

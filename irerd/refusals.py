@@ -5,6 +5,7 @@ for the one record that counts them, so nobody fills the disk by asking. A refus
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
@@ -15,6 +16,17 @@ from irerd.dispatch import Answer, Dispatch, Reply
 
 SINGLE_MAX = 10
 WINDOW_S = 1.0
+LATER = Refused(
+    "resource-exhausted",
+    "very many keys and tokens came within this second that do not hold, so this one is told nothing. Try again in a second",
+    reason="credentials",
+    retry_ms=1_000,
+)
+
+
+def most_held(calls_max: int) -> int:
+    """How many answers to wrong credentials of one caller may wait at once, so that its connection has room for right ones."""
+    return calls_max - max(calls_max // 8, 1)
 
 
 class _Window:
@@ -40,6 +52,7 @@ class Refusals:
         """The clock of the boot."""
         self.is_slowed: Callable[[str], bool] = lambda caller: False
         """Whether this caller showed very many credentials that did not hold."""
+        self.held_max: Callable[[], int] = lambda: most_held(64)
         self._opened = trio.Event()
         self.total = 0
         self.turns = 0
@@ -58,13 +71,21 @@ class Refusals:
         if not self._is_counted(caller, method, tell, SINGLE_MAX):
             self._record(Refuse(caller, method, refused.code, refused.reason or "role"), tell)
 
-    def count_instead(self, caller: str, method: str, tell: Callable[[], None]) -> bool:
-        """The same of a credential that did not hold. Very many of them slow whoever shows them, and nobody else."""
+    def count_instead(self, caller: str, method: str, reply: Reply, answer: Answer) -> bool:
+        """The same of a credential that did not hold. Very many of them slow whoever shows them, and nobody else: an answer that
+        waits takes up a place on its connection, so of more than may wait each is counted and told to come later.
+        """
         slowed = self.is_slowed(caller)
         if not slowed and (failures := self._failures.note(caller, self.now_us())) >= FAILURES_MAX:
             self._failures.forget(caller)
             self._window(caller).failures = failures
-        return self._is_counted(caller, method, tell, 0 if slowed else SINGLE_MAX)
+        single_max, window = 0 if slowed else SINGLE_MAX, self._window(caller)
+        if window.count >= single_max and len(window.waiting) >= self.held_max():
+            window.count += 1
+            self.count(caller, method)
+            reply(Answer(error=LATER))
+            return True
+        return self._is_counted(caller, method, partial(reply, answer), single_max)
 
     def _is_counted(self, caller: str, method: str, tell: Callable[[], None], single_max: int) -> bool:
         """Whether this refusal is one too many for a record of its own; then `tell` is called once it has been counted."""

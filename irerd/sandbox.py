@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 24, 22, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 22, 38
 CAPABILITIES: Final = 64
 CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUSER = 0x40000000, 0x08000000, 0x10000000
 
@@ -121,6 +121,7 @@ class Calls(NamedTuple):
     clone: int
     prctl: int
     prlimit: int
+    fcntl: int
     signals: Sequence[int]
     """Whose first argument is the process that they reach."""
 
@@ -143,10 +144,12 @@ CALLS: Final[Mapping[str, Calls]] = {
             *(155, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 175, 176, 179, 246, 313, 320),  # the machine's own
             *(248, 249, 250, 272, 298, 300, 303, 304, 308, 310, 311, 312, 321, 323),  # keys, namespaces, others' memory, bpf
             *(129, 297, 141, 142, 144, 203, 251, 256, 279, 314),  # signals with data, and others' priorities
+            *(253, 254, 294),  # inotify, which looks at folders that cannot be read
         ),
         clone=56,
         prctl=157,
         prlimit=302,
+        fcntl=72,
         signals=(62, 234),  # kill tgkill
     ),
     "aarch64": Calls(
@@ -161,16 +164,19 @@ CALLS: Final[Mapping[str, Calls]] = {
             *(41, 51, 89, 170, 40, 39, 224, 225, 142, 161, 162, 105, 106, 60, 104, 273, 294),
             *(217, 218, 219, 97, 241, 262, 264, 265, 268, 270, 271, 272, 280, 282),
             *(138, 240, 140, 118, 119, 122, 30, 238, 239, 274),
+            *(26, 27),
         ),
         clone=220,
         prctl=167,
         prlimit=261,
+        fcntl=25,
         signals=(129, 131),
     ),
 }
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
 _ALLOWED, _KILLED = 0x7FFF0000, 0x80000000
 _CLONE_THREAD = 0x00010000
 _X32 = 0x40000000
@@ -202,10 +208,24 @@ def program(calls: Calls, own: int) -> bytes:
     threads = [(_ANY_BIT, 0, 1, _CLONE_THREAD), (_RETURN, 0, 0, _ALLOWED), (_RETURN, 0, 0, _refused(errno.EPERM))]
     itself = [(_EQUAL, 0, 1, own), (_RETURN, 0, 0, _ALLOWED), (_RETURN, 0, 0, _refused(errno.EPERM))]
     own_limits = [(_EQUAL, 1, 0, 0), *itself]
-    outlive = [(_EQUAL, 0, 1, PR_SET_PDEATHSIG), (_RETURN, 0, 0, _refused(errno.EPERM)), (_RETURN, 0, 0, _ALLOWED)]
+    # It neither outlives its guard nor hides from it.
+    outlive = [
+        (_EQUAL, 1, 0, PR_SET_PDEATHSIG),
+        (_EQUAL, 0, 1, PR_SET_DUMPABLE),
+        (_RETURN, 0, 0, _refused(errno.EPERM)),
+        (_RETURN, 0, 0, _ALLOWED),
+    ]
+    # Who holds a lease on a file makes everybody else wait who opens it.
+    waited_for = [
+        (_EQUAL, 1, 0, _F_SETLEASE),
+        (_EQUAL, 0, 1, _F_NOTIFY),
+        (_RETURN, 0, 0, _refused(errno.EPERM)),
+        (_RETURN, 0, 0, _ALLOWED),
+    ]
     judged = [(calls.clone, threads), *((number, itself) for number in calls.signals), (calls.prlimit, own_limits)]
     for number, rules in [*judged, (calls.prctl, outlive)]:
         lines += [(_EQUAL, 0, len(rules) + 1, number), (_LOAD, 0, 0, _FIRST_ARGUMENT), *rules]
+    lines += [(_EQUAL, 0, len(waited_for) + 1, calls.fcntl), (_LOAD, 0, 0, _SECOND_ARGUMENT), *waited_for]
     lines.append((_RETURN, 0, 0, _ALLOWED))
     return b"".join(struct.pack("=HBBI", code, yes, no, value) for code, yes, no, value in lines)
 

@@ -8,15 +8,16 @@ Who hangs up ends the work.
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core import spine as spines
 from core.engine import Actor, Refused
 from core.spine import BadSpine, Rule, Spine
-from core.trajectory import closure, reads, small
+from core.trajectory import closure, front, reads, small
 from core.trajectory.closure import Derived
 from core.trajectory.program import Program
-from core.trajectory.question import Plan, Question, Snapshot, plan, question, snapshot
+from core.trajectory.question import Plan, Question, Snapshot, goals_of, plan, question, snapshot
 from irerd.session import Stream
 from irerd.worker import BadSheet, Field, Sheet, pack, unpack
 from irerd.workers import WorkFailed
@@ -83,11 +84,19 @@ class TrajectoryPorts:
         asked = await self._offload(question, held, params.initial, params.denied, forbidden)
         derived = await self._closed(held, _key(held, params, forbidden, None), asked)
         planned = await self._offload(plan, asked, derived, params.goals or held.goals)
-        if planned.unreachable:
+        owned = None
+        if params.fairness == "coverage":
+            owned = await self._offload(goals_of, asked, planned.goals)
+        if planned.unreachable and (owned is None or len(planned.unreachable) == len(planned.goals)):
             return reads.out_of_reach(planned)
-        found = await self._found(asked, planned, params, budgets)
-        spine = await self._offload(checked, asked, planned, found, budgets)
-        return await self._offload(reads.answer, planned, found, spine, params.weights)
+        within = planned.within()
+        if params.mode == "pareto":
+            points = await self._front(asked, within, params, budgets, owned)
+            laid = await self._offload(checked_front, asked, within, points, budgets, params.weights, owned)
+            return await self._offload(reads.front_answer, planned, points, laid, params.weights, owned)
+        found = await self._found(asked, within, params, budgets)
+        spine = await self._offload(checked, asked, within, found, budgets)
+        return await self._offload(reads.answer, planned, found, spine, params.weights, owned)
 
     # --- the program ------------------------------------------------------------------------------------------------
 
@@ -147,6 +156,19 @@ class TrajectoryPorts:
         said = await self._work("search", spec, params.deadline_ms / 1000 + START_S)
         return await self._offload(found_of, said, rules, bool(budgets))
 
+    async def _front(
+        self, asked: Question, planned: Plan, params: reads.Search, budgets: Mapping[str, int], owned: reads.GoalsOf | None
+    ) -> reads.FoundFront:
+        put = await self._offload(front.problem, planned, asked.initial, budgets, params.weights.groups, owned)
+        if len(put.order) <= front.RULES_HERE_MAX:
+            done = await self._offload(front.solve, put)
+            if done is not None:
+                laid = [tuple(put.order[rule] for rule in point.rules) for point in done.points]
+                return reads.FoundFront(laid, done.bound, done.finished)
+        spec = await self._offload(front_sheet, put, params.deadline_ms)
+        said = await self._work("search", spec, params.deadline_ms / 1000 + START_S)
+        return await self._offload(front_of, said, put.order)
+
     async def _work(self, job: str, spec: bytes, timeout_s: float) -> Sheet:
         try:
             return unpack(await self._daemon.host.work(job, spec, timeout_s=timeout_s))
@@ -203,6 +225,34 @@ def checked(asked: Question, planned: Plan, found: reads.Found, budgets: Mapping
     return spine
 
 
+def checked_front(
+    asked: Question,
+    planned: Plan,
+    found: reads.FoundFront,
+    budgets: Mapping[str, int],
+    weights: reads.Weights,
+    owned: reads.GoalsOf | None,
+) -> list[Spine]:
+    """Each of the front, walked through like any other spine, for those goals that it reaches if it need not reach all; and none
+    that another beats."""
+    start = set(asked.initial)
+    points, found_spines = [], []
+    for laid in found.laid:
+        goals = planned.goals
+        if owned is not None:
+            made = start.union(rule.conclusion for rule in laid)
+            goals = tuple(goal for goal in goals if goal in made)
+        spine = checked(asked, planned._replace(goals=goals), reads.Found(laid, 0, "heuristic"), budgets)
+        if spine is None or (len(goals) == len(planned.goals) and sum(rule.cost_micro for rule in laid) < found.bound_micro):
+            raise nonsense()
+        found_spines.append(spine)
+        cost, fairness, _ = reads.judged(planned, spine, 0, weights, owned)
+        points.append(front.Point(cost, len(planned.goals) - len(spine.goals), fairness, ()))
+    if any(front.beats(one, other) for one in points for other in points if one is not other):
+        raise nonsense()
+    return found_spines
+
+
 def nonsense() -> Refused:
     text = "what the worker said cannot be true, so there is no answer. Try again; if it stays so, see: irerctl doctor"
     return Refused("internal", text, reason="bad-output")
@@ -238,6 +288,46 @@ def sheet(
         arrays["budgets"] = _numbers(array("q", [budgets.get(name, -1) for name in groups]))
     arrays["initial"] = Field("|b1", (len(number),), bytes([1]) * known + bytes(len(number) - known))
     return list(number), pack({**values, "atoms": len(number)}, arrays)
+
+
+def front_sheet(put: front.Problem, deadline_ms: int) -> bytes:
+    """A question for a front, as arrays."""
+    rules, coverage = put.rules, put.coverage
+    arrays = {
+        "body_start": _starts(rules.bodies),
+        "body": _numbers(array("i", [atom for body in rules.bodies for atom in body])),
+        "head": _numbers(array("i", rules.heads)),
+        "cost": _numbers(array("q", rules.costs)),
+        "group": _numbers(array("i", rules.groups)),
+        "initial": Field("|b1", (rules.atoms,), bytes(rules.atoms)),
+        "goals": _numbers(array("i", put.goals)),
+        "budgets": _numbers(array("q", put.budgets)),
+        "weights": Field("<f8", (len(put.weights),), array("d", put.weights).tobytes()),
+    }
+    if coverage is not None:
+        arrays["totals"] = _numbers(array("i", coverage.totals))
+        arrays["owner_start"] = _starts(coverage.owners)
+        arrays["owners"] = _numbers(array("i", [owner for owners in coverage.owners for owner in owners]))
+    lost = coverage.lost if coverage is not None else 0
+    return pack({"mode": "pareto", "atoms": rules.atoms, "lost": lost, "deadline_ms": deadline_ms}, arrays)
+
+
+def _starts(parts: Sequence[Sequence[int]]) -> Field:
+    return _numbers(array("q", accumulate((len(part) for part in parts), initial=0)))
+
+
+def front_of(said: Sheet, rules: Sequence[Rule]) -> reads.FoundFront:
+    """A front as a worker says that it is, in words; each of its spines is still to be checked."""
+    starts, flat = whole(said, "starts", "<i8", None), whole(said, "rules", "<i4", None)
+    bound, finished = said.values.get("bound"), said.values.get("finished")
+    if type(bound) is not int or bound < 0 or type(finished) is not bool or not starts or starts[0] or starts[-1] != len(flat):
+        raise nonsense()
+    if any(begin > end for begin, end in pairwise(starts)) or any(not 0 <= place < len(rules) for place in flat):
+        raise nonsense()
+    laid = [tuple(rules[place] for place in flat[begin:end]) for begin, end in pairwise(starts)]
+    if any(len(set(each)) != len(each) for each in laid) or len(set(laid)) != len(laid):
+        raise nonsense()
+    return reads.FoundFront(laid, bound, finished)
 
 
 def _numbers(numbers: "array[int]") -> Field:

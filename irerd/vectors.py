@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from core.data import told
 from core.data.commands import BATCH, PRIORS_MAX, VECTORS_MAX, check_model, packed
-from core.data.embedding import MODEL, Found, NoEmbedding, embed, nearest, numbers, rank, raw_of, text_of
+from core.data.embedding import MODEL, Found, NoEmbedding, bytes_of, embed, nearest, numbers, rank, raw_of, text_of
 from core.data.model import LOG, Data
 from core.data.network import topology
 from core.data.reads import (
@@ -179,12 +179,14 @@ class Vectors:
         raise OSError("the vectors beside the log come and go")
 
     def _spec(self, table: Table, queries: Sequence[bytes], k: int) -> bytes:
-        segments = [
+        asked = {"dimension": table.dimension, "queries": [text_of(query) for query in queries], "k": k}
+        return json.dumps({**asked, "segments": self._segments(table)}).encode()
+
+    def _segments(self, table: Table) -> list[dict[str, Any]]:
+        return [
             {"place": str(self._state_dir / FOLDER / segment.name), "rows": segment.rows, "dead": segment.dead}
             for segment in table.segments
         ]
-        asked = {"dimension": table.dimension, "queries": [text_of(query) for query in queries], "k": k, "segments": segments}
-        return json.dumps(asked).encode()
 
     async def _searched(self, spec: bytes, many: int) -> list[list[Found]] | None:
         """By a worker; None where there is none. Raises _Lost where a segment went meanwhile, as one written anew."""
@@ -202,6 +204,32 @@ class Vectors:
         if len(found) != many:
             raise WorkFailed("bad-output")
         return found
+
+    async def work(self, job: str, model: str, asked: dict[str, Any], timeout_s: float, patient: bool = False) -> bytes | None:
+        """What a worker's job says about all vectors of a model; None where there are none. Few of them travel with the question.
+        Raises WorkFailed."""
+        for _ in range(TRIES):
+            async with self._turn:
+                await self._catch_up()
+                table = self.tables.get(model)
+                if table is None or not table.live:
+                    return None
+                stored = await self._host.offload(self._stored, table)
+            try:
+                spec = json.dumps({**asked, "stored": stored}).encode()
+                return await self._host.work(job, spec, timeout_s=timeout_s, patient=patient)
+            except WorkFailed as failed:
+                if failed.code != "gone":
+                    raise
+                async with self._turn:
+                    await self._host.offload(self._check)
+        raise WorkFailed("gone")
+
+    def _stored(self, table: Table) -> dict[str, Any]:
+        if table.live <= SMALL_ROWS:
+            rows = [(seq, event, text_of(bytes_of(vector))) for seq, event, vector in self._rows(table)]
+            return {"dimension": table.dimension, "rows": rows}
+        return {"dimension": table.dimension, "segments": self._segments(table)}
 
     def _compare(self, table: Table, queries: Sequence[bytes], k: int) -> list[list[Found]]:
         """Without NumPy. Runs away from the loop."""
@@ -481,6 +509,15 @@ class Vectors:
         except NoEmbedding:
             return event, b"", "no-words"
 
+    def said(self, seqs: Sequence[int]) -> list[tuple[str, str]]:
+        """When each was told, and how its text begins. Runs away from the loop."""
+        found: list[tuple[str, str]] = []
+        for seq in seqs:
+            [record] = self._dispatch.stored(LOG, seq, seq)
+            text = msgspec.json.decode(record.payload, type=_Text).text
+            found.append((time_text(record.time_us), text if len(text) <= TEXT_SHOWN else f"{text[: TEXT_SHOWN - 1]}…"))
+        return found
+
 
 class DataPorts:
     """The methods that look into the log, at vectors, or at the whole network."""
@@ -513,7 +550,7 @@ class DataPorts:
         took_ms = (daemon.host.mono_us() - began_us) / 1_000
         hits = [each for each in found if each.event in self._data.nodes]
         nodes = [self._data.nodes[each.event] for each in hits]
-        said = await daemon.host.offload(self._said, [node.seq for node in nodes])
+        said = await daemon.host.offload(daemon.vectors.said, [node.seq for node in nodes])
         rows = [
             Hit(each.event, max(-1.0, min(1.0, each.relevance)), node.type, at, node.actor, text)
             for each, node, (at, text) in zip(hits, nodes, said, strict=True)
@@ -539,15 +576,6 @@ class DataPorts:
             raise Refused("invalid-argument", text, reason="model", fields=[("model", "no stored model")])
         check_model(self._data, params.model, len(params.vector))
         return params.model, packed(params.vector, "vector")
-
-    def _said(self, seqs: Sequence[int]) -> list[tuple[str, str]]:
-        """When each was told, and how its text begins. Runs away from the loop."""
-        found: list[tuple[str, str]] = []
-        for seq in seqs:
-            [record] = self._daemon.dispatch.stored(LOG, seq, seq)
-            text = msgspec.json.decode(record.payload, type=_Text).text
-            found.append((time_text(record.time_us), text if len(text) <= TEXT_SHOWN else f"{text[: TEXT_SHOWN - 1]}…"))
-        return found
 
     # --- events -------------------------------------------------------------------------------------------------------------
 

@@ -286,6 +286,20 @@ def nearest(spec: bytes, tell: Tell) -> bytes:
     return nearest(spec, tell)
 
 
+def group(spec: bytes, tell: Tell) -> bytes:
+    """Clusters among stored vectors."""
+    from irerd.work.clusters import group
+
+    return group(spec, tell)
+
+
+def field(spec: bytes, tell: Tell) -> bytes:
+    """What the pattern field says of the clusters."""
+    from irerd.work.clusters import field
+
+    return field(spec, tell)
+
+
 def warm_up(spec: bytes, tell: Tell) -> bytes:
     """Two steps of the usual signature, so that the first real run finds its program compiled."""
     sheet = unpack(spec) if spec else Sheet({}, {})
@@ -370,6 +384,8 @@ JOBS: dict[str, Job] = {
     "search": search,
     "selftest": selftest,
     "nearest": nearest,
+    "group": group,
+    "field": field,
     "simulate": simulate,
     "warm_up": warm_up,
     "echo": echo,

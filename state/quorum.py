@@ -22,7 +22,11 @@ class Vouched(NamedTuple):
 
 
 def vouched(notes: Sequence[Note], keys: Sequence[Key], quorum: int) -> Vouched:
-    """`quorum`: how many witnesses must have seen a record; 0: all of them. The log was seen to continue every note."""
+    """`quorum`: how many witnesses must have seen a record; 0: all of them. The log was seen to continue every note.
+
+    A key that is given twice, also under two names, is one witness.
+    """
+    keys = list({key.public: key for key in keys}.values())
     if not keys:
         return Vouched(0, "not checked", NO_KEY) if notes else Vouched(0, "none")
     try:
@@ -31,9 +35,10 @@ def vouched(notes: Sequence[Note], keys: Sequence[Key], quorum: int) -> Vouched:
         return Vouched(0, "not checked", NO_LIBRARY)
     except _False as false:
         return Vouched(0, "failed", false=str(false))
-    size = sizes[min(quorum or len(sizes), len(sizes)) - 1]
+    size = sizes[(quorum or len(sizes)) - 1] if quorum <= len(sizes) else 0
     agreeing = sum(one >= max(size, 1) for one in sizes)
-    return Vouched(size, f"{agreeing} of {len(sizes)}" + (f" @ {size}" if size else ""))
+    few = f"{quorum} witnesses must agree, and the keys of {len(sizes)} were given" if quorum > len(sizes) else ""
+    return Vouched(size, f"{agreeing} of {len(sizes)}" + (f" @ {size}" if size else ""), few)
 
 
 class _False(Exception):

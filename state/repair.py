@@ -100,10 +100,11 @@ def repair(
         return plan.report | {"dry_run": dry_run, "finished": not dry_run}
     known = ledger.logs.get(name)
     found = longest(files, name, known, ledger.former.get(name, ()))
-    if found.damage is None and not fork:
+    sound = found.damage is None
+    if sound and not fork:
         return _row(name, found, ok=True)
-    if found.damage is None:
-        found = found._replace(damage=Corrupt(name, found.end.offset, found.end.seq, "a witness knows another history of it"))
+    if sound:
+        found = found._replace(damage=Corrupt(name, found.end.offset, found.end.seq, "sound, and forked because it was asked for"))
     if not found.startable:
         raise Refusal(
             f"{name}: its records before {found.segments[0].first_seq:,} were pruned, and no snapshot stands for them, "
@@ -113,6 +114,7 @@ def repair(
     old = found.origin or known or f"{BASE}/{ledger.id}/{name}"
     origin = new_origin(old, identity)
     report = _row(name, found, ok=False) | _lost(files, name, found) | {"old_origin": old, "new_origin": origin, "dry_run": dry_run}
+    report |= {"sound": True} if sound else {}
     if dry_run:
         return report
     fresh, place = _stage(files, name, found, old, origin, actor, stamp)
@@ -344,20 +346,24 @@ def said(row: Row, place: str) -> list[str]:
     name, kept = row["log"], row["kept"]
     if row["ok"]:
         return [f"{name}: {kept['records']:,} records are sound. Nothing to repair"]
-    would = row.get("dry_run")
+    would, sound = row.get("dry_run"), row.get("sound", False)
     lost = row["lost"]
     upto = f" to {lost['last_seq']:,}" if "last_seq" in lost else " on"
     text = [
         f"{name}: {row['why']} ({row['at']})",
         f"{'would keep' if would else 'kept'}  {kept['records']:,} records, {kept['bytes']:,} bytes",
-        f"{'would lose' if would else 'lost'}  records {lost['from_seq']:,}{upto}: {lost['bytes']:,} bytes, "
-        f"in which {lost['records']:,} records can still be read",
     ]
+    if not sound:
+        text.append(
+            f"{'would lose' if would else 'lost'}  records {lost['from_seq']:,}{upto}: {lost['bytes']:,} bytes, "
+            f"in which {lost['records']:,} records can still be read"
+        )
     if would:
-        return [*text, f"Nothing was changed. To do it: irerctl audit repair {name} --state-dir {place}"]
+        fork = " --fork" if sound else ""
+        return [*text, f"Nothing was changed. To do it: irerctl audit repair {name} --state-dir {place}{fork}"]
     return [
         *text,
-        f"the damaged files are in {row['kept_as']}: {', '.join(row['moved']) or 'none'}",
+        f"the {'files as they were' if sound else 'damaged files'} are in {row['kept_as']}: {', '.join(row['moved']) or 'none'}",
         f"{name} goes on as {row['new_origin']}; cursors that callers kept are refused",
     ]
 

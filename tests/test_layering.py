@@ -32,12 +32,17 @@ MORE_LIBRARIES = {
     "irerctl/aio.py": {"trio"},
     **{f"irerctl/hub/{name}.py": {"trio"} for name in ("access", "command", "gateway", "link", "run", "server")},
     "irerctl/hub/streams.py": {"trio", "wsproto"},
+    **{f"irerctl/bus/{name}.py": {"trio"} for name in ("broker", "command", "desk", "out", "run")},
+    "irerctl/bus/kafka.py": {"trio", "confluent_kafka"},
+    "irerctl/bus/mqtt.py": {"trio", "paho"},
+    **{f"irerctl/mcp/{name}.py": {"trio"} for name in ("command", "run")},
     "irerd/graph.py": {"apsw", "prov"},
     "irerd/cluster.py": {"distributed"},
     "irerd/work/remote.py": {"distributed"},
     "irerd/worker.py": {"numpy"},
     "irerd/work/certify.py": {"numpy"},
     "irerd/work/chunk.py": {"numpy"},
+    "irerd/work/clusters.py": {"numpy"},
     "irerd/work/components.py": {"numpy"},
     "irerd/work/picture.py": {"numpy"},
     "irerd/work/search.py": {"numpy"},
@@ -53,6 +58,7 @@ MORE_OF_OURS = {
     for path in (
         "irerd/worker.py",
         "irerd/work/certify.py",
+        "irerd/work/clusters.py",
         "irerd/work/chunk.py",
         "irerd/work/components.py",
         "irerd/work/picture.py",
@@ -91,9 +97,9 @@ SEAMS = {
     "irerd/effects/runs.py": {"pathlib", "os"},
     # A directory that somebody else wrote, and the directories that scripts run in.
     "irerd/components.py": {"pathlib", "os"},
-    "irerd/effects/components.py": {"pathlib", "shutil"},
+    "irerd/effects/components.py": {"pathlib"},
     # The process of a stranger's program, and what the kernel holds it to: both beside no event loop.
-    "irerd/cage.py": {"pathlib", "os", "select", "shutil", "signal", "time"},
+    "irerd/cage.py": {"pathlib", "os", "select", "signal", "tempfile", "time"},
     "irerd/sandbox.py": {"os", "resource", "signal", "socket"},
     # Flags of files, and the names by which a worker maps them.
     "irerd/vectors.py": {"pathlib", "os"},

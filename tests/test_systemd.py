@@ -81,7 +81,7 @@ def test_the_verdict_of_verify_is_worth_something(units):
 def exposure(service: Path) -> tuple[float, set[str]]:
     """systemd's own score, and the settings it would have wished otherwise."""
     said = run(tool("systemd-analyze"), "security", "--offline=true", "--no-pager", service, env=os.environ | {"LC_ALL": "C.UTF-8"})
-    score = re.search(r"Overall exposure level for [a-z-]+\.service: ([0-9.]+)", said.stdout)
+    score = re.search(r"Overall exposure level for [a-z@-]+\.service: ([0-9.]+)", said.stdout)
     assert score, said.stdout + said.stderr
     return float(score[1]), {line.split()[1] for line in said.stdout.splitlines() if line.startswith("✗")}
 
@@ -96,6 +96,19 @@ def test_the_witness_is_exposed_to_less_than_the_daemon(units):
     score, open_ends = exposure(units / "irer-witness.service")
     assert score <= 1.0
     assert open_ends <= {"RootDirectory=/RootImage=", "RestrictAddressFamilies=~AF_UNIX", "DeviceAllow="}
+
+
+def test_a_bridge_to_a_bus_is_let_out_only_to_brokers(tmp_path):
+    text = (SHIPPED / "irer-bus@.service").read_text()
+    unit = tmp_path / "irer-bus@mqtt.service"
+    unit.write_text(re.sub(r"/opt/irer/bin/[\w-]+", "/bin/true", text))
+    said = run(tool("systemd-analyze"), "verify", "--recursive-errors=no", unit)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    score, open_ends = exposure(unit)
+    assert score <= 2.0
+    assert open_ends <= set(RELAXED) | NETWORK | {"SupplementaryGroups="}
+    assert "User=irer-bus\n" in text and "SupplementaryGroups=irer\n" in text and "DynamicUser=" not in text
+    assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in text and "StateDirectory=irer-bus\n" in text
 
 
 def test_the_witness_is_a_user_of_its_own_that_irerd_s_group_may_ask(tmp_path):

@@ -108,7 +108,7 @@ def asked(params: Explain) -> tuple[str, str, str] | None:
     """The action that is asked about, or None where it is a judgement on record. Raises Refused where it is neither."""
     action = (params.engine_id, params.platform, params.action_type)
     given = [each for each in action if each is not None]
-    if params.request_id is not None and not given:
+    if params.request_id is not None and not given and params.scopes is None:
         return None
     if params.request_id is None and len(given) == len(action):
         return given[0], given[1], given[2]

@@ -6,7 +6,7 @@ Texts stand in the log alone, vectors in the log and in a view beside it.
 
 from collections.abc import Iterator
 
-from core.data import commands, events, model, reads, sharing, told
+from core.data import clusters, commands, events, model, reads, sharing, told
 from core.data.model import LOG, Data, dump, load
 from core.engine import Asked, CancelJob, Context, Effect, Engine, JobEnded, Nothing, Timer, internal, read, task, write
 
@@ -95,7 +95,7 @@ ENGINE = Engine(
             example={"event": OLD_EVENT},
             cli="data forget EVENT",
         ),
-        read("patterns", reads.DataPage, reads.patterns, help="Patterns, the strongest first", example={}, cli="data patterns"),
+        read("patterns", reads.AskPatterns, reads.patterns, help="Patterns, the strongest first", example={}, cli="data patterns"),
         task(
             "topology",
             reads.DataPage,
@@ -104,6 +104,41 @@ ENGINE = Engine(
             result=reads.TopologyPage,
             deadline_ms=DEADLINE_MS,
             cli="data topology",
+        ),
+        task(
+            "clusters",
+            reads.DataPage,
+            help="Clusters of texts that are near one another, the largest first",
+            example={},
+            result=clusters.ClusterPage,
+            cli="data clusters",
+        ),
+        task(
+            "field",
+            clusters.AskField,
+            help="How patterns would spread over the clusters",
+            example={"days": 7},
+            result=clusters.FieldPage,
+            deadline_ms=DEADLINE_MS,
+            cli="data field",
+        ),
+        task(
+            "waves",
+            clusters.AskWaves,
+            help="Waves that run through the clusters, if chance does not explain them",
+            example={"of": "events", "bins": 24},
+            result=clusters.WavesPage,
+            deadline_ms=DEADLINE_MS,
+            cli="data waves",
+        ),
+        task(
+            "overlap",
+            clusters.AskOverlap,
+            help="How much events have in common, over all clusters",
+            example={"events": [SOME_EVENT, OLDER_EVENT]},
+            result=clusters.OverlapPage,
+            deadline_ms=DEADLINE_MS,
+            cli="data overlap EVENTS",
         ),
         read("value", reads.DataPage, reads.value, help="Where value went", example={}, cli="data value"),
         write(
@@ -134,6 +169,8 @@ ENGINE = Engine(
                 events.PatternDetected: model.apply_detected,
                 events.PatternMatched: model.apply_matched,
                 events.TeamRecognized: model.apply_team,
+                events.ClusterFormed: model.apply_cluster,
+                events.ClustersUpdated: model.apply_clusters,
             },
         ),
         internal(

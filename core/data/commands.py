@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from core.canonical import CanonicalError, encode
+from core.data import clusters, told
 from core.data import events as derived
-from core.data import told
 from core.data.embedding import DIMENSION, MODEL, NoEmbedding, check_text, raw_of, text_of, unit
 from core.data.model import MODELS_MAX, Data, Waiting
 from core.data.network import CITES_MAX
@@ -349,6 +349,7 @@ def errands(data: Data) -> Iterator[Errand]:
     batch = list(islice(data.waiting.items(), BATCH))
     if batch:
         yield Errand(batch[0][0], DERIVE, {"records": [waiting.seq for _, waiting in batch]})
+    yield from clusters.errands(data, MODEL)
 
 
 class _Made(msgspec.Struct, forbid_unknown_fields=True):
@@ -365,6 +366,8 @@ class _Outcome(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def decide_ended(data: Data, command: JobEnded, ctx: Context) -> Decision:
+    if clusters.is_of_clusters(command):
+        return clusters.decide_grouped(data, command, MODEL)
     if command.effect not in data.waiting:
         return NOTHING  # it was let go of meanwhile
     outcome: _Outcome | None = None

@@ -99,6 +99,10 @@ def numbers(raw: bytes) -> "array[float]":
     return _little(array("f", raw))
 
 
+def bytes_of(values: Sequence[float]) -> bytes:
+    return _little(array("f", values)).tobytes()
+
+
 def _little(values: "array[float]") -> "array[float]":
     if byteorder == "big":
         values.byteswap()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from core.data.told import Cosine, Dimension
+from core.data.told import Cosine, Dimension, Packed
 from core.engine import Event
 from core.fields import Code, Count, Frozen, Hash, Label, Name, privacy
 
@@ -15,6 +15,7 @@ Detail = Annotated[str, Meta(max_length=500), privacy("open")]
 Strength = Annotated[float, Meta(ge=0, le=1e12)]
 Standing = Literal["forming", "rising", "crystallised", "gone"]
 SHARES_MAX, FORGOTTEN_MAX, SHARED_MAX = 256, 128, 64
+CLUSTERS_MAX, EXAMPLES_MAX = 1_024, 3
 
 
 class Prior(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -214,6 +215,59 @@ class TopologyUpdated(Event, type="embedding.topology_updated"):
     cycle_rank: Count
 
 
+class ClusterSize(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """A cluster as it was found.
+
+    cluster: its id
+    size: events in it
+    near: how near they are to its centroid: the mean cosine
+    """
+
+    cluster: Name
+    size: Count
+    near: Cosine
+
+
+class ClusterFormed(Event, type="embedding.cluster_formed"):
+    """A cluster of texts that are near one another appeared, or moved to where the centroid says.
+
+    cluster: its id; it keeps it as it grows and moves
+    model: whose vectors
+    dimension: how many numbers
+    centroid: the middle of its events, of length 1
+    examples: the events that are nearest to it
+    effect: what asked for it
+    """
+
+    cluster: Name
+    model: Name
+    dimension: Dimension
+    centroid: Packed
+    examples: Annotated[list[Hash], Meta(max_length=EXAMPLES_MAX)]
+    effect: Name | None = None
+
+
+class ClustersUpdated(Event, type="embedding.clusters_updated"):
+    """All vectors were compared with the clusters. Those that are not named are gone.
+
+    model: whose vectors
+    code: ok, or why clusters stay as they were
+    vectors: how many were compared
+    loose: how many belong to no cluster
+    sizes: the clusters
+    more: whether there are more, that come next
+    effect: what asked for it
+    """
+
+    model: Name
+    code: Code
+    vectors: Count
+    loose: Count
+    sizes: Annotated[list[ClusterSize], Meta(max_length=CLUSTERS_MAX)]
+    more: bool = False
+    effect: Name | None = None
+
+
 class VectorForgotten(Event, type="embedding.vector_forgotten"):
     """Events are let go of: they cannot be found, cited or rated any more. Their records stay in the log.
 
@@ -275,6 +329,7 @@ DERIVED = {
     "embedding.priors_found",
     "embedding.pattern_detected",
     "embedding.cluster_formed",
+    "embedding.clusters_updated",
     "embedding.topology_updated",
     "embedding.vector_forgotten",
     "embedding.not_embedded",

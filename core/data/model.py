@@ -43,6 +43,30 @@ class Waiting(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
     seq: int
 
 
+class Cluster(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
+    """Texts that are near one another. Its centroid stands in a record."""
+
+    record: int
+    formed_us: int
+    size: int
+    near: float
+    examples: tuple[str, ...]
+
+
+class Compared(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
+    """When clusters were looked for last, and what came of it."""
+
+    record: int
+    time_us: int
+    model: str
+    code: str
+    vectors: int
+    loose: int
+    more: bool
+    told: int
+    """Vectors that were ever told until then, without those that came too late to be compared."""
+
+
 class Sync(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     """Patterns on their way to the far end. `code` is empty while they are."""
 
@@ -75,6 +99,11 @@ class Data:
     vectors: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of an event, for each model, the record of its vector."""
     stored: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+    """Vectors of each model."""
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    """The oldest first."""
+    compared: Compared | None = None
     waiting: dict[str, Waiting] = field(default_factory=dict)
     """By effect, the oldest first."""
     priors: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -156,7 +185,9 @@ def apply_embedding(data: Data, event: told.EmbeddingGenerated, stamp: Stamp) ->
     _count(data, event, stamp)
     data.models[event.model] = event.dimension
     vectors = data.vectors.setdefault(event.event, {})
-    data.stored += event.model not in vectors
+    if event.model not in vectors:
+        data.stored += 1
+        data.kept[event.model] += 1
     vectors[event.model] = stamp.seq
     if event.model == MODEL and event.effect is not None:
         data.waiting.pop(event.effect, None)
@@ -183,13 +214,41 @@ def apply_forgotten(data: Data, event: derived.VectorForgotten, stamp: Stamp) ->
     data.waiting = {effect: each for effect, each in data.waiting.items() if each.event not in gone}
     for id in event.events:
         data.nodes.pop(id, None)
-        data.stored -= len(data.vectors.pop(id, {}))
+        gone_models = data.vectors.pop(id, {})
+        data.stored -= len(gone_models)
+        data.kept.subtract(gone_models.keys())
         for known in (data.priors, data.votes, data.unpaid, data.paid, data.value):
             known.pop(id, None)
         for cited in data.network.remove(id):
             data.book.weigh_anew(cited, data.weigh)
         data.book.forget(id, data.weigh)
     data.unpaid = {citing: at for citing, at in data.unpaid.items() if citing in data.network.cites}
+
+
+# --- clusters ---------------------------------------------------------------------------------------------------------------
+
+
+def apply_cluster(data: Data, event: derived.ClusterFormed, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    old = data.clusters.get(event.cluster)
+    formed_us, size, near = (old.formed_us, old.size, old.near) if old is not None else (stamp.time_us, 0, 1.0)
+    data.clusters[event.cluster] = Cluster(stamp.seq, formed_us, size, near, tuple(event.examples))
+
+
+def apply_clusters(data: Data, event: derived.ClustersUpdated, stamp: Stamp) -> None:
+    _count(data, event, stamp)
+    missed = max(0, data.kept[event.model] - event.vectors)
+    told_vectors = data.counts[told.EmbeddingGenerated.event_type] - missed
+    data.compared = Compared(
+        stamp.seq, stamp.time_us, event.model, event.code, event.vectors, event.loose, event.more, told_vectors
+    )
+    if event.code == "ok":
+        sizes = {each.cluster: each for each in event.sizes}
+        data.clusters = {
+            name: msgspec.structs.replace(cluster, size=sizes[name].size, near=sizes[name].near)
+            for name, cluster in data.clusters.items()
+            if name in sizes
+        }
 
 
 # --- patterns and value -----------------------------------------------------------------------------------------------------
@@ -289,6 +348,9 @@ class DataDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     models: dict[str, int]
     vectors: dict[str, dict[str, int]]
     stored: int
+    kept: dict[str, int]
+    clusters: list[tuple[str, Cluster]]
+    compared: Compared | None
     waiting: list[tuple[str, Waiting]]
     priors: dict[str, dict[str, float]]
     votes: dict[str, dict[str, float]]
@@ -317,6 +379,9 @@ def dump(data: Data) -> DataDump:
         data.models,
         data.vectors,
         data.stored,
+        dict(data.kept),
+        list(data.clusters.items()),
+        data.compared,
         list(data.waiting.items()),
         data.priors,
         data.votes,
@@ -344,6 +409,9 @@ def load(dumped: DataDump) -> Data:
         dumped.models,
         dumped.vectors,
         dumped.stored,
+        Counter(dumped.kept),
+        dict(dumped.clusters),
+        dumped.compared,
         dict(dumped.waiting),
         dumped.priors,
         dumped.votes,

@@ -7,6 +7,7 @@ by one number: the moment at which its strength is 1. When it will pass any thre
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -14,7 +15,9 @@ import msgspec
 from core.agenda import Agenda
 from core.data.events import Standing
 
-HALF_LIFE_US = 7 * 86_400_000_000
+DAY_US = 86_400_000_000
+HALF_LIFE_US = 7 * DAY_US
+STRENGTH_DIGITS = 4
 OFF_AT = 0.6
 """A crystallised pattern dissolves below this part of the threshold."""
 GONE_AT = 1 / 1024
@@ -84,6 +87,18 @@ def strength(pattern: Pattern, now_us: int) -> float:
     if pattern.crossing_us is None:
         return 0.0
     return float(2.0 ** max(-1_000.0, min(30.0, (pattern.crossing_us - now_us) / HALF_LIFE_US)))
+
+
+def strength_by_day(pattern: Pattern, days: int, weigh: Weight, now_us: int) -> list[float]:
+    """How strong it was so many days ago, a day later, and so on until now, by what its evidence weighs now."""
+    fresh = [0.0] * (days + 1)
+    for event, each in pattern.evidence.items():
+        ago = max(0, now_us - each.time_us)
+        place = days - ago // DAY_US
+        at_us = now_us - (days - max(0, place)) * DAY_US
+        if (ago := at_us - each.time_us) < 1_000 * HALF_LIFE_US:
+            fresh[max(0, place)] += each.relevance * weigh(event) * 2.0 ** (-max(0, ago) / HALF_LIFE_US)
+    return [round(value, STRENGTH_DIGITS) for value in accumulate(fresh, lambda before, more: before * 2 ** (-1 / 7) + more)]
 
 
 def later_us(threshold: float) -> int:

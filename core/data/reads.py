@@ -7,7 +7,7 @@ from msgspec import Meta
 from core.data.embedding import DIMENSION_MAX
 from core.data.events import Standing
 from core.data.model import Data
-from core.data.patterns import OFF_AT, later_us, strength
+from core.data.patterns import OFF_AT, later_us, strength, strength_by_day
 from core.data.told import Cosine, Dimension, Family, Text
 from core.engine import Command, Context, Nothing, Refused, Result
 from core.fields import Code, Count, Cursor, Hash, Limit, Name, Object, Time
@@ -136,6 +136,15 @@ class DataPage(Command):
     after: Cursor | None = None
 
 
+class AskPatterns(DataPage):
+    """A part of the patterns, and how far back to look.
+
+    past: how many days back to tell each pattern's strength, 0 unless told
+    """
+
+    past: Annotated[int, Meta(ge=0, le=90)] = 0
+
+
 class PatternRow(Result):
     """A pattern.
 
@@ -148,6 +157,7 @@ class PatternRow(Result):
     falls_at: when it will fall below what its state needs, if nothing more happens
     contributors: of a team
     key: its document in the cache, once it was shared
+    past: how strong it was, a day apart and now last, by the evidence that counts now
     """
 
     pattern: Name
@@ -159,6 +169,7 @@ class PatternRow(Result):
     falls_at: Time | None = None
     contributors: list[Name] = []
     key: str | None = None
+    past: list[float] = []
 
 
 class PatternPage(Result):
@@ -176,7 +187,7 @@ class PatternPage(Result):
     next: Cursor | None = None
 
 
-def patterns(data: Data, params: DataPage, ctx: Context) -> PatternPage:
+def patterns(data: Data, params: AskPatterns, ctx: Context) -> PatternPage:
     settings, now = ctx.settings.data, data.clock.now(ctx)
     wall_us = ctx.now_us - now
     ranked = sorted(data.book.patterns.values(), key=lambda one: (-(one.crossing_us or 0), one.pattern))
@@ -196,6 +207,7 @@ def patterns(data: Data, params: DataPage, ctx: Context) -> PatternPage:
             time_text(falls_us + wall_us) if falls_us is not None and one.state != "forming" else None,
             one.contributors,
             one.key or None,
+            strength_by_day(one, params.past, data.weigh, now) if params.past else [],
         )
         if not room.take(row):
             break

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core.energy import bank, entropy, forecast, layout, regimes
+from core.energy import bank, diagnostics, entropy, forecast, layout, regimes
 from core.energy.layout import (
     ALERT,
     ANCHOR,
@@ -207,6 +207,7 @@ def _step(block: Block, touched: Rows, times: Floats, values: Floats, wave: Rows
     alarms = regimes.watch(block, values, said.slow, lost)
     findings.alert[wave] = block.f4[ALERT]
     entropy.observe(block, values)
+    diagnostics.observe(block, values)
     forecast.learn(block, values, said, lost)
     f8[TIME] = times
     i4[COUNT] += 1

@@ -8,7 +8,7 @@ quotes and trades; `standing` what is told. This file is the table.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.energy import acting, budget, facts, feedback, market, proving, sensing, silence, standing
+from core.energy import acting, atlas, budget, facts, feedback, market, proving, sensing, silence, standing
 from core.energy.state import (
     Energy,
     apply_lost,
@@ -243,6 +243,14 @@ ENGINE = Engine(
             help="Which regime sources show, and what they have come to",
             example={},
             cli="regime [SOURCE]",
+        ),
+        read(
+            "energy_map",
+            atlas.AskMap,
+            atlas.energy_map,
+            help="Sources, what feeds and cools what, regimes, actions and accounts, as a graph",
+            example={"limit": 50},
+            cli="eil map",
         ),
         read("health", Nothing, standing.health, help="How energy intelligence is, and what it costs", example={}, cli="energy"),
         task(

@@ -246,6 +246,16 @@ class SourceLost(Event, type="energy.source_lost"):
     reason: Code
 
 
+class Move(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """How often a source went from one regime to another."""
+
+    count: int
+    seen_us: int
+    """When that was last, by the source's own time."""
+    seq: int
+    """Of the record that says so."""
+
+
 class Source(msgspec.Struct, forbid_unknown_fields=True):
     """What the log says of a source."""
 
@@ -265,6 +275,8 @@ class Source(msgspec.Struct, forbid_unknown_fields=True):
     confidence: float = 0.0
     shifts: int = 0
     shifted_us: int = 0
+    moves: dict[tuple[str, str], Move] = {}
+    """By the regime before and the one after."""
     lost: list[str] = []
     lost_us: int = 0
     """When that was seen last, by the clock on the wall."""

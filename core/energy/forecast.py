@@ -4,8 +4,8 @@ Naive, exponential smoothing (the best of four rates lately), an autoregression 
 differs from the running mean, and the running mean. Where a stream has days, the autoregression also adds what it lacked at this
 hour of earlier days, by as much as that helped lately: no season is declared. Weights follow (L_min / L)^16 with L the running
 mean absolute error: free of scale, four squarings. The interval follows adaptive conformal inference (Gibbs and Candès, 2021). A
-second mix, whose weights forget slowly, is what the regime detector subtracts: the quick one would learn a shift before anybody
-saw it.
+second mix, whose weights forget slowly and which knows no hours, is what the regime detector subtracts: the quick one would learn a
+shift before anybody saw it, and what went wrong at this hour yesterday is no reason to look for a shift today.
 """
 
 from typing import NamedTuple
@@ -123,10 +123,12 @@ def ahead(block: Block, times: Floats) -> Ahead:
     low, high = f8[LOW] - margin, f8[HIGH] + margin
     hour = _hour(block, times)
     plain = np.minimum(np.maximum(raw, low), high)
-    experts[2] = np.minimum(np.maximum(raw + _added(f4, hour), low), high) if hour.known.any() else plain
+    experts[2] = plain
     experts[3] = f8[MEAN]
-    mixed = _mix(experts, f4[LOSSES][:4], 4)
     slow = _mix(experts, f4[SLOW_LOSSES] * HANDICAP, 6)
+    if hour.known.any():
+        experts[2] = np.minimum(np.maximum(raw + _added(f4, hour), low), high)
+    mixed = _mix(experts, f4[LOSSES][:4], 4)
     half = np.maximum(f4[HALF], 2 * f4[QUANTUM])
     return Ahead(experts, mixed, slow, half, deviations, plain, hour)
 
@@ -217,6 +219,7 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
     rate = np.maximum(LOSS_RATE, start)
     _judge(f4, errors, rate)
     young = np.float32(1) / np.maximum(block.i4[AGE], 1).astype(np.float32)
+    errors[2] = np.abs(values - said.plain)
     most = _most(block)
     _learn_hour(block, values, said, most, lost)
     believed = np.maximum(SLOW_RATE, young) * np.where(f4[ALERT] < DOUBTED, np.float32(1), DOUBT)

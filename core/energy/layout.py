@@ -57,7 +57,7 @@ _F4, WIDTH_F4 = _fields(
         step=1, quantum=1, level_losses=4, losses=5, slow_losses=4, half=1,
         quantiles=15, means=5, variances=5, sums=5, alert=1, restless=1,
         value_means=5, value_variances=5, orders=6, pairs=9, terciles=2,
-        hours=HOURS, hours_hit=1, hours_size=1,
+        hours=HOURS, hours_hit=1, hours_size=1, heat_means=3, heat_variances=3, lagged=3,
     )
 )  # fmt: skip
 STEP, QUANTUM, HALF, ALERT, RESTLESS = (_F4[name].start for name in ("step", "quantum", "half", "alert", "restless"))
@@ -70,6 +70,7 @@ VALUE_MEANS, VALUE_VARIANCES, ORDERS, PAIRS, TERCILES = (
 )
 HOUR_OF = _F4["hours"]
 HOURS_HIT, HOURS_SIZE = (_F4[name].start for name in ("hours_hit", "hours_size"))
+HEAT_MEANS, HEAT_VARIANCES, LAGGED = (_F4[name] for name in ("heat_means", "heat_variances", "lagged"))
 KEPT = slice(QUANTILES.start, QUANTILES.start + WARM)
 """The first residuals stand where quantiles, sums and alert will."""
 

@@ -5,6 +5,7 @@ the owner, so nobody else may add to it, but an admin on the owner's behalf.
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -51,7 +52,9 @@ NORMAL_95 = 1.959963984540054
 THIRD = 3.0
 """Between two points nobody knows better than a share of what lies between them."""
 
-Figure = Annotated[float, Meta(ge=-9e18, le=9e18)]
+FIGURE_MAX = sys.float_info.max
+Figure = Annotated[float, Meta(ge=-FIGURE_MAX, le=FIGURE_MAX)]
+"""Any that is finite: what cannot be used is refused by itself, not with all that came beside it."""
 AHEAD_US = 366 * 86_400_000_000
 """One point of a far future would make its stream refuse every true one after it."""
 

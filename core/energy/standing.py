@@ -224,6 +224,29 @@ class ShiftRow(Result):
     mean_after: float
 
 
+class StreamDiagnostics(Result):
+    """What a stream shows besides its regime. Stand-ins that put things in order and decide nothing.
+
+    entropy_gradient: Ψ, how its entropy changes across scales
+    permutation_entropy: of the orders of three values in a row, in nats; at most ln 6
+    irreversibility: how far its steps there differ from its steps back, in nats a step
+    transition_candidate: it fluctuates more and forgets more slowly than it used to; a jump gives no such warning
+    excess_free_energy: above that of rest, over 64 ticks, in nats at T = 1; none before there is a rest to compare with
+    capacity_ratio: heat capacity over 64 ticks as a share of the slow one; none before 1,024 points, and so the rest
+    curvature: Φ, less the heat capacity by the temperature, which is 1
+    lag_one: correlation of neighbours over 64 ticks
+    """
+
+    entropy_gradient: float
+    permutation_entropy: float
+    irreversibility: float
+    transition_candidate: bool
+    excess_free_energy: float | None = None
+    capacity_ratio: float | None = None
+    curvature: float | None = None
+    lag_one: float | None = None
+
+
 class StreamRow(Result):
     """One metric of a source.
 
@@ -231,12 +254,14 @@ class StreamRow(Result):
     unit: what its numbers are in
     alert: how near it is to count as shifted; 1 is the bound
     lost: whether it has fallen silent
+    diagnostics: what it shows besides
     """
 
     metric: str
     unit: str
     alert: float = 0.0
     lost: bool = False
+    diagnostics: StreamDiagnostics | None = None
 
 
 class SourceRow(Result):
@@ -300,6 +325,11 @@ def regime_status(energy: Energy, query: AskRegimes, ctx: Context) -> Regimes:
     return Regimes(rows, len(energy.sources), rows[-1].source if len(names) > limit else None)
 
 
+def state_of(source: Source) -> EnergyState:
+    """What a source has come to, worth what its sensors that still speak make it."""
+    return _fallen(energy_state(source.totals, source.regime), source)  # type: ignore[arg-type]
+
+
 def _row(name: str, source: Source) -> SourceRow:
     return SourceRow(
         name,
@@ -307,7 +337,7 @@ def _row(name: str, source: Source) -> SourceRow:
         time_text(source.newest_us),
         source.points,
         len(source.streams),
-        _fallen(energy_state(source.totals, source.regime), source),  # type: ignore[arg-type]
+        state_of(source),
         RegimePrediction(source.regime, source.next_likely, source.confidence),  # type: ignore[arg-type]
         source.shifts,
         time_text(source.shifted_us) if source.shifts else None,
@@ -338,8 +368,8 @@ def _whole(energy: Energy, name: str) -> SourceRow:
     return msgspec.structs.replace(
         row,
         streams=[
-            StreamRow(metric, unit, alert, metric in source.lost)
-            for (metric, unit), alert in zip(source.streams, alerts, strict=False)
+            StreamRow(metric, unit, alert, metric in source.lost, _diagnosed(energy, name, place))
+            for place, ((metric, unit), alert) in enumerate(zip(source.streams, alerts, strict=False))
         ],
         latest=[
             ShiftRow(
@@ -356,6 +386,25 @@ def _whole(energy: Energy, name: str) -> SourceRow:
         energy_fidelity=node.fidelity(follow.node),
         entropy_coherence=node.coherence(follow.node),
         coverage=horizon.covered / horizon.settled if horizon.settled else None,
+    )
+
+
+def _diagnosed(energy: Energy, name: str, place: int) -> StreamDiagnostics | None:
+    from core.energy import diagnostics
+
+    row = energy.view.row(name, place)
+    if row is None:
+        return None
+    found = diagnostics.of_row(row)
+    return StreamDiagnostics(
+        found.gradient,
+        found.permutation_nats,
+        found.irreversibility_nats,
+        found.candidate,
+        found.excess_nats,
+        found.capacity_ratio,
+        found.curvature,
+        found.lag_one,
     )
 
 

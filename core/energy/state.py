@@ -9,7 +9,7 @@ from core.clock import Clock, ClockDump, dump_clock, load_clock
 from core.energy import acting, market, proving
 from core.energy.act import Goal
 from core.energy.budget import Meters
-from core.energy.facts import PAUSES, SILENT_US_MAX, Known, Predicted, RegimeShifted, Sensed, Source, SourceLost, Totals
+from core.energy.facts import PAUSES, SILENT_US_MAX, Known, Move, Predicted, RegimeShifted, Sensed, Source, SourceLost, Totals
 from core.energy.market import MarketDump
 from core.energy.proving import ClaimsDump
 from core.energy.view import Promise, View
@@ -175,6 +175,10 @@ def apply_shifted(energy: Energy, event: RegimeShifted, stamp: Stamp) -> None:
     source = energy.sources[event.source]
     source.shifts += 1
     source.shifted_us = event.time_us
+    move = event.from_regime, event.to_regime
+    before = source.moves.get(move)
+    # A dictionary of its own: a copy of the state that is compared with it may hold the one before.
+    source.moves = {**source.moves, move: Move(before.count + 1 if before is not None else 1, event.time_us, stamp.seq)}
 
 
 def apply_lost(energy: Energy, event: SourceLost, stamp: Stamp) -> None:

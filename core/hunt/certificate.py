@@ -171,11 +171,11 @@ def _failings(run: Figures) -> Iterable[str]:
     if run.matched < TARGETS:
         yield f"matches {run.matched} of {TARGETS} targets"
     for name, value, most in (
-        ("score", run.score, SCORE_MAX),
-        ("h-norm", run.h_max, H_MAX),
+        ("a score", run.score, SCORE_MAX),
+        ("an h-norm", run.h_max, H_MAX),
     ):
         if value is None or not value < most:
-            yield f"has a {name} not below {most:g}"
+            yield f"has {name} not below {most:g}"
     if run.p_phase is None or run.p_phase > P_PHASE_MAX:
         yield "is explained by scrambled phases"
     if run.p_target is None or run.p_target > P_TARGET_MAX:
@@ -213,7 +213,9 @@ def _short_of(fresh: Sequence[Figures], passed: int, same: dict[str, int]) -> It
         for run in fresh:
             for failing in _failings(run):
                 told[failing] = told.get(failing, 0) + 1
-        yield from (f"{count} of {SEEDS} {failing}" for failing, count in sorted(told.items(), key=lambda each: -each[1])[:8])
+        yield from (
+            f"in {count} of {SEEDS} seeds it {failing}" for failing, count in sorted(told.items(), key=lambda each: -each[1])[:8]
+        )
     for kind, words in (("half_step", "with half the step"), ("finer", "on a finer grid")):
         if same[kind] < AGREEING:
             yield f"{same[kind]} of {REFINED} come to the same {words}, and {AGREEING} must"

@@ -39,6 +39,10 @@ def decide_certify(hunts: Hunts, command: Certify, ctx: Context) -> Decision:
     if hunt.began.settings.settings.geometry != "coevolve":
         text = "where the geometry does not move by itself its h-norm is no success of the field, so nothing here is certified. "
         raise Refused("failed-precondition", text + "Begin one with geometry coevolve: irerctl hunt start", reason="geometry")
+    initial = hunt.began.settings.settings.initial
+    if initial is not None and initial.kind != "noise":
+        text = f"every run of this hunt begins as {initial.kind}, which no seed changes: five seeds would be one run, five times. "
+        raise Refused("failed-precondition", text + "Begin one with initial noise: irerctl hunt start", reason="initial")
     working = next((each for each in hunts.certifying.values() if not each.code), None)
     if working is not None:
         text = f"candidate {working.asked.job_uuid} is being certified. Wait for it, or end it: irerctl call system.op_cancel"

@@ -27,7 +27,7 @@ from core.trajectory.events import (
 )
 from core.trajectory.program import Parts, Program, rule_of
 
-RULES_MAX, FACTS_MAX, LITERALS_MAX = 200_000, 200_000, 2_000_000
+RULES_MAX, FACTS_MAX, LITERALS_MAX = 1_000_000, 1_000_000, 5_000_000
 RULES_OF_PART, FACTS_OF_PART = 4_000, 8_000
 GOALS_MAX = 1_000
 RECORD_BYTES = 40_000
@@ -70,21 +70,8 @@ class AddFact(Command):
     value: bool = True
 
 
-class AddRule(Command):
-    """Adds a rule.
-
-    rule_id: its name
-    premises: atoms that must hold; none: it can always be applied
-    conclusion: the atom that then holds
-    cost: what applying it costs, with at most six decimal places
-    group: who bears it
-    """
-
-    rule_id: Name
-    premises: Annotated[list[Symbol], Meta(max_length=PREMISES_MAX)]
-    conclusion: Symbol
-    cost: Cost = 1.0
-    group: Name = "default"
+class AddRule(RuleOf, Command):
+    """Adds a rule."""
 
 
 class Problem(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -194,6 +181,8 @@ class LoadAnswer(Result):
 
 
 def cost_micro(cost: float, what: str, at: str) -> int:
+    if cost.is_integer():
+        return int(cost) * MICRO  # most are, and a large load is in a hurry
     found = micro(cost)
     if found is None:
         text = f"{what} has the cost {cost!r}: costs have at most six decimal places, so that sums are exact. Round it"
@@ -201,7 +190,7 @@ def cost_micro(cost: float, what: str, at: str) -> int:
     return found
 
 
-def stored_rule(rule: RuleOf | AddRule, what: str, at: str) -> StoredRule:
+def stored_rule(rule: RuleOf, what: str, at: str) -> StoredRule:
     premises = list(dict.fromkeys(rule.premises))
     return StoredRule(rule.rule_id, premises, rule.conclusion, cost_micro(rule.cost, what, at), rule.group)
 
@@ -246,7 +235,7 @@ def decide_rule(program: Program, command: AddRule, ctx: Context) -> Decision:
         text = f"there is another rule {command.rule_id}. Choose a new rule_id; for another cost: irerctl trajectory costs"
         raise Refused("already-exists", text, reason="rule")
     _room(len(parts.rules) + 1, parts.literals + 1 + len(command.premises))
-    return Decision(RuleAdded(rule.rule_id, rule.premises, rule.conclusion, rule.cost_micro, rule.group))
+    return Decision(RuleAdded(*msgspec.structs.astuple(rule)))
 
 
 def rule_added(events: Sequence[Event]) -> RuleAnswer:

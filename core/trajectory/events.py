@@ -63,21 +63,8 @@ class FactAdded(Event, type="trajectory.fact_added"):
     value: bool
 
 
-class RuleAdded(Event, type="trajectory.rule_added"):
-    """A rule was added.
-
-    rule_id: its name
-    premises: atoms that must hold
-    conclusion: the atom that then holds
-    cost_micro: what applying it costs, in micro-units
-    group: who bears it
-    """
-
-    rule_id: Name
-    premises: Premises
-    conclusion: Symbol
-    cost_micro: CostMicro
-    group: Name = "default"
+class RuleAdded(StoredRule, Event, type="trajectory.rule_added"):
+    """A rule was added."""
 
 
 class Loaded(Event, type="trajectory.loaded"):

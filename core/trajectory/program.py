@@ -154,7 +154,7 @@ def load(dumped: ProgramDump) -> Program:
     return program
 
 
-def rule_of(stored: StoredRule | RuleAdded) -> Rule:
+def rule_of(stored: StoredRule) -> Rule:
     return Rule(stored.rule_id, tuple(stored.premises), stored.conclusion, stored.cost_micro, stored.group)
 
 

@@ -62,12 +62,28 @@ class Plan(NamedTuple):
     groups: frozenset[str]
     """Who bears any of them."""
 
+    def within(self) -> "Plan":
+        """The same for those goals alone that can be reached."""
+        lost = set(self.unreachable)
+        return self._replace(goals=tuple(goal for goal in self.goals if goal not in lost), unreachable=())
+
 
 def plan(asked: Question, derived: Mapping[str, Derived], goals: Sequence[str] | None) -> Plan:
     wanted = tuple(sorted(set(goals))) if goals else usual_goals(asked, derived)
     unreachable = tuple(goal for goal in wanted if goal not in derived)
     rules = _relevant(asked, derived, wanted)
     return Plan(wanted, unreachable, rules, frozenset(rule.group for rule in rules))
+
+
+def goals_of(asked: Question, goals: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Of each group its goals: those that one of its rules concludes, whether or not that can ever be applied. What holds from the
+    start is nobody's."""
+    wanted = set(goals).difference(asked.initial)
+    found: dict[str, set[str]] = {}
+    for rule in asked.rules:
+        if rule.conclusion in wanted:
+            found.setdefault(rule.group, set()).add(rule.conclusion)
+    return {group: frozenset(own) for group, own in found.items()}
 
 
 def usual_goals(asked: Question, derived: Mapping[str, Derived]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What the trajectory engine is asked and what it answers, and the answers made from what was thought out. Looks only."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Literal
 
@@ -31,12 +31,15 @@ from core.trajectory.events import Fact, Symbol
 from core.trajectory.program import Program
 from core.trajectory.question import Plan, Question, Snapshot
 
+GoalsOf = Mapping[str, frozenset[str]]
+
 LIMIT_DEFAULT = 1_000
 BLOCKED_SHOWN_MAX = 100
 STEPS_MAX, NEAR_MAX = 2_000, 20
 OFTEN_DEFAULT = 100
 WIDTH_DEFAULT, WIDTH_MAX = 64, 4_096
 DEADLINE_MS_DEFAULT, DEADLINE_MS_MIN, DEADLINE_MS_MAX = 5_000, 10, 600_000
+FRONT_SHOWN_MAX = 100
 LETTERS_COMPARED_MAX = 50_000
 """Of all atoms that a mistyped one is held against: some tenths of a second at worst."""
 
@@ -392,10 +395,11 @@ class Search(Command):
     initial: atoms that hold at the beginning; the program's own facts unless told
     denied: atoms that no rule may conclude, besides the program's own
     goals: atoms to reach; else those of the program; else what can be derived and is nobody's premise
-    mode: beam, which is quick, or exact; pareto comes with a later version
+    mode: beam, which is quick; exact; or pareto: all spines of which no other costs less and is fairer
     beam_width: how many ways the beam follows at once; a wider one that has the time to end never finds a dearer spine
-    weights: what the score is made of; the search itself looks for the least cost
-    fairness: of what groups have to bear: cost; coverage comes with a later version
+    weights: what the score is made of, by which one spine of a front is chosen; else the least cost is looked for
+    fairness: cost: of what groups have to bear; coverage: of the share of its goals that each group sees reached; then a spine may
+        do without goals that are out of reach, and in a front without others too
     forbidden: rules that may not be used
     budgets: what the rules of a group may cost together at most
     deadline_ms: how long it may take; then the best that was found so far is told, with what was proved
@@ -416,17 +420,41 @@ class Search(Command):
 Proof = Literal["optimal", "bound", "heuristic"]
 
 
+class FrontPoint(Result):
+    """A spine of a front.
+
+    cost: what its rules cost together
+    fairness: its index
+    score: what it comes to by the weights
+    goals: how many it reaches
+    rules: in an order in which they can be applied
+    hash: its name
+    """
+
+    cost: float
+    fairness: float
+    score: float
+    goals: Count
+    rules: list[Name]
+    hash: Hash
+
+
 class SearchAnswer(Result):
     """The spine that was found, and how good it is for sure.
 
     spine: rules that derive the goals, in an order in which they can be applied; null: there is none, or none was found
     cost: what they cost together, each once; null without a spine
-    bound: no spine costs less than this; null without a spine
-    score: efficiency · bound / cost + fairness · index, each part with its weight; null without a spine
-    fairness: how alike all groups bear it, by Jain's index: 1 for all the same; null without a spine
-    proof: optimal: nothing is cheaper, or there is no spine; bound: nothing is below the bound; heuristic: nothing is proved
+    bound: no spine for all goals that can be reached costs less than this; null without a spine
+    score: efficiency · bound / cost, at most 1 and times the share of the goals, + fairness · index, each with its weight; null
+        without a spine
+    fairness: how alike all groups bear it, or see their goals reached, by Jain's index: 1 for all the same; null without a spine
+    proof: optimal: nothing is cheaper, or the front is whole, or there is no spine; bound: nothing is below the bound; heuristic:
+        nothing is proved
     goals: what was to be reached
     unreachable: goals that no rules lead to
+    front: in mode pareto, the spines of which no other costs less and is fairer, the cheapest first; those with the best scores
+        where they are more than 100
+    front_count: how many these are in all
     """
 
     spine: SpineOf | None
@@ -437,14 +465,12 @@ class SearchAnswer(Result):
     proof: Proof
     goals: list[Symbol]
     unreachable: list[Symbol] = []
+    front: list[FrontPoint] = []
+    front_count: Count = 0
 
 
 def check_search(held: Snapshot, params: Search) -> dict[str, int]:
     """Refuses what cannot be looked for. The budgets in micro-units."""
-    if params.mode == "pareto" or params.fairness == "coverage":
-        said = "mode: pareto" if params.mode == "pareto" else "fairness: coverage"
-        text = f"trajectory.search knows no {said} in this version. Ask for mode beam or exact, with fairness cost"
-        raise Refused("unimplemented", text, reason="later")
     known = {rule.rule_id for rule in held.rules} if params.forbidden else set()
     stranger = next((rule_id for rule_id in params.forbidden if rule_id not in known), None)
     if stranger is not None:
@@ -471,19 +497,70 @@ def out_of_reach(planned: Plan) -> SearchAnswer:
     return SearchAnswer(None, None, None, None, None, "optimal", list(planned.goals), list(planned.unreachable))
 
 
-def answer(planned: Plan, found: Found, spine: Spine | None, weights: Weights) -> SearchAnswer:
-    """Of a spine that was checked."""
+class FoundFront(msgspec.Struct, frozen=True):
+    """What a search for a front came to: spines as sets of rules, none of them beaten by another."""
+
+    laid: list[tuple[Rule, ...]]
+    bound_micro: int
+    finished: bool
+
+
+def answer(planned: Plan, found: Found, spine: Spine | None, weights: Weights, owned: GoalsOf | None = None) -> SearchAnswer:
+    """Of a spine that was checked. `owned`: of each group its goals, where it is their coverage that is to be fair."""
     if spine is None:
-        none = SearchAnswer(None, None, None, None, None, found.proof, list(planned.goals))
-        return _fitting(none, f"there is no spine, and {len(planned.goals):,} goals")
-    cost = sum(rule.cost_micro for rule in spine.rules)
-    fairness = spines.fairness(spine.rules, planned.groups, weights.groups)
-    efficiency = found.bound_micro / cost if cost else 1.0
-    score = weights.efficiency * efficiency + weights.fairness * fairness
-    told = SearchAnswer(
-        spine_shown(spine), cost / MICRO, found.bound_micro / MICRO, score, fairness, found.proof, list(planned.goals)
-    )
+        return _none(planned, found.proof)
+    cost, fairness, score = judged(planned, spine, found.bound_micro, weights, owned)
+    shown, bound = spine_shown(spine), found.bound_micro / MICRO
+    lost = list(planned.unreachable)
+    told = SearchAnswer(shown, cost / MICRO, bound, score, fairness, found.proof, list(planned.goals), lost)
     return _fitting(told, f"the spine costs {cost / MICRO:g} and has {len(spine.rules):,} rules")
+
+
+def front_answer(
+    planned: Plan, found: FoundFront, front: Sequence[Spine], weights: Weights, owned: GoalsOf | None = None
+) -> SearchAnswer:
+    """Of spines that were checked. The one in the answer has the best score; of equals the cheapest; of these the first by name."""
+    proof: Proof = "optimal" if found.finished else "bound" if found.bound_micro else "heuristic"
+    if not front:
+        return _none(planned, proof if found.finished else "heuristic")
+    points = []
+    for place, spine in enumerate(front):
+        cost, fairness, score = judged(planned, spine, found.bound_micro, weights, owned)
+        ids = [rule.rule_id for rule in spine.rules]
+        points.append((FrontPoint(cost / MICRO, fairness, score, len(spine.goals), ids, spines.fold(spine)), place))
+    points.sort(key=lambda each: (-each[0].score, each[0].cost, each[0].hash))
+    best, place = points[0]
+    shown = sorted((point for point, _ in points[:FRONT_SHOWN_MAX]), key=lambda point: (point.cost, point.fairness))
+    told = SearchAnswer(
+        spine_shown(front[place]),
+        best.cost,
+        found.bound_micro / MICRO,
+        best.score,
+        best.fairness,
+        proof,
+        list(planned.goals),
+        list(planned.unreachable),
+        shown,
+        len(front),
+    )
+    return _fitting(told, f"the front has {len(front):,} spines, the best of which has {len(best.rules):,} rules")
+
+
+def _none(planned: Plan, proof: Proof) -> SearchAnswer:
+    none = SearchAnswer(None, None, None, None, None, proof, list(planned.goals), list(planned.unreachable))
+    return _fitting(none, f"there is no spine, and {len(planned.goals):,} goals")
+
+
+def judged(planned: Plan, spine: Spine, bound: int, weights: Weights, owned: GoalsOf | None) -> tuple[int, float, float]:
+    """Cost in micro-units, fairness and score."""
+    cost = sum(rule.cost_micro for rule in spine.rules)
+    efficiency = min(1.0, bound / cost) if cost else 1.0
+    if owned is None:
+        fairness = spines.fairness(spine.rules, planned.groups, weights.groups)
+    else:
+        fairness = spines.coverage(spine.goals, owned, weights.groups)
+        efficiency *= len(spine.goals) / len(planned.goals) if planned.goals else 1.0
+    return cost, fairness, weights.efficiency * efficiency + weights.fairness * fairness
 
 
 def _fitting(told: SearchAnswer, what: str) -> SearchAnswer:

@@ -462,12 +462,13 @@ class Quorum:
         """The word for the table, and up to how many records enough of them agree."""
         if not self.witnesses:
             return ("not checked" if notes else "none"), 0
-        words = [[(one.word(note), note.size) for note in notes] for one in self.witnesses]
+        voices = {one.public: one for one in self.witnesses}.values()  # a key that is given twice is one witness
+        words = [[(one.word(note), note.size) for note in notes] for one in voices]
         said = {word for row in words for word, _ in row}
         if "FAILED" in said or None in said:
             return ("FAILED" if "FAILED" in said else "not checked"), 0
         sizes = sorted((max((size for word, size in row if word == "ok"), default=0) for row in words), reverse=True)
-        size = sizes[min(self.least or len(sizes), len(sizes)) - 1]
+        size = sizes[(self.least or len(sizes)) - 1] if self.least <= len(sizes) else 0
         agree = sum(one >= max(size, 1) for one in sizes)
         return f"{agree} of {len(sizes)}" + (f" @ {size}" if size else ""), size
 

@@ -90,9 +90,14 @@ def params_of(body: bytes, schema: Schema | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise failed("invalid-argument", "the body is one JSON object: the parameters by name", reason="not-an-object")
     _check_said_once(body)
+    return with_bytes(found, schema)
+
+
+def with_bytes(params: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
+    """The parameters as the method takes them: bytes where JSON has base64. Raises Failed."""
     if schema is not None and _takes_bytes(schema):
-        return {name: _with_bytes(value, _member(schema, name), schema, name) for name, value in found.items()}
-    return found
+        return {name: _with_bytes(value, _member(schema, name), schema, name) for name, value in params.items()}
+    return params
 
 
 def _check_said_once(body: bytes) -> None:

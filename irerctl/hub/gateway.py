@@ -20,6 +20,7 @@ from core.publish.routes import API_VERSION, JOBS, KNOWN, ROUTES, Route
 from core.wire.calls import DEADLINE_MS_MAX, Done
 from irerctl.hub import answers, streams
 from irerctl.hub.access import TOKEN_S, Access, Caller
+from irerctl.hub.figures import Figures
 from irerctl.hub.files import Files
 from irerctl.hub.http1 import PHRASES, Bad, Head
 from irerctl.hub.link import Ask, Daemon, Failed, deadline_of, failed
@@ -67,6 +68,7 @@ class Gateway:
         self._routes = {route.path: route for route in ROUTES}
         self._openapi: tuple[str, bytes] | None = None
         self._streams = 0
+        self._figures = Figures()
         self._prefix = os.urandom(6).hex()
         self._ids = count(1)
 
@@ -159,7 +161,7 @@ class Gateway:
             return await self._stream(head, caller, ask, key, method)
         if route.form == "get-status":
             return await self._hunt_status(ask, key)
-        return self._result(route, await self._ask(ask, key))
+        return self._result(route, await self._ask(ask, key), request)
 
     def _method(self, name: str) -> Mapping[str, Any] | None:
         """What the daemon says of a method; None where it is for the daemon to say that there is none."""
@@ -204,7 +206,7 @@ class Gateway:
                 self._daemon.forget_proof(ask.engine)
             raise
 
-    def _result(self, route: Route, done: Done) -> Response:
+    def _result(self, route: Route, done: Done, request: Request) -> Response:
         headers = [FRESH]
         if done.rc is not None:
             headers.append(("X-Irer-Receipt", f"{done.rc.get('log')}:{done.rc.get('seq')}:{done.rc.get('event_hash')}"))
@@ -213,7 +215,7 @@ class Gateway:
         if done.cur is not None:
             headers.append(("X-Irer-Cursor", done.cur))
         if route.form == "text":
-            body = str(done.r["text"]).encode()
+            body = (str(done.r["text"]) + self._figures.text(request.connection.beside, self._streams)).encode()
             return Response(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8"), *headers], body)
         if route.form == "start-hunt":
             return answers.result({"status": "Hunt Started", "hunt_id": done.r.get("hunt_id")}, 202, headers)
@@ -331,6 +333,7 @@ class Gateway:
         return f"{self._prefix}-{next(self._ids)}"
 
     def _dressed(self, response: Response, request_id: str) -> Response:
+        self._figures.answered(response.status)
         response.headers += ALWAYS
         response.headers.append(("X-Request-Id", request_id))
         return response

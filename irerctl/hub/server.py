@@ -110,6 +110,11 @@ class Connection:
         self._late: Bad | None = None
         """What a peer is told that takes too long with what it is sending now."""
 
+    @property
+    def beside(self) -> int:
+        """How many are connected, this one among them."""
+        return self._server.connections
+
     async def run(self) -> None:
         with self._scope, self._server.known(self):
             try:
@@ -347,6 +352,10 @@ class Server:
         self._all = 0
         self._held = 0
         self._sent = 0
+
+    @property
+    def connections(self) -> int:
+        return self._all
 
     @contextmanager
     def known(self, connection: Connection) -> Iterator[None]:

@@ -7,19 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from irerctl import render
-from irerctl.figures import bar, coloured, moment, number
+from irerctl.figures import bar, coloured, moment, number, sparkline
 from irerctl.session import Session
 
 WATCHED = "data"
 SHOWN = 8
 ID_SHOWN = 12
+PAST_DAYS, PAST_CELLS = 14, 15
+HEAT = (("·", "white"), ("░", "blue"), ("░", "cyan"), ("▒", "green"), ("▒", "yellow"), ("▓", "yellow"), ("█", "red"))
+"""By shape and by colour, so that either tells."""
+HEAT_CELLS = 2
+PHASE_SHOWN = 0.005
 STATES = {"crystallised": "green", "rising": "yellow", "forming": "white"}
 
 
 def overview(now: Session) -> None:
     with render.Waiting("waiting for the data engine"), now.connect() as client:
         status = client.call("data.status").result
-        patterns = client.call("data.patterns", {"limit": SHOWN}).result
+        patterns = client.call("data.patterns", {"limit": SHOWN, "past": PAST_DAYS}).result
     now.show({"status": status, "patterns": patterns}, _draw_overview)
 
 
@@ -129,7 +134,7 @@ def draw_patterns(found: Mapping[str, Any]) -> None:
             render.clean(str(each["pattern"])),
             coloured(str(each["state"]), STATES),
             f"{each.get('strength', 0):.2f}",
-            _share(each.get("strength", 0), most),
+            _trend(each) or _share(each.get("strength", 0), most),
             number(each.get("events", 0)),
             moment(each.get("falls_at")),
             ", ".join(render.clean(str(who)) for who in each.get("contributors") or ())
@@ -140,6 +145,97 @@ def draw_patterns(found: Mapping[str, Any]) -> None:
     _table(["pattern", "state", "strength", "", "events", "falls", "of"], rows, ["strength", "events"])
     hold = render.duration(found.get("hold_s", 0))
     render.tell(f"A pattern rises at {threshold:g} and crystallises after {hold} above that; strength halves every 7 d.")
+
+
+def _trend(each: Mapping[str, Any]) -> str:
+    return sparkline(each["past"], PAST_CELLS) if each.get("past") and render.terminal() else ""
+
+
+def draw_clusters(found: Mapping[str, Any]) -> None:
+    clusters = found.get("clusters") or []
+    if found.get("code", "ok") == "not-installed":
+        render.say("clusters need NumPy and SciPy beside irer: pip install 'irer[science]'")
+    elif not clusters:
+        render.say("no clusters yet: they are looked for from 8 texts on")
+    most = max((each["size"] for each in clusters), default=0)
+    rows = [
+        [
+            render.clean(str(each["cluster"])),
+            number(each["size"]),
+            _share(each["size"], most),
+            f"{each.get('near', 0):.2f}",
+            next((render.clean(str(text["text"])) for text in each.get("examples") or ()), ""),
+        ]
+        for each in clusters
+    ]
+    if rows:
+        _table(["cluster", "events", "", "near", "such as"], rows, ["events", "near"])
+    render.tell(f"{number(found.get('vectors', 0))} vectors compared, {number(found.get('loose', 0))} in no cluster")
+
+
+def draw_field(found: Mapping[str, Any]) -> None:
+    """A heat map: a row a cluster, a cell a time. A pipe gets the numbers."""
+    clusters = found.get("clusters") or []
+    if not clusters:
+        render.say("no clusters yet, so there is no field: irerctl data clusters")
+        return
+    rows = [
+        [
+            render.clean(str(each["cluster"])),
+            f"{each['values'][0]:.3f}",
+            "".join(_heat(value) for value in each["values"]),
+            f"{each['values'][-1]:.3f}",
+        ]
+        for each in clusters
+    ]
+    _table(["cluster", "now", "", "then"], rows, ["now", "then"])
+    days, total = found.get("days") or [0], found.get("total") or [0]
+    render.tell(
+        f"{days[-1]:g} days over {render.plural(found.get('links', 0), 'link')}; in all {total[0]:.3f} now, {total[-1]:.3f} then"
+    )
+
+
+def _heat(value: float) -> str:
+    place = min(len(HEAT) - 1, int(max(0.0, value) * len(HEAT)))
+    return render.paint(HEAT[place][0] * HEAT_CELLS, fg=HEAT[place][1]) if render.terminal() else ""
+
+
+def draw_waves(found: Mapping[str, Any]) -> None:
+    modes = found.get("modes") or []
+    tested = f"{number(found.get('tested', 0))} modes tested"
+    if not modes:
+        render.say(f"no waves: chance explains all there is ({tested})")
+        return
+    rows = [
+        [
+            f"{mode['amplitude']:.3g}",
+            f"{mode['wavenumber']:.3f}",
+            f"{mode['frequency']:.3f}",
+            f"{mode['speed']:.3f}" if mode.get("speed") is not None else "-",
+            f"{mode['chance']:.1e}",
+        ]
+        for mode in modes
+    ]
+    render.table(["height", "per cluster", "per bin", "clusters/bin", "chance"], rows, ["height"])
+    render.tell(f"{tested}; these explain {found.get('explained', 0):.0%} of what moves. Angles in radians.")
+
+
+def draw_overlap(found: Mapping[str, Any]) -> None:
+    events = found.get("events") or []
+    if not events:
+        render.say("no clusters yet, or no vectors of these events: irerctl data clusters")
+        return
+    real, imaginary = found["real"], found["imaginary"]
+    waves = any(abs(each) > PHASE_SHOWN for row in imaginary for each in row)
+    rows = [
+        [
+            short(event),
+            *(f"{one:.2f}{f'{other:+.2f}i' if waves else ''}" for one, other in zip(real[at], imaginary[at], strict=True)),
+        ]
+        for at, event in enumerate(events)
+    ]
+    render.table(["event", *(str(at + 1) for at in range(len(events)))], rows, [])
+    render.tell(f"1 is the same, 0 has nothing in common; over {render.plural(found.get('clusters', 0), 'cluster')}")
 
 
 def draw_topology(found: Mapping[str, Any]) -> None:
@@ -216,6 +312,10 @@ DRAW = {
     "data.feedback": draw_rated,
     "data.forget": draw_forgotten,
     "data.patterns": draw_patterns,
+    "data.clusters": draw_clusters,
+    "data.field": draw_field,
+    "data.waves": draw_waves,
+    "data.overlap": draw_overlap,
     "data.topology": draw_topology,
     "data.value": draw_value,
     "data.events": draw_events,

@@ -6,15 +6,18 @@ vacuous and never as passed.
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from irerctl import generic, render
+from irerctl import energy_picture, generic, render
 from irerctl.figures import moment, number
 from irerctl.session import Failure, Group, Session, command, session
 
 WATCHED = "eil"
+MAP_SOURCES, MAP_PAGE = 400, 200
+"""Sources of a picture, and of a page of the map."""
 COLOURS = {"stable": "green", "learning": "cyan", "drifting": "yellow", "transition": "yellow", "unstable": "red"}
 WORDS: dict[bool | None, str] = {True: "pass", False: "fail", None: "vacuous"}
 
@@ -54,6 +57,89 @@ def _figure(name: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise click.UsageError(f"{name}={text}: {text} is no number") from None
+
+
+# --- how it is, and the map ---------------------------------------------------------------------------------------------------
+
+FILES = click.Path(dir_okay=False, path_type=Path)
+
+
+@command(
+    "energy",
+    "How energy intelligence is, and what it costs; or the energy map as a file.",
+    click.Option(["--png"], type=FILES, metavar="FILE", help="Write the energy map as a picture."),
+    click.Option(["--graphml"], type=FILES, metavar="FILE", help="Write it for programs that draw graphs."),
+    click.Option(["--cypher"], type=FILES, metavar="FILE", help="Write it as statements for a graph database."),
+)
+def energy(png: Path | None, graphml: Path | None, cypher: Path | None) -> None:
+    now = session()
+    wanted = [(path, form) for path, form in ((png, "png"), (graphml, "graphml"), (cypher, "cypher")) if path is not None]
+    if not wanted:
+        now.show(now.call("eil.health", {}).result, draw_health)
+    for path, form in wanted:
+        _write(path, form, _map_as(now, form))
+
+
+def _map_as(now: Session, form: str) -> bytes:
+    """The first page of it: a thousand sources are more than a picture can show."""
+    if form == "png":
+        return energy_picture.png(now.call("eil.energy_map", {"limit": MAP_SOURCES}).result)
+    pages, after = [], None
+    while True:
+        page = now.call("eil.energy_map", {"format": form, **({"after": after} if after else {})}).result
+        pages.append(page["document"])
+        after = page.get("next")
+        if after is None or form == "graphml":
+            break
+    if after is not None:
+        render.note(f"GraphML is one document, of the first {MAP_PAGE} sources; --cypher has them all")
+    return "".join(pages).encode()
+
+
+def _write(path: Path, form: str, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as problem:
+        detail = f"the map cannot be written to {path}: {problem.strerror}."
+        raise Failure("failed-precondition", detail, f"Give a file in a directory that is yours: --{form} FILE") from problem
+    render.note(f"wrote {render.clean(str(path))}")
+
+
+def draw_map(found: Mapping[str, Any]) -> None:
+    """The terminal's view: under each source what hangs on it."""
+    names = {node["id"]: node for node in found["nodes"]}
+    if not names:
+        render.say("nothing on the map yet")
+        render.tell("Try: irerctl sense SOURCE power_draw=850.5")
+        return
+    edges: dict[str, list[Mapping[str, Any]]] = {}
+    for edge in found["edges"]:
+        edges.setdefault(edge["start"], []).append(edge)
+    for id, node in names.items():
+        if node["kind"] in ("regime", "account", "action") and not edges.get(id):
+            continue
+        render.say(f"{node['kind']} {render.clean(node['name'])}" + _how(node))
+        for edge in edges.get(id, ()):
+            end = names[edge["end"]]
+            times = f" × {number(edge['count'])}" if edge["relation"] in ("transitions", "settled") else ""
+            render.say(f"   {edge['relation']} {end['kind']} {render.clean(end['name'])}{times}")
+    for each in found["junctions"]:
+        sigma = f" ± {each['sigma_j']:,.1f}" if each["sigma_j"] else ""
+        render.say(
+            f"{render.clean(each['source'])}: {each['drawn_j']:,.1f} J drawn, {each['given_j']:,.1f} J arrive,"
+            f" {each['difference_j']:,.1f}{sigma} J do not"
+        )
+    if found.get("next"):
+        render.note(f"More: add --after {render.clean(str(found['next']))}")
+
+
+def _how(node: Mapping[str, Any]) -> str:
+    if node.get("value") is None:
+        return ""
+    shown = render.paint(str(node["regime"]), fg=COLOURS.get(str(node["regime"]), "white"))
+    return f"  {energy_picture.energy(node)} ({node['provenance']}), {shown}"
 
 
 # --- the self-test ----------------------------------------------------------------------------------------------------------
@@ -108,8 +194,8 @@ def selftest(full: bool, report: bool, seed: int | None) -> int | None:
     return None if found["ok"] else 1
 
 
-for _name in ("predict", "feedback", "stream"):
-    eil.add_command(generic.command(generic.catalogue().rows[f"eil.{_name}"], _name))
+for _name in ("predict", "feedback", "stream", "energy_map"):
+    eil.add_command(generic.command(generic.catalogue().rows[f"eil.{_name}"], _name.removeprefix("energy_")))
 
 
 def draw_selftest(found: Mapping[str, Any]) -> None:
@@ -348,12 +434,25 @@ def _draw_streams(source: Mapping[str, Any]) -> None:
         for each in source["streams"]
     ]
     render.table(["metric", "unit", "alert (1 is the bound)", ""], rows, right=["alert (1 is the bound)"])
+    shown = [
+        [render.clean(each["metric"]), *_diagnosed(each["diagnostics"])] for each in source["streams"] if each.get("diagnostics")
+    ]
+    if shown:
+        render.say()
+        names = ["Ψ", "order", "one way", "from rest", "capacity", "neighbours"]
+        render.table(["metric", *names, "slows down"], shown, right=names)
+        render.note("Diagnostics that decide nothing. A jump gives no warning: irerctl api show eil.regime_status")
     for each in source.get("latest") or ():
         moved = f"from {each['mean_before']:.4g} to {each['mean_after']:.4g}, since {moment(each['began'])}"
         render.say(f"{moment(each['at'])}  {render.clean(each['metric'])} {moved}")
     for name in ("energy_fidelity", "entropy_coherence", "coverage"):
         if source.get(name) is not None:
             render.say(f"{name.replace('_', ' ')} {100 * source[name]:.1f} %")
+
+
+def _diagnosed(found: Mapping[str, Any]) -> list[str]:
+    names = ("entropy_gradient", "permutation_entropy", "irreversibility", "excess_free_energy", "capacity_ratio", "lag_one")
+    return [*(_share(found.get(name)) for name in names), "yes" if found["transition_candidate"] else "-"]
 
 
 def draw_health(found: Mapping[str, Any]) -> None:
@@ -391,4 +490,5 @@ DRAW = {
     "eil.balances": draw_balances,
     "eil.regime_status": draw_regimes,
     "eil.health": draw_health,
+    "eil.energy_map": draw_map,
 }

@@ -339,6 +339,31 @@ def certified(found: Mapping[str, Any]) -> list[str]:
     return [head, *(f"  {render.clean(str(reason))}" for reason in found["reasons"])]
 
 
+FIGURES = {"kind": "run", "status": "status", "score": "score", "matched": "matched", "h_max": "h norm", "p_phase": "p_phase"}
+FIGURES |= {"p_target": "p_target", "ramp_gain": "ramp_gain"}
+
+
+def draw_certificate(last: Mapping[str, Any]) -> None:
+    """The verdict, its reasons, and every run that it rests on."""
+    found = last["result"]
+    for line in certified(found):
+        render.say(line)
+    figures = found.get("figures") or ()
+    if figures:
+        right = [name for name in FIGURES.values() if name not in ("run", "status")]
+        render.table(list(FIGURES.values()), [[_shown(run, member) for member in FIGURES] for run in figures], right)
+    render.tell("Try: irerctl hunt status   or, with its certificate: irerctl hunt export --out FILE")
+
+
+def _shown(run: Mapping[str, Any], member: str) -> str:
+    value = run.get(member)
+    if member == "status":
+        return render.clean(" ".join([str(value), *map(str, run.get("flags") or ())]))
+    if member == "score" and value is None:
+        return render.clean(str(run.get("code") or "-"))
+    return render.clean(value) if isinstance(value, str) else _figure(value)
+
+
 def draw_certifying(found: Mapping[str, Any]) -> None:
     job = render.clean(str(found["job"]))
     grid = found["grid"]
@@ -473,3 +498,5 @@ DRAW = {
     "hunt.certify": draw_certifying,
     "hunt.paradox": draw_paradox,
 }
+DRAW_JOB = {"hunt.certify": draw_certificate}
+"""Jobs whose end is told in words."""

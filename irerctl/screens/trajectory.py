@@ -4,7 +4,6 @@ Costs are the daemon's; nothing is added up here. What was not proved is never c
 which some rule is known to be wrong.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -260,6 +259,8 @@ def _check_facts(file: str, document: Mapping[str, Any]) -> None:
 
 
 def _check_rules(file: str, document: Mapping[str, Any]) -> None:
+    if _all_well(document.get("rules", ())):
+        return
     seen: dict[str, int] = {}
     literals = 0
     for place, rule in enumerate(document.get("rules", ())):
@@ -273,6 +274,17 @@ def _check_rules(file: str, document: Mapping[str, Any]) -> None:
         literals += 1 + len(rule["premises"])
         if literals > LITERALS_MAX:
             _bad(file, f"up to {name} it has more than {LITERALS_MAX:,} premises and conclusions, which is the most of a program")
+
+
+def _all_well(rules: Sequence[Any]) -> bool:
+    """Whether nothing is wrong with any rule, found out at once; which one it is takes longer."""
+    try:
+        told = msgspec.convert(rules, list[RuleOf], strict=True)
+    except msgspec.ValidationError:
+        return False
+    exact = all(rule.cost.is_integer() or micro(rule.cost) is not None for rule in told)
+    literals = len(told) + sum(len(rule.premises) for rule in told)
+    return exact and literals <= LITERALS_MAX and len({rule.rule_id for rule in told}) == len(told)
 
 
 def _convertible(file: str, name: str, value: Any, kind: type[Any]) -> None:
@@ -293,7 +305,7 @@ def parts(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     size = values = count = 0
     for name, most in (("facts", PART_FACTS), ("rules", PART_RULES), ("goals", PART_RULES)):
         for item in document.get(name, ()):
-            octets = len(json.dumps(item, ensure_ascii=False).encode())
+            octets = len(msgspec.json.encode(item))
             weight = VALUES_OF_RULE + (len(item["premises"]) if name == "rules" else 0)
             if count and (count >= most or size + octets > PART_BYTES or values + weight > PART_VALUES):
                 yield part
@@ -441,7 +453,14 @@ def _by(step: Mapping[str, Any] | None, again: bool) -> str:
     *FROM,
     click.Option(["--goal", "goals"], multiple=True, metavar="ATOM", help="What to reach; once for each."),
     click.Option(
-        ["--mode"], type=click.Choice(["beam", "exact"]), help="beam is quick (default), exact goes on until it is proved."
+        ["--mode"],
+        type=click.Choice(["beam", "exact", "pareto"]),
+        help="beam is quick (default), exact goes on until it is proved, pareto finds what is cheap and what is fair.",
+    ),
+    click.Option(
+        ["--fairness"],
+        type=click.Choice(["cost", "coverage"]),
+        help="Whether groups are to bear alike (default), or to see as much of their goals reached.",
     ),
     click.Option(["--width"], type=click.INT, metavar="N", help=f"How many ways the beam follows at once ({WIDTH_DEFAULT})."),
     click.Option(["--forbid", "forbidden"], multiple=True, metavar="RULE_ID", help="Do without this rule."),
@@ -458,7 +477,8 @@ def _by(step: Mapping[str, Any] | None, again: bool) -> str:
 def search(**given: Any) -> int | None:
     now = session()
     asked = _from(given)
-    asked |= {name: given[option] for option, name in (("mode", "mode"), ("width", "beam_width")) if given[option] is not None}
+    named = (("mode", "mode"), ("width", "beam_width"), ("fairness", "fairness"))
+    asked |= {name: given[option] for option, name in named if given[option] is not None}
     if given["budget"]:
         asked["budgets"] = _amounts(given["budget"], "GROUP=COST")
     if given["weights"] is not None:
@@ -492,9 +512,35 @@ def draw_search(found: Mapping[str, Any]) -> None:
         return
     render.say(f"to reach {goals}")
     draw_spine(found["spine"])
+    missed = sorted(set(found["goals"]) - set(found["spine"]["goals"]))
+    if missed:
+        render.note(f"not reached: {', '.join(render.clean(goal) for goal in missed)}")
+    if found.get("front"):
+        _draw_front(found)
+        return
     render.say(f"cost {cost_text(found['cost'])}: {proof_text(found)}")
-    if found.get("fairness") is not None and len({rule["group"] for rule in found["spine"]["rules"]}) > 1:
+    if found.get("fairness") is not None and (missed or len({rule["group"] for rule in found["spine"]["rules"]}) > 1):
         render.say(f"fairness {found['fairness']:.4g} between groups, score {found['score']:.4g}")
+
+
+def _draw_front(found: Mapping[str, Any]) -> None:
+    """Every spine of the front in a line, the one above marked."""
+    count, shown = found["front_count"], found["front"]
+    whole = f"{render.verdict('ok', 'whole')}, nothing is cheaper and fairer"
+    known = whole if found["proof"] == "optimal" else f"{render.verdict('warn', 'cut short')}, there may be better ones"
+    render.say(f"cost {cost_text(found['cost'])}, fairness {found['fairness']:.4g}, score {found['score']:.4g}")
+    render.say()
+    render.say(f"front of {render.plural(count, 'spine')}: {known}")
+    wanted = len(found["goals"])
+    rows, laid = [], [rule["rule_id"] for rule in found["spine"]["rules"]]
+    for point in shown:
+        here = point["rules"] == laid
+        goals = f"{number(point['goals'])} of {number(wanted)}"
+        figures = [cost_text(point["cost"]), f"{point['fairness']:.4g}", f"{point['score']:.4g}", goals]
+        rows.append([*figures, "this" if here else "", " ".join(render.clean(rule) for rule in point["rules"])])
+    render.table(["cost", "fairness", "score", "goals", "", "rules"], rows, right=["cost", "fairness", "score"])
+    if count > len(shown):
+        render.note(f"and {render.count(count - len(shown))} more, with lower scores")
 
 
 def draw_spine(spine: Mapping[str, Any]) -> None:

@@ -79,8 +79,8 @@ class Live:
                     async for row in feed:
                         await send.send(row)
                         self._stirred.set()
-            except Failed as failed:
-                self._broken = failed
+            except (Failed, TooLarge) as error:
+                self._broken = error
         self._stirred.set()
 
     async def _notice(self) -> None:

@@ -29,6 +29,8 @@ CERTIFICATES = "certificates"
 SHARES = {"fresh": 5, "half_step": 6, "finer": 7}
 """How long each call takes, roughly, beside the others; every candidate of the hunt counts as a fiftieth."""
 SHARE = 100
+UNREADABLE = frozenset({"no-artefact", "bad-artefact"})
+"""Of a candidate's file; what a certificate says of its own runs does not depend on it."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -95,7 +97,7 @@ class Certificates:
             spec = {
                 "kind": call.kind,
                 "chunk": msgspec.to_builtins(call.chunk),
-                "job": work.job,
+                "job_uuid": work.job_uuid,
                 "draws": work.draws,
                 "memory_bytes": self._settings().memory_bytes // 2,
             }
@@ -114,14 +116,19 @@ class Certificates:
         return [each for call in work.calls for each in found[call.kind]]
 
     async def _family(self, work: _Work, meter: "_Meter") -> float | None:
-        """None where the hunt is too large, or files of its candidates are gone: then nobody can tell."""
+        """None where the hunt is too large, or files of its candidates are gone or damaged: then nobody can tell."""
         paths = [Paths.of(job_uuid).data for job_uuid in work.family]
         there = [await self._host.offload(self._host.files.stat_path, path) is not None for path in paths]
         if not paths or not all(there) or work.best is None:
             return None
         artefacts = [str(self._state_dir / path) for path in paths]
         spec = {"artefacts": artefacts, "targets": work.family_targets, "draws": work.draws, "best": work.best}
-        found: _Family = _as(await self._work("family", spec, lambda heard: meter.hear("family", heard)), _Family)
+        try:
+            found: _Family = _as(await self._work("family", spec, lambda heard: meter.hear("family", heard)), _Family)
+        except WorkFailed as failed:
+            if failed.reason in UNREADABLE:
+                return None
+            raise
         return found.p_family
 
     async def _work(self, name: str, spec: dict[str, Any], hear: Callable[[Progress], None]) -> bytes:

@@ -5,7 +5,6 @@ What a worker says is a stranger's word here; whether it is what the manifest pr
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +14,10 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from core.component.manifest import SUBJECT
+from core.component.manifest import SUBJECT, TEXT_MAX
 from core.engine import Errand, JobEnded
 from core.hunt.ledger import NAME as LEDGER
+from core.redact.events import TOO_LONG
 from core.settings import Settings
 from irerd.effects.runs import Paths
 from irerd.host import Host
@@ -72,10 +72,14 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Components:
-    def __init__(self, host: Host, state_dir: Path, settings: Callable[[], Settings] = Settings) -> None:
+    def __init__(
+        self, host: Host, state_dir: Path, settings: Callable[[], Settings] = Settings, redact: Callable[[str], str] = str
+    ) -> None:
+        """`redact` takes secrets and persons out of a text: what a stranger's script prints is searched, as all free text is."""
         self._host = host
         self._state_dir = state_dir
         self._settings = settings
+        self._redact = redact
         self._turns = trio.CapacityLimiter(SCRIPTS_AT_ONCE)
         self._swept = False
 
@@ -114,13 +118,16 @@ class Components:
             if not said.ok:
                 return JobEnded(errand.id, False, said.code, said.detail)
             kept = await self._host.offload(self._keep, work.job, said.files)
+            outputs = await self._host.offload(self._searched, said.outputs)
         except OSError:
             return JobEnded(errand.id, False, "disk-error")
         finally:
-            await self._host.offload(shutil.rmtree, self._state_dir / CAGES / work.job, True)
-        return JobEnded(
-            errand.id, True, "ok", "", {"outputs": said.outputs, "artefact_sha256": said.artefact_sha256, "files": kept}
-        )
+            await self._host.offload(_clear, self._state_dir / CAGES / work.job)
+        return JobEnded(errand.id, True, "ok", "", {"outputs": outputs, "artefact_sha256": said.artefact_sha256, "files": kept})
+
+    def _searched(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        found = {name: self._redact(value) if isinstance(value, str) else value for name, value in outputs.items()}
+        return {name: TOO_LONG if isinstance(value, str) and len(value) > TEXT_MAX else value for name, value in found.items()}
 
     async def _caged(self, request: dict[str, Any], wall_s: float) -> _Said:
         """The cage keeps to the time itself; should it not, it is ended with all it began."""
@@ -140,7 +147,7 @@ class Components:
 
     def _request(self, work: _Work, script: _Script, subject: str) -> dict[str, Any]:
         if not self._swept:
-            shutil.rmtree(self._state_dir / CAGES, ignore_errors=True)
+            _clear(self._state_dir / CAGES)
             self._swept = True
         settings = self._settings().component
         folder = Path(settings.directory) / script.folder
@@ -174,6 +181,12 @@ class Components:
                 files.rename(f"{CAGES}/{job}/{found[name][0]}", f"{FILES}/{stored}")
             sync_directory(files, FILES)
         return kept
+
+
+def _clear(place: Path) -> None:
+    from irerd import cage  # what it loads, an idle irerd has no use for
+
+    cage.clear(place)
 
 
 def _word(value: Any) -> str:

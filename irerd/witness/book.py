@@ -59,18 +59,22 @@ class Book:
     # --- the key ------------------------------------------------------------------------------------------------------
 
     def make_key(self, secret: bytes, name: str | None = None) -> Key:
-        """Once, at the first start. Later the key that there is."""
+        """Once, at the first start, behind the directory for logs: a crash between the two leaves one that holds nothing. Later the
+        key that there is."""
         with self._turn():
             if self._files.stat_path(KEY) is None:
-                if self._files.stat_path(LOGS) is not None:
+                if self._files.stat_path(LOGS) is not None and self._files.list(LOGS):
                     raise BadBook(f"{KEY} is missing, and logs were cosigned with it. Restore it; it is never made anew")
                 called = name or f"irer.invalid/witness/{sha256(public_key(secret)).hexdigest()[:16]}"
                 if not is_name(called):
                     raise BadBook(f"{called!r} cannot be the name of a key: no spaces and no +, at most 255 characters")
                 with durable(KEY):
-                    small_write(self._files, KEY, secret + called.encode())
                     make_directory(self._files, LOGS)
-            return self._key()[0]
+                    small_write(self._files, KEY, secret + called.encode())
+            key = self._key()[0]
+            if name not in (None, key.name):
+                raise BadBook(f"the key is there already, and its name is {key.name}: a name never changes. Leave --name out")
+            return key
 
     def key(self) -> Key:
         return self._key()[0]

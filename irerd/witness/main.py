@@ -90,7 +90,7 @@ def show_key(book: Book, options: argparse.Namespace) -> int:
 
 
 def add(book: Book, options: argparse.Namespace) -> int:
-    given = [options.vkey] if "+" in options.vkey else Path(options.vkey).read_text().splitlines()
+    given = _vkeys(options.vkey)
     book.make_key(os.urandom(32))
     for vkey in filter(None, map(str.strip, given)):
         try:
@@ -99,6 +99,18 @@ def add(book: Book, options: argparse.Namespace) -> int:
             raise Stop(EXIT_USAGE, f"{vkey[:60]}: {bad.why}") from None
         print(f"{'trusted from now on' if new else 'trusted already'}: {vkey.partition('+')[0]}")
     return 0
+
+
+def _vkeys(given: str) -> list[str]:
+    """What was given, or what stands in the file of that name."""
+    if "+" in given and not Path(given).is_file():
+        return [given]
+    try:
+        return Path(given).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        how = "Give what this prints, or a file with it: irerctl audit checkpoint LOG --vkey"
+        raise Stop(EXIT_USAGE, f"{given[:60]!r} is no verifier key, and cannot be read as a file of some ({why}). {how}") from None
 
 
 def show_logs(book: Book, options: argparse.Namespace) -> int:

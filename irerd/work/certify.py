@@ -28,11 +28,11 @@ DRAWS_MAX, TARGETS_MAX = 9_999, 32
 
 
 class Spec(msgspec.Struct, forbid_unknown_fields=True):
-    """`job` keys the draws: those of no other certificate and of no hunt."""
+    """`job_uuid`, the candidate's, keys the draws: no hunt's, and the same whenever somebody asks again."""
 
     kind: Kind
     chunk: Chunk
-    job: str
+    job_uuid: str
     draws: int
     memory_bytes: int
 
@@ -92,7 +92,7 @@ def _figures(asked: Spec, lane: Lane, number: int, place: int, result: Any, tell
         "peaks": peaks if len(peaks) == TARGETS else [],
     }
     if asked.kind == "fresh":
-        own = UUID(bytes=sha256(f"{asked.job} {number}".encode()).digest()[:16])
+        own = UUID(bytes=sha256(f"irer certificate\0{asked.job_uuid}\0{number}".encode()).digest()[:16])
         told = judged(snaps, own, work.grid.l, Nulls("", work.targets, asked.draws), tell)
         plain |= {name: told[name] for name in ("p_phase", "p_target", "ramp_gain")} | {"integers": told["integers"]["passed"]}
     return msgspec.convert(plain, Figures)

@@ -2,6 +2,8 @@
 // It decides nothing and waits only for what it is told to wait for; it ends with its standard input, so none is left behind.
 // Usage: node driver.mjs /usr/bin/chromium
 
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -11,6 +13,14 @@ const ARGUMENTS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
 ];
+
+const axe = readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe finds in the page, runs in the page. */
+const judge = async (within) => {
+  const { violations } = await globalThis.axe.run(within ?? globalThis.document, { resultTypes: ["violations"] });
+  return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(({ html, failureSummary }) => `${html.slice(0, 160)}: ${failureSummary}`) }));
+};
 
 const browser = await chromium.launch({ executablePath: process.argv[2], args: ARGUMENTS });
 let page;
@@ -39,6 +49,12 @@ const verbs = {
   texts: ({ at }) => page.locator(at).allInnerTexts(),
   count: ({ at }) => page.locator(at).count(),
   evaluate: ({ code }) => page.evaluate(code),
+  scheme: ({ scheme }) => page.emulateMedia({ colorScheme: scheme }),
+  size: ({ width, height = 900 }) => page.setViewportSize({ width, height }),
+  axe: async ({ within }) => {
+    if (!(await page.evaluate("typeof axe === 'object'"))) await page.evaluate(await axe);
+    return page.evaluate(judge, within);
+  },
   screenshot: ({ path, whole = true }) => page.screenshot({ path, fullPage: whole }),
 };
 

@@ -592,8 +592,8 @@ PINNED = {
     "hunt": ("7619f6dd59f8dea7", "4cffbe678f52cd31"),
     "component": ("7619f6dd59f8dea7", "20a9b0d3fa0e06e1"),
     "trajectory": ("efa6de741562bbb7", "ab1b4dc49a54fd1c"),
-    "eil": ("d2dc86da76d2d20d", "7629a473cb10a347"),
-    "data": ("f84680cbe1b70091", "0cb224e6ccc41245"),
+    "eil": ("935a79d53803f012", "d51d9160d4e57d4b"),
+    "data": ("79167945e28eed7a", "c92c25cbba5b87d2"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

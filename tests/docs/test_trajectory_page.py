@@ -30,7 +30,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
 
 
 def test_each_command_of_the_example_prints_what_the_page_shows(daemon: Irerd) -> None:
-    assert len(CONSOLE) == 8
+    assert len(CONSOLE) == 9
     for command, printed in CONSOLE:
         ran = subprocess.run(
             [sys.executable, "-m", "irerctl.main", *shlex.split(command)],
@@ -49,7 +49,7 @@ def test_the_snippet_for_programs_runs(
     (tmp_path / "snippet.py").write_text(snippet)
     runpy.run_path(str(tmp_path / "snippet.py"))
     golden = "6f0327c68095150b09c5bc6da5e0e5938399325355779045d5a58ba37ef844c0"
-    assert capsys.readouterr().out == f"1.0 optimal {golden}\n"
+    assert capsys.readouterr().out == f"1.0 optimal {golden}\n1.0 1.0 ('rule1',)\n"
 
 
 def test_the_files_that_the_page_shows_can_be_loaded() -> None:

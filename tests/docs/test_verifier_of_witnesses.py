@@ -43,13 +43,15 @@ def test_both_count_the_same_voices(tmp_path: Path) -> None:
     notes = [(which, cosigned(golden(size).checkpoint, which)) for which, size in enumerate(sizes)]
     for count in range(4):
         place = laid(tmp_path / str(count), *notes[:count])
-        for quorum in range(4):
+        for quorum in range(5):
             ours = vouched([note for _, note in notes[:count]], KEYS, quorum)
             row, whys = said(place, quorum)
             assert (row["verdict"], row["cosigned"]) == ("ok", ours.word), (count, quorum)
             assert any(why.startswith(f"{8 - ours.size} records under no checkpoint, not cosigned") for why in whys) == (
                 ours.size < 8
             )
+    once = verify.witness_of_vkey(KEYS[0].text())
+    assert verify.Quorum((once, once), 2).judge([verify.read_checkpoint(notes[0][1].text.encode())]) == ("1 of 1", 0)
     row, whys = said(tmp_path / "3", which=0)
     assert row["cosigned"] == "not checked" and "cosignatures: not checked" in whys
     assert said(tmp_path / "0", which=0)[0]["cosigned"] == "none"

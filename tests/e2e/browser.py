@@ -1,20 +1,27 @@
 """A real browser for tests. Nothing sleeps: each step waits for what it names, or fails saying so."""
 
 import json
+import os
 import select
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PLACE = Path(__file__).parents[1] / "browser"
 PROGRAM = "chromium"
-MISSING = "NOT TESTED in a browser: chromium, node or playwright-core is missing; run: make peers"
+MISSING = "NOT TESTED in a browser: chromium, node or a package of tests/browser is missing; run: make peers"
+PACKAGES = ("axe-core", "playwright-core")
 ANSWER_S = 90.0
 
 
 def installed() -> bool:
-    return all(map(shutil.which, (PROGRAM, "node"))) and (PLACE / "node_modules" / "playwright-core").is_dir()
+    return all(map(shutil.which, (PROGRAM, "node"))) and all((PLACE / "node_modules" / name).is_dir() for name in PACKAGES)
+
+
+in_a_browser = pytest.mark.skipif(not installed(), reason=MISSING)
 
 
 class Browser:
@@ -68,6 +75,18 @@ class Browser:
     def evaluate(self, code: str) -> Any:
         return self.do("evaluate", code=code)
 
+    def look(self, *, scheme: str, width: int, height: int = 900) -> None:
+        """At the same page in other colours, on another screen."""
+        self.do("scheme", scheme=scheme)
+        self.do("size", width=width, height=height)
+
+    def faults(self) -> list[str]:
+        """What axe finds that keeps people out: each with its weight, its rule and the first place."""
+        return [f"{found['impact']} {found['id']} {found['nodes'][0]}" for found in self.do("axe")]
+
+    def picture(self, path: Path, *, whole: bool = True) -> None:
+        self.do("screenshot", path=str(path), whole=whole)
+
     def heard(self) -> dict[str, list[str]]:
         """What the page complained of and asked for since it was opened."""
         return dict(self.do("heard"))
@@ -81,3 +100,39 @@ class Browser:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+
+
+SCREENS = (("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390))
+
+
+def pictures(otherwise: Path) -> Path:
+    """Where pictures of the page go: what IRER_PICTURES says, so that a person can look at them."""
+    return Path(os.environ.get("IRER_PICTURES", otherwise))
+
+
+def kept_out(browser: Browser, view: str, place: Path) -> dict[str, list[str]]:
+    """What keeps people out of the view that is shown, in either colours and on either screen; and a picture of each."""
+    found = {}
+    for scheme, width in SCREENS:
+        browser.look(scheme=scheme, width=width)
+        name = f"{view}-{scheme}-{width}"
+        wider = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        found[name] = [*browser.faults(), *([f"{wider} px wider than the screen"] if wider else [])]
+        browser.picture(place / f"{name}.png")
+    return {name: faults for name, faults in found.items() if faults}
+
+
+def for_readers(browser: Browser, path: Path) -> None:
+    """A picture for a document: what one sees without scrolling."""
+    browser.look(scheme="light", width=1120, height=1190)
+    browser.evaluate("scrollTo(0, 0)")
+    browser.picture(path, whole=False)
+
+
+def unharmed(browser: Browser, hub: str, *, away: bool = False) -> None:
+    """Nothing was thrown, no dialog came up, nothing was asked of another origin; and where irerd stayed, no error was logged."""
+    heard = browser.heard()
+    assert heard["thrown"] == heard["dialogs"] == []
+    assert [url for url in heard["requests"] if not url.startswith(hub)] == []
+    logged = [line for line in heard["console"] if not (away and "status of 503" in line)]
+    assert logged == []

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.browser import MISSING, Browser, installed
+from tests.e2e.browser import Browser, for_readers, in_a_browser, kept_out, pictures, unharmed
 from tests.e2e.harness import Irerd
+from tests.e2e.hub_scene import INJECTED, VIEWS
 from tests.e2e.web import Gateway
 
 PAGE = Path(__file__).parents[2] / "irerctl" / "hub" / "page"
@@ -65,8 +66,10 @@ def test_every_place_that_the_code_names_is_in_the_page() -> None:
     named: set[str] = set()
     for name, text in files.items():
         if name.endswith(".js"):
-            named |= set(re.findall(r'\b(?:at|say|show|redraw|panel|wish|whole|object)\("([a-z-]+)"', text))
-    assert len(named) > 40
+            named |= set(
+                re.findall(r'\b(?:at|say|show|redraw|panel|wish|whole|object|table|options|pairs|sent|entered)\("([a-z-]+)"', text)
+            )
+    assert len(named) > 100
     assert named - places == set()
 
 
@@ -109,14 +112,11 @@ def luminance(colour: str) -> float:
 
 # --- in a browser -----------------------------------------------------------------------------------------------------------
 
-INJECTED = "<img src=x onerror=alert(1)>"
-ENGINES = "#engines tr"
+ENGINES = "#engine-lines tr"
 VISIBILITY = (
     "Object.defineProperty(document, 'hidden', {{ value: {}, configurable: true }});"
     "document.dispatchEvent(new Event('visibilitychange'))"
 )
-
-in_a_browser = pytest.mark.skipif(not installed(), reason=MISSING)
 
 
 @pytest.fixture(scope="module")
@@ -167,15 +167,6 @@ def address(irerd: Irerd) -> Iterator[str]:
         gateway.close()
 
 
-def unharmed(browser: Browser, hub: str, *, away: bool = False) -> None:
-    """Nothing was thrown, no dialog came up, nothing was asked of another origin; and where irerd stayed, no error was logged."""
-    heard = browser.heard()
-    assert heard["thrown"] == heard["dialogs"] == []
-    assert [url for url in heard["requests"] if not url.startswith(hub)] == []
-    logged = [line for line in heard["console"] if not (away and "status of 503" in line)]
-    assert logged == []
-
-
 @in_a_browser
 @pytest.mark.slow
 def test_a_person_sees_what_is_and_changes_it_without_a_reload(shared_daemon: Irerd, shared_hub: str, browser: Browser) -> None:
@@ -186,10 +177,11 @@ def test_a_person_sees_what_is_and_changes_it_without_a_reload(shared_daemon: Ir
         browser.wait("#link", "connected")
         assert browser.text("#health") == "healthy"
         browser.wait(ENGINES, "resource")
-        assert browser.count("#engines tr") == len(client.call("system.status").result["engines"])
+        assert browser.count(ENGINES) == len(client.call("system.status").result["engines"])
         browser.evaluate("window.sameDocument = true")
 
         # What callers stored is text, whatever it looks like.
+        browser.click("nav a[href='#engines']")
         browser.wait("#entities td", INJECTED)
         browser.wait("#tasks th", "javascript:alert")
         assert browser.count("main img") == 0
@@ -201,7 +193,7 @@ def test_a_person_sees_what_is_and_changes_it_without_a_reload(shared_daemon: Ir
         browser.click("#scale-form button")
         browser.wait("#scale-answer", "storage: 4 → 7 units")
         browser.wait("#pools meter[aria-label='0 of 7 units of storage used']")
-        browser.wait("#events tr", "pool.scaled")
+        browser.wait("#events tr", "pool.scaled", state="attached")
 
         # A refusal is told in irerd's own words, and changes nothing.
         browser.fill("#scale-size", "999")
@@ -217,6 +209,7 @@ def test_a_person_sees_what_is_and_changes_it_without_a_reload(shared_daemon: Ir
         browser.evaluate(VISIBILITY.format("true"))
         client.call("entity.awaken", {"entity_id": "w-1"})
         browser.evaluate(VISIBILITY.format("false"))
+        browser.click("nav a[href='#status']")
         browser.wait("#events tr", "entity.turned")
         assert sum(url.endswith("/events") for url in browser.heard()["requests"]) == 2
         sizes = {pool["name"]: pool["units"] for pool in client.call("resource.pools").result["pools"]}
@@ -230,7 +223,7 @@ def test_a_person_sees_what_is_and_changes_it_without_a_reload(shared_daemon: Ir
 @in_a_browser
 @pytest.mark.slow
 def test_the_page_outlives_the_daemon(daemon: Irerd, hub: str, browser: Browser) -> None:
-    browser.open(hub)
+    browser.open(f"{hub}#engines")
     browser.wait("#link", "connected")
     browser.wait("#scale-pool option[value=compute]", state="attached")
     browser.evaluate("window.sameDocument = true")
@@ -248,7 +241,7 @@ def test_the_page_outlives_the_daemon(daemon: Irerd, hub: str, browser: Browser)
     browser.wait("#link-note", "irerd was restarted at")
     browser.click("#scale-form button")
     browser.wait("#scale-answer", "compute: 4 → 9 units")
-    browser.wait("#events tr", "pool.scaled")
+    browser.wait("#events tr", "pool.scaled", state="attached")
     assert browser.evaluate("window.sameDocument") is True
     unharmed(browser, hub, away=True)
 
@@ -256,7 +249,7 @@ def test_the_page_outlives_the_daemon(daemon: Irerd, hub: str, browser: Browser)
 @in_a_browser
 @pytest.mark.slow
 def test_a_wish_whose_answer_was_lost_is_done_once(shared_hub: str, browser: Browser) -> None:
-    browser.open(shared_hub)
+    browser.open(f"{shared_hub}#engines")
     browser.wait("#scale-pool option[value=database]", state="attached")
     browser.evaluate("""(() => {
       const real = window.fetch;
@@ -312,6 +305,15 @@ GENERATIONS, POPULATION = 5, 4
 RUNS = GENERATIONS * POPULATION
 
 
+def ask_for(browser: Browser, generations: int, space: str) -> None:
+    browser.click("#hunt-form summary")
+    browser.fill("#generations", str(generations))
+    browser.fill("#population", str(POPULATION))
+    browser.fill("#seed", "1")
+    browser.fill("#settings", json.dumps(SETTINGS))
+    browser.fill("#space", space)
+
+
 @in_a_browser
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("jax") is None, reason="NOT TESTED: a hunt from the page; the extra science is not installed")
@@ -321,12 +323,7 @@ def test_a_hunt_is_started_watched_and_ended_in_the_page_though_the_daemon_is_ki
     browser.open(f"{hub}#hunt")
     browser.wait("#hunt-status", "Idle")
     browser.evaluate("window.sameDocument = true")
-    browser.click("#hunt-form summary")
-    browser.fill("#generations", str(GENERATIONS))
-    browser.fill("#population", str(POPULATION))
-    browser.fill("#seed", "1")
-    browser.fill("#settings", json.dumps(SETTINGS))
-    browser.fill("#space", '{"eps": ')
+    ask_for(browser, GENERATIONS, '{"eps": ')
     browser.click("#start-hunt-btn")
     browser.wait("#hunt-answer", "Nothing was started")
     browser.fill("#space", json.dumps(SPACE))
@@ -347,11 +344,30 @@ def test_a_hunt_is_started_watched_and_ended_in_the_page_though_the_daemon_is_ki
     with daemon.client() as client:
         best = client.call("hunt.best").result
         rows = client.call("hunt.ledger").result["rows"]
+        paradox = client.call("hunt.paradox").result
     assert json.loads(browser.text("#provenance-box")) == json.loads(json.dumps(best))
     assert browser.text("#hunt-progress-text") == f"{RUNS} of {RUNS} runs"
     assert browser.count("#front circle") == sum(row["log_prime_sse"] is not None for row in rows) > 0
     assert browser.count("#front circle.best") == 1
-    assert browser.count("#fields canvas") == 3
+    assert browser.count("#fields canvas[role=img]") == 3
+
+    # What it is worth: against chance, over all runs, and by a certificate, which nobody has asked for.
+    browser.wait("#chance dd")
+    worth = dict(zip(browser.texts("#chance dt"), browser.texts("#chance dd"), strict=True))
+    assert worth["Survives all of these"] == "no"
+    browser.wait("#paradox svg")
+    known = [pair[part]["rho"] is not None for pair in paradox["pairs"] for part in ("overall", "within")]
+    assert browser.count("#paradox circle") == sum(known)
+    assert browser.text("#certificate") == "not certified"
+    assert kept_out(browser, "hunt-ended", pictures(daemon.place)) == {}
+    # A page that is opened now shows the same, without what was typed into the other.
+    assert browser.evaluate("window.sameDocument") is True
+    unharmed(browser, hub, away=True)
+    browser.open(f"{hub}#hunt")
+    for place in ("#fields canvas", "#spectrum svg", "#paradox svg", "#chance dd"):
+        browser.wait(place)
+    for_readers(browser, pictures(daemon.place) / "hub.png")
+    browser.evaluate("window.sameDocument = true")
 
     # The table holds every run, and any column sorts it both ways.
     assert browser.count("#ledger tr") == RUNS
@@ -370,7 +386,7 @@ def test_a_hunt_is_started_watched_and_ended_in_the_page_though_the_daemon_is_ki
         return window.realFetch(path, ...rest);
       };
     })()""")
-    browser.fill("#generations", "500")
+    ask_for(browser, 500, json.dumps(SPACE))
     browser.click("#start-hunt-btn")
     browser.wait("#hunt-progress-text", "of 2,000 runs")
     browser.wait("#status-event", "Analyzed")
@@ -419,7 +435,7 @@ def test_an_audit_tells_what_holds_what_does_not_and_what_nobody_checked(daemon:
 def test_the_keyboard_reaches_everything_and_a_phone_shows_it(shared_hub: str, browser: Browser) -> None:
     browser.open(shared_hub, width=375)
     browser.wait(ENGINES, "resource")
-    for view in ("status", "hunt", "audit"):
+    for view in VIEWS:
         browser.click(f"nav a[href='#{view}']")
         browser.wait(f"#view-{view}")
         assert browser.count("main > section:visible") == 1
@@ -427,7 +443,7 @@ def test_the_keyboard_reaches_everything_and_a_phone_shows_it(shared_hub: str, b
         assert wider == 0, f"{view} is {wider} px wider than a phone"
     browser.evaluate("document.activeElement.blur()")
     reached = []
-    for _ in range(12):
+    for _ in range(15):
         browser.do("press", key="Tab")
         reached.append(browser.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
         if reached[-1] == "verify-btn":

@@ -39,9 +39,13 @@ def end_of(daemon: Irerd, hunt_id: str) -> Mapping[str, Any]:
 
 
 def payloads(daemon: Irerd) -> list[tuple[str, str]]:
-    """The hunt log without its envelopes."""
+    """The hunt log without its envelopes, and without certificates that were asked for afterwards."""
     lines = [json.loads(line) for line in (daemon.state / "hunt_log.jsonl").read_bytes().splitlines()]
-    return [(each["event_type"], json.dumps(each["payload"])) for each in lines if not each["event_type"].startswith("log.")]
+    return [
+        (each["event_type"], json.dumps(each["payload"]))
+        for each in lines
+        if not each["event_type"].startswith(("log.", "hunt.certif"))
+    ]
 
 
 def fields(daemon: Irerd) -> dict[str, bytes]:
@@ -189,6 +193,18 @@ def test_the_program_shows_all_of_it(begun: Begun, whole: Irerd) -> None:
     assert "engineering success: 12 of 12 runs" in told("watch") and "not certified" in told()
     assert json.loads(told("best"))["job_uuid"] in told("ledger", "--sort", "fitness", "--limit", "1")
     assert json.loads(told("status", "-o", "json"))["hunt_id"] == begun.hunt_id
+
+
+def test_a_certificate_that_no_grid_has_room_for_is_given_at_once_and_stays(begun: Begun, whole: Irerd) -> None:
+    with whole.client() as client:
+        job = client.call("hunt.certify").result["job"]
+        told = client.call("system.op_status", {"job": job}).result["job"]
+        best = client.call("hunt.best").result
+        assert (told["state"], told["ok"], told["result"]["verdict"]) == ("done", True, "inconclusive")
+        assert best["certificate"]["reasons"] == told["result"]["reasons"] and "no grid" in best["certificate"]["reasons"][0]
+        assert client.call("hunt.status").result["success"]["scientific"]["certificate"] == "inconclusive"
+        with pytest.raises(Error, match="ledger --sort"):
+            client.call("hunt.certify", {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"})
 
 
 def test_a_stop_ends_the_call_that_runs_only_when_asked_twice(irerd: Irerd) -> None:

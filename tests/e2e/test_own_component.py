@@ -17,6 +17,7 @@ artefact = pytest.importorskip("kernels.artefact")
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/ring-radius"
 JOB = "123e4567-e89b-42d3-a456-426614174000"
 POINTS, LENGTH, RING = 32, 20.0, 5
+TOLD = '{"who": "ask jane.roe@example.com, card 4111 1111 1111 1111"}'
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def irerd(tmp_path: Path) -> Iterator[Irerd]:
     shutil.copytree(EXAMPLE, own / "ring-radius")
     write(own / "endless", {"name": "endless", "limits": {"cpu_s": 1}}, "while True: pass")
     write(own / "broken", {"name": "broken", "outputs": [{"name": "a", "type": "colour"}]}, "")
+    write(own / "talkative", {"name": "talkative", "outputs": [{"name": "who", "type": "string"}]}, f"print({TOLD!r})")
     (own / "no component").mkdir()
     daemon = Irerd(tmp_path, f'[component]\ntriggered = []\nwinners = []\ndirectory = "{own}"\n').start()
     place = daemon.state / f"data/run_{JOB}.h5"
@@ -71,7 +73,12 @@ def ran(irerd: Irerd, name: str, **variables: Any) -> Mapping[str, Any]:
 
 def test_the_example_runs_once_it_is_accepted_and_a_hostile_one_costs_nobody_else_anything(irerd: Irerd) -> None:
     there = listed(irerd)
-    assert {name: each["state"] for name, each in there.items()} == {"ring-radius": "new", "endless": "new", "broken": "invalid"}
+    assert {name: each["state"] for name, each in there.items()} == {
+        "ring-radius": "new",
+        "endless": "new",
+        "broken": "invalid",
+        "talkative": "new",
+    }
     assert "outputs" in there["broken"]["reason"]
     if not there or "not enforced" in str(sandbox_of(irerd)):
         pytest.skip("NOT TESTED: this kernel confines nobody")
@@ -85,8 +92,12 @@ def test_the_example_runs_once_it_is_accepted_and_a_hostile_one_costs_nobody_els
     assert found["ok"] and found["result"]["outputs"]["radius"] == pytest.approx(2 * np.pi * RING / LENGTH)
     rows = (irerd.state / "component_files" / found["result"]["files"]["rings"]).read_text().splitlines()
     assert rows[0] == "k,power" and len(rows) > POINTS // 2
+    accepted(irerd, "talkative")
+    assert ran(irerd, "talkative")["result"]["outputs"]["who"].startswith("ask pn_"), "a stranger's words are searched"
     assert not list((irerd.state / "component_cages").iterdir())
     irerd.stop()
+    logs = [path.read_bytes() for path in irerd.state.glob("*.jsonl")]
+    assert len(logs) > 5 and not any(b"jane.roe" in log or b"4111 1111" in log for log in logs)
     irerd.start()
     assert listed(irerd)["ring-radius"]["state"] == "ready", "what was accepted stands in the log"
     script = irerd.place / "own/ring-radius/ring_radius.py"

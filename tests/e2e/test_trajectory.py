@@ -158,9 +158,9 @@ def test_a_search_in_a_worker_is_walked_through_and_says_what_it_proved(daemon: 
         dear = [each["rule_id"] for each in spine["rules"]][-1]
         without = client.call("trajectory.search", {"forbidden": [dear]}).result
         assert without["spine"] is None or dear not in [each["rule_id"] for each in without["spine"]["rules"]]
-        with pytest.raises(Error) as later:
-            client.call("trajectory.search", {"mode": "pareto"})
-        assert later.value.code == "unimplemented"
+        front = client.call("trajectory.search", {"mode": "pareto", "deadline_ms": 300}).result
+        assert front["front_count"] >= 1 and front["front"][0]["cost"] == min(point["cost"] for point in front["front"])
+        assert front["spine"] is not None and front["bound"] <= front["front"][0]["cost"]
 
 
 def workers_of(irerd: Irerd) -> list[int]:

@@ -28,6 +28,9 @@ def test_a_checkpoint_is_carried_there_and_the_cosignature_back(irerd: Irerd, tm
     witness = ("irerd.witness.main", "--state-dir", str(tmp_path / "witness"))
     vkey = ran(*witness, "key", "--name", "w.example")[1].strip()
     assert vkey.startswith("w.example+") and (tmp_path / "witness/key").stat().st_mode & 0o777 == 0o600
+    for given in (str(tmp_path / "nowhere"), sys.executable, "", str(tmp_path)):
+        code, _, said = ran(*witness, "add", given)
+        assert code == 64 and "is no verifier key" in said and "irerctl audit checkpoint LOG --vkey" in said, said
     irerd.config.write_text(f'[witness.trusted.afar]\nvkey = "{vkey}"\n')
     irerd.start()
     ctl = ("irerctl.main", "--socket", str(irerd.socket))

@@ -26,9 +26,9 @@ TASKS = {"tasks": [{"task_id": name} for name in ("t-1", "t-2", "u-1", "t$(touch
 def tab(socket_path: Path) -> Tab:
     """What the shell is answered when Tab is pressed after these words."""
 
-    def press(*words: str, loaded: list[str] | None = None) -> list[str]:
+    def press(*words: str, loaded: list[str] | None = None, limit_s: str = "30") -> list[str]:
         asked = {"COMP_WORDS": " ".join(["irerctl", *words]), "COMP_CWORD": str(len(words)), "_IRERCTL_COMPLETE": "bash_complete"}
-        environment = {**os.environ, **asked, "IRER_SOCKET": str(socket_path)}
+        environment = {**os.environ, **asked, "IRER_SOCKET": str(socket_path), "IRER_TAB_S": limit_s}
         command = [sys.executable, *(["-m", "irerctl.main"] if loaded is None else ["-c", PROGRAM])]
         ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30)
         assert ran.returncode == 0
@@ -47,7 +47,7 @@ def in_shell(place: Path, socket_path: Path, *command: str) -> subprocess.Comple
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m irerctl.main "$@"\n')
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{place}:{os.environ['PATH']}", "IRER_SOCKET": str(socket_path), "HOME": str(place)}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm", "IRER_TAB_S": "30"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=place, timeout=60, stdin=subprocess.DEVNULL)
 
 
@@ -136,13 +136,13 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for(tab: Tab, socket_path: 
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(socket_path))
         deaf.listen(0)
-        assert tab("engine", "cancel", "") == []
+        assert tab("engine", "cancel", "", limit_s="0.2") == []
         queue = [socket.socket(socket.AF_UNIX) for _ in range(4)]
         for waiting in queue:
             waiting.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 waiting.connect(str(socket_path))
-        assert tab("engine", "cancel", "") == [], "not even to be let in; without a limit this would never end"
+        assert tab("engine", "cancel", "", limit_s="0.2") == [], "not even to be let in; without a limit this would never end"
         for waiting in queue:
             waiting.close()
 

@@ -13,7 +13,7 @@ from core.hunt.reads import HuntPage, HuntStatus, LedgerPage, Paradox
 from irerctl.screens import hunt
 from tests.core.hunt.hunter import SMALL, Hunter
 from tests.irerctl.conftest import Run, Serve
-from tests.irerctl.peer import Stream
+from tests.irerctl.peer import Stream, Written
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -143,6 +143,23 @@ def test_a_verdict_stands_beside_the_best_with_its_reasons_and_why_thresholds_we
     said = run("hunt", "status").stdout
     assert "refuted, p_family 0.25" in said and "0 of 5 fresh seeds pass" in said and "p_holm 1" in said
     assert "never both in one" in said
+
+
+def test_a_certificate_is_told_by_its_reasons_and_its_runs(run: Run, serve: Serve) -> None:
+    fresh = {"kind": "fresh", "seed": 1, "status": "ok", "flags": ["unsettled"], "resolved": True, "score": 3.25, "code": None}
+    fresh |= {"matched": 5, "h_max": 0.25, "p_phase": 1.0, "p_target": 0.985, "ramp_gain": -1.5}
+    half = {"kind": "half_step", "seed": 1, "status": "diverged", "flags": [], "score": None, "code": "diverged", "matched": 0}
+    judged = {"verdict": "inconclusive", "reasons": ["0 of 5 fresh seeds pass", "\x1b[2J"], "p_holm": 1.0, "p_family": None}
+    found = {**judged, "job_uuid": "j-1", "figures": [fresh, half]}
+    job = {"job": "c-1", "method": "hunt.certify", "state": "done", "seq": 3, "ok": True, "code": "ok", "result": found}
+    begun = {"job": "c-1", "hunt_id": "h", "job_uuid": "j-1", "grid": {"n": 192, "l": 100.0, "d": 1}}
+    serve({"hunt.certify": Written(begun), "system.op_watch": Stream([], result=job)})
+    ran = run("hunt", "certify", "--wait")
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    assert ran.exit_code == 0 and ran.stdout.startswith("inconclusive: j-1, p_holm 1, p_family -") and "\x1b" not in ran.stdout
+    assert ["fresh", "ok", "unsettled", "3.25", "5", "0.25", "1", "0.985", "-1.5"] in lines
+    assert ["half_step", "diverged", "diverged", "0", "-", "-", "-", "-"] in lines
+    assert not any("{" in line for line in ran.stdout.splitlines())
 
 
 def test_the_paradox_is_a_table_beside_what_the_source_claims(run: Run, serve: Serve) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from irerctl.client import Error
-from irerctl.trajectory import Fact, NoSpine, Path, Rule, TrajectoryOptimizer
+from irerctl.trajectory import Fact, NoSpine, Path, Rule, Trade, TrajectoryOptimizer
 from tests.irerctl.conftest import Serve
 from tests.irerctl.peer import Written
 
@@ -85,3 +85,15 @@ def test_an_absent_daemon_is_an_error_of_the_client(socket_path: Any) -> None:
         optimizer._client.retry_s = 0.0
         with pytest.raises(Error):
             optimizer.add_fact("A")
+
+
+def test_a_front_is_a_list_of_trades(serve: Serve) -> None:
+    point = {"cost": 1.0, "fairness": 0.5, "score": 1.0, "goals": 1, "rules": ["rule1"], "hash": "f" * 64}
+    peer = serve({"trajectory.search": {**FOUND, "front": [point], "front_count": 1}})
+    with TrajectoryOptimizer(peer.path) as optimizer:
+        found = optimizer.pareto_front({Fact("A")}, goals=["B"], fairness="coverage")
+        assert found == [Trade(1.0, 0.5, 1.0, 1, ("rule1",), "f" * 64)]
+    assert peer.calls[0].p == {"initial": ["A"], "denied": [], "goals": ["B"], "fairness": "coverage", "mode": "pareto"}
+    peer.answers = {"trajectory.search": {**FOUND, "spine": None}}
+    with TrajectoryOptimizer(peer.path) as optimizer:
+        assert optimizer.pareto_front() == []

@@ -346,3 +346,27 @@ def test_a_planning_problem_is_loaded_by_its_relaxation(run: Run, serve: Serve) 
     }
     ran = run("trajectory", "load", "--strips", "-", input=json.dumps({"init": [], "actions": [{"name": "x"}]}))
     assert "action 1, x, cannot be taken" in ran.output
+
+
+def test_a_front_is_a_table_in_which_the_chosen_spine_is_marked(run: Run, serve: Serve) -> None:
+    points = [
+        {"cost": 1.25, "fairness": 0.735, "score": 1.0, "goals": 1, "rules": ["rule1", "rule2"], "hash": "a" * 64},
+        {"cost": 2.0, "fairness": 1.0, "score": 0.625, "goals": 1, "rules": ["rule1", "rule3"], "hash": "b" * 64},
+    ]
+    peer = serve({"trajectory.search": {**FOUND, "front": points, "front_count": 3}})
+    ran = run("trajectory", "search", "--mode", "pareto")
+    lines = ran.stdout.splitlines()
+    assert "cost 1.25, fairness 0.735, score 1" in lines and "front of 3 spines: whole, nothing is cheaper and fairer" in lines
+    table = [line.split() for line in lines[-3:]]
+    assert table[1] == ["1.25", "0.735", "1", "1", "of", "1", "this", "rule1", "rule2"]
+    assert table[2] == ["2", "1", "0.625", "1", "of", "1", "rule1", "rule3"]
+    assert "and 1 more, with lower scores" in ran.output
+    peer.answers = {"trajectory.search": {**FOUND, "proof": "bound", "front": points, "front_count": 2}}
+    assert "front of 2 spines: cut short, there may be better ones" in run("trajectory", "search").stdout
+
+
+def test_goals_that_a_spine_does_without_are_named(run: Run, serve: Serve) -> None:
+    peer = serve({"trajectory.search": {**FOUND, "goals": ["D", "E", "F"], "unreachable": ["F"]}})
+    ran = run("trajectory", "search", "--fairness", "coverage", "--mode", "pareto")
+    assert "not reached: E, F" in ran.output and ran.exit_code == 0
+    assert peer.calls[0].p == {"mode": "pareto", "fairness": "coverage"}

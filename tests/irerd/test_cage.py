@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from irerd import sandbox
-from irerd.cage import HDF5
+from irerd.cage import HDF5, clear
 
 pytestmark = pytest.mark.skipif(not sandbox.report().whole, reason=f"NOT TESTED: this kernel confines nobody: {sandbox.report()}")
 
@@ -77,7 +77,7 @@ def test_what_it_prints_and_leaves_is_brought_back_with_the_hash_of_the_file_it_
 
 FOREVER = "while True: pass"
 ATTACKS = {
-    "an endless loop": ("cpu", FOREVER, {"cpu_s": 1.0}),
+    "an endless loop": ("cpu", FOREVER, {"cpu_s": 1.0, "wall_s": 60.0}),
     "sleep": ("timeout", "import time; time.sleep(60)", {"wall_s": 0.4}),
     "a fork bomb": ("forbidden", "import os\nwhile True: os.fork()", {}),
     "another program": ("forbidden", "import subprocess; subprocess.run(['/bin/true'])", {}),
@@ -100,6 +100,50 @@ ATTACKS = {
         {},
     ),
     "many small files": ("too-much-output", "import time\nfor at in range(2_000): open(f'tmp/{at}', 'w')\ntime.sleep(60)", {}),
+    "files that it keeps open without a name": (
+        "too-much-output",
+        "import os, time\nkept = [open(f'tmp/{at}', 'wb') for at in range(9)]\n"
+        "for at, file in enumerate(kept): os.unlink(f'tmp/{at}'); file.write(bytes(900_000)); file.flush()\ntime.sleep(60)",
+        {},
+    ),
+    "files that it keeps in memory without a name": (
+        "too-much-output",
+        "import mmap, os, time\nkept = []\nfor at in range(9):\n  with open('tmp/x', 'w+b') as file:\n"
+        "    file.truncate(900_000); kept.append(mmap.mmap(file.fileno(), 0)); kept[-1][:] = b'x' * 900_000\n  os.unlink('tmp/x')\n"
+        "time.sleep(60)",
+        {},
+    ),
+    "folders without end": (
+        "too-much-output",
+        "import os\nos.chdir('tmp')\nfor at in range(3_000): os.mkdir('a'); os.chdir('a')\nimport time; time.sleep(60)",
+        {},
+    ),
+    "a folder that nobody may look into": (
+        "forbidden",
+        "import os\nos.mkdir('tmp/x', 0o300)\nopen('tmp/x/y', 'wb').write(bytes(9))",
+        {},
+    ),
+    "not to hear that its time is over": (
+        "cpu",
+        "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
+        {"cpu_s": 1.0, "wall_s": 60.0},
+    ),
+    "to hide from its guard": (
+        "forbidden",
+        "import ctypes, os\ncall = ctypes.CDLL(None, use_errno=True).prctl\n"
+        "if call(4, 0, 0, 0, 0): raise PermissionError(ctypes.get_errno())",
+        {},
+    ),
+    "to watch the folders of others": (
+        "forbidden",
+        "import ctypes\nif ctypes.CDLL(None, use_errno=True).inotify_init1(0) < 0: raise PermissionError(ctypes.get_errno())",
+        {},
+    ),
+    "to make others wait for the fields": (
+        "forbidden",
+        "import fcntl, os, sys\nfd = os.open('../run.h5', os.O_RDONLY)\nfcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)",
+        {},
+    ),
     "a flood of words": ("too-much-output", "while True: print('x' * 4096)", {}),
     "a file elsewhere": ("forbidden", "open('../elsewhere', 'w')", {}),
     "somebody's secrets": ("forbidden", "open('/etc/passwd').read()", {}),
@@ -136,6 +180,27 @@ def test_whatever_it_tries_it_is_ended_and_the_reason_has_a_name(tmp_path, attac
     assert found.get("detail", "").isprintable()
     assert (tmp_path / "run.h5").read_bytes() == HDF5 + b"fields" and not (tmp_path / "elsewhere").exists()
     assert (tmp_path / "run.h5").stat().st_mode & 0o777 != 0o777
+
+
+def test_whatever_it_left_is_taken_away(tmp_path):
+    """Thousands of folders within each other are too deep for paths and for calls; one that nobody may look into is looked into."""
+    place, top = tmp_path / "own", os.open(tmp_path, os.O_RDONLY)
+    os.mkdir("own", dir_fd=top)
+    at = os.open("own", os.O_RDONLY, dir_fd=top)
+    for _ in range(3_000):
+        os.mkdir("a", 0o700, dir_fd=at)
+        down = os.open("a", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = down
+    os.close(os.open("deep", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+    (place / "shut").mkdir()
+    (place / "shut/file").write_bytes(b"x")
+    (place / "shut").chmod(0)
+    (place / "link").symlink_to(tmp_path)
+    clear(place)
+    assert list(tmp_path.iterdir()) == []
+    os.close(at)
+    os.close(top)
 
 
 def test_nothing_of_it_outlives_irerd(tmp_path):
@@ -182,5 +247,7 @@ def test_where_the_kernel_confines_nobody_nothing_runs_unless_somebody_said_so(t
 
 def test_every_machine_that_is_known_has_a_filter_that_can_be_loaded():
     for calls in sandbox.CALLS.values():
-        assert len(set(calls.denied)) == len(calls.denied) and not {calls.clone, calls.prctl, *calls.signals} & set(calls.denied)
+        assert len(set(calls.denied)) == len(calls.denied) and not {calls.clone, calls.prctl, calls.fcntl, *calls.signals} & set(
+            calls.denied
+        )
         assert len(sandbox.program(calls, 7)) % 8 == 0 and len(sandbox.program(calls, 7)) // 8 < 4_096

@@ -55,7 +55,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def certified(kind: str = "fresh", **changed: Any) -> Figures:
-    spec = {"kind": kind, "chunk": msgspec.to_builtins(CHUNK), "job": JOB, "draws": 999, "memory_bytes": 1 << 31, **changed}
+    spec = {"kind": kind, "chunk": msgspec.to_builtins(CHUNK), "job_uuid": JOB, "draws": 999, "memory_bytes": 1 << 31, **changed}
     said = json.loads(certify.certify(json.dumps(spec).encode(), told))
     (found,) = msgspec.convert(said["figures"], list[Figures])
     return found
@@ -112,12 +112,13 @@ def test_the_best_of_a_hunt_is_compared_with_the_best_of_as_many(tmp_path):
 class Desk:
     """A host whose workers answer as a test says, on a directory of its own."""
 
-    def __init__(self, place: Path, lost: str = "") -> None:
+    def __init__(self, place: Path, lost: str = "", why: str = "poison") -> None:
         from state.fs import RealFiles
 
         self.files = RealFiles(place)
         self.asked: list[str] = []
-        self._lost = lost
+        self.specs: list[bytes] = []
+        self._lost, self._why = lost, why
 
     async def offload(self, function: Any, *arguments: Any) -> Any:
         return function(*arguments)
@@ -125,9 +126,10 @@ class Desk:
     async def work(self, name: str, spec: bytes, *, timeout_s: float, on_progress: Any, patient: bool) -> bytes:
         asked = json.loads(spec)
         self.asked.append(name)
+        self.specs.append(spec)
         on_progress(Progress(1, 2))
         if name == self._lost:
-            raise WorkFailed("poison", "died")
+            raise WorkFailed(self._why, "died")
         if name == "family":
             return b'{"p_family": 0.25}'
         run = {"flags": [], "resolved": False, "score": None, "code": "no_peaks", "matched": 0, "h_max": 0.5}
@@ -135,9 +137,9 @@ class Desk:
         return json.dumps({"figures": runs}).encode()
 
 
-async def carried(desk: Desk, place: Path, progress: list[Any] | None = None) -> JobEnded:
+async def carried(desk: Desk, place: Path, progress: list[Any] | None = None, job: str = JOB) -> JobEnded:
     calls = [{"kind": kind, "chunk": msgspec.to_builtins(CHUNK)} for kind in ("fresh", "half_step", "finer")]
-    work = {"job": JOB, "job_uuid": JOB, "hunt_id": "h", "calls": calls, "draws": 999, "others": [], "family": [JOB], "best": 0.1}
+    work = {"job": job, "job_uuid": JOB, "hunt_id": "h", "calls": calls, "draws": 999, "others": [], "family": [JOB], "best": 0.1}
     heard = progress if progress is not None else []
     errand = Errand("hunt_log:1:0", "hunt.certify", {**work, "family_targets": 5})
     return await Certificates(desk, place, Compute).run(errand, heard.append)  # type: ignore[arg-type]
@@ -160,6 +162,24 @@ async def test_without_all_files_nobody_can_tell_what_the_best_of_them_is_worth(
     desk = Desk(tmp_path)
     ended = await carried(desk, tmp_path)
     assert ended.ok and (ended.result["p_family"], ended.result["looked_at"]) == (None, 0) and "family" not in desk.asked
+
+
+async def test_whoever_asks_again_gets_the_very_same_draws(tmp_path):
+    """Neither the seeds nor the nulls depend on the asking: else one could ask until chance is kind."""
+    asked = []
+    for job in (JOB, str(UUID(int=9))):
+        desk = Desk(tmp_path)
+        await carried(desk, tmp_path, job=job)
+        asked.append(sorted(desk.specs))
+    assert asked[0] == asked[1] and len(asked[0]) == 3
+
+
+@pytest.mark.parametrize("why", ["bad-artefact", "no-artefact"])
+async def test_a_damaged_file_of_another_candidate_costs_the_certificate_nothing(tmp_path, why):
+    (tmp_path / "data").mkdir()
+    (tmp_path / Paths.of(JOB).data).write_bytes(b"")
+    ended = await carried(Desk(tmp_path, "family", why), tmp_path)
+    assert ended.ok and (ended.result["p_family"], ended.result["looked_at"]) == (None, 0)
 
 
 async def test_a_lost_worker_ends_it_with_a_reason_and_leaves_no_file(tmp_path):

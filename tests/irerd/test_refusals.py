@@ -8,7 +8,7 @@ import trio
 from core.engine import Refused
 from core.gate.refusals import Refuse, RefuseMany
 from irerd.dispatch import Answer
-from irerd.refusals import SINGLE_MAX, WINDOW_S, Refusals
+from irerd.refusals import LATER, SINGLE_MAX, WINDOW_S, Refusals, most_held
 
 DENIED = Refused("permission-denied", "no", reason="no-role")
 
@@ -19,9 +19,10 @@ class Records:
     def __init__(self) -> None:
         self.commands: list[Any] = []
 
-    def give(self, command: Any, reply: Any) -> None:
+    def give(self, command: Any, reply: Any = None) -> None:
         self.commands.append(command)
-        reply(Answer({}))
+        if reply is not None:
+            reply(Answer({}))
 
 
 @pytest.fixture
@@ -65,3 +66,26 @@ async def test_a_window_is_closed_a_second_after_it_was_opened_and_nobody_wakes_
         assert len(records.commands) == before
         await trio.sleep(0.02)
         assert records.commands[before:] == [RefuseMany("uid:1", 1, "a.method", "a.method")]
+
+
+def test_wrong_credentials_never_take_up_every_place_on_a_connection(refusals: Refusals, records: Records) -> None:
+    """Right ones come through the same connection: an application shows the tokens of all its users."""
+    told: list[Answer] = []
+    refusals.held_max = lambda: most_held(16)
+    for slowed in (False, True):
+        told.clear()
+        records.commands.clear()
+        refusals.is_slowed = lambda caller, slowed=slowed: slowed
+        singles = 0
+        for _ in range(500):
+            singles += not refusals.count_instead("uid:1", "gate.check", told.append, Answer({"valid": False}))
+            assert len(refusals._windows["uid:1"].waiting) <= 14
+        assert singles == (0 if slowed else SINGLE_MAX)
+        assert told == [Answer(error=LATER)] * (500 - singles - 14)
+        refusals.close_windows()
+        assert told[-14:] == [Answer({"valid": False})] * 14
+        assert RefuseMany("uid:1", 500 - singles, "gate.check", "gate.check") in records.commands, "told or not, each is counted"
+
+
+def test_there_is_always_a_place_left() -> None:
+    assert [most_held(calls_max) for calls_max in (1, 2, 8, 64, 65_536)] == [0, 1, 7, 56, 57_344]

@@ -6,15 +6,18 @@ The answers here are made up, because no sound server gives them; what a real on
 import json
 import socket
 from collections.abc import AsyncGenerator, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import trio
 
+from core.cache.model import Cache
 from irerd.couch import database as database_module
-from irerd.couch.database import Checkpoint, Database
+from irerd.couch.database import LINE_BYTES_MAX, Checkpoint, Database
 from irerd.couch.failures import Failed, TooLarge
 from irerd.couch.http import ANSWER_BYTES_MAX, Answer, Http
+from irerd.couch.live import Live
 
 
 class Told:
@@ -274,3 +277,39 @@ async def test_a_lie_in_a_feed_has_the_code_of_any_other(piece, code):
     with pytest.raises(Failed) as failed:
         await fed(piece)
     assert failed.value.code == code and "hunter2" not in failed.value.detail
+
+
+class Still:
+    """A replication that has nothing to do, and a side here where nothing is written."""
+
+    cursor, pushed_seq = 0, 0
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+
+    async def run(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def remember(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def advanced(self) -> None:
+        await trio.sleep_forever()
+
+    def seldom(self) -> Any:
+        return nullcontext()
+
+    def say(self, phase: str) -> None:
+        assert phase == "live"
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"), [(TooLarge(), TooLarge), (said({}, 401), Failed), (said(b"x" * (LINE_BYTES_MAX + 1)), Failed)]
+)
+async def test_a_feed_that_answers_with_what_no_feed_may_be_ends_the_stay_with_a_reason(answer, raised, autojump_clock):
+    """Its reader is a task of its own: what it hears has to come out as what it is, and not as a group of errors."""
+    still: Any = Still()
+    live = Live(still, still, database(Told(answer)), 1, lambda: 0.0, 10)
+    with pytest.raises(raised):
+        await live.run(lambda: True)
+    assert live.caught_up

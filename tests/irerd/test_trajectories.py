@@ -5,6 +5,7 @@ The worker here is honest by way of the slow twins, unless a test has it lie.
 
 from array import array
 from collections.abc import Callable, Mapping
+from itertools import accumulate, pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ import trio
 from core import trajectory
 from core.engine import IRER, Refused
 from core.spine import Rule
-from core.trajectory import closure, reads, small
+from core.trajectory import closure, front, reads, small
 from irerd import trajectories
 from irerd.session import Stream
 from irerd.trajectories import TrajectoryPorts
@@ -92,6 +93,8 @@ def honest(name: str, sheet: Sheet) -> tuple[dict[str, Any], dict[str, Field]]:
         via = [-1 if (how := found.get(str(atom))) is None or how.rule is None else how.rule for atom in atoms]
         return {}, {"depth": field(depth), "rule": field(via), "additive": field([costs.get(str(a), -1) for a in atoms], "<i8")}
     goals = [str(goal) for goal in numbers(sheet.arrays["goals"])]
+    if sheet.values["mode"] == "pareto":
+        return honest_front(sheet, rules)
     limits = numbers(sheet.arrays["budgets"]) if "budgets" in sheet.arrays else []
     best = small.solve(rules, initial, goals, {str(group): most for group, most in enumerate(limits) if most >= 0})
     assert best is not None
@@ -101,11 +104,34 @@ def honest(name: str, sheet: Sheet) -> tuple[dict[str, Any], dict[str, Field]]:
     return {"status": "found", "cost": best.cost_micro, "bound": best.cost_micro}, {"rules": field(chosen)}
 
 
+def honest_front(sheet: Sheet, rules: list[Rule]) -> tuple[dict[str, Any], dict[str, Field]]:
+    weights = array("d", bytes(sheet.arrays["weights"].data))
+    coverage = None
+    if "totals" in sheet.arrays:
+        starts, owners = numbers(sheet.arrays["owner_start"]), numbers(sheet.arrays["owners"])
+        listed = [owners[begin:end] for begin, end in pairwise(starts)]
+        coverage = front.Coverage(listed, numbers(sheet.arrays["totals"]), sheet.values["lost"])
+    made = front.Rules(
+        [[int(atom) for atom in rule.premises] for rule in rules],
+        [int(rule.conclusion) for rule in rules],
+        [rule.cost_micro for rule in rules],
+        [int(rule.group) for rule in rules],
+        sheet.values["atoms"],
+    )
+    search = front.Front(made, numbers(sheet.arrays["goals"]), numbers(sheet.arrays["budgets"]), weights, coverage)
+    for _ in search.steps():
+        pass
+    starts = [0, *accumulate(len(point.rules) for point in search.points)]
+    flat = [rule for point in search.points for rule in point.rules]
+    return {"bound": search.bound, "finished": True}, {"starts": field(starts, "<i8"), "rules": field(flat)}
+
+
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is small enough to be thought out here."""
     monkeypatch.setattr(trajectories, "LITERALS_HERE_MAX", -1)
     monkeypatch.setattr(small, "RULES_MAX", -1)
+    monkeypatch.setattr(front, "RULES_HERE_MAX", -1)
 
 
 def daemon(machine: Machine, rules: list[dict[str, Any]] = RULES) -> tuple[TrajectoryPorts, EngineLoop]:
@@ -147,6 +173,11 @@ QUESTIONS: list[Any] = [
     reads.Search(goals=["D"], budgets={"north": 1.0}),
     reads.Search(goals=["D"], budgets={"north": 2.0}),
     reads.Search(goals=["A"]),
+    reads.Search(goals=["D", "B"], mode="pareto", weights=reads.Weights(fairness=1.0)),
+    reads.Search(goals=["D"], mode="pareto", budgets={"north": 1.0}),
+    reads.Search(goals=["D", "C", "Y"], mode="pareto", fairness="coverage"),
+    reads.Search(goals=["D", "C", "Y"], fairness="coverage"),
+    reads.Search(goals=["A"], mode="pareto"),
 ]
 
 
@@ -157,6 +188,7 @@ def test_here_and_in_a_worker_the_answer_is_the_same(params: Any, monkeypatch: p
     assert not machine.jobs
     monkeypatch.setattr(trajectories, "LITERALS_HERE_MAX", -1)
     monkeypatch.setattr(small, "RULES_MAX", -1)
+    monkeypatch.setattr(front, "RULES_HERE_MAX", -1)
     machine = Machine()
     assert ask(daemon(machine)[0], params) == here
     assert "closure" in machine.jobs
@@ -166,6 +198,38 @@ def test_the_source_example_is_optimal_with_a_bound() -> None:
     found = ask(daemon(Machine(), RULES[:1])[0], reads.Search(initial=["A"]))
     assert [rule.rule_id for rule in found.spine.rules] == ["ab"] and found.goals == found.spine.goals == ["B"]
     assert (found.cost, found.bound, found.score, found.proof) == (1.0, 1.0, 1.0, "optimal")
+
+
+def test_a_front_holds_what_is_cheap_and_what_is_fair_and_the_weights_choose() -> None:
+    asked = reads.Search(goals=["D"], mode="pareto")
+    cheap = ask(daemon(Machine())[0], asked)
+    told = [(point.cost, round(point.fairness, 4), point.rules) for point in cheap.front]
+    assert told == [(3.5, 0.98, ["ab", "ac", "bcd"])]
+    dearer = [*RULES, {"rule_id": "ad", "premises": ["A"], "conclusion": "D", "cost": 3.0}]
+    ports, _ = daemon(Machine(), dearer)
+    cheap = ask(ports, asked)
+    assert [point.rules for point in cheap.front] == [["ad"], ["ab", "ac", "bcd"]] and cheap.front_count == 2
+    assert (cheap.cost, cheap.bound, cheap.score, cheap.proof) == (3.0, 3.0, 1.0, "optimal")
+    fair = ask(ports, reads.Search(goals=["D"], mode="pareto", weights=reads.Weights(efficiency=0.0, fairness=1.0)))
+    assert fair.cost == 3.5 and fair.score == fair.fairness == fair.front[1].fairness and fair.front[1].score == fair.score
+    assert [point.hash for point in fair.front] == [point.hash for point in cheap.front]
+
+
+def test_coverage_does_without_goals_that_are_out_of_reach() -> None:
+    found = ask(daemon(Machine())[0], reads.Search(goals=["C", "D", "Y"], fairness="coverage"))
+    assert found.unreachable == ["Y"] and found.spine.goals == ["C", "D"] and found.goals == ["C", "D", "Y"]
+    # Of the default group D is reached and Y is not; of the north both, C and D.
+    assert (found.cost, round(found.fairness, 4), round(found.score, 4)) == (3.5, 0.9, 0.6667)
+    none = ask(daemon(Machine())[0], reads.Search(goals=["Y"], fairness="coverage"))
+    assert (none.spine, none.unreachable) == (None, ["Y"])
+
+
+def test_a_front_of_coverage_does_without_what_its_budgets_do_not_allow() -> None:
+    tight = {"goals": ["B", "C"], "budgets": {"north": 1.0}}
+    assert ask(daemon(Machine())[0], reads.Search(**tight)).spine is None
+    found = ask(daemon(Machine())[0], reads.Search(**tight, mode="pareto", fairness="coverage"))
+    assert [(point.cost, point.goals) for point in found.front] == [(0.0, 0), (1.0, 1)]
+    assert found.spine.goals == ["B"] and found.proof == "optimal"
 
 
 def test_goals_that_no_rules_lead_to_are_named_and_an_empty_program_has_an_empty_spine() -> None:
@@ -246,6 +310,29 @@ SEARCH_LIES: dict[str, Lie] = {
 @pytest.mark.parametrize("lie", SEARCH_LIES)
 def test_a_spine_that_cannot_be_walked_as_it_is_told_is_no_answer(lie: str, elsewhere: None) -> None:
     said = refused(Machine(SEARCH_LIES[lie]), reads.Search(goals=["D"]))
+    assert (said.code, said.reason) == ("internal", "bad-output")
+
+
+# The front of D is [ab, ac, bcd]: rules 0, 1 and 2.
+FRONT_LIES: dict[str, Lie] = {
+    "a bound that its cheapest spine is below": values(bound=3_500_001),
+    "a bound below nothing": values(bound=-1),
+    "finished, perhaps": values(finished=None),
+    "rules that are not there": arrays(rules=field([0, 1, 9])),
+    "a rule twice": arrays(rules=field([0, 1, 1])),
+    "a spine twice": arrays(starts=field([0, 3, 6], "<i8"), rules=field([0, 1, 2] * 2)),
+    "starts that go back": arrays(starts=field([0, 4, 2, 3], "<i8")),
+    "starts beyond the end": arrays(starts=field([0, 4], "<i8")),
+    "no starts": arrays(starts=field([], "<i8")),
+    "a premise that is missing": arrays(starts=field([0, 2], "<i8"), rules=field([1, 2])),
+    "a rule too many": arrays(starts=field([0, 4], "<i8"), rules=field([0, 1, 2, 3])),
+    "one that another beats": arrays(starts=field([0, 3, 5], "<i8"), rules=field([0, 1, 2, 0, 3])),
+}
+
+
+@pytest.mark.parametrize("lie", FRONT_LIES)
+def test_a_front_that_cannot_be_walked_is_no_answer(lie: str, elsewhere: None) -> None:
+    said = refused(Machine(FRONT_LIES[lie]), reads.Search(goals=["D"], mode="pareto"))
     assert (said.code, said.reason) == ("internal", "bad-output")
 
 

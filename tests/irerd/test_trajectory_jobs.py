@@ -9,8 +9,11 @@ import pytest
 from core import spine as spines
 from core.spine import Rule
 from core.trajectory import closure as plain
+from core.trajectory import front
+from core.trajectory.question import Question, goals_of, plan
+from irerd.trajectories import front_of, front_sheet
 from irerd.worker import JOBS, NUMERIC, Field, Sheet, attempt, pack, unpack
-from tests.kernels import domains
+from tests.kernels import domains, naive_horn
 
 RULES = [
     Rule("r1", ("a",), "b", 1_000_000, "one"),
@@ -76,6 +79,68 @@ def test_search_answers_a_spine_that_core_accepts(mode: str):
         assert mode == "beam" or found.values["proof"] == "optimal"
 
 
+def fair(index: int, budgets: dict[str, int], cover: bool) -> front.Problem | None:
+    rules, initial, goals = naive_horn.numbered(index, 14)
+    asked = Question(rules, sorted(initial), {})
+    planned = plan(asked, plain.closure(rules, initial), goals)
+    owned = goals_of(asked, planned.goals) if cover else None
+    within = planned.within()
+    return front.problem(within, initial, budgets, {"g1": 2.0}, owned) if within.goals and within.rules else None
+
+
+@pytest.mark.parametrize("cover", [False, True])
+def test_a_front_from_a_worker_is_the_one_that_a_thread_finds(cover: bool):
+    compared = 0
+    for index in range(20):
+        put = fair(index, {"g0": 9} if index % 2 else {}, cover)
+        if put is None:
+            continue
+        here = front.solve(put)
+        said = attempt("search", front_sheet(put, 60_000), told)
+        assert here is not None and isinstance(said, bytes)
+        found = front_of(unpack(said), put.order)
+        assert found.finished and found.bound_micro == here.bound
+        other = put.front()
+        for laid in found.laid:
+            other.offer([put.order.index(rule) for rule in laid])
+        assert [point[:3] for point in other.points] == [point[:3] for point in here.points]
+        compared += len(found.laid)
+    assert compared > 12
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": None},
+        {"weights": field(np.array([1.0, 0.0, 1.0]))},
+        {"weights": field(np.array([1.0]))},
+        {"weights": field(np.array([[1.0], [1.0], [1.0]]))},
+        {"budgets": None},
+        {"goals": None},
+        {"initial": "all"},
+        {"goals": "twice"},
+        {"totals": field(np.array([1], np.int32))},
+        {"owner_start": None},
+        {"owner_start": field(np.array([0, 99]))},
+        {"owners": field(np.array([7], np.int32))},
+    ],
+)
+def test_what_is_no_question_for_a_front_is_refused(change: dict[str, Any]):
+    put = next(put for index in range(20) if (put := fair(index, {}, True)) is not None and len(put.weights) == 3)
+    sheet = unpack(front_sheet(put, 1_000))
+    parts = dict(sheet.arrays)
+    for name, new in change.items():
+        before = parts.pop(name)
+        if new == "all":
+            parts[name] = Field("|b1", before.shape, b"\1" * before.shape[0])
+        elif new == "twice":
+            parts[name] = Field("<i4", (2 * before.shape[0],), bytes(before.data) * 2)
+        elif new is not None:
+            parts[name] = new
+    assert attempt("search", pack(sheet.values, parts), told) == ("bad-spec",)
+    assert isinstance(attempt("search", pack(sheet.values, sheet.arrays), told), bytes)
+
+
 def search(given: dict[str, Any], **values: Any) -> Any:
     return asked("search", given, **{"mode": "exact", "width": 4, "deadline_ms": 10_000, **values})
 
@@ -139,6 +204,7 @@ def test_what_makes_no_program_is_refused(change: dict[str, Any]):
     ("values", "code"),
     [
         ({"mode": "pareto"}, "bad-spec"),
+        ({"mode": "widest"}, "bad-spec"),
         ({"width": "wide"}, "bad-spec"),
         ({"deadline_ms": None}, "bad-spec"),
         ({"deadline_ms": 0}, "out-of-range"),

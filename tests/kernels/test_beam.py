@@ -153,6 +153,24 @@ def test_on_twelve_domains_it_is_near_the_least():
     assert max(narrow) > max(gaps)
 
 
+@pytest.mark.campaign
+def test_on_many_more_of_the_twelve_domains():
+    """Of every twelve in a row, one of each domain; gaps are counted, none may be above a quarter."""
+    gaps: list[float] = []
+
+    def near(index: int) -> dict[str, bool]:
+        problem = list(domains.twelve(3 + index // 12).values())[index % 12]
+        task, _ = horn.task(*domains.arrays(*problem[:3]))
+        want, found = least(task), run(task, 64).best
+        assert found is not None
+        gaps.append((found.cost - want) / max(want, 1))
+        assert gaps[-1] <= 0.25
+        return {"dearer": gaps[-1] > 0, "by_a_tenth": gaps[-1] > 0.1}
+
+    campaign("T5-beam", near)
+    assert np.median(gaps) == 0 and np.quantile(gaps, 0.95) <= 0.1
+
+
 def test_budgets_hold_whatever_the_width_and_without_limit_it_is_exact():
     tried = 0
     for index in range(120):

@@ -99,8 +99,12 @@ def test_a_quorum_is_as_many_as_were_asked_for_and_each_is_one_voice():
         1: (50, "1 of 3 @ 50"),
         2: (20, "2 of 3 @ 20"),
         3: (10, "3 of 3 @ 10"),
-        9: (10, "3 of 3 @ 10"),
+        9: (0, "3 of 3"),
     }
+    assert "9 witnesses must agree, and the keys of 3 were given" in vouched(notes, KEYS, 9).unchecked
+    twice = [KEYS[0], KEYS[0], KEYS[0]._replace(name="another")]
+    assert vouched(notes[:2], twice[:2], 0)[:2] == (50, "1 of 1 @ 50"), "a key that is given twice is one witness"
+    assert vouched(notes[:2], twice, 2)[0] == 0, "also under another name"
     assert vouched(notes[:2], KEYS, 2)[:2] == (0, "1 of 3"), "one that signed twice is not two"
     assert vouched([], KEYS, 1)[:2] == (0, "0 of 3") and vouched([], [], 0).word == "none"
     unknown = vouched(notes, [], 0)

@@ -67,7 +67,12 @@ export function front(runs, goal) {
     ...runs.map((run) =>
       draw(
         "circle",
-        { class: `dot${run.front ? " front" : ""}${run.best ? " best" : ""}`, cx: across.to(run.sse), cy: up.to(run.h), r: run.front ? 5 : 3 },
+        {
+          class: `dot${run.front ? " front" : ""}${run.best ? " best" : ""}`,
+          cx: across.to(run.sse),
+          cy: up.to(run.h),
+          r: run.front ? 5 : 3,
+        },
         draw("title", {}, `${run.name}: SSE ${number(run.sse)}, h-norm ${number(run.h)}`),
       ),
     ),
@@ -90,7 +95,10 @@ export function spectrum(found) {
   const primes = found.targets.map((target) => target.prime).join(", ") || "no primes, for there is no score";
   const picture = frame(
     `Power at ${found.k.length} wave numbers with ${found.peaks.length} peaks, against the logarithms of ${primes}.`,
-    across, up, found.scaling_factor === null ? "wave number (not scaled)" : `wave number × ${number(scale)}`, "log of the power",
+    across,
+    up,
+    found.scaling_factor === null ? "wave number (not scaled)" : `wave number × ${number(scale)}`,
+    "log of the power",
   );
   for (const target of found.targets) {
     const x = across.to(target.k * scale);
@@ -115,9 +123,21 @@ function nearest(values, wanted) {
   return values.reduce((best, value, place) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? place : best), 0);
 }
 
-const RAMP = [[17, 21, 51], [28, 82, 121], [35, 148, 137], [136, 201, 98], [250, 240, 140]];
+const RAMP = [
+  [17, 21, 51],
+  [28, 82, 121],
+  [35, 148, 137],
+  [136, 201, 98],
+  [250, 240, 140],
+];
 // A phase comes round again, so its colours do too.
-const WHEEL = [[189, 74, 88], [196, 151, 62], [75, 158, 98], [58, 120, 182], [189, 74, 88]];
+const WHEEL = [
+  [189, 74, 88],
+  [196, 151, 62],
+  [75, 158, 98],
+  [58, 120, 182],
+  [189, 74, 88],
+];
 
 function colour(stops, level) {
   const along = (level / 255) * (stops.length - 1);
@@ -139,5 +159,15 @@ export function field(panel) {
   levels.forEach((level, place) => image.data.set([...colour(stops, level), 255], 4 * place));
   const canvas = make("canvas", { width, height, role: "img", "aria-label": words });
   canvas.getContext("2d")?.putImageData(image, 0, 0);
-  return make("figure", {}, canvas, make("figcaption", {}, words));
+  return make("figure", {}, canvas, scale(stops), make("figcaption", {}, words));
+}
+
+/** The colours from the lowest value to the highest. */
+function scale(stops) {
+  const levels = 128;
+  const image = new ImageData(levels, 1);
+  for (let place = 0; place < levels; place++) image.data.set([...colour(stops, (255 * place) / (levels - 1)), 255], 4 * place);
+  const canvas = make("canvas", { width: levels, height: 1, class: "scale", "aria-hidden": "true" });
+  canvas.getContext("2d")?.putImageData(image, 0, 0);
+  return canvas;
 }

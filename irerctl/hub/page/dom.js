@@ -52,7 +52,11 @@ export function redraw(id, value, nodes) {
   const now = JSON.stringify(value);
   if (drawn.get(id) === now) return;
   drawn.set(id, now);
-  at(id).replaceChildren(...nodes());
+  const place = at(id);
+  const held = place.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
+  place.replaceChildren(...nodes());
+  // Whoever had come to a button by keyboard stays there.
+  if (held) [...place.querySelectorAll("button")].find((button) => button.getAttribute("aria-label") === held)?.focus();
 }
 
 /** A row of a table; its first cell is its header. @param {Child[]} cells @param {string[]} classes of the cells */
@@ -62,6 +66,46 @@ export function row(cells, classes = []) {
     {},
     ...cells.map((cell, place) => make(place === 0 ? "th" : "td", { scope: place === 0 && "row", class: classes[place] || false }, cell)),
   );
+}
+
+/** Rows in place of those of a table's body; where there are none, a line that says so.
+ * @param {string} id @param {Child[][]} rows @param {string[]} classes of the cells @param {string} none @param {(cells: any[]) => Child[]} shown */
+export function table(id, rows, classes = [], none = "none yet", shown = (cells) => cells) {
+  redraw(id, rows, () =>
+    rows.length ? rows.map((cells) => row(shown(cells), classes)) : [make("tr", {}, make("td", { colspan: 12, class: "note" }, none))],
+  );
+}
+
+/** The choices of a select; what was chosen stays chosen. @param {string} id @param {string[]} names */
+export function options(id, names) {
+  const chosen = at(id).value;
+  redraw(id, names, () => names.map((name) => make("option", { value: name }, name)));
+  if (names.includes(chosen)) at(id).value = chosen;
+}
+
+/** Names with their values, as a list of definitions. @param {string} id @param {[string, Child][]} found */
+export function pairs(id, found) {
+  redraw(id, found, () => found.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+}
+
+/** A button in a row. @param {string} words @param {string} name for screen readers @param {() => void} deed */
+export function deed(words, name, deed) {
+  const button = make("button", { type: "button", class: "small", "aria-label": name }, words);
+  button.addEventListener("click", deed);
+  return button;
+}
+
+/** A form whose sending is a deed and never a navigation. @param {string} id @param {() => void} deed */
+export function sent(id, deed) {
+  at(id).addEventListener("submit", (asked) => {
+    asked.preventDefault();
+    deed();
+  });
+}
+
+/** A meter with its words. @param {number} value @param {number} max @param {string} words */
+export function meter(value, max, words) {
+  return make("meter", { min: 0, max: Math.max(max, 1), value, title: words, "aria-label": words }, words);
 }
 
 /** @param {string} health ok, degraded, failed or another word */

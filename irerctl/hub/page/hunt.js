@@ -1,5 +1,6 @@
 /** The second view: start a hunt, watch it, and see what it found. Everything is read anew from irerd, so a reload loses nothing. */
 
+import * as chance from "./chance.js";
 import { front, field, spectrum } from "./charts.js";
 import { at, redraw, say, show } from "./dom.js";
 import { fillLedger } from "./ledger.js";
@@ -14,6 +15,7 @@ const WAITING = '{ "status": "Waiting for hunt to complete..." }';
 
 let state = { hunt_id: null, state: "idle" };
 let seen = "";
+let hunt = null;
 let pictured = null;
 let picturing = false;
 
@@ -22,7 +24,10 @@ export function begin() {
     asked.preventDefault();
     start();
   });
-  at("stop-hunt-btn").addEventListener("click", () => wish("hunt-answer", "hunt.stop", {}, () => "The chunk that runs is finished, then the hunt stops."));
+  at("stop-hunt-btn").addEventListener("click", () =>
+    wish("hunt-answer", "hunt.stop", {}, () => "The chunk that runs is finished, then the hunt stops."),
+  );
+  chance.begin();
   at("resume-hunt-btn").addEventListener("click", () =>
     wish("hunt-answer", "hunt.resume", { hunt_id: state.hunt_id }, () => "The hunt goes on."),
   );
@@ -31,7 +36,13 @@ export function begin() {
 async function start() {
   let asked;
   try {
-    asked = { num_generations: whole("generations"), population_size: whole("population"), seed: whole("seed"), space: object("space"), settings: object("settings") };
+    asked = {
+      num_generations: whole("generations"),
+      population_size: whole("population"),
+      seed: whole("seed"),
+      space: object("space"),
+      settings: object("settings"),
+    };
   } catch (error) {
     say("hunt-answer", error.message);
     return;
@@ -72,6 +83,11 @@ export async function refresh(status) {
     return;
   }
   await panel("hunt-note", "hunt.status", {}, progress);
+  if (state.hunt_id !== hunt) {
+    hunt = state.hunt_id;
+    chance.forget();
+  }
+  chance.refresh(state, BUSY.has(state.state));
   if (state.best) picture(state.best.job_uuid);
   const now = JSON.stringify([state.hunt_id, state.state, state.jobs_done, state.generation]);
   if (state.hunt_id === null || state.hunt_id === undefined || now === seen) return;

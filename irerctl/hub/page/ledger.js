@@ -3,7 +3,21 @@
 import { at, make, redraw, row } from "./dom.js";
 import { number } from "./words.js";
 
-const LEADING = ["generation", "index", "job_uuid", "status", "log_prime_sse", "sdg_h_norm_l2", "rank", "n_peaks", "resolved", "seed"];
+const LEADING = [
+  "generation",
+  "index",
+  "job_uuid",
+  "status",
+  "log_prime_sse",
+  "sdg_h_norm_l2",
+  "rank",
+  "n_peaks",
+  "resolved",
+  "gap_phase",
+  "gap_target",
+  "fitness",
+  "seed",
+];
 const LEFT_OUT = new Set(["hunt_id", "artefact_sha256", "sse_code", "h_code"]);
 const SHORT = 8;
 const ROWS_SHOWN = 100;
@@ -31,9 +45,15 @@ function columns() {
 function drawLedger() {
   const names = columns();
   redraw("ledger-head", [names, sorted], () => names.map(head));
+  const classes = names.map((name) => (rows.some((each) => typeof each[name] === "number") ? "number" : ""));
   const ordered = [...rows].sort(compare).slice(0, ROWS_SHOWN);
   redraw("ledger", [names, ordered], () =>
-    ordered.map((each) => row(names.map((name) => cell(each, name)), names.map((name) => (typeof each[name] === "number" ? "number" : "")))),
+    ordered.map((each) =>
+      row(
+        names.map((name) => cell(each, name)),
+        classes,
+      ),
+    ),
   );
 }
 

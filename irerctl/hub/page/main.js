@@ -4,10 +4,13 @@ import { at, say, show } from "./dom.js";
 import { followEvents, keepUp, nudge } from "./link.js";
 import { takeToken } from "./token.js";
 import * as audit from "./audit.js";
+import * as data from "./data.js";
+import * as energy from "./energy.js";
+import * as engines from "./engines.js";
 import * as hunt from "./hunt.js";
 import * as status from "./status.js";
 
-const VIEWS = { status, hunt, audit };
+const VIEWS = { status, hunt, engines, energy, data, audit };
 const THEMES = ["system", "light", "dark"];
 
 function shown() {
@@ -51,10 +54,13 @@ function main() {
     at("token").value = "";
     nudge();
   });
-  for (const view of Object.values(VIEWS)) view.begin();
+  for (const view of Object.values(VIEWS)) view.begin?.();
   window.addEventListener("hashchange", turn);
   turn();
-  followEvents(status.event);
+  followEvents((event) => {
+    status.event(event);
+    energy.event(event);
+  });
   keepUp(async (now) => {
     status.header(now);
     await VIEWS[shown()].refresh(now);

@@ -21,6 +21,22 @@ export async function panel(note, method, params, draw) {
   return true;
 }
 
+const asked = new Map();
+
+/** Whether something that changes slowly is to be asked again.
+ * @param {string} what @param {number} seconds */
+export function due(what, seconds) {
+  const now = Date.now();
+  if (now - (asked.get(what) ?? 0) < seconds * 1_000) return false;
+  asked.set(what, now);
+  return true;
+}
+
+/** Ask it again at the next beat. @param {string} what */
+export function soon(what) {
+  asked.delete(what);
+}
+
 const wishes = new Map();
 
 /**

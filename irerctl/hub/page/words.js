@@ -39,6 +39,29 @@ export function clock(moment) {
   return Number.isNaN(when.getTime()) ? "-" : when.toLocaleTimeString("en-GB");
 }
 
+/** A moment of today by its clock time, any other with its day. How long ago it was would change at every look.
+ * @param {string | null | undefined} moment */
+export function when(moment) {
+  if (!moment) return "-";
+  return new Date(moment).toDateString() === new Date().toDateString() ? clock(moment) : day(moment);
+}
+
+/** The day and clock time of a moment. @param {string | number | Date} moment */
+export function day(moment) {
+  const when = new Date(moment);
+  return Number.isNaN(when.getTime()) ? "-" : `${when.toLocaleDateString("en-CA")} ${when.toLocaleTimeString("en-GB")}`;
+}
+
+const SI = ["", "k", "M", "G", "T", "P"];
+
+/** A number with its unit, in thousands of it where it is large. @param {unknown} value @param {string} unit */
+export function quantity(value, unit) {
+  if (typeof value !== "number" || !Number.isFinite(value)) return "-";
+  if (unit === "1" || !unit) return number(value);
+  const power = Math.min(Math.max(Math.floor(Math.log10(Math.abs(value) || 1) / 3), 0), SI.length - 1);
+  return `${number(value / 1000 ** power, 4)} ${SI[power]}${unit}`;
+}
+
 /** @param {string} name of a field @returns the same as words */
 export function spaced(name) {
   return String(name).replaceAll("_", " ");
@@ -46,19 +69,20 @@ export function spaced(name) {
 
 const NOT = { online: "offline" };
 
-/** What an engine says of itself in a line: its numbers and words but for zeros, its lists by their length.
+/** What an engine says of itself in a line: its numbers and words but for zeros, moments and ids, its lists by their length.
  * @param {Record<string, unknown>} value */
 export function inFigures(value) {
   const parts = [];
   for (const [key, each] of Object.entries(value)) {
-    if (key === "health") continue;
+    if (key === "health" || key.endsWith("_at") || key.endsWith("_id")) continue;
     if (each === 0) continue;
     if (typeof each === "number") parts.push(measured(key, each));
     else if (typeof each === "string") parts.push(`${spaced(key)} ${each}`);
     else if (typeof each === "boolean") parts.push(each ? spaced(key) : (NOT[key] ?? `not ${spaced(key)}`));
     else if (Array.isArray(each) && each.length) parts.push(`${each.length} ${spaced(key)}`);
     else if (each && typeof each === "object") {
-      const counts = Object.entries(each).filter(([, many]) => typeof many === "number" && many > 0);
+      // Only what counts: of an object that says more, the engine's own view has the figures.
+      const counts = Object.values(each).every(Number.isInteger) ? Object.entries(each).filter(([, many]) => many > 0) : [];
       parts.push(...counts.map(([name, many]) => `${count(many)} ${spaced(name)}`));
     }
   }

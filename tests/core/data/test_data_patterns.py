@@ -18,6 +18,7 @@ from core.data.patterns import (
     crossing,
     later_us,
     strength,
+    strength_by_day,
     weight,
 )
 
@@ -135,3 +136,22 @@ def test_only_the_newest_evidence_counts() -> None:
     for event in list(book.of_event):
         book.forget(event, lambda event: 1.0)
     assert book == Book() and book.of_event == {} and book.next_us(2.0, 1, 0) is None
+
+
+def test_the_past_of_a_pattern_ends_where_it_is_and_follows_the_formula() -> None:
+    chance, day = random.Random(3), 86_400_000_000
+    now = 100 * day
+    pattern = Pattern("p", "content", 0)
+    for place in range(40):
+        pattern.add(f"e{place}", chance.random(), chance.randrange(0, now))
+    pattern.crossing_us = crossing(pattern.evidence, lambda event: 1.5)
+    told = strength_by_day(pattern, 14, lambda event: 1.5, now)
+    assert len(told) == 15 and told[-1] == pytest.approx(strength(pattern, now), rel=1e-3)
+    for ago in (3, 14):
+        then = now - ago * day
+        was = sum(
+            1.5 * each.relevance * 2 ** ((each.time_us - then) / HALF_LIFE_US)
+            for each in pattern.evidence.values()
+            if each.time_us <= then
+        )
+        assert told[14 - ago] == pytest.approx(was, rel=1e-3)

@@ -54,9 +54,11 @@ class Stream:
         self.spread = 0.0
         self.regime_count = 0
         self.value_means, self.value_variances = [f4(0)] * 5, [f4(0)] * 5
+        self.heat_means, self.heat_variances, self.lagged = [f4(0)] * 3, [f4(0)] * 3, [f4(0)] * 3
         self.orders = [0.0] * 6
         self.pairs = [0.0] * 9
         self.terciles = [f4(0), f4(0)]
+        self.hours, self.hours_hit, self.hours_size = [f4(0)] * 24, f4(0), f4(0)
         self.symbol = 0
         self.shifts: list[tuple[int, int, int]] = []
 
@@ -78,13 +80,15 @@ class Stream:
             self.time = time
         lost = self._clock(time, value)
         experts = self._experts()
-        self.expected = self._mix(experts, self.losses[:4], 4)
+        hour = min(int(time % 86_400 / 3_600), 23)
+        hourly = [*experts[:2], self._with_hour(hour), experts[3]]
+        self.expected = self._mix(hourly, self.losses[:4], 4)
         handicap = [loss * f4(each) for loss, each in zip(self.slow, (1.03, 1.03, 1.0, 1.0), strict=True)]
         self.slow_expected = self._mix(experts, handicap, 6)
         self.half = max(self.learnt_half, f4(2) * self.quantum)
         alarm = self._watch(value, lost)
         self._observe(value)
-        self._learn(value, experts, lost)
+        self._learn(value, experts, hourly, hour, lost)
         self.time = time
         self.count += 1
         self.regime_count += 1
@@ -113,6 +117,27 @@ class Stream:
         margin = (self.high - self.low) / 2
         raw = self.mean + sum(w * (lag - self.mean) for w, lag in zip(self.weights, self.lags, strict=True))
         return [self.lags[0], self.levels[best], min(max(raw, self.low - margin), self.high + margin), self.mean]
+
+    def _with_hour(self, hour: int) -> float:
+        added = 0.0
+        if self._has_days():
+            share = self.hours_hit / max(self.hours_size, f4(1e-30))
+            added = float(self.hours[hour] * min(max(share, f4(0)), f4(1)))
+        margin = (self.high - self.low) / 2
+        raw = self.mean + sum(w * (lag - self.mean) for w, lag in zip(self.weights, self.lags, strict=True))
+        return min(max(raw + added, self.low - margin), self.high + margin)
+
+    def _has_days(self) -> bool:
+        return bool(self.count * float(self.step) >= 86_400 and self.step <= 21_600)
+
+    def _learn_hour(self, hour: int, error: Any, lost: bool) -> None:
+        lacked = self.hours[hour]
+        error = lacked if lost else error
+        days = min(max(f4(self.count * float(self.step)) / f4(86_400), f4(1)), f4(14))
+        self.hours[hour] += min(self.step / f4(3_600), f4(1)) / days * (error - lacked)
+        if self._has_days():
+            self.hours_hit += f4(1 / 512) * (error * lacked - self.hours_hit)
+            self.hours_size += f4(1 / 512) * (lacked * lacked - self.hours_size)
 
     @staticmethod
     def _mix(experts: list[float], losses: list[Any], squarings: int) -> float:
@@ -193,11 +218,25 @@ class Stream:
             away = moved - self.value_means[k]
             self.value_means[k] += rate * away
             self.value_variances[k] += rate * (away * (moved - self.value_means[k]) - self.value_variances[k])
+        self._heat(value)
         rate = float(max(f4(1 / 1024), start))
         older, newer = self.lags[1], self.lags[0]
         seen = ORDERS.index((older < newer, newer < value, older < value))
         self.orders = [old + rate * ((k == seen) - old) for k, old in enumerate(self.orders)]
         self._pair(moved, rate)
+
+    def _heat(self, value: float) -> None:
+        spread = math.sqrt(float(self.value_variances[4]))
+        away = f4(value - self.anchor) - self.value_means[4]
+        energy = min(0.5 * float(away / f4(spread)) ** 2, 50.0) if spread > 0 else 0.0
+        for k, scale in enumerate((1, 2, 4)):
+            rate = max(1 / SCALES[scale], 1 / (self.count + 1))
+            off = energy - float(self.heat_means[k])
+            self.heat_means[k] = f4(self.heat_means[k] + rate * off)
+            self.heat_variances[k] += f4(rate * (off * (energy - float(self.heat_means[k])) - float(self.heat_variances[k])))
+            centre = float(self.value_means[scale])
+            both = (value - self.anchor - centre) * (self.lags[0] - self.anchor - centre)
+            self.lagged[k] += f4(rate * (both - float(self.lagged[k])))
 
     def _pair(self, moved: Any, rate: float) -> None:
         symbol = sum(moved >= each for each in self.terciles)
@@ -210,10 +249,10 @@ class Stream:
             for each, share in zip(self.terciles, (1 / 3, 2 / 3), strict=True)
         ]
 
-    def _learn(self, value: float, experts: list[float], lost: bool) -> None:
+    def _learn(self, value: float, experts: list[float], hourly: list[float], hour: int, lost: bool) -> None:
         start = f4(1) / f4(max(self.count, 1))
         rate = max(f4(0.02), start)
-        errors = [f4(abs(value - each)) for each in (*experts, self.expected)]
+        errors = [f4(abs(value - each)) for each in (*hourly, self.expected)]
         for k, error in enumerate(errors):
             self.losses[k] += rate * (error - self.losses[k])
         outside = f4(errors[4] > self.learnt_half)
@@ -221,6 +260,8 @@ class Stream:
         self.learnt_half = max(f4(0), self.learnt_half + wider)
         least = min(self.slow)
         most = f4(6) * least if self.age >= 128 and least > 0 else f4("inf")
+        self._learn_hour(hour, min(max(f4(value - experts[2]), -most), most), lost)
+        errors[2] = f4(abs(value - experts[2]))
         for k, error in enumerate(errors[:4]):
             error = min(error, most)
             slow = max(f4(1 / 2048), f4(1) / f4(max(self.age, 1))) * f4(1 if self.alert < 0.25 else 1 / 4)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.public_data import adjusted_rand
 from core.energy import bank, layout
 from core.energy.bank import Source, divergence
 from core.energy.columns import Settled, adopt, advance
@@ -66,17 +67,6 @@ def test_planted_returns_are_known_again() -> None:
         truth.append(regime)
     scores = [adjusted_rand(np.array(truth), np.array(told)[:, row]) for row in range(16)]
     assert np.median(scores) >= 0.6
-
-
-def adjusted_rand(one: np.ndarray, other: np.ndarray) -> float:
-    table = np.array([[np.sum((one == a) & (other == b)) for b in np.unique(other)] for a in np.unique(one)], float)
-
-    def pairs(counts: np.ndarray) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    both, rows, columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = rows * columns / pairs(np.array([table.sum()]))
-    return (both - expected) / ((rows + columns) / 2 - expected)
 
 
 CALM = [0.1] * 5

@@ -77,9 +77,10 @@ def close(found: object, expected: object) -> bool:
     return bool(np.allclose(np.asarray(found, float), np.asarray(expected, float), rtol=1e-5, atol=1e-7))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_columns_say_what_a_plain_stream_says(seed: int) -> None:
-    points = mixed(seed, 700)
+@pytest.mark.parametrize(("seed", "pace"), [(1, 1.0), (2, 360.0)])
+def test_the_columns_say_what_a_plain_stream_says(seed: int, pace: float) -> None:
+    """With points that come seconds apart, and half an hour, where they have days."""
+    points = [(row, pace * time, value) for row, time, value in mixed(seed, 700)]
     twins = [Stream(regimes.BOUNDS) for _ in range(6)]
     store = store_of(6)
     fates = []
@@ -108,6 +109,11 @@ def _compare(row: Block, twin: Stream) -> None:
     f8, f4, i4 = row.f8[:, 0], row.f4[:, 0], row.i4[:, 0]
     assert (i4[layout.COUNT], i4[layout.AGE], i4[layout.COOLDOWN]) == (twin.count, twin.age, twin.cooldown)
     assert (i4[layout.REGIME_COUNT], i4[layout.SYMBOL]) == (twin.regime_count, twin.symbol)
+    assert np.allclose(f4[layout.HEAT_MEANS], twin.heat_means, rtol=1e-4, atol=1e-5)
+    assert np.allclose(f4[layout.HEAT_VARIANCES], twin.heat_variances, rtol=1e-3, atol=1e-5)
+    assert np.allclose(f4[layout.LAGGED], twin.lagged, rtol=1e-3, atol=1e-4 * max(float(twin.value_variances[4]), 1e-3))
+    assert close(f4[layout.HOUR_OF], twin.hours)
+    assert close([f4[layout.HOURS_HIT], f4[layout.HOURS_SIZE]], [twin.hours_hit, twin.hours_size])
     pairs: list[tuple[object, object]] = [
         (f8[layout.LAGS], twin.lags),
         (f8[layout.LEVEL_OF], twin.levels),

@@ -12,12 +12,12 @@ from core.energy.layout import Store
 Floats = NDArray[np.float64]
 
 
-def forecasts(values: Floats) -> tuple[Floats, Floats, Store]:
+def forecasts(values: Floats, seconds: float = 1.0) -> tuple[Floats, Floats, Store]:
     store = Store()
     rows = np.array([store.add() for _ in range(values.shape[1])])
     expected, half = np.empty_like(values), np.empty_like(values)
     for tick, line in enumerate(values):
-        advanced = advance(store, rows, np.full(len(rows), float(tick)), line)
+        advanced = advance(store, rows, np.full(len(rows), seconds * tick), line)
         expected[tick], half[tick] = advanced.findings.expected, advanced.findings.half
         adopt(store, advanced)
     return expected, half, store
@@ -67,6 +67,42 @@ def test_the_autoregression_never_leaves_what_was_seen_by_more_than_half() -> No
             low, high = values[:tick].min(), values[:tick].max()
             assert (said <= high + (high - low) / 2 + 1e-9).all() and (said >= low - (high - low) / 2 - 1e-9).all()
         adopt(store, advance(store, rows, np.full(2, float(tick)), line))
+
+
+@pytest.mark.parametrize("seconds", [3_600.0, 900.0])
+def test_a_day_is_found_that_nobody_declared(seconds: float) -> None:
+    """Every morning and evening something starts, to the hour: no autoregression of four points knows when."""
+    ticks = round(20 * 86_400 / seconds)
+    hours = (np.arange(ticks) * seconds / 3_600).astype(int) % 24
+    values = np.random.default_rng(8).normal(size=(ticks, 8)) + 6.0 * np.isin(hours, (7, 8, 19))[:, None]
+    with_days, _, _ = forecasts(values, seconds)
+    without, _, _ = forecasts(values, 1.0)
+    judged = slice(ticks // 4, None)
+    share = np.abs(values - with_days)[judged].mean() / np.abs(values - without)[judged].mean()
+    assert share < (0.75 if seconds == 3_600 else 0.97)
+
+
+def test_where_days_are_alike_in_nothing_hours_cost_nothing() -> None:
+    for draw in (generators.gaussian, walks):
+        values = draw(np.random.default_rng(9), 1_000, 24)
+        with_days, _, _ = forecasts(values, 3_600.0)
+        without, _, _ = forecasts(values, 1.0)
+        assert np.abs(values - with_days).mean() <= 1.01 * np.abs(values - without).mean()
+
+
+def test_an_hour_that_went_wrong_yesterday_makes_nothing_unusual_and_no_shift() -> None:
+    """What is subtracted before shifts are looked for, and what tells of unusual points, knows no hours."""
+    values = generators.autoregressive(np.random.default_rng(10), 240, 4)
+    values[120:126] += 9
+    stores = [Store(), Store()]
+    rows = np.array([[store.add() for _ in range(4)] for store in stores][0])
+    for tick, line in enumerate(values):
+        told = []
+        for store, seconds in zip(stores, (1.0, 3_600.0), strict=True):
+            advanced = advance(store, rows, np.full(4, seconds * tick), line)
+            told.append((advanced.findings.residual.tobytes(), advanced.findings.alert.tobytes()))
+            adopt(store, advanced)
+        assert told[0] == told[1]
 
 
 def test_weights_do_not_depend_on_the_unit() -> None:
@@ -131,6 +167,18 @@ def test_only_what_beats_every_plain_forecast_gains() -> None:
     _, _, none = claimed(np.full(500, 3.0), 4)
     assert np.mean(skilled[500:]) > 0.01
     assert set(none) == {0.0}
+
+
+def test_the_mix_is_no_worse_than_the_best_plain_forecast_of_what_hardly_changes() -> None:
+    """Claims that overlap repeat one another: whoever learns from each as if it were new follows chance."""
+    gains = []
+    for seed in range(4):
+        noise = np.random.default_rng([9, seed]).normal(size=2_500)
+        values = np.zeros(len(noise))
+        for tick in range(1, len(noise)):
+            values[tick] = 0.99 * values[tick - 1] + noise[tick]
+        gains.append(np.mean(claimed(values + 300, 30)[2][500:]))
+    assert np.mean(gains) > -0.05
 
 
 def test_a_path_comes_to_rest_at_the_mean() -> None:

@@ -54,6 +54,23 @@ def test_energy_is_the_integral_of_power_and_gaps_are_left_out() -> None:
     assert last.energy_state.total_energy == pytest.approx(105 * 190)
 
 
+@pytest.mark.parametrize("step_us", [1, 3, 7])
+def test_steps_of_microseconds_lose_no_energy(step_us: int) -> None:
+    loop = EilLoop()
+    times = [BEGIN_US + step_us * place for place in range(600)]
+    answer = loop.get("sense_batch", {"source": "m", "metrics": ["power_draw"], "times": times, "values": [[1e6]] * len(times)})
+    assert answer.energy_state.total_energy == pytest.approx(step_us * (len(times) - 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [1e18, 9.1e18, -1e25, 1.7e308])
+def test_one_great_number_is_refused_by_itself(value: float) -> None:
+    answer = EilLoop().sense(0.0, power_draw=100.0, great=value)
+    assert answer.accepted == 1 and [(each.metric, each.reason) for each in answer.refused] == [("great", "unusable")]
+    with pytest.raises(Refused) as refused:
+        EilLoop().sense(0.0, great=value)
+    assert refused.value.data["refused"][0]["reason"] == "unusable"
+
+
 def test_a_batch_comes_to_what_its_points_would_have_come_to_one_by_one() -> None:
     one, many = EilLoop(), EilLoop()
     points = list(machine(120))

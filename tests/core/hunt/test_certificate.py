@@ -235,6 +235,17 @@ def test_what_cannot_be_certified_is_refused_and_what_is_cancelled_can_be_asked_
         none.ask("certify", {})
 
 
+@pytest.mark.parametrize("kind", ["plane_wave", "uniform", "spiral", "from_artefact"])
+def test_runs_that_no_seed_changes_are_never_five_witnesses(kind):
+    source = {"job_uuid": "123e4567-e89b-42d3-a456-426614174000"} if kind == "from_artefact" else {}
+    loop = Hunter(formula=formula)
+    loop.start({**LARGE, "settings": {**LARGE["settings"], "initial": {"kind": kind, **source}}})
+    loop.to_the_end()
+    with pytest.raises(Refused, match=f"begins as {kind}.*irerctl hunt start"):
+        loop.ask("certify", {})
+    assert not loop.hunts.certifying
+
+
 def test_what_no_grid_is_large_enough_for_is_inconclusive_at_once():
     loop = Hunter(formula=none_diverges)
     loop.start(LARGE)

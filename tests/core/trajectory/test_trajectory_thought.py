@@ -290,8 +290,6 @@ def test_a_score_is_made_of_the_bound_and_of_what_each_group_bears() -> None:
 @pytest.mark.parametrize(
     ("asked", "code"),
     [
-        (Search(mode="pareto"), "unimplemented"),
-        (Search(fairness="coverage"), "unimplemented"),
         (Search(forbidden=["ab", "nobody"]), "not-found"),
         (Search(budgets={"south": 1.0}), "not-found"),
         (Search(weights=Weights(groups={"south": 1.0})), "not-found"),

@@ -51,7 +51,9 @@ def test_a_key_is_made_once_and_a_name_never_changes():
     files, book = fresh()
     key = book.key()
     assert key.name == "witness.example" and key_from(key.text(), COSIGNER) == key
-    assert opened(files).make_key(bytes(32), "another") == key
+    assert opened(files).make_key(bytes(32)) == key == opened(files).make_key(bytes(32), "witness.example")
+    with pytest.raises(BadBook, match="its name is witness.example"):
+        opened(files).make_key(bytes(32), "another")
     assert files.stat_path(KEY).mode & 0o777 == 0o600
     files.unlink(KEY)
     with pytest.raises(BadBook, match="never made anew"):
@@ -59,6 +61,22 @@ def test_a_key_is_made_once_and_a_name_never_changes():
     files.plant(KEY, b"short")
     with pytest.raises(BadBook, match="damaged"):
         opened(files).key()
+
+
+def test_a_first_start_that_dies_anywhere_is_made_good_by_the_next():
+    for nth in range(1, 40):
+        files = SimFiles()
+        try:
+            opened(NthFails(files, nth, Killed(), CHANGES, after=nth % 2 == 0)).make_key(bytes(32), "witness.example")
+            made = True
+        except Killed:
+            made = False
+        for after in (*files.crashes(Random(nth)), files.kill()):
+            opened(after).make_key(bytes(32), "witness.example")
+            assert opened(after).add(VKEY) and sizes(after) == {ORIGIN: 0}
+        if made:
+            break
+    assert made and nth > 4
 
 
 def test_a_log_has_one_key_for_ever():

@@ -1,4 +1,4 @@
-"""How long the nulls of one run take on one core: `python -m benchmarks.profile [DRAWS]`.
+"""How long the nulls of one run take on one core: `python -m benchmarks.nulls [DRAWS]`.
 
 The field is noise with eight rings planted at the logarithms of primes, in eight snapshots, as a winner of a hunt would be: its
 draws have peaks, so scoring them is work. Compiling, or reading what was compiled, stands apart; each figure is the median of

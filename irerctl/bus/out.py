@@ -1,0 +1,149 @@
+"""What irerd recorded goes out: the log is the queue, and a saved cursor says how far the broker has it.
+
+The cursor is saved after the broker's word, never before, so a bridge that dies sends a few events again, each with the id it had.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from irerctl.aio import Client, Error, Stream
+from irerctl.bus.broker import Broker, NotTaken, Outgoing
+from irerctl.bus.counts import Counts, write_whole
+from irerctl.bus.desk import pause_s
+from irerctl.bus.settings import Out
+from irerctl.bus.topics import fill
+
+BATCH_MAX = 64
+QUIET_S = 1.0
+"""How often the cursor is saved where nothing goes out."""
+FIRST_S = 0.02
+ENGINES = {"energy": "eil"}
+"""To follow one engine spares the daemon the reading of all other logs."""
+KEYS = ("source", "owner")
+
+Item = tuple[Mapping[str, Any], str]
+
+
+class Follower:
+    """Events of one type, from the log to one topic."""
+
+    def __init__(self, rule: Out, bridge: str, folder: Path, broker: Broker, counts: Counts) -> None:
+        self._rule = rule
+        self._bridge = bridge
+        self._file = folder / f"{rule.type}.cursor"
+        self._broker = broker
+        self._counts = counts
+        self._saved = self._file.read_text().strip() if self._file.exists() else ""
+        self._failures = 0
+
+    async def run(self, client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. Started once there is a cursor to come back to."""
+        told = task_status
+        if self._saved:
+            told.started()
+            told = trio.TASK_STATUS_IGNORED
+        while True:
+            params: dict[str, Any] = {"type": self._rule.type}
+            if engine := ENGINES.get(self._rule.type.partition(".")[0]):
+                params["engine"] = engine
+            if self._saved:
+                params["since"] = self._saved
+            stream = client.stream("system.watch", params)
+            try:
+                async with stream:
+                    await self._carry(stream, told)
+            except Error as error:
+                await self._after(error)
+            told = trio.TASK_STATUS_IGNORED if self._saved else told
+
+    async def _after(self, error: Error) -> None:
+        self._counts.daemon = f"{error.code}: {error.detail or error.title}"
+        if error.code in ("compacted", "out-of-range"):
+            # What lies between is gone from the log: to stop for ever would lose what comes as well.
+            self._counts.gaps += 1
+            self._saved = ""
+            return
+        self._failures += 1
+        await trio.sleep(pause_s(self._failures, error.retry_ms))
+
+    async def _carry(self, stream: Stream, told: trio.TaskStatus[None]) -> None:
+        send, receive = trio.open_memory_channel[Item](BATCH_MAX)
+        failures: list[Error] = []
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                try:
+                    async for item in stream:
+                        assert stream.cursor is not None
+                        await send.send((item, stream.cursor))
+                except Error as error:
+                    failures.append(error)
+                send.close()
+
+            nursery.start_soon(read)
+            while True:
+                items: list[Item] = []
+                with trio.move_on_after(QUIET_S if self._saved else FIRST_S):
+                    try:
+                        items.append(await receive.receive())
+                    except trio.EndOfChannel:
+                        break
+                if not items:
+                    if receive.statistics().current_buffer_used:
+                        continue
+                    await self._save(stream.cursor)  # nothing is on its way: all before this cursor was of no concern
+                    if self._saved:
+                        self._counts.daemon = "up"
+                        told.started()
+                        told = trio.TASK_STATUS_IGNORED
+                    continue
+                while len(items) < BATCH_MAX:
+                    try:
+                        items.append(receive.receive_nowait())
+                    except (trio.WouldBlock, trio.EndOfChannel):
+                        break
+                await self._publish([self._event(item) for item, _ in items])
+                await self._save(items[-1][1])
+                self._failures = 0
+        if failures:
+            raise failures[0]
+
+    async def _publish(self, events: list[Outgoing]) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._broker.publish(events)
+            except NotTaken as refused:
+                failures += 1
+                self._counts.not_taken += 1
+                self._counts.broker = f"it takes no {self._rule.type} at {events[0].topic}: {refused}"
+                await trio.sleep(pause_s(failures + 20, None))
+            else:
+                self._counts.published += len(events)
+                return
+
+    async def _save(self, cursor: str | None) -> None:
+        if cursor is not None and cursor != self._saved:
+            await trio.to_thread.run_sync(lambda: write_whole(self._file, cursor + "\n", durable=True))
+            self._saved = cursor
+
+    def _event(self, item: Mapping[str, Any]) -> Outgoing:
+        data: Mapping[str, Any] = item["data"]
+        names = {name: value for name, value in data.items() if isinstance(value, str)}
+        key = next((names[each] for each in KEYS if each in names), None)
+        id = f"{item['log']}:{item['seq']}"
+        event = {
+            "specversion": "1.0",
+            "id": id,
+            "source": f"irer/{self._bridge}",
+            "type": f"irer.{item['type']}",
+            "time": item["time"],
+            "datacontenttype": "application/json",
+            **({"subject": key} if key else {}),
+            "data": data,
+        }
+        return Outgoing(fill(self._rule.topic, names), json.dumps(event, separators=(",", ":")).encode(), key, id)

@@ -1,0 +1,134 @@
+"""What goes out: the cursor that is saved is never ahead of what the broker has."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from irerctl.aio import Error
+from irerctl.bus.broker import Outgoing
+from irerctl.bus.counts import Counts
+from irerctl.bus.out import BATCH_MAX, Follower
+from irerctl.bus.settings import Out
+
+RULE = Out(type="energy.source_lost", topic="out/{source}")
+
+
+class Log:
+    """A daemon whose log grows at the test's word. Its cursor is the place of the next record."""
+
+    def __init__(self) -> None:
+        self.records: list[str] = []
+        self.grown = trio.Event()
+        self.asked: list[dict[str, Any]] = []
+        self.refusals: list[Error] = []
+        self.followed = trio.Event()
+
+    def add(self, count: int) -> None:
+        self.records += [f"s{len(self.records) + number}" for number in range(count)]
+        self.grown.set()
+        self.grown = trio.Event()
+
+    def stream(self, method: str, params: dict[str, Any]) -> "Stream":
+        self.asked.append(params)
+        return Stream(self, int(params.get("since", len(self.records))))
+
+
+class Stream:
+    def __init__(self, log: Log, place: int) -> None:
+        self._log = log
+        self._place = place
+        self.cursor: str | None = str(place)
+
+    async def __aenter__(self) -> "Stream":
+        if self._log.refusals:
+            raise self._log.refusals.pop()
+        self._log.followed.set()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        while self._place >= len(self._log.records):
+            await self._log.grown.wait()
+        await trio.lowlevel.checkpoint()
+        place, self._place = self._place, self._place + 1
+        self.cursor = str(self._place)
+        data = {"source": self._log.records[place]}
+        return {"type": RULE.type, "log": "energy_log", "seq": place, "time": "2026-01-01T00:00:00Z", "data": data}
+
+
+class Broker:
+    """Takes what it is given after a while; looks at the saved cursor whenever anything happens."""
+
+    def __init__(self, file: Path, rng: random.Random) -> None:
+        self.has: list[str] = []
+        self._grown = trio.Event()
+        self._file = file
+        self._rng = rng
+
+    async def publish(self, many: Sequence[Outgoing]) -> None:
+        assert 0 < len(many) <= BATCH_MAX
+        for _ in range(self._rng.randrange(4)):
+            self.judge()
+            await trio.sleep(self._rng.random() * 3)
+        self.judge()
+        self.has += [each.topic.removeprefix("out/") for each in many]
+        self._grown.set()
+        self._grown = trio.Event()
+
+    async def wait_last(self, last: str) -> None:
+        while self.has[-1:] != [last]:
+            await self._grown.wait()
+
+    def judge(self) -> None:
+        if self._file.exists():
+            assert int(self._file.read_text()) <= len(self.has), "an event would be lost if the bridge ended now"
+
+
+async def follow(folder: Path, log: Log, broker: Broker, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+    await Follower(RULE, "b", folder, broker, Counts()).run(log, task_status=task_status)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_saved_cursor_is_never_ahead_of_the_broker(tmp_path, autojump_clock, seed):
+    rng, log = random.Random(seed), Log()
+    broker = Broker(tmp_path / f"{RULE.type}.cursor", rng)
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(follow, tmp_path, log, broker)
+            for _ in range(rng.randrange(1, 6)):
+                log.add(rng.randrange(1, 2 * BATCH_MAX))
+                with trio.move_on_after(rng.choice((0.0, 0.5, 0.999, 1.0, 1.001, 4.0))):
+                    await trio.sleep_forever()
+                broker.judge()
+            nursery.cancel_scope.cancel()
+        broker.has = log.records[: int((tmp_path / f"{RULE.type}.cursor").read_text())]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(follow, tmp_path, log, broker)
+        log.add(1)
+        await broker.wait_last(log.records[-1])
+        nursery.cancel_scope.cancel()
+    assert broker.has == log.records, "in order, and from where it was"
+
+
+async def test_a_log_that_no_longer_reaches_back_is_told_and_followed_from_now(tmp_path, autojump_clock):
+    (tmp_path / f"{RULE.type}.cursor").write_text("7\n")
+    log, counts = Log(), Counts()
+    log.add(20)
+    log.refusals.append(Error("compacted"))
+    broker = Broker(tmp_path / "none", random.Random(0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Follower(RULE, "b", tmp_path, broker, counts).run, log)  # type: ignore[arg-type]
+        await log.followed.wait()
+        log.add(1)
+        await broker.wait_last("s20")
+        nursery.cancel_scope.cancel()
+    assert counts.gaps == 1 and broker.has == ["s20"] and "since" not in log.asked[1]
