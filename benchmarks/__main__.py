@@ -12,6 +12,7 @@ SUBJECTS = {
     "rpc": "irerd beside FastAPI, grpc.aio and redis",
     "durable": "the log beside SQLite and redis, verification, starts",
     "access": "judgements beside pycasbin and cedarpy",
+    "data": "vector search beside usearch and sqlite-vec, events a second, a million events",
     "offline": "cache, synchronisation, entities beside their peers",
     "revenue": "projections of the profit circuit",
     "optimiser": "the hunt's optimiser beside pymoo",
@@ -20,9 +21,26 @@ SUBJECTS = {
     "numeric_core": "the field solver beside its transforms, exponax, py-pde, and a process for each run",
     "nulls": "the nulls of a profile",
     "hub": "POST /v1/sense through the hub beside FastAPI, idle streams, a slow reader",
+    "energy": "senses, actions and proofs by the socket",
+    "public_data": "detectors and forecasts on public data (--data DIR)",
 }
 """Each is a module of this folder with `main(argv) -> int`."""
-WRITERS = frozenset({"rpc", "durable", "access", "offline", "revenue", "optimiser", "trajectory", "numeric_core", "hub"})
+WRITERS = frozenset(
+    {
+        "energy",
+        "public_data",
+        "rpc",
+        "data",
+        "durable",
+        "access",
+        "offline",
+        "revenue",
+        "optimiser",
+        "trajectory",
+        "numeric_core",
+        "hub",
+    }
+)
 """Those that take `--write`."""
 
 

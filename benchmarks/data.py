@@ -3,8 +3,8 @@ million events with 100,000 vectors take.
 
 `python -m benchmarks.data [--only search|emit|million] [--peers PYTHON] [--write]`. Sides take turns on one core with one thread,
 on the same vectors and queries: a mixture of subjects, so that an approximate index has something to be good at. Recall is the
-share of the true ten nearest that a side finds, and stands beside its time. `--peers` is a Python that has the peers, where it is not
-that of benchmarks/requirements.lock.
+share of the true ten nearest that a side finds, and stands beside its time. `--peers` is a Python that has the peers, where it is
+not that of benchmarks/requirements.lock.
 """
 
 import argparse
@@ -170,11 +170,11 @@ def _told(server: peers.Server, kind: str, callers: int, seconds: float) -> Row:
     counts, late = [0] * callers, threading.Event()
     latencies: list[list[float]] = [[] for _ in range(callers)]
     refused = [0] * callers
-    with Client(server.socket_path) as client:
+    with Client(server.socket) as client:
         first = client.call("data.emit", _event("content_created", "the first of all")).result["event"]
 
     def caller(own: int) -> None:
-        with Client(server.socket_path) as client:
+        with Client(server.socket) as client:
             while not late.is_set():
                 began = time.perf_counter()
                 try:

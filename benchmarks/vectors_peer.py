@@ -6,7 +6,6 @@ times are of the processor.
 
 import json
 import os
-import sqlite3
 import sys
 import time
 from importlib.metadata import version
@@ -48,13 +47,15 @@ class Peers:
         return lambda query: index.search(query, self.k, threads=1).keys
 
     def sqlite_vec(self) -> Any:
+        import apsw
         import sqlite_vec  # type: ignore[import-not-found,unused-ignore]
 
-        base = sqlite3.connect(":memory:")
+        base = apsw.Connection(":memory:")  # the standard library's may be built without extensions
         base.enable_load_extension(True)
-        sqlite_vec.load(base)
+        base.load_extension(sqlite_vec.loadable_path())
         base.execute(f"CREATE VIRTUAL TABLE v USING vec0(e float[{self.rows.shape[1]}] distance_metric=cosine)")
-        base.executemany("INSERT INTO v(rowid, e) VALUES (?, ?)", ((at, row.tobytes()) for at, row in enumerate(self.rows)))
+        with base:
+            base.executemany("INSERT INTO v(rowid, e) VALUES (?, ?)", ((at, row.tobytes()) for at, row in enumerate(self.rows)))
         ask = "SELECT rowid FROM v WHERE e MATCH ? AND k = ? ORDER BY distance"
         return lambda query: [row for (row,) in base.execute(ask, (query.tobytes(), self.k))]
 

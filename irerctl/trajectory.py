@@ -144,8 +144,10 @@ class TrajectoryOptimizer:
         """What there is between cheap and fair, the cheapest first; none where there is no spine. `asked` as above."""
         params = {**_from(initial_facts), **asked, "mode": "pareto"} | ({"goals": list(goals)} if goals is not None else {})
         found = self._client.call("trajectory.search", params, deadline_ms=self._deadline_ms(asked)).result
-        names = ("cost", "fairness", "score", "goals")
-        return [Trade(*(point[name] for name in names), tuple(point["rules"]), point["hash"]) for point in found.get("front", ())]
+        return [
+            Trade(point["cost"], point["fairness"], point["score"], point["goals"], tuple(point["rules"]), point["hash"])
+            for point in found.get("front", ())
+        ]
 
     def _deadline_ms(self, asked: Mapping[str, Any]) -> int | None:
         """How long a search is waited for: always longer than it was given."""

@@ -1,6 +1,6 @@
 """What is told about judgements on record: why one came out as it did, and which of them a change of the rules would turn.
 
-Reads the log backwards from what is on disk, a chunk at a time and off the loop; writes nothing.
+Reads the log backwards from what is on disk, a chunk at a time and off the loop, and judges off it; writes nothing.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from core.control.checks import ActionChecked, Decided
-from core.control.diff import JUDGEMENTS_DEFAULT, Changes, Diff, Tally, proposed
+from core.control.diff import JUDGEMENTS_DEFAULT, Changes, Diff, Tally, held, proposed
 from core.control.explain import Explain, Explanation, asked, explain, explain_recorded, teller
 from core.control.model import Control
 from core.engine import Actor, Refused
@@ -71,7 +71,9 @@ class JudgementPorts:
             return False
 
         complete = await self._backwards(take)
-        found = tally.changes(self._control, proposed(self._control, params), complete and not more)
+        now = held(self._control, params, tally)
+        async with self._readers:
+            found = await self._daemon.host.offload(tally.changes, now, proposed(now, params), complete and not more)
         await self._daemon.dispatch.settled()
         return found
 

@@ -273,13 +273,13 @@ def sheet(
     known = len(number)
     groups: dict[str, int] = {}
     starts, body, head, cost, group = array("q", [0]), array("i"), array("i"), array("q"), array("i")
-    for rule in rules:
-        for premise in rule.premises:
+    for _, premises, conclusion, cost_micro, group_name in rules:
+        for premise in premises:
             body.append(number.setdefault(premise, len(number)))
         starts.append(len(body))
-        head.append(number.setdefault(rule.conclusion, len(number)))
-        cost.append(rule.cost_micro)
-        group.append(groups.setdefault(rule.group, len(groups)))
+        head.append(number.setdefault(conclusion, len(number)))
+        cost.append(cost_micro)
+        group.append(groups.setdefault(group_name, len(groups)))
     arrays = {"body_start": _numbers(starts), "body": _numbers(body), "head": _numbers(head), "cost": _numbers(cost)}
     arrays["group"] = _numbers(group)
     if goals is not None:
@@ -351,9 +351,9 @@ def _is_closure(asked: Question, found: Mapping[str, Derived], max_depth: int | 
     """Whether each rule that can be applied in time leads to what was found no later, and by no later rule; and each that is named
     as the one that led there does so in that round."""
     named = 0
-    for place, rule in enumerate(asked.rules):
+    for place, (_, premises, conclusion, _, _) in enumerate(asked.rules):
         here = 1
-        for premise in rule.premises:
+        for premise in premises:
             how = found.get(premise)
             if how is None:
                 break
@@ -361,7 +361,7 @@ def _is_closure(asked: Question, found: Mapping[str, Derived], max_depth: int | 
         else:
             if max_depth is not None and here > max_depth:
                 continue
-            led = found.get(rule.conclusion)
+            led = found.get(conclusion)
             if led is None or led.depth > here or (led.depth == here and led.rule is not None and led.rule > place):
                 return False
             named += led.rule == place and led.depth == here
@@ -373,14 +373,18 @@ def costs_of(said: Sheet, asked: Question, names: Sequence[str]) -> dict[str, in
     values = whole(said, "additive", "<i8", len(names))
     found = {name: value for name, value in zip(names, values, strict=True) if value >= 0}
     reached = {symbol for symbol in asked.initial if not found.get(symbol, 1)}
-    for rule in asked.rules:
-        if all(premise in found for premise in rule.premises):
-            here = min(rule.cost_micro + sum(found[premise] for premise in rule.premises), closure.FAR)
-            least = found.get(rule.conclusion, -1)
-            if not 0 <= least <= here:
+    for _, premises, conclusion, here, _ in asked.rules:
+        for premise in premises:
+            value = found.get(premise)
+            if value is None:
+                break
+            here += value
+        else:
+            least = found.get(conclusion, -1)
+            if not 0 <= least <= min(here, closure.FAR):
                 raise nonsense()
-            if least == here:
-                reached.add(rule.conclusion)
+            if least == min(here, closure.FAR):
+                reached.add(conclusion)
     if len(reached) != len(found):
         raise nonsense()
     return found

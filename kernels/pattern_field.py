@@ -19,6 +19,8 @@ SHARPNESS = 16.0
 """How steeply membership falls with the cosine."""
 CHANCE = 0.01
 MODES_MAX = 8
+SHARE_MIN = 0.01
+"""Of all that moves: what is less is no wave worth the name, and where there is no noise, rounding would have some."""
 TERMS_MAX = 200
 
 
@@ -108,9 +110,9 @@ def modes(values: Reals) -> list[Mode]:
     found: list[Mode] = []
     whole = float((values**2).sum())
     for flat in np.argsort(-powers, axis=None, kind="stable")[:MODES_MAX]:
-        if left <= 1e-12 * whole or count < 2:
-            break
         row, column = np.unravel_index(flat, powers.shape)
+        if count < 2 or not powers[row, column] > SHARE_MIN * whole:
+            break
         chance = fisher(float(powers[row, column]) / left, count)
         if chance > CHANCE:
             break

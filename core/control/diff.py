@@ -160,6 +160,14 @@ def _platform(control: Control, name: str, wanted: ProposedPlatform) -> Platform
     return Platform(actions, wanted.status or before.status)
 
 
+def held(control: Control, asked: Diff, tally: "Tally") -> Control:
+    """All that judging these needs, in a copy that stays as it is while what is known goes on."""
+    named = {kind[0] for kind in tally.kinds} | set(asked.permissions or ())
+    engines = {name: replace(control.engines[name]) for name in named if name in control.engines}
+    platforms = {name: replace(platform) for name, platform in control.platforms.items()}
+    return replace(control, engines=engines, platforms=platforms, flags=dict(control.flags))
+
+
 Kind = tuple[str, str, str, Outcome]
 
 

@@ -13,14 +13,17 @@ CITES_MAX = 256
 
 
 class Network:
-    """Citations with their relevance, both ways, and how many parts the network falls into."""
+    """Citations with their relevance, both ways, and how many parts the network falls into.
+
+    Parts grow together as citations come. Where one goes they are worked out anew, once somebody asks: not for each that goes."""
 
     def __init__(self) -> None:
         self.cites: dict[str, dict[str, float]] = {}
         self.cited_by: dict[str, dict[str, None]] = {}
         self.edges = 0
-        self.components = 0
+        self._components = 0
         self._above: dict[str, str] = {}
+        self._stale = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self.cites == other.cites
@@ -30,7 +33,13 @@ class Network:
     @property
     def nodes(self) -> int:
         """Events that cite, or are cited."""
+        self._fresh()
         return len(self._above)
+
+    @property
+    def components(self) -> int:
+        self._fresh()
+        return self._components
 
     @property
     def cycle_rank(self) -> int:
@@ -43,7 +52,8 @@ class Network:
         self.cites.setdefault(citing, {})[to] = relevance
         self.cited_by.setdefault(to, {})[citing] = None
         self.edges += 1
-        self._join(citing, to)
+        if not self._stale:
+            self._join(citing, to)
 
     def remove(self, event: str) -> list[str]:
         """Take an event and all its citations out; answers those it cited, which are cited less now."""
@@ -58,11 +68,13 @@ class Network:
                 del self.cites[each]
         if cited or citing:
             self.edges -= len(cited) + len(citing)
-            self._rejoin()
+            self._stale = True
         return list(cited)
 
-    def _rejoin(self) -> None:
-        self._above, self.components = {}, 0
+    def _fresh(self) -> None:
+        if not self._stale:
+            return
+        self._above, self._components, self._stale = {}, 0, False
         for citing, to in self.pairs():
             self._join(citing, to)
 
@@ -73,13 +85,13 @@ class Network:
         a, b = self._top(one), self._top(other)
         if a != b:
             self._above[a] = b
-            self.components -= 1
+            self._components -= 1
 
     def _top(self, event: str) -> str:
         above = self._above
         if event not in above:
             above[event] = event
-            self.components += 1
+            self._components += 1
         while above[event] != event:
             above[event] = above[above[event]]
             event = above[event]

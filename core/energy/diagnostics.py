@@ -1,9 +1,9 @@
 """What a stream shows besides its regime: how its entropy changes across scales, how far it is from rest, whether it slows down.
 
 Stand-ins from physics that put things in order and decide nothing. The energy of a stream is E = ½ζ², with ζ its distance from the
-mean of the slow scale in spreads of that scale, which is what fixes its temperature at 1; its heat capacity is the variance of E. A system that
-nears a gradual change fluctuates more and forgets more slowly, which is what `candidate` looks for at two scales at once; a jump
-gives no warning, and none is claimed.
+mean of the slow scale in spreads of that scale, which is what fixes its temperature at 1; its heat capacity is the variance of E.
+A system that nears a gradual change fluctuates more and forgets more slowly, which is what `candidates` looks for at two scales at
+once; a jump gives no warning, and none is claimed.
 """
 
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from core.energy.layout import (
     VARIANCES,
     WARM,
     Block,
+    Flags,
     Floats,
 )
 
@@ -92,10 +93,10 @@ def correlations(block: Block) -> Floats:
     return np.where(variance > 0, np.clip(found, -1, 1), 0.0)
 
 
-def candidates(block: Block) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def candidates(block: Block) -> Flags:
     """Rows that fluctuate more and forget more slowly than they used to, at both fast scales."""
     capacity, lagged = capacities(block), correlations(block)
-    found = block.i4[COUNT] >= KNOWN
+    found: Flags = block.i4[COUNT] >= KNOWN
     for place in range(2):
         found &= (capacity[place] > RISEN[place]) & (lagged[place] - lagged[2] > SLOWED[place])
     return found

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from core.fields import Count, Frozen
+from core.fields import Count, Frozen, privacy
 from core.sim.chunk import Flag, Grid, ScoreCode, Status
 
 TARGETS = 8
@@ -78,6 +78,9 @@ class Figures(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
         return self.status == "ok" and not self.flags
 
 
+Reason = Annotated[str, Meta(max_length=400), privacy("public")]
+
+
 class Judgement(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     """What the figures come to.
 
@@ -92,7 +95,7 @@ class Judgement(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fi
     """
 
     verdict: Verdict
-    reasons: list[str]
+    reasons: list[Reason]
     passed: Count
     refuting: Count
     half_step: Count

@@ -93,7 +93,7 @@ def _asked(hunt: Hunt, row: Candidate, others: list[float], ctx: Context) -> Cer
         settings=settings,
         params=dict(sorted(params.items())),
         seeds=certificate.seeds(hunt.began.seed, row.child.job_uuid),
-        rows=len(hunt.rows),
+        rows=sum(each.outcome is not None for each in hunt.rows.values()),  # the first ones: they end in the order of their asking
         others=others,
     )
 

@@ -12,12 +12,12 @@ RULES_OF_RECORD = 128
 """Rules in one record, as far as their bytes allow."""
 PREMISES_MAX = 64
 
-_SIGN = "!-~\u00a1-\u2027\u202a-\ud7fb\uf900-\ufffd"
+_SIGN = "!-~\u00a1-\u2027\u202a-\ud7fb\uf900-\ufffd\U00010000-\U0003fffd"
 """Whatever is written on one line, but for spaces; by its ranges, as not every reader of a grammar knows how to leave some out."""
 Symbol = Annotated[
     str,
     Meta(min_length=1, max_length=120, pattern=f"^[{_SIGN}]([ \u00a0{_SIGN}]*[{_SIGN}])?\\Z"),
-    words("an atom: 1 to 120 characters on one line, with no space at either end, and no emoji"),
+    words("an atom: 1 to 120 characters on one line, with no space at either end"),
     privacy("public"),
 ]
 CostMicro = Annotated[int, Meta(ge=0, le=INT_MAX)]

@@ -3,6 +3,7 @@
 Everything here is a pure function of a snapshot, so that it can run in a thread while the program goes on changing.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -95,17 +96,18 @@ def usual_goals(asked: Question, derived: Mapping[str, Derived]) -> tuple[str, .
 
 def _relevant(asked: Question, derived: Mapping[str, Derived], goals: Sequence[str]) -> tuple[Rule, ...]:
     start = set(asked.initial)
-    leading: dict[str, list[int]] = {}
+    leading: defaultdict[str, list[int]] = defaultdict(list)
     for place, rule in enumerate(asked.rules):
-        if rule.conclusion not in start and all(premise in derived for premise in rule.premises):
-            leading.setdefault(rule.conclusion, []).append(place)
-    agenda = [goal for goal in goals if goal in leading]
-    seen = set(agenda)
+        leading[rule.conclusion].append(place)
+    agenda = [goal for goal in goals if goal in derived and goal not in start]
+    seen = start.union(agenda)
     found: list[int] = []
     while agenda:
         for place in leading[agenda.pop()]:
-            found.append(place)
-            fresh = {premise for premise in asked.rules[place].premises if premise in leading} - seen
-            seen |= fresh
-            agenda.extend(sorted(fresh))
+            premises = asked.rules[place].premises
+            if all(premise in derived for premise in premises):
+                found.append(place)
+                fresh = [premise for premise in premises if premise not in seen]
+                seen.update(fresh)
+                agenda.extend(fresh)
     return tuple(asked.rules[place] for place in sorted(found))

@@ -14,7 +14,7 @@ HELP = {
     "repeated": "Calls that irerd had answered before: nothing was done again",
     "dead": "Messages that nothing can be done with",
     "requests": "Requests for an action that were answered",
-    "published": "Events that the broker has",
+    "published": "Events that the broker has, and that are not sent again",
     "not_taken": "Messages that the broker refuses to take",
     "retries": "Calls that had to be made again",
     "gaps": "Times that the log did not reach back to the cursor",

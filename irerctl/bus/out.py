@@ -108,6 +108,7 @@ class Follower:
                         break
                 await self._publish([self._event(item) for item, _ in items])
                 await self._save(items[-1][1])
+                self._counts.published += len(items)
                 self._failures = 0
         if failures:
             raise failures[0]
@@ -123,7 +124,6 @@ class Follower:
                 self._counts.broker = f"it takes no {self._rule.type} at {events[0].topic}: {refused}"
                 await trio.sleep(pause_s(failures + 20, None))
             else:
-                self._counts.published += len(events)
                 return
 
     async def _save(self, cursor: str | None) -> None:

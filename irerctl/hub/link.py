@@ -11,7 +11,6 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import trio
@@ -31,6 +30,8 @@ RETRY_MS = 1_000
 GRACE_S = 1.0
 """How much longer than its deadline an answer is waited for."""
 UNSENT_BYTES_MAX = 4 << 20
+TOGETHER_BYTES = 65_536
+"""What is gathered at most before it is sent."""
 PROOF = "engines.validate"
 NO_PROOF = "no valid engine proof"
 PROOFS_MAX = 4_096
@@ -298,29 +299,34 @@ class Link:
     # --- bytes ------------------------------------------------------------------------------------------------------
 
     def _put(self, data: bytes) -> None:
-        """Sends at once what the kernel takes; the rest is sent when there is room."""
-        if not self._unsent:
-            try:
-                sent = self._sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._scope.cancel()
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
+        """Sends at once where nobody else asks just now. Else what all of them ask for in this turn leaves together: that
+        costs irerd half of what as many pieces do.
+        """
         self._unsent += data
-        self._filled.set()
+        if self._in_flight and len(self._unsent) < TOGETHER_BYTES:
+            self._filled.set()
+            return
+        try:
+            self._send_now()
+        except BlockingIOError:
+            self._filled.set()
+        except OSError:
+            self._scope.cancel()
+
+    def _send_now(self) -> None:
+        """As much as the kernel takes."""
+        while self._unsent:
+            del self._unsent[: self._sock.send(self._unsent)]
 
     async def _send_rest(self) -> None:
         while True:
             await self._filled.wait()
             self._filled = trio.Event()
             while self._unsent:
-                await trio.lowlevel.wait_writable(self._sock)
-                with suppress(BlockingIOError):
-                    del self._unsent[: self._sock.send(self._unsent)]
+                try:
+                    self._send_now()
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._sock)
 
     async def _receive(self) -> None:
         while not (self.farewell is not None and not self._wire.open_count):

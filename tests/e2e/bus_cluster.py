@@ -33,6 +33,7 @@ class Mock:
         lib.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
         error = ctypes.create_string_buffer(512)
         conf = ctypes.c_void_p(lib.rd_kafka_conf_new())
+        lib.rd_kafka_conf_set(conf, b"log_level", b"0", error, ctypes.c_size_t(512))
         self._handle = ctypes.c_void_p(lib.rd_kafka_new(0, conf, error, ctypes.c_size_t(512)))
         self._cluster = ctypes.c_void_p(lib.rd_kafka_mock_cluster_new(self._handle, BROKERS))
         lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, ctypes.c_int32(0))
@@ -90,13 +91,6 @@ class Mock:
         places = reader.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=READ_S)
         reader.close()
         return sum(max(place.offset, 0) for place in places)
-
-    def rewind(self, group: str, topic: str) -> int:
-        """The group begins again with the first record."""
-        reader = Consumer({"bootstrap.servers": self.brokers, "group.id": group, "log_level": 0})
-        reader.commit(offsets=[TopicPartition(topic, number, 0) for number in range(PARTITIONS)], asynchronous=False)
-        reader.close()
-        return 0
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def hardship(place: Path, seed: int) -> dict[str, int]:
     plant = Plant(place)
     with contextlib.closing(plant):
         met: Counter[str] = Counter()
-        for _ in range(6):
+        for _ in range(5):
             plant.send_many([(f"rack-{rng.randrange(5)}", float(rng.randrange(100, 400))) for _ in range(rng.randrange(5, 40))])
             plant.repeat(rng.randrange(5), rng)
             event = rng.choice(("broker", "cut", "cut-irerd", "irerd", "bridge", "both"))

@@ -73,6 +73,12 @@ def test_every_place_that_the_code_names_is_in_the_page() -> None:
     assert named - places == set()
 
 
+def test_every_heading_of_a_column_stands_in_its_head() -> None:
+    """A head that ends too soon makes a row of the rest: a browser mends it so, silently."""
+    markup = page_files()["index.html"]
+    assert "<th" not in re.sub(r"<thead><tr[^>]*>(?:\s*<th scope=\"col\"[^>]*>[^<]*</th>)*\s*</tr></thead>", "", markup)
+
+
 def test_every_field_has_a_label_and_every_button_a_name() -> None:
     markup = page_files()["index.html"]
     for field in re.findall(r"<(?:input|select|textarea|progress)\b[^>]*\bid=\"([^\"]+)\"", markup):

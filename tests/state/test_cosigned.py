@@ -12,6 +12,7 @@ from state.prefix import longest
 from state.quorum import vouched
 from state.recover import Corrupt, recover
 from state.repair import repair
+from state.repair import said as told
 from state.report import Asked, reports
 from state.tree import Edge, leaf_hash
 from state.verify import verify_files
@@ -159,7 +160,10 @@ def test_a_log_that_a_witness_knows_otherwise_goes_on_under_a_new_name_only_when
     write_cosigned(files, NAME, KEYS[0], cosigned(Checkpoint(log.origin, 2, log.durable_edge.root())))
     log.write_head()
     assert repair(files, NAME, ledger._file, "uid:0", stamp, Ids(500))["ok"], "sound files are left alone"
+    would = "\n".join(told(repair(files, NAME, ledger._file, "uid:0", stamp, Ids(500), fork=True, dry_run=True), "DIR"))
+    assert f"To do it: irerctl audit repair {NAME} --state-dir DIR --fork" in would and "lose" not in would
     row = repair(files, NAME, ledger._file, "uid:0", stamp, Ids(500), fork=True)
+    assert "damaged" not in "".join(told(row, "DIR")), "nothing was lost, and nothing was damaged"
     assert row["kept"]["records"] == 2 and cosigned_path(NAME, KEYS[0]) in row["moved"]
     recovery = recover(files, NAME, row["new_origin"], stamp, lambda batch: None)
     assert recovery.cosigned == () and row["new_origin"] != row["old_origin"]

@@ -74,11 +74,12 @@ function actions() {
 
 async function explain() {
   const params = { engine_id: at("explain-engine").value, platform: at("explain-platform").value, action_type: at("explain-action").value };
+  // The judgement last: where it is refused, that is what stands above it.
+  await panel("explain-note", "engines.get", { engine_id: params.engine_id }, permissions);
   await panel("explain-note", "actions.explain", params, (found) => {
     say("explain-result", `${found.allowed ? "Yes" : "No"}: ${spaced(found.reason)}, by ${found.rule}`);
     redraw("explain-steps", found.steps, () => found.steps.map(step));
   });
-  await panel("explain-note", "engines.get", { engine_id: params.engine_id }, permissions);
 }
 
 function permissions(found) {

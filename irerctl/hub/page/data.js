@@ -10,6 +10,7 @@ const EVENTS_READ = 200;
 const SLOW_S = 6;
 const SHORT = 8;
 const SAID_MAX = 110;
+const HASHES = /\b[0-9a-f]{64}\b/g;
 const BOXES_MAX = 80;
 const STATES = { crystallised: "ok", rising: "degraded" };
 
@@ -72,7 +73,7 @@ function told(found) {
 }
 
 function says(data) {
-  const text = typeof data.text === "string" ? data.text : JSON.stringify(data);
+  const text = typeof data.text === "string" ? data.text : JSON.stringify(data).replace(HASHES, (found) => `${found.slice(0, SHORT)}…`);
   return text.length > SAID_MAX ? `${text.slice(0, SAID_MAX)}…` : text;
 }
 

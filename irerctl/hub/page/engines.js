@@ -35,7 +35,7 @@ export async function refresh(status) {
   await Promise.all([
     panel("pools-note", "resource.pools", {}, pools),
     panel("tasks-note", "resource.tasks", { limit: TASKS_MAX }, tasks),
-    panel("entities-note", "entity.status", {}, states),
+    panel("states-note", "entity.status", {}, states),
     panel("entities-note", "entity.list", { limit: ENTITIES_MAX }, entities),
     panel("queue-note", "cache.status", {}, queue),
     panel("waiting-note", "cache.queue", { limit: QUEUE_MAX }, waiting),

@@ -13,8 +13,8 @@ const known = { policies: [], domains: [], routes: [] };
 export async function refresh() {
   await Promise.all([
     panel("gates-note", "gate.policy", {}, (found) => (known.policies = found.policies)),
-    panel("gates-note", "nav.routes", {}, (found) => (known.routes = found.routes)),
-    panel("gates-note", "gate.breaches", {}, breaches),
+    panel("routes-note", "nav.routes", {}, (found) => (known.routes = found.routes)),
+    panel("breaches-note", "gate.breaches", {}, breaches),
     panel("tokens-note", "gate.list", { limit: TOKENS_MAX }, tokens),
     panel("anomalies-note", "provenance.anomalies", { limit: ANOMALIES_MAX }, anomalies),
   ]);

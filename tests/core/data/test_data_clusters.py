@@ -164,3 +164,24 @@ def test_whatever_is_found_the_log_alone_leads_there(seed: int) -> None:
     assert loop.state.kept[MODEL] == sum(MODEL in each for each in loop.state.vectors.values()) <= 24
     assert loop.replayed() == loop.state
     assert load(dump(loop.state)) == loop.state
+
+
+def test_what_is_let_go_of_leaves_nothing_behind() -> None:
+    """Memory follows what is kept, however much was ever told."""
+    chance, loop = random.Random(11), loop_of(Data(events_max=16, settle_s=0.5))
+    for step in range(120):
+        content(loop, f"text {step % 7} of {step} about the pump")
+        newer, older = (
+            sorted(chance.sample(list(loop.state.nodes), 2), key=lambda event: -loop.state.nodes[event].seq) if step else ("", "")
+        )
+        if newer:
+            loop.ask("cite", {"from": newer, "to": older})
+            loop.ask("feedback", {"event": older, "rating": chance.random()})
+        loop.run(1.0)
+    state = loop.state
+    assert len(state.nodes) == 16
+    network = state.network
+    for known in (state.vectors, state.priors, state.votes, state.unpaid, state.paid, state.value, network.cites, network.cited_by):
+        assert known.keys() <= state.nodes.keys()
+    assert state.book.of_event.keys() <= state.nodes.keys() and state.stored == 16 and not state.waiting
+    assert loop.replayed() == state

@@ -246,6 +246,21 @@ def test_runs_that_no_seed_changes_are_never_five_witnesses(kind):
     assert not loop.hunts.certifying
 
 
+def test_a_hunt_that_goes_on_meanwhile_changes_nothing_in_a_certificate():
+    loop = Hunter(formula=formula)
+    loop.start({**LARGE, "settings": {**LARGE["settings"], "lanes": 2, "parallel": 1}})
+    loop.round()
+    loop.ask("stop", {})
+    loop.ask("stop", {})
+    (begun,) = loop.ask("certify", {})
+    (errand,) = loop.errands()
+    assert begun.rows == len(errand.params["family"]) == 2 < len(loop.hunt.rows)
+    loop.ask("resume", {})
+    hunting = next(each for each in loop.errands() if each.name == "sim.chunk")
+    assert loop.told(loop.computed(hunting))
+    assert [each for each in loop.errands() if each.name == errand.name] == [errand]
+
+
 def test_what_no_grid_is_large_enough_for_is_inconclusive_at_once():
     loop = Hunter(formula=none_diverges)
     loop.start(LARGE)

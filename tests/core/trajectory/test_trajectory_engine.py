@@ -116,7 +116,7 @@ UNACCEPTABLE: list[tuple[str, dict[str, Any]]] = [
     ("add_fact", {"symbol": "A", "value": 1}),
     ("add_fact", {"symbol": None}),
     ("add_fact", {"symbol": "x" * 121}),
-    *[("add_fact", {"symbol": text}) for text in (" A", "A\tB", "A\x00", "A\u2028B", "A\x85B", "\u00a0A")],
+    *[("add_fact", {"symbol": text}) for text in (" A", "A\tB", "A\x00", "A\u2028B", "A\x85B", "\u00a0A", "A\U000e0041", "\ue000")],
     ("fold", {"spine": {"facts": ["A"], "goals": ["B"]}}),
     ("fold", {"spine": {**SPINE, "cost": 1.0}}),
 ]
@@ -129,8 +129,8 @@ def test_what_is_no_fact_rule_or_spine_is_not_acceptable(verb: str, params: dict
 
 
 def test_an_atom_is_any_text_on_one_line() -> None:
-    made = loop(*[("add_fact", {"symbol": text}) for text in ("at a", "é", "日本 語", '"\\', "p(x, y)", "x" * 120)])
-    assert len(made.state.parts.facts) == 6 and made.replayed() == made.state
+    made = loop(*[("add_fact", {"symbol": text}) for text in ("at a", "é", "日本 語", '"\\', "p(x, y)", "x" * 120, "🚚 → 🏠", "🏠" * 120)])
+    assert len(made.state.parts.facts) == 8 and made.replayed() == made.state
 
 
 def test_a_load_replaces_all_and_only_once_it_is_whole() -> None:

@@ -1,7 +1,7 @@
 """What goes out: the cursor that is saved is never ahead of what the broker has."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import trio
 from irerctl.aio import Error
 from irerctl.bus.broker import Outgoing
 from irerctl.bus.counts import Counts
-from irerctl.bus.out import BATCH_MAX, Follower
+from irerctl.bus.out import BATCH_MAX, QUIET_S, Follower
 from irerctl.bus.settings import Out
 
 RULE = Out(type="energy.source_lost", topic="out/{source}")
@@ -68,7 +68,8 @@ class Stream:
 class Broker:
     """Takes what it is given after a while; looks at the saved cursor whenever anything happens."""
 
-    def __init__(self, file: Path, rng: random.Random) -> None:
+    def __init__(self, file: Path, rng: random.Random, delay_s: float = 3.0) -> None:
+        self._delay_s = delay_s
         self.has: list[str] = []
         self._grown = trio.Event()
         self._file = file
@@ -76,9 +77,9 @@ class Broker:
 
     async def publish(self, many: Sequence[Outgoing]) -> None:
         assert 0 < len(many) <= BATCH_MAX
-        for _ in range(self._rng.randrange(4)):
+        for _ in range(self._rng.randrange(4) if self._delay_s else 0):
             self.judge()
-            await trio.sleep(self._rng.random() * 3)
+            await trio.sleep(self._rng.random() * self._delay_s)
         self.judge()
         self.has += [each.topic.removeprefix("out/") for each in many]
         self._grown.set()
@@ -93,12 +94,47 @@ class Broker:
             assert int(self._file.read_text()) <= len(self.has), "an event would be lost if the bridge ended now"
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """Files are written in the loop itself: the clock of these tests would run on while a thread writes."""
+
+    async def run_sync(function: Callable[[], None]) -> None:
+        await trio.lowlevel.checkpoint()
+        function()
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
+class Punctual(Stream):
+    """Each record comes at the very moment at which the follower finds that nothing came."""
+
+    async def __anext__(self) -> dict[str, Any]:
+        self._log.add(1)
+        await trio.sleep_until((self._place + 1) * QUIET_S)
+        self._place += 1
+        self.cursor = str(self._place)
+        return {"type": RULE.type, "log": "energy_log", "seq": self._place, "time": "", "data": {"source": f"s{self._place - 1}"}}
+
+
+async def test_what_comes_at_the_last_moment_is_not_passed_over(tmp_path, autojump_clock, at_once, monkeypatch):
+    file = tmp_path / f"{RULE.type}.cursor"
+    file.write_text("0\n")
+    log, broker = Log(), Broker(file, random.Random(0), delay_s=0)
+    monkeypatch.setattr(log, "stream", lambda method, params: Punctual(log, int(params["since"])))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(follow, tmp_path, log, broker)
+        for _ in range(100):
+            await trio.sleep(QUIET_S)
+            broker.judge()
+        nursery.cancel_scope.cancel()
+
+
 async def follow(folder: Path, log: Log, broker: Broker, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
     await Follower(RULE, "b", folder, broker, Counts()).run(log, task_status=task_status)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_the_saved_cursor_is_never_ahead_of_the_broker(tmp_path, autojump_clock, seed):
+async def test_the_saved_cursor_is_never_ahead_of_the_broker(tmp_path, autojump_clock, at_once, seed):
     rng, log = random.Random(seed), Log()
     broker = Broker(tmp_path / f"{RULE.type}.cursor", rng)
     for _ in range(2):
@@ -119,7 +155,7 @@ async def test_the_saved_cursor_is_never_ahead_of_the_broker(tmp_path, autojump_
     assert broker.has == log.records, "in order, and from where it was"
 
 
-async def test_a_log_that_no_longer_reaches_back_is_told_and_followed_from_now(tmp_path, autojump_clock):
+async def test_a_log_that_no_longer_reaches_back_is_told_and_followed_from_now(tmp_path, autojump_clock, at_once):
     (tmp_path / f"{RULE.type}.cursor").write_text("7\n")
     log, counts = Log(), Counts()
     log.add(20)
