@@ -34,22 +34,32 @@ def shifts_of(values: NDArray[np.float64]) -> list[Shift]:
     return found
 
 
-def alarms(draw: generators.Draw, ticks: int, seed: int) -> tuple[Counter[int], int]:
-    """False alarms by scale, and of how many ticks: half of them in long streams, half in short ones."""
-    counts: Counter[int] = Counter()
-    done = 0
+class Alarms(NamedTuple):
+    by_scale: Counter[int]
+    ticks: int
+
+    @property
+    def per_100_000(self) -> float:
+        return 1e5 * self.by_scale.total() / self.ticks
+
+
+def alarms(ticks: int, seed: int) -> dict[str, Alarms]:
+    """False alarms of each kind, half in long streams and half in short ones. All go side by side, and none sees another."""
+    found = {name: Alarms(Counter(), 0) for name in generators.NULLS}
     for length in (LONG, SHORT):
         streams = max(1, ticks // 2 // length)
-        counts.update(shift.scale for shift in shifts_of(draw(np.random.default_rng([seed, length]), length, streams)))
-        done += streams * length
-    return counts, done
+        drawn = [draw(np.random.default_rng([seed, length]), length, streams) for draw in generators.NULLS.values()]
+        names = [name for name in generators.NULLS for _ in range(streams)]
+        for shift in shifts_of(np.hstack(drawn)):
+            found[names[shift.row]].by_scale[shift.scale] += 1
+        found = {name: each._replace(ticks=each.ticks + streams * length) for name, each in found.items()}
+    return found
 
 
 def nulls(ticks: int, seed: int) -> None:
-    for name, draw in generators.NULLS.items():
-        counts, done = alarms(draw, ticks, seed)
-        by_scale = "  ".join(f"w={scale}: {counts[scale]}" for scale in SCALES)
-        print(f"{name:9s} {sum(counts.values()) / done * 1e5:5.2f} in 100,000   {by_scale}", flush=True)
+    for name, found in alarms(ticks, seed).items():
+        by_scale = "  ".join(f"w={scale}: {found.by_scale[scale]}" for scale in SCALES)
+        print(f"{name:9s} {found.per_100_000:5.2f} in 100,000   {by_scale}", flush=True)
 
 
 class Delay(NamedTuple):

@@ -113,6 +113,7 @@ class Clusters:
     async def clusters(self, params: DataPage, actor: Actor, stream: Stream) -> ClusterPage:
         await self._daemon.dispatch.settled()
         data = self._data
+        last = data.compared  # of the same moment as the clusters: more may be found while texts are read
         ranked = sorted(data.clusters.items(), key=lambda pair: (-pair[1].size, pair[1].record))
         start, room = place_after("data.clusters", params.after), Room()
         rows: list[ClusterRow] = []
@@ -125,7 +126,6 @@ class Clusters:
                 break
             rows.append(row)
         done = start + len(rows)
-        last = data.compared
         return ClusterPage(
             rows,
             last.model if last else MODEL,

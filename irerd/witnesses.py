@@ -274,7 +274,9 @@ class Witnesses:
                 more = f" (and {len(troubles) - 1} more logs)" if len(troubles) > 1 else ""
                 yield Check(f"witness.{name}", "degraded", f"{log}{more}: {why}")
             else:
-                yield Check(f"witness.{name}", "ok", "" if served else "asked by hand: irerctl audit witness")
+                heard = any(one.note is not None for _, one in self._of(key))
+                why = "asked by hand: irerctl audit witness" if not served else "" if heard else "it has cosigned nothing yet"
+                yield Check(f"witness.{name}", "ok", why)
 
     def sizes(self) -> Iterator[tuple[str, str, int]]:
         """Of each witness and log, how many records it has cosigned."""

@@ -84,9 +84,10 @@ def decide_grouped(data: Data, command: JobEnded, model: str) -> Decision:
     happened: list[Event] = []
     sizes: list[derived.ClusterSize] = []
     left_out = False
+    oldest = data.oldest_node() or 0  # a centroid that is told anew lets go of the old part of the log
     for found in sorted(outcome.clusters, key=lambda each: -each.size):
         name = found.cluster or _name(found.centroid)
-        if found.cluster is None or found.moved:
+        if found.cluster is None or found.moved or data.clusters[name].record < oldest:
             if len(happened) == FORMED_MAX:
                 left_out = left_out or found.cluster is None
                 if found.cluster is None:

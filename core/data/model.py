@@ -129,6 +129,11 @@ class Data:
 
     def oldest(self) -> int | None:
         """The oldest record that something may still be read from."""
+        node = self.oldest_node()
+        records = [cluster.record for cluster in self.clusters.values()]
+        return min(records if node is None else [node, *records], default=None)
+
+    def oldest_node(self) -> int | None:
         return next((node.seq for node in self.nodes.values()), None)
 
     def weigh(self, event: str) -> float:

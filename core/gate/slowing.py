@@ -1,9 +1,9 @@
 """Callers who show very many credentials that do not hold are slowed, and nobody else is, whatever name they tried to be.
 
-What is slowed is the answer to a credential that is refused anyway: it waits for the end of its second and is counted, or is told to
-come later where very many wait already; none is told singly. A credential that holds is answered at once as ever, also to a slowed caller. So no sequence of wrong keys and tokens, from
-whomever, keeps a right one from being let in: not the engine whose name was guessed, not another caller, not another client of the
-same gateway. It ends by the clock of the boot.
+What is slowed is the answer to a credential that is refused anyway: it waits for the end of its second and is counted, or is told
+to come later where very many wait already; none is told singly. A credential that holds is answered at once as ever, also to a
+slowed caller. So no sequence of wrong keys and tokens, from whomever, keeps a right one from being let in: not the engine whose
+name was guessed, not another caller, not another client of the same gateway. It ends by the clock of the boot.
 """
 
 from typing import Annotated

@@ -7,6 +7,7 @@ frames to this text, so it keeps to the part of CDDL that they read alike: no ne
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -297,7 +298,9 @@ def _integer(schema: JsonSchema) -> str:
 
 
 def _number(schema: JsonSchema) -> str:
-    """A float field takes whole numbers too, and a range does not mix the two."""
+    """A float field takes whole numbers too, and a range does not mix the two. A bound that only says "finite" says nothing here."""
+    bounds = {key for key, _ in (*_LOW, *_HIGH) if abs(schema.get(key, 0)) >= sys.float_info.max}
+    schema = {key: value for key, value in schema.items() if key not in bounds}
     low = [f"float .{operator} {_digits(schema[key])}" for key, operator in _LOW if key in schema]
     high = [f"float .{operator} {_digits(schema[key])}" for key, operator in _HIGH if key in schema]
     if not low and not high:

@@ -138,14 +138,13 @@ class Front:
             return [1 << atom for atom in range(atoms)], [(1 << atoms) - 1] * atoms
         cone = [1 << atom for atom in range(atoms)]
         needs = [(1 << atoms) - 1 if self._making[atom] else 1 << atom for atom in range(atoms)]
+        _, _, order = self._additive(self._rules.costs)  # premises mostly come before what they lead to: few rounds are enough
         changed = True
         while changed:
             changed = False
-            for atom, made in enumerate(self._making):
-                if not made:
-                    continue
+            for atom in order:
                 wide, common = 0, -1
-                for rule in made:
+                for rule in self._making[atom]:
                     below = 0
                     for premise in bodies[rule]:
                         below |= needs[premise]
@@ -175,7 +174,7 @@ class Front:
         pending = 0 if self._coverage is not None else sum(1 << goal for goal in self._goals)
         decided = 0 if self._coverage is not None else len(self._goals)
         stack = [_Node(decided, 0, pending, 0, 0, nothing, nothing, lost, None)]
-        estimate = self._additive(self._rules.costs)[0]
+        estimate, _, _ = self._additive(self._rules.costs)
         while stack:
             node = stack.pop()
             self.nodes += 1
@@ -339,7 +338,7 @@ class Front:
 
     def _cheap(self, costs: Sequence[int], goals: Sequence[int]) -> list[int]:
         """Of each atom that is needed the rule that is cheapest if nothing is shared."""
-        _, via = self._additive(costs)
+        _, via, _ = self._additive(costs)
         agenda, seen, found = list(goals), set(goals), []
         while agenda:
             rule = via[agenda.pop()]
@@ -349,8 +348,10 @@ class Front:
             agenda.extend(fresh)
         return found
 
-    def _additive(self, costs: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Of each atom what it costs if nothing is shared, and the rule that gives that (Knuth, 1977)."""
+    def _additive(self, costs: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Of each atom what it costs if nothing is shared, and the rule that gives that (Knuth, 1977); and the atoms in
+        the order in which they came to hold."""
+        order: list[int] = []
         value, via = [0] * self._rules.atoms, [-1] * self._rules.atoms
         left = [len(set(body)) for body in self._rules.bodies]
         total = list(costs)
@@ -368,12 +369,13 @@ class Front:
             if via[atom] >= 0:
                 continue
             value[atom], via[atom] = at, rule
+            order.append(atom)
             for then in waiting[atom]:
                 left[then] -= 1
                 total[then] += at
                 if not left[then]:
                     heappush(heap, (total[then], then))
-        return value, via
+        return value, via, order
 
 
 def _laid(node: _Node) -> list[int]:

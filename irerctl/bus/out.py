@@ -16,6 +16,7 @@ from irerctl.bus.counts import Counts, write_whole
 from irerctl.bus.desk import pause_s
 from irerctl.bus.settings import Out
 from irerctl.bus.topics import fill
+from irerctl.session import Failure
 
 BATCH_MAX = 64
 QUIET_S = 1.0
@@ -39,13 +40,12 @@ class Follower:
         self._counts = counts
         self._saved = self._file.read_text().strip() if self._file.exists() else ""
         self._failures = 0
+        self._told: trio.TaskStatus[None] | None = None
 
     async def run(self, client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Started once there is a cursor to come back to."""
-        told = task_status
-        if self._saved:
-            told.started()
-            told = trio.TASK_STATUS_IGNORED
+        self._told = task_status
+        self._tell()
         while True:
             params: dict[str, Any] = {"type": self._rule.type}
             if engine := ENGINES.get(self._rule.type.partition(".")[0]):
@@ -55,10 +55,15 @@ class Follower:
             stream = client.stream("system.watch", params)
             try:
                 async with stream:
-                    await self._carry(stream, told)
+                    await self._carry(stream)
             except Error as error:
                 await self._after(error)
-            told = trio.TASK_STATUS_IGNORED if self._saved else told
+
+    def _tell(self) -> None:
+        """That there is a cursor, once."""
+        if self._saved and self._told is not None:
+            self._told.started()
+            self._told = None
 
     async def _after(self, error: Error) -> None:
         self._counts.daemon = f"{error.code}: {error.detail or error.title}"
@@ -67,10 +72,16 @@ class Follower:
             self._counts.gaps += 1
             self._saved = ""
             return
+        if error.code == "not-found":
+            text = f"[[out]]: {self._rule.type} is no event of this irerd: {error.detail or error.title}."
+            raise Failure("invalid-argument", text, "All types: docs/reference/events.md")
+        if error.code == "invalid-argument":
+            text = f"{self._file} is no cursor of this irerd: {error.detail or error.title}."
+            raise Failure("invalid-argument", text, "Remove that file: what comes from then on goes out")
         self._failures += 1
         await trio.sleep(pause_s(self._failures, error.retry_ms))
 
-    async def _carry(self, stream: Stream, told: trio.TaskStatus[None]) -> None:
+    async def _carry(self, stream: Stream) -> None:
         send, receive = trio.open_memory_channel[Item](BATCH_MAX)
         failures: list[Error] = []
         async with trio.open_nursery() as nursery:
@@ -98,8 +109,6 @@ class Follower:
                     await self._save(stream.cursor)  # nothing is on its way: all before this cursor was of no concern
                     if self._saved:
                         self._counts.daemon = "up"
-                        told.started()
-                        told = trio.TASK_STATUS_IGNORED
                     continue
                 while len(items) < BATCH_MAX:
                     try:
@@ -130,6 +139,7 @@ class Follower:
         if cursor is not None and cursor != self._saved:
             await trio.to_thread.run_sync(lambda: write_whole(self._file, cursor + "\n", durable=True))
             self._saved = cursor
+            self._tell()
 
     def _event(self, item: Mapping[str, Any]) -> Outgoing:
         data: Mapping[str, Any] = item["data"]

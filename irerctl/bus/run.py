@@ -27,7 +27,7 @@ from irerctl.bus.desk import Desk
 from irerctl.bus.documents import Bad
 from irerctl.bus.out import Follower
 from irerctl.bus.settings import Act, Sense, Settings
-from irerctl.bus.topics import fill, pattern
+from irerctl.bus.topics import BadTopic, fill, pattern
 from irerctl.session import Failure
 
 LOG = logging.getLogger("irerctl.bus")
@@ -122,9 +122,8 @@ class Bridge:
         correlation, ask = documents.request(message, rule.engine)
         topic = fill(rule.reply, names)
         if message.reply_to is not None:
-            asked = pattern(fill(rule.reply, dict.fromkeys(names, "+")) if "/" in rule.reply else topic)
-            if asked.match(message.reply_to) is None:
-                raise Bad("wrong-reply", f"it wants its answer at {message.reply_to[:200]}, and answers go to {topic}")
+            if not may_answer(rule.reply, message.reply_to):
+                raise Bad("wrong-reply", f"it wants its answer at {message.reply_to[:200]}, and answers go to {rule.reply}")
             topic = message.reply_to
 
         async def answer() -> None:
@@ -167,6 +166,16 @@ class Bridge:
     def _settle(self, message: Message) -> None:
         self._broker.settle(message)
         self._counts.settled += 1
+
+
+def may_answer(reply: str, asked: str) -> bool:
+    """Whether answers may go where a message wants them: only to what `reply` could be."""
+    if {"+", "#", "\0"} & set(asked):
+        return False
+    try:
+        return pattern(reply).match(asked) is not None
+    except BadTopic:
+        return asked == reply
 
 
 async def main(path: str, settings: Settings, broker: Broker, keys: Mapping[str, str], say: Say) -> None:

@@ -269,7 +269,33 @@ def test_what_the_broker_has_not_taken_goes_out_again_with_the_same_id(tmp_path)
         reader.close()
 
 
-# --- whom it speaks to
+# --- whom it speaks for, and to
+
+
+def test_a_rule_may_speak_as_an_engine_and_proves_it_anew_after_each_cut(tmp_path):
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    rules = SENSE + f'engine = "meter"\n[engines.meter]\nkey_file = "{key}"\n'
+    key.write_text("irk_not-yet\n")
+    plant = Plant(tmp_path, rules)
+    with contextlib.closing(plant):
+        plant.bridge.kill9()
+        with plant.irerd.client() as client:
+            issued = client.call("engines.register", {"engine_id": "meter", "capabilities": {"eil": ["sense"]}})
+        key.write_text(issued.result["engine_key"] + "\n")
+        plant.bridge.start()
+        for count in (1, 2):
+            plant.send_many([("a", 100.0), ("b", 100.0)])
+            plant.bridge.until(lambda said, count=count: said["settled"] == 2 * count)
+            plant.to_irerd.cut()
+        plant.judge()
+        owners = {row["payload"]["owner"] for row in events(plant.irerd, "energy.sensed")}
+        assert owners == {"engine:meter"}
+
+
+def events(daemon: Irerd, kind: str) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (daemon.state / "energy_log.jsonl").read_bytes().splitlines()]
+    return [row for row in rows if row["event_type"] == kind]
 
 
 def test_a_wrong_password_is_told_and_a_right_one_over_tls_is_enough(tmp_path):

@@ -5,7 +5,6 @@ the document promises, and neither the hub nor irerd meets a bug. What has no en
 asked for with bad requests only, or not at all.
 """
 
-import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,6 +27,8 @@ from schemathesis.generation import GenerationMode  # noqa: E402
 from schemathesis.specs.openapi import checks  # noqa: E402
 
 AT_ONCE = 10
+STRIDE = 7
+"""Between the cases of one commit, so that they are of all kinds."""
 PATIENCE_S = 45
 """Longer than irerd's own deadline of 30 s: what is not answered by then hangs."""
 PROMISES = [
@@ -36,6 +37,8 @@ PROMISES = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
+SLOW_TO_MAKE = "/rpc/trajectory."
+"""schemathesis takes seconds of a core to make one request of these: they are asked in the campaign only."""
 EXPECTED_5XX = {501, 504}
 pytestmark = [pytest.mark.slow]
 
@@ -105,9 +108,10 @@ def asked(irerd: Irerd) -> Iterator[Asked]:
 
 
 def test_every_answer_is_one_that_the_served_document_promises(asked: Asked) -> None:
-    step = max(1, len(asked.operations) // per_commit("schemathesis"))
-    for seed in itertools.islice(range(0, 3 * len(asked.operations), step), per_commit("schemathesis")):
-        asked.again(seed, 1)
+    for number in range(per_commit("schemathesis")):
+        seed = STRIDE * number % (3 * len(asked.operations))
+        if not asked.operations[seed % len(asked.operations)].path.startswith(SLOW_TO_MAKE):
+            asked.again(seed, 1)
     assert {200, 400} <= asked.statuses.keys(), f"it gets far, and not only far: {asked.statuses}"
 
 

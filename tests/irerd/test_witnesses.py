@@ -104,6 +104,7 @@ async def test_what_is_new_is_cosigned_and_kept_and_what_is_not_is_not_asked() -
     world = World()
     await world.witnesses.ask_all()
     assert world.asked == [], "a log without a checkpoint"
+    assert world.health() == ("ok", "it has cosigned nothing yet"), "no word of a witness is no word for the log"
     for count in (1, 3, 12, 1):
         world.write(count)
         await world.witnesses.ask_all()

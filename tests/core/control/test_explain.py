@@ -122,7 +122,8 @@ def test_a_viewer_is_told_what_an_operator_is_and_nobody_else_more_than_the_judg
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"request_id": "r", "scopes": ["x"]}, {"engine_id": "a"}, {"engine_id": "a", "platform": "p"}, {"request_id": "r", "engine_id": "a"},
+    [{}, {"request_id": "r", "scopes": ["x"]},
+     {"engine_id": "a"}, {"engine_id": "a", "platform": "p"}, {"request_id": "r", "engine_id": "a"},
      {"request_id": "r", "engine_id": "a", "platform": "p", "action_type": "x"}],
 )  # fmt: skip
 def test_neither_an_action_nor_a_judgement_is_refused(params: dict[str, str]) -> None:

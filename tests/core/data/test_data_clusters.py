@@ -136,6 +136,20 @@ def test_very_many_form_in_several_commands_the_largest_first() -> None:
     assert len(loop.state.clusters) == 100 and not told[-1].more and asked(loop) is None
 
 
+def test_a_centroid_keeps_its_record_and_no_more_of_the_log_than_that() -> None:
+    loop = full()
+    answer(loop, row(1))
+    [cluster] = loop.state.clusters.values()
+    [name] = loop.state.clusters
+    for place in range(8):
+        content(loop, f"one more {place}")
+    for event in list(loop.state.nodes)[:8]:
+        loop.ask("forget", {"event": event})
+    assert loop.state.oldest() == cluster.record < loop.state.oldest_node(), "it is read from there"
+    answer(loop, row(1, name))
+    assert loop.state.clusters[name].record > cluster.record and loop.state.oldest() == loop.state.oldest_node()
+
+
 def test_the_fullest_record_is_small_enough() -> None:
     """1,024 clusters of a million vectors."""
     from core.canonical import event_payload

@@ -129,7 +129,9 @@ def test_what_is_no_fact_rule_or_spine_is_not_acceptable(verb: str, params: dict
 
 
 def test_an_atom_is_any_text_on_one_line() -> None:
-    made = loop(*[("add_fact", {"symbol": text}) for text in ("at a", "é", "日本 語", '"\\', "p(x, y)", "x" * 120, "🚚 → 🏠", "🏠" * 120)])
+    made = loop(
+        *[("add_fact", {"symbol": text}) for text in ("at a", "é", "日本 語", '"\\', "p(x, y)", "x" * 120, "🚚 → 🏠", "🏠" * 120)]
+    )
     assert len(made.state.parts.facts) == 8 and made.replayed() == made.state
 
 

@@ -13,6 +13,7 @@ from irerctl.bus.broker import Outgoing
 from irerctl.bus.counts import Counts
 from irerctl.bus.out import BATCH_MAX, QUIET_S, Follower
 from irerctl.bus.settings import Out
+from irerctl.session import Failure
 
 RULE = Out(type="energy.source_lost", topic="out/{source}")
 
@@ -168,3 +169,12 @@ async def test_a_log_that_no_longer_reaches_back_is_told_and_followed_from_now(t
         await broker.wait_last("s20")
         nursery.cancel_scope.cancel()
     assert counts.gaps == 1 and broker.has == ["s20"] and "since" not in log.asked[1]
+
+
+@pytest.mark.parametrize(("code", "said"), [("not-found", "energy.source_lost"), ("invalid-argument", "cursor")])
+async def test_what_waiting_does_not_mend_ends_the_bridge_with_a_reason(tmp_path, code, said):
+    log = Log()
+    log.refusals.append(Error(code))
+    with pytest.raises(Failure) as refused:
+        await follow(tmp_path, log, Broker(tmp_path / "none", random.Random(0)))
+    assert said in refused.value.body["detail"] and refused.value.body["help"]

@@ -282,3 +282,21 @@ def test_a_caller_waits_as_long_as_it_is_told():
     from irerctl.bus.desk import PAUSE_S_MAX, pause_s
 
     assert pause_s(1, 5_000) >= 5.0 and pause_s(1, 10_000_000) == PAUSE_S_MAX and pause_s(1, None) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "asked", "may"),
+    [
+        ("a/{who}", "a/me", True),
+        ("a/{who}", "a/me/too", False),
+        ("a/{who}", "a/+", False),
+        ("a/{who}", "b/me", False),
+        ("answers", "answers", True),
+        ("answers", "irer.sense", False),
+        ("a/x-{who}", "a/x-me", False),
+    ],
+)
+def test_an_answer_goes_only_where_the_rule_could_send_it(reply, asked, may):
+    from irerctl.bus.run import may_answer
+
+    assert may_answer(reply, asked) is may
