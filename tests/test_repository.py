@@ -109,7 +109,19 @@ def test_locks_pin_and_hash_everything_and_name_no_host():
 
 def test_an_edge_install_stays_small():
     """`make demo` simulates, so its list holds the science extra; who installs irer alone gets none of it."""
-    heavy = {"jax", "numba", "numpy", "h5py", "starlette", "uvicorn", "distributed", "aiokafka", "pytest", "mypy"}
+    heavy = {
+        "jax",
+        "numba",
+        "numpy",
+        "h5py",
+        "starlette",
+        "uvicorn",
+        "distributed",
+        "confluent-kafka",
+        "paho-mqtt",
+        "pytest",
+        "mypy",
+    }
     assert not heavy & wanted(PROJECT["dependencies"])
     science = wanted(PROJECT["optional-dependencies"]["science"])
     assert science <= set(locked("requirements.lock")) and not (heavy - science) & set(locked("requirements.lock"))

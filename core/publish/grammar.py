@@ -298,13 +298,13 @@ def _integer(schema: JsonSchema) -> str:
 
 
 def _number(schema: JsonSchema) -> str:
-    """A float field takes whole numbers too, and a range does not mix the two. A bound that only says "finite" says nothing here."""
+    """A float field takes whole numbers too, and a range does not mix the two. A bound that says "finite" says nothing here."""
     bounds = {key for key, _ in (*_LOW, *_HIGH) if abs(schema.get(key, 0)) >= sys.float_info.max}
     schema = {key: value for key, value in schema.items() if key not in bounds}
     low = [f"float .{operator} {_digits(schema[key])}" for key, operator in _LOW if key in schema]
     high = [f"float .{operator} {_digits(schema[key])}" for key, operator in _HIGH if key in schema]
     if not low and not high:
-        return "number"
+        return "int / float"
     fractions = " .and ".join(f"({bound})" for bound in low + high) if low and high else (low or high)[0]
     whole = _whole(_first_whole(schema), _last_whole(schema))
     return " / ".join(f"({part})" if " .and " in part else part for part in (whole, fractions))

@@ -17,7 +17,7 @@ import pytest
 from core.spine import Rule, Spine, check
 from core.trajectory.closure import additive, closure
 from core.wire.calls import Err
-from irerctl.client import Client, Error
+from irerctl.client import Client
 from irerctl.screens.trajectory import parts
 from irerctl.trajectory import Fact, TrajectoryOptimizer
 from tests.e2e.harness import Irerd
