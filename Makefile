@@ -119,5 +119,5 @@ lock: $(DEVELOP_STAMP)  ## work the locks out anew (needs uv)
 
 clean:  ## remove everything that was made, the environment and ./.irer too
 	@$(MAKE) down
-	rm -rf $(VENV) benchmarks/.venv $(RUN_DIR) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venv $(RUN_DIR) .irer-bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
