@@ -591,7 +591,7 @@ PINNED = {
     "sim": ("316167c90b0b449f", "eaa7aff62ed89335"),
     "hunt": ("316167c90b0b449f", "4cffbe678f52cd31"),
     "component": ("316167c90b0b449f", "20a9b0d3fa0e06e1"),
-    "trajectory": ("efa6de741562bbb7", "ab1b4dc49a54fd1c"),
+    "trajectory": ("43cc7303d3dfc9d5", "ab1b4dc49a54fd1c"),
     "eil": ("935a79d53803f012", "d51d9160d4e57d4b"),
     "data": ("79167945e28eed7a", "c92c25cbba5b87d2"),
 }
