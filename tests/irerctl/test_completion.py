@@ -82,11 +82,11 @@ complete -C "irerctl engine cancel t"
 def test_a_real_zsh_completes_commands_and_names_of_the_daemon(serve: Serve, socket_path: Path, tmp_path: Path) -> None:
     """It completes only in its line editor: one runs in a terminal of its own, and ^G tells what stands in the line."""
     serve({"resource.tasks": TASKS})
-    script = """zmodload zsh/zpty; export FIFO=$PWD/line; mkfifo $FIFO
+    script = """zmodload zsh/zpty; export FIFO=$PWD/line; mkfifo $FIFO; exec 3<>$FIFO
 zpty -b editor zsh -f -i
 zpty -w editor 'autoload -Uz compinit && compinit -u -D; source <(irerctl completion zsh)'
 zpty -w editor 'tell() { print -r -- "$BUFFER" > $FIFO }; zle -N tell; bindkey "^G" tell'
-press() { zpty -w -n editor "$1"$'\t\a'; head -1 $FIFO; zpty -w -n editor $'\x15' }
+press() { zpty -w -n editor "$1"$'\t\a'; IFS= read -r line <&3; print -r -- "$line|"; zpty -w -n editor $'\x15' }
 press 'irerctl engine canc'
 press 'irerctl engine cancel u'
 press 'irerctl hunt-not'
@@ -94,7 +94,7 @@ zpty -d editor
 """
     ran = in_shell(tmp_path, socket_path, "zsh", "-f", "-c", script)
     assert (ran.stdout.splitlines(), ran.stderr) == (
-        ["irerctl engine cancel ", "irerctl engine cancel u-1 ", "irerctl hunt-not"],
+        ["irerctl engine cancel |", "irerctl engine cancel u-1 |", "irerctl hunt-not|"],
         "",
     )
     assert not (tmp_path / "x").exists()

@@ -41,7 +41,10 @@ def typed(row: Row, example: Mapping[str, Any], place: Path) -> list[str]:
             return json.dumps(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    arguments = [text(name, example[name]) for name, _ in spelled.arguments if name in example]
+    arguments: list[str] = []
+    for name in (name for name, _ in spelled.arguments if name in example):
+        many = shapes[name].many and not isinstance(shapes[name].type, fields.JsonText)
+        arguments += [text(name, each) for each in (example[name] if many else [example[name]])]
     options: list[str] = []
     for name, value in example.items():
         flag = "--" + name.replace("_", "-")
