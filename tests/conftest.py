@@ -10,11 +10,13 @@ new ones, as the campaign does; `few` takes a handful, for the check before a co
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("same", derandomize=True)
-settings.register_profile("new", derandomize=False, print_blob=True)
-settings.register_profile("few", derandomize=True, max_examples=10)
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+"""A busy machine is no fault of what is tested."""
+settings.register_profile("same", derandomize=True, **UNHURRIED)
+settings.register_profile("new", derandomize=False, print_blob=True, **UNHURRIED)
+settings.register_profile("few", derandomize=True, max_examples=10, **UNHURRIED)
 settings.load_profile(os.environ.get("IRER_EXAMPLES", "same"))
 
 
