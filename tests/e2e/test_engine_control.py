@@ -77,6 +77,11 @@ def records(daemon: Irerd, log: str = "gate_log") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (daemon.state / f"{log}.jsonl").read_bytes().splitlines()]
 
 
+def on_record(raw: Raw) -> int:
+    """How many records `gate_log` has; how many of them are durable is a matter of the moment."""
+    return next(int(each["records"]) for each in ok(raw, "system.status")["logs"] if each["log"] == "gate_log")
+
+
 def registered(admin: Raw, engine_id: str) -> str:
     asked = {"engine_id": engine_id, "capabilities": {"gmail": ["send_email"]}}
     return str(ok(admin, "engines.register", asked)["engine_key"])
@@ -280,7 +285,7 @@ def test_why_and_what_if_are_told_and_leave_no_record(daemon: Irerd) -> None:
     registered(raw, "curious")
     about = {**CHECK, "engine_id": "curious", "action_type": "read"}
     made = ok(raw, "actions.check", about)
-    before = ok(raw, "system.status")["logs"]
+    before = on_record(raw)
     found = ok(raw, "actions.explain", {**about, "scopes": []})
     assert (found["allowed"], found["reason"], found["rule"]) == (made["allowed"], made["reason"], made["rule"])
     assert [step["question"] for step in found["steps"] if step["outcome"] == "denies"] == ["capability"]
@@ -299,7 +304,7 @@ def test_why_and_what_if_are_told_and_leave_no_record(daemon: Irerd) -> None:
         assert code(raw, "actions.explain", bad) == "invalid-argument" == code(raw, "actions.diff", {})
     assert code(raw, "actions.explain", {"request_id": "no-such-request"}) == "not-found"
     assert code(raw, "actions.diff", {"permissions": {"nobody": {}}}) == "not-found"
-    assert ok(raw, "system.status")["logs"] == before, "nothing was put on record"
+    assert on_record(raw) == before, "nothing was put on record"
 
 
 @as_root
