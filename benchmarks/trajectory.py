@@ -1,6 +1,6 @@
 """Closure, exact search and new costs beside clingo.
 
-    .venv/bin/python -m benchmarks.trajectory [--cores N] [--rounds N] [--large] [--write]
+    .venv/bin/python -m benchmarks.trajectory [--cores N] [--rounds N] [--large SECONDS] [--write]
 
 Both sides run in this process on the same cores, in processor seconds. The kernels are given arrays, clingo is given text, with an
 atom of its own for each; what it takes to read that text is in its grounding time, and on these programs is most of it, so solving
@@ -13,8 +13,11 @@ import argparse
 import json
 import os
 import platform
+import resource
+import signal
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -25,7 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "trajectory.json"
 LITERALS_PER_S_MIN, CLOSURE_RATIO_MIN, COSTS_RATIO_MIN = 20e6, 10.0, 10.0
 LARGE = 10**6
-"""Rules for which clingo takes minutes: it has a turn only where that is asked for."""
+"""Rules for which clingo takes minutes: it has a turn only where that is asked for, in a process of its own with a limit."""
+CLINGO_BYTES_MAX = 12 * 2**30
+MADE = {"random": "random_horn", "layered": "layered_horn"}
 
 
 def turns(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -100,11 +105,35 @@ def clingo_closure(text: str) -> tuple[float, float, int]:
     return grounded - began, time.process_time() - grounded, found[-1]
 
 
-def closure_row(name: str, made: Any, rounds: int, turns_of_clingo: int) -> dict[str, Any]:
+def clingo_apart(name: str, size: int, limit_s: int) -> dict[str, Any]:
+    """The same in a process of its own, which may take so many processor seconds and so much memory: what came of it."""
+
+    def limits() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 5))
+        resource.setrlimit(resource.RLIMIT_AS, (CLINGO_BYTES_MAX, CLINGO_BYTES_MAX))
+
+    code = f"from benchmarks import trajectory; trajectory.clingo_alone({name!r}, {size})"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limits)
+    if ran.returncode == 0:
+        told: dict[str, Any] = json.loads(ran.stdout)
+        return told
+    late = ran.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
+    why = f"not done in {limit_s} s of a core" if late else f"ended with status {ran.returncode} below {CLINGO_BYTES_MAX >> 30} GiB"
+    return {"why": why}
+
+
+def clingo_alone(name: str, size: int) -> None:
+    program, initial = globals()[MADE[name]](size)
+    ground_s, solve_s, holds = clingo_closure(horn_text(program, initial))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_000
+    print(json.dumps({"ground_s": ground_s, "solve_s": solve_s, "holds": holds, "peak_mb": peak_mb}))
+
+
+def closure_row(name: str, size: int, rounds: int, turns_of_clingo: int, limit_s: int) -> dict[str, Any]:
     from kernels.additive import additive
     from kernels.closure import closure
 
-    program, initial = made
+    program, initial = globals()[MADE[name]](size)
     dearer = program._replace(cost=program.cost[::-1].copy())
     ours = turns({"closure": lambda: closure(program, initial), "costs": lambda: additive(dearer, initial)}, rounds)
     literals, took = int(program.body.size), statistics.median(ours["closure"])
@@ -118,8 +147,15 @@ def closure_row(name: str, made: Any, rounds: int, turns_of_clingo: int) -> dict
     }
     if not turns_of_clingo:
         return {**row, "same": None}
-    text = horn_text(program, initial)
-    theirs = [clingo_closure(text) for _ in range(turns_of_clingo)]
+    if limit_s:
+        alone = clingo_apart(name, size, limit_s)
+        if "why" in alone:
+            return {**row, "same": None, "clingo_why": alone["why"]}
+        row["clingo_peak_mb"] = alone["peak_mb"]
+        theirs = [(alone["ground_s"], alone["solve_s"], alone["holds"])]
+    else:
+        text = horn_text(program, initial)
+        theirs = [clingo_closure(text) for _ in range(turns_of_clingo)]
     whole, grounding = middle([sum(each[:2]) for each in theirs]), middle([each[0] for each in theirs])
     return {
         **row,
@@ -244,7 +280,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     for row in result["closures"]:
         figures = [f"{row['rules']:,}", f"{row['literals']:,}", f"{row['closure']['ms']:g}", f"{row['literals_per_s'] / 1e6:.1f}"]
         there = "clingo" in row
-        figures += [f"{row['clingo']['ms']:,.0f}", f"{row['ratio']:g}"] if there else ["not asked", ""]
+        figures += [f"{row['clingo']['ms']:,.0f}", f"{row['ratio']:g}"] if there else [row.get("clingo_why", "not asked"), ""]
         figures += [f"{row['costs']['ms']:g}"]
         figures += [f"{row['grounding']['ms']:,.0f}", f"{row['costs_ratio']:g}", _yes(row["same"])] if there else ["", "", ""]
         lines.append(f"| {row['programs']} | {' | '.join(figures)} |")
@@ -259,9 +295,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     ]
     for row in result["tasks"]:
         clingo = row["clingo"]
-        figures = f"{row['rules']:,} | {row['least']} | {row['nodes']} | {row['exact']['ms']:g} | {clingo['strategy']}"
+        told_figures = f"{row['rules']:,} | {row['least']} | {row['nodes']} | {row['exact']['ms']:g} | {clingo['strategy']}"
         told = f"{clingo['ground_ms']:g} | {clingo['solve_ms']:g} | {_yes(row['same'])}"
-        lines.append(f"| {row['task']} | {figures} | {told} |")
+        lines.append(f"| {row['task']} | {told_figures} | {told} |")
     return "\n".join(lines)
 
 
@@ -293,16 +329,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=float, default=10.0, help="seconds that clingo has for a task")
-    parser.add_argument("--large", action="store_true", help="ask clingo for the programs of a million rules too: minutes")
+    parser.add_argument(
+        "--large", type=int, default=0, metavar="SECONDS", help="ask clingo for a million rules too, with this limit"
+    )
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} and the table of README.md")
     given = parser.parse_args(argv)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-given.cores :])
     about = _about(given)
     closures = []
     for size in (10**4, 10**5, LARGE):
-        for name, made in (("random", random_horn(size)), ("layered", layered_horn(size))):
-            asked = 3 if size == 10**4 else int(size < LARGE or given.large)
-            closures.append(closure_row(name, made, given.rounds, asked))
+        for name in MADE:
+            asked = 3 if size == 10**4 else int(size < LARGE or given.large > 0)
+            closures.append(closure_row(name, size, given.rounds, asked, given.large if size == LARGE else 0))
             print(json.dumps(closures[-1]), flush=True)
     exact_rows = []
     for name, problem in tasks().items():

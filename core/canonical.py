@@ -12,6 +12,7 @@ import decimal
 import re
 import uuid
 from collections.abc import Iterable
+from math import copysign
 from typing import Any
 
 import msgspec
@@ -68,6 +69,10 @@ def encode(value: Any) -> bytes:
     return "".join(parts).encode()
 
 
+class _SignedZero(Exception):
+    """A float is -0.0, of which the canonical form is 0."""
+
+
 def _fields(event: msgspec.Struct) -> tuple[dict[str, Any], bool]:
     """Its fields with 5.0 as 5, and whether msgspec writes the canonical bytes of that."""
     fields: dict[str, Any] = msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)
@@ -79,8 +84,14 @@ def _with_whole_numbers(event: msgspec.Struct) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(event, order="sorted")
     for name, value in fields.items():
         if type(value) is float and value.is_integer():
-            fields[name] = int(value)
+            fields[name] = _whole(value)
     return fields
+
+
+def _whole(value: float) -> int:
+    if not value and copysign(1.0, value) < 0:
+        raise _SignedZero
+    return int(value)
 
 
 def _eased(container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> bool:
@@ -94,7 +105,7 @@ def _eased(container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> bool
             continue
         if kind is float:
             if value.is_integer() and abs(value) < _AGREED_FLOAT_MAX:
-                container[place] = int(value)
+                container[place] = _whole(value)
             elif not _agreed_float(value):
                 agreed = False
         elif kind is int:
@@ -111,6 +122,19 @@ def _eased(container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> bool
 
 def event_payload(event: msgspec.Struct) -> bytes:
     """The canonical bytes of an event, fields at their default left out where its type says so."""
+    return payload_and_sign(event)[0]
+
+
+def payload_and_sign(event: msgspec.Struct) -> tuple[bytes, bool]:
+    """The same, and whether they say less than the event: -0.0 is 0 there, so what reads them back has another value."""
+    try:
+        return _payload(event), False
+    except _SignedZero:
+        return encode(msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)), True
+
+
+def _payload(event: msgspec.Struct) -> bytes:
+    """Raises _SignedZero."""
     whole = False
     for value in _astuple(event):
         kind = type(value)

@@ -181,6 +181,8 @@ class Context(msgspec.Struct, metaclass=Frozen, frozen=True):
     secrets: Secrets
     seen: Callable[[str], Seen] = _nothing_seen
     """Of an engine, what was asked of its stored values. A view: only reads look at it."""
+    file: Settings | None = None
+    """`settings` without the keys that were set over the socket; None where there are none."""
 
 
 class Decision:

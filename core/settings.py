@@ -189,6 +189,7 @@ class CacheSettings(Section):
 class Data(Section):
     """What follows from the events that callers tell the data engine.
 
+    model: what makes vectors of texts: hashed-256, or wordllama-256 (extra `embeddings`); another one makes all of them anew
     relevance: how near an older event must be to count as a prior: a cosine
     units: units of value that an event gives to those it cites
     settle_s: quiet time after an event's last citation; then its value is distributed
@@ -198,6 +199,7 @@ class Data(Section):
     events_max: events that can be found, cited and rated; beyond that the oldest are let go of, and stay in the log
     """
 
+    model: Annotated[str, Meta(pattern=r"^(hashed-256|wordllama-256)\Z"), words("hashed-256 or wordllama-256")] = "hashed-256"
     relevance: Annotated[float, Meta(ge=0.01, le=1)] = 0.3
     units: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000
     settle_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 1.0
@@ -290,6 +292,7 @@ class Hunt(Section):
     lam5: quintic loss
     lanes: runs in one call of a worker
     parallel: such calls at one time
+    seeds: so often each candidate is run, from as many initial fields, and the medians count: 1, 3, 5, 7 or 9
     space: what is searched
     """
 
@@ -311,6 +314,7 @@ class Hunt(Section):
     lam5: Annotated[float, Meta(ge=0, le=1e3)] = 0.0
     lanes: Annotated[int, Meta(ge=1, le=48)] = 5
     parallel: Annotated[int, Meta(ge=1, le=64)] = 4
+    seeds: Annotated[int, Meta(ge=1, le=9)] = 1
     space: HuntSpace = HuntSpace()
 
 
@@ -328,12 +332,14 @@ class Component(Section):
     winners: components that look at the best run of a hunt so far, each time a generation is done
     directory: where components of your own stand, a folder each; none unless it is set
     unconfined: whether one may run where the kernel cannot keep it from other files, processes and the network
+    files_bytes_max: what those of your own leave in component_files/ may take in all; what was left longest ago goes first
     """
 
     triggered: list[ComponentName] = msgspec.field(default_factory=lambda: ["bssn-check"])
     winners: list[ComponentName] = msgspec.field(default_factory=lambda: ["null-profile"])
     directory: Annotated[str, Meta(max_length=1_000, pattern=r"^(|/.*)\Z"), words("a path from / on, or nothing")] = ""
     unconfined: bool = False
+    files_bytes_max: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 1 << 30
 
 
 class Compute(Section):

@@ -148,8 +148,18 @@ class World:
         kind.apply(self.states[kind.engine], event, stamp)
 
     def replay_all(self, records: Iterable[tuple[str, bytes, Stamp]]) -> None:
+        """The same of many: a start lasts as long as this loop."""
+        kinds, states = self._kinds, self.states
         for event_type, payload, stamp in records:
-            self.replay(event_type, payload, stamp)
+            try:
+                engine, log, read, apply = kinds[event_type]
+                event = read(payload)
+            except (KeyError, msgspec.ValidationError, CanonicalError):
+                self.replay(event_type, payload, stamp)  # what belongs to no engine, or an error with its reason
+                continue
+            if log != stamp.log:
+                self.replay(event_type, payload, stamp)
+            apply(states[engine], event, stamp)
 
     def event(self, event_type: str, payload: bytes) -> Event:
         """A stored event of a type this world knows."""

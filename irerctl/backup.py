@@ -187,7 +187,7 @@ def _draw(file: Path, manifest: Mapping[str, Any]) -> None:
         ["--state-dir"],
         required=True,
         type=click.Path(file_okay=False, path_type=Path),
-        help="The directory to make. One that is there is moved aside, never deleted.",
+        help="The directory to make. One that is there is moved aside, never deleted; a mount point must be empty.",
     ),
     click.Option(
         ["--keys"], type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR", help="Take the keys from here."

@@ -1,7 +1,6 @@
 """Two doors to everything: `call` reaches every method, `watch` follows every event."""
 
 import datetime
-import sys
 from typing import Any
 
 import click
@@ -10,23 +9,40 @@ from irerctl import render
 from irerctl.live import event_types, methods, names
 from irerctl.session import Failure, Session, command, session
 
+SECRETS = ("token", "engine_key")
+"""Parameters that are secrets, in whatever method they stand. A command line is no place for one: other users read along."""
+_SHOWN = "irerctl.call.shown"
+
 
 class Params(click.ParamType[dict[str, Any]]):
-    """A JSON object: written out, or `-` for standard input."""
+    """A JSON object: written out, `@FILE`, or `-` for standard input. In one that is written out a secret may be one of these."""
 
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
-        from irerctl.fields import NotJson, json_of
+        from irerctl.fields import STANDARD_INPUT, NotJson, from_file, json_of
 
+        elsewhere = value in STANDARD_INPUT or value.startswith("@")
         try:
-            found = json_of(sys.stdin.read() if value == "-" else value)
+            found = json_of(from_file(value))
         except NotJson as problem:
             self.fail(f"the parameters {problem}", param, ctx)
         if not isinstance(found, dict):
             self.fail('the parameters are a JSON object, as in \'{"pool": "compute"}\'', param, ctx)
+        return found if elsewhere else self._with_secrets(found, param, ctx)
+
+    def _with_secrets(self, found: dict[str, Any], param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """The parameters with the secrets that stand elsewhere; those that stand here are remembered, to be told."""
+        from irerctl.fields import STANDARD_INPUT, SecretText
+
+        for name in SECRETS:
+            text = found.get(name)
+            if isinstance(text, str) and (text in STANDARD_INPUT or text.startswith("@")):
+                found[name] = SecretText().convert(text, param, ctx)
+            elif isinstance(text, str) and ctx is not None:
+                ctx.meta[_SHOWN] = name
         return found
 
 
@@ -34,15 +50,20 @@ class Params(click.ParamType[dict[str, Any]]):
     "call",
     "Call any method and print its result as JSON.",
     click.Argument(["method"], metavar="METHOD", shell_complete=methods),
-    click.Argument(["params"], type=Params(), required=False, metavar="[JSON|-]"),
+    click.Argument(["params"], type=Params(), required=False, metavar="[JSON|@FILE|-]"),
     click.Option(["--stream"], is_flag=True, help="Print each item of a streaming method on a line of its own."),
     click.Option(["--receipt"], is_flag=True, help="Print {result, receipt}: also where in the log a write stands."),
     click.Option(["--idem"], metavar="KEY", help="Idempotency key: the same key does it only once."),
     click.Option(["--dry-run"], is_flag=True, help="Print the events a write would cause; write nothing."),
-    epilog="irerctl api ls shows every method, irerctl api show METHOD its parameters and an example.",
+    epilog="irerctl api ls shows every method, irerctl api show METHOD its parameters and an example. Other users can read a "
+    'command line: of a secret within the JSON, such as a token, say {"token": "@FILE"}, or "-" for standard input.',
 )
 def call(method: str, params: dict[str, Any] | None, stream: bool, receipt: bool, idem: str | None, dry_run: bool) -> None:
     now = session()
+    if (name := click.get_current_context().meta.get(_SHOWN)) is not None and now.output == "table":
+        render.note(
+            f'irerctl: {name} stood on the command line, where other users can read it. Next time: \'{{"{name}": "@FILE"}}\''
+        )
     if stream:
         with now.stream(method, params) as items, render.ItemWriter("json" if now.output == "json" else "jsonl") as writer:
             for item in items:

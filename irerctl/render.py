@@ -23,8 +23,16 @@ Output = Literal["table", "json", "jsonl"]
 WORRY = {"ok": "green", "warn": "yellow", "degraded": "yellow", "fail": "red", "failed": "red"}
 """The colour of a verdict."""
 
-_CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]} | {0x09: " ", 0x0A: " "}
+_DIRECTION = [0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+"""Characters that make a terminal show what follows in another order, or on another line: a name could look like any other."""
+_CONTROL = (
+    {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
+    | {code: f"\\u{code:04x}" for code in _DIRECTION}
+    | {0x09: " ", 0x0A: " "}
+)
 
+PAD_MAX = 64
+"""No column is padded beyond this where nobody looks: a longer cell stands whole and pushes its own line only."""
 
 GAP = 2
 """Spaces between columns."""
@@ -199,7 +207,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-_OBEYED = re.compile(r"[\x7f-\x9f]")
+_OBEYED = re.compile(rf"[\x7f-\x9f{''.join(map(chr, _DIRECTION))}]")
 """Characters that JSON lets stand as they are and a terminal may obey; they can only be inside a string."""
 
 
@@ -269,7 +277,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     if terminal():
         _draw_table(columns, rows, right)
         return
-    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
+    widths = [min(max(len(cell) for cell in column), PAD_MAX) for column in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
         cells = [
             cell.rjust(wide) if name in right else cell.ljust(wide) for name, cell, wide in zip(columns, row, widths, strict=True)

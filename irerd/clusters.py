@@ -26,7 +26,6 @@ from core.data.clusters import (
     WavesPage,
 )
 from core.data.commands import known
-from core.data.embedding import MODEL
 from core.data.events import ValueDistributed
 from core.data.model import LOG, Data
 from core.data.reads import LIMIT_DEFAULT, DataPage, place_after
@@ -128,9 +127,9 @@ class Clusters:
         done = start + len(rows)
         return ClusterPage(
             rows,
-            last.model if last else MODEL,
-            last.vectors if last else data.kept[MODEL],
-            last.loose if last else data.kept[MODEL],
+            last.model if last else data.model,
+            last.vectors if last else data.kept[data.model],
+            last.loose if last else data.kept[data.model],
             last.code if last else "ok",
             time_text(last.time_us) if last else None,
             str(done) if done < len(ranked) else None,
@@ -145,7 +144,7 @@ class Clusters:
             return None
         asked = {"centroids": centroids, "what": what, "entries": entries, "settings": dict(settings)}
         try:
-            said = await self._vectors.work("field", MODEL, asked, FIELD_S_MAX)
+            said = await self._vectors.work("field", self._data.model, asked, FIELD_S_MAX)
         except WorkFailed as failed:
             if failed.code == "not-installed":
                 text = 'this needs NumPy and SciPy beside irer. Type: pip install "irer[science]"'
@@ -162,7 +161,7 @@ class Clusters:
             least = math.ceil(2 * params.days * max(params.growth, params.decay))
             text = f"a step this long would leap over what it is to show. Take {least} steps or more, or fewer days"
             raise Refused("out-of-range", text, fields=[("steps", f"fewer than {least}")])
-        strong = judged.activity(self._data, MODEL, self._context())
+        strong = judged.activity(self._data, self._context())
         settings = {name: float(getattr(params, name)) for name in ("diffusion", "growth", "decay", "given", "days", "steps")}
         said = await self._field("spread", [(record, amount, 0) for record, amount in strong.items()], settings)
         if said is None:
@@ -182,7 +181,7 @@ class Clusters:
         bin_us = round(params.bin_s * 1e6)
         since_us = now - params.bins * bin_us
         if params.of == "events":
-            told = [(record, 1.0, at) for record, at in judged.told_lately(data, MODEL, since_us)]
+            told = [(record, 1.0, at) for record, at in judged.told_lately(data, since_us)]
         else:
             told = await self._valued(since_us, ctx.now_us - now)
         entries = [(record, amount, min(params.bins - 1, max(0, (at - since_us) // bin_us))) for record, amount, at in told]
@@ -221,7 +220,7 @@ class Clusters:
                 return found, True
             if record.event_type == ValueDistributed.event_type:
                 for share in msgspec.json.decode(record.payload, type=_Value).shares:
-                    if (vector := self._data.vectors.get(share["event"], {}).get(MODEL)) is not None:
+                    if (vector := self._data.vectors.get(share["event"], {}).get(self._data.model)) is not None:
                         found.append((vector, float(share["units"]), record.time_us))
         return found, False
 
@@ -230,7 +229,7 @@ class Clusters:
         events = list(dict.fromkeys(params.events))
         for event in events:
             known(data, event, "events")
-        records = {record: event for event in events if (record := data.vectors.get(event, {}).get(MODEL)) is not None}
+        records = {record: event for event in events if (record := data.vectors.get(event, {}).get(data.model)) is not None}
         hours = {record: data.nodes[event].time_us / 3.6e9 for record, event in records.items()}
         settings = {"wavenumber": params.wavenumber, "frequency": params.frequency}
         said = await self._field("overlap", [(record, hours[record], 0) for record in records], settings)

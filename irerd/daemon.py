@@ -35,7 +35,7 @@ from irerd.anomalies import Anomalies, WatchedWriter
 from irerd.clusters import Clusters
 from irerd.config import Changes
 from irerd.cursors import Cursors
-from irerd.dispatch import Answer, Dispatch
+from irerd.dispatch import GATE_SHUT, Answer, Dispatch
 from irerd.effects import Effects
 from irerd.effects.certificates import Certificates
 from irerd.effects.children import Children
@@ -49,14 +49,16 @@ from irerd.listen import Credentials
 from irerd.loop import Lag, SlowSteps
 from irerd.operations import Operations
 from irerd.ports import Ports
-from irerd.refusals import Refusals, most_held
+from irerd.refusals import CONNECT, Refusals, most_held
 from irerd.seals import Seals
 from irerd.session import READER_FRAME_MAX, WRITER_FRAME_MAX, Service, Session
 from irerd.upkeep import Upkeep
 from irerd.vectors import Vectors
 from irerd.views import Views
 from irerd.witnesses import NoProof, Witnesses
+from state.accused import Accusations
 from state.backup import End, end_of
+from state.fs import Files
 from state.ledger import Ledger, open_ledger
 from state.log import Log, SyncFailed, durable
 from state.recover import Corrupt, recover
@@ -75,6 +77,11 @@ LAST_REPLIES_S = 1.0
 LAG_DEGRADED_MS = 1000.0
 ADMIN_CONNECTIONS = 4
 """Connections that only an admin may open beyond the limits: whoever set them too low, or filled them, does not shut the door."""
+NO_CREDENTIALS = Refused(
+    "permission-denied",
+    "the kernel could not say who you are, as for a caller in a user namespace of its own. Call from outside of it",
+    reason="no-credentials",
+)
 State = Literal["recovering", "ready", "draining"]
 
 
@@ -104,7 +111,9 @@ class Daemon:
         engines: Sequence[Engine],
         segments: SegmentLimits = LIMITS,
         room: Room = ROOM,
+        aside: Files | None = None,
     ) -> None:
+        """`aside` is a directory that nobody puts back together with the state directory."""
         self.host = host
         self.state_dir = state_dir
         self.world = World(engines)
@@ -175,6 +184,8 @@ class Daemon:
         self.witnesses = Witnesses(
             host, self.seals, lambda: self.settings.witness, self._logs, self.damage.__contains__, self._proof_of, self._tampered
         )
+        self.accusations = Accusations(host.files, aside)
+        self.witnesses.accusations = self.accusations
         self.anomalies = Anomalies(self._give_found, self.dispatch.next_seq, self._internal_error)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
@@ -198,6 +209,7 @@ class Daemon:
             self._slow_steps.watch(self.settings.debug.step_ms_max)
             await self._recover()
             await self.witnesses.ask_at_start()
+            await self._take_up_accusations()
             self._adopt_keys()
             writer = WatchedWriter(self.host, self._logs, self._after_group, self.views, self.anomalies)
             writer.after_look = self._after_look
@@ -221,7 +233,7 @@ class Daemon:
                     await self._idle.wait()
                     self._working.cancel()  # from here on irer itself asks for nothing more
                     await self._rested.wait()
-                    self.refusals.close_windows()
+                    await self.refusals.finish(writer.wait_advanced)
                     writer.stop()
             finally:
                 self._working.cancel()
@@ -275,11 +287,23 @@ class Daemon:
         self.damage[log] = Damage(seq, why)
         self.tampered[log] = why
         self.dispatch.damaged.add(log)
-        how = f"Were old files put back? Restore the newest backup, or: irerctl audit repair {log} --fork"
+        how = f"Were old files put back? Put the newest back, or restore the newest backup, or: irerctl audit repair {log} --fork"
         self.dispatch.read_only[log] = f"{why}. {how}"
         journal().error(f"{log} was tampered with; it serves reads only", engine=log, seq=seq, why=why)
         if log == "gate_log":
             self._close_all()
+
+    async def _take_up_accusations(self) -> None:
+        """What a witness said before an earlier end holds, unless it has just cosigned the log, or is trusted no more."""
+        for name, log in self._logs.items() if self.settings.witness.trusted else ():
+            said = await self.host.offload(self.accusations.of, name, log.origin)
+            if said is None or not self.witnesses.trusts(said.vkey):
+                continue
+            if self.witnesses.vouches(name, said.vkey):
+                await self.host.offload(self.accusations.drop, name, log.origin)
+                journal().info("the witness vouches for it again", engine=name, said_before=said.why)
+            else:
+                self._tampered(name, said.seq, said.why)
 
     async def _proof_of(self, log: str, before: int, size: int) -> list[bytes]:
         """Made by another process, which reads the whole log."""
@@ -486,23 +510,17 @@ class Daemon:
         """One connection, from accept to end."""
         refused = self._unwelcome(credentials)
         if refused is not None or credentials is None:
-            why: calls.Why = "denied" if refused is None or refused.code == "permission-denied" else "limit"
-            error = refused or Refused("permission-denied", "the kernel could not say who you are", reason="no-credentials")
-            try:
-                transport.send_nowait(calls.bye(why, e=error_body(error)))
-            except OSError:
-                pass  # gone already
-            transport.close()
+            await self._turn_away(transport, credentials, refused or NO_CREDENTIALS)
             return
         peer = self._recognise(credentials)
-        if not peer.roles and peer.uid not in self.dispatch.user_names:
-            self.dispatch.user_names[peer.uid] = await self.host.offload(self.host.user_name, peer.uid)
         session = Session(transport, peer, self._service)
         if not self._sessions:
             self.lag.stir()
         self._sessions[session] = None
         self._per_uid[peer.uid] = self._per_uid.get(peer.uid, 0) + 1
         try:
+            if not peer.roles and peer.uid not in self.dispatch.user_names:  # it is counted already: a crowd may come meanwhile
+                self.dispatch.user_names[peer.uid] = await self.host.offload(self.host.user_name, peer.uid)
             await session.run()
         except Exception as error:
             self._internal_error("session", error)
@@ -511,10 +529,27 @@ class Daemon:
             self._sessions.pop(session, None)
             self._per_uid[peer.uid] -= 1
 
+    async def _turn_away(self, transport: Transport, credentials: Credentials | None, refused: Refused) -> None:
+        """No connection for this one. That is a refusal of access like any other: on record first, and counted under a flood."""
+        caller = f"uid:{credentials.uid}" if credentials is not None else "unknown"
+        why: calls.Why = "denied" if refused.code == "permission-denied" else "limit"
+        try:
+            if self.state == "ready":
+                refused = await self.refusals.turn_away(caller, refused)
+            elif why == "denied":  # nothing can be recorded now, so nothing is judged either
+                refused = Refused("unavailable", self._progress(), reason=self.state, retry_ms=200)
+            else:
+                self.refusals.count(caller, CONNECT)
+            transport.send_nowait(calls.bye(why, e=error_body(refused)))
+        except OSError:
+            pass  # gone already
+        finally:
+            transport.close()
+
     def _unwelcome(self, credentials: Credentials | None) -> Refused | None:
         limits = self.settings.limits
         if credentials is None or credentials.uid == NOBODY_UID:
-            return Refused("permission-denied", "the kernel could not say who you are", reason="no-credentials")
+            return NO_CREDENTIALS
         kept = ADMIN_CONNECTIONS if "admin" in self._recognise(credentials).roles else 0
         if len(self._sessions) >= limits.connections + kept:
             return Refused("resource-exhausted", f"{limits.connections} connections are open already", reason="connections")
@@ -569,7 +604,7 @@ class Daemon:
         settings, self.left_out = overlaid(self._configuration.settings, self._set_keys)
         for key, why in self.left_out.items():
             journal().warning("a key that was set with config.set is not in force", key=key, why=why)
-        self.dispatch.settings = settings
+        self.dispatch.settings, self.dispatch.file_settings = settings, self._configuration.settings
         self.witnesses.stir()
         self.on_settings(settings)
 
@@ -688,6 +723,8 @@ class Daemon:
         for engine in self.world.engines.values():
             if engine.checks is not None:
                 checks += engine.checks(self.world.states[engine.name], ctx)
+        if (shut := self._gate_shut()) is not None:
+            checks.append(shut)
         for key, why in self.left_out.items():
             text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
             checks.append(Check("settings", "degraded", text))
@@ -698,6 +735,14 @@ class Daemon:
         late = self.lag.worst_ms()
         checks.append(Check("loop", "ok" if late < LAG_DEGRADED_MS else "degraded", f"the event loop was {late:.0f} ms late"))
         return checks
+
+    def _gate_shut(self) -> Check | None:
+        """Whether no token and no engine key can be judged. Who is known by their uid reads on all the same."""
+        writer = self.dispatch.writer
+        full = writer is not None and "gate_log" in self._logs and writer.full("gate_log") is not None
+        if not full and "gate_log" not in self.dispatch.read_only:
+            return None
+        return Check("tokens", "failed", f"gate_log takes no writes. {GATE_SHUT}. Callers known by their uid can read")
 
     def _redaction_failed(self, kind: str) -> None:
         """What could not be judged is stored as `[redacted:error]`; that it happened is said by the exception's type alone."""

@@ -5,6 +5,7 @@ replies out. What runs longer is a `task`, served by `irerd/ports.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from itertools import chain
@@ -15,8 +16,9 @@ import msgspec
 import trio
 
 from core.access import Peer, Rules, Verdict, judge
-from core.canonical import CanonicalError, event_payload
+from core.canonical import CanonicalError, event_payload, payload_and_sign
 from core.catalogue import Catalogue
+from core.control.model import HttpToken
 from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Large, Place, Refused, Row, Stamp
 from core.keys import Keys, Remembered
 from core.redact import Redactor, redact_event
@@ -37,6 +39,9 @@ REBUILDS_MAX = 3
 HOUR_US = 3_600_000_000
 FETCHES_MAX = 3
 """How often a value is looked for whose record was let go meanwhile: it stands elsewhere by then."""
+
+
+GATE_SHUT = "Until then nobody gets in by a token or an engine key: each is judged on record, or not at all"
 
 
 class Answer(NamedTuple):
@@ -78,14 +83,20 @@ class _InFlight(NamedTuple):
     others: list[Reply]
 
 
+_MISSING = " is missing"
+
+
 def bad_params(error: msgspec.ValidationError, row: Row) -> Refused:
     """Which parameter is wrong and how, with the page that says what would be right."""
     path, text = problem(error, row.params)
-    if text.startswith("Object contains unknown field "):
-        name = text.removeprefix("Object contains unknown field ")
+    if text.startswith("unknown field "):
+        name = text.removeprefix("unknown field ")
         path = f"{path}.{name}" if path else name
         text = f"no such parameter; {row.name} takes {', '.join(row.params.__struct_fields__) or 'none'}"
     where = f"{path}: " if path else ""
+    if text.endswith(_MISSING):
+        name, text = text.removesuffix(_MISSING), _MISSING.strip()
+        path, where = f"{path}.{name}" if path else name, f"{path}.{name} " if path else f"{name} "
     return Refused("invalid-argument", f"{row.name}: {where}{text}. See: irerctl api show {row.name}", fields=[(path, text)])
 
 
@@ -105,6 +116,8 @@ class Dispatch:
         self.keys = keys
         self.ledger: Ledger | None = None
         self.settings = settings
+        self.file_settings = settings
+        """Without the keys that were set over the socket."""
         self.rules = rules
         self.writer: Writer | None = None
         self.values = Values(host, world, lambda: self.settings.cache.memory_bytes)
@@ -130,6 +143,10 @@ class Dispatch:
         """Makes the engines of a log what some snapshot says, or new; answers the first record to replay after that."""
         self.held: dict[str, list[Callable[[], None]]] = {}
         """Logs whose upkeep is under way, with the writes that wait for its end."""
+        self.foresee: dict[str, Callable[[Sequence[Any]], None]] = {}
+        """By method, who works on commands together: told of those that came in one piece before they are decided one by one."""
+        self.timed: dict[str, Callable[[int], None]] = {}
+        """By method, who is told how long each command took to be on disk, in µs."""
         self._in_flight: dict[tuple[str, str], _InFlight] = {}
         self._rebuilds: dict[str, list[int]] = {}
         self._peeked: dict[str, int] = {}
@@ -150,6 +167,7 @@ class Dispatch:
             peek=self._peek_whole if deciding else self._peek,
             secrets=self.secrets,
             seen=self.values.seen,
+            file=self.file_settings,
         )
 
     def _moment_us(self) -> int:
@@ -181,6 +199,11 @@ class Dispatch:
         now_us, mono_us = self.host.now_us(), self.host.mono_us()
         return control is not None and bool(control.stands(engine_id, key, now_us, mono_us, self.host.boot_id))
 
+    def bearer(self, jti: str) -> HttpToken | None:
+        """The token of the HTTP gateway of this id, if whoever showed it may still call in its name. Asked at every call."""
+        control = self.world.states.get("control")
+        return control.bearer(jti, self.host.now_us(), self.host.mono_us(), self.host.boot_id) if control is not None else None
+
     def _permitted_by(self, actor: Actor) -> dict[str, int]:
         """What a call rests on before it is judged: of an engine, the last change of any engine's standing."""
         control = self.world.states.get("control") if actor.name.startswith("engine:") else None
@@ -210,6 +233,19 @@ class Dispatch:
         )
 
     # --- one call ---------------------------------------------------------------------------------------------------
+
+    def announce(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Calls came in one piece: a hint to engines that are quicker with many, on which no answer depends."""
+        coming: dict[Callable[[Sequence[Any]], None], list[Command]] = {}
+        for method, given in calls:
+            if (foresee := self.foresee.get(method)) is not None:
+                with suppress(msgspec.ValidationError):
+                    coming.setdefault(foresee, []).append(msgspec.convert(given, self.world.rows[method].params, strict=True))
+        for foresee, commands in coming.items():
+            try:
+                foresee(commands)
+            except Exception as error:  # what is worked out too early is worked out again
+                self.on_internal_error("foresee", error)
 
     def params(self, row: Row, given: Mapping[str, Any]) -> Command:
         try:
@@ -388,7 +424,9 @@ class Dispatch:
             return
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
-        records, size = self._records(events, ctx, (digest, idem) if idem is not None else None)
+        records, size, stored = self._records(events, ctx, (digest, idem) if idem is not None else None)
+        if stored is not events:
+            events, decision = stored, Decision(*stored, answer=decision.answer, turned_down=decision.turned_down)
         if not self.writer.fits(log, size, own=actor is IRER):
             text = f"{log} is still writing what came before. Nothing was done; try again shortly"
             raise Refused("resource-exhausted", text, reason="log-queue", retry_ms=100)
@@ -405,6 +443,8 @@ class Dispatch:
     def _release(self, decided: _Decided, receipt: Receipt | None) -> None:
         """A command is durable, or its sync failed: tell all who asked for it."""
         row, others = decided.row, None
+        if (told := self.timed.get(row.name)) is not None and receipt is not None:
+            told(max(0, self.host.now_us() - decided.now_us))
         if decided.idem is not None:
             others = self._in_flight.pop((decided.actor.name, decided.idem)).others
             if receipt is not None:
@@ -565,11 +605,12 @@ class Dispatch:
         """irer's own commands pass the queue limit: there are few of them by design, and a refusal of access must be recorded."""
         assert self.writer is not None
         if log in self.read_only:
-            raise Refused("data-loss", f"{log} takes no writes: {self.read_only[log]}. See: irerctl doctor", reason="read-only")
+            text = f"{log} takes no writes: {self.read_only[log]}. {_shut(log)}See: irerctl doctor"
+            raise Refused("data-loss", text, reason="read-only")
         if self.writer.failed:
             raise Refused("unavailable", "a sync failed; irerd is stopping and will be started again", retry_ms=1000)
         if (full := self.writer.full(log)) is not None:
-            raise Refused("resource-exhausted", f"nothing was done: {full.text}", reason=full.reason)
+            raise Refused("resource-exhausted", f"nothing was done: {full.text}. {_shut(log)}".rstrip(), reason=full.reason)
         if actor is not IRER and self.writer.waiting(log) >= self.settings.limits.waiting:
             raise Refused(
                 "resource-exhausted",
@@ -578,13 +619,18 @@ class Dispatch:
                 retry_ms=100,
             )
 
-    def _records(self, events: tuple[Event, ...], ctx: Context, idem: tuple[str, str] | None) -> tuple[list[Pending], int]:
-        """The records of one command and their most bytes: what does not fit the log is refused before anything changes."""
-        records = []
+    def _records(
+        self, events: tuple[Event, ...], ctx: Context, idem: tuple[str, str] | None
+    ) -> tuple[list[Pending], int, tuple[Event, ...]]:
+        """The records of one command, their most bytes, and the events as they will be read back: no log tells -0.0 from 0, so what
+        is applied and told does not either. What does not fit the log is refused before anything changes.
+        """
+        records: list[Pending] = []
         size = 0
+        signed = False
         for event in events:
             try:
-                payload = event_payload(event)
+                payload, less = payload_and_sign(event)
             except CanonicalError as error:
                 raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
             record = Pending(event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem)
@@ -593,10 +639,13 @@ class Dispatch:
             except TooLarge as error:
                 raise Refused("invalid-argument", f"this cannot be stored: {error}. Send less at once") from None
             records.append(record)
+            signed = signed or less
             idem = None
         if size > BATCH_BYTES_MAX:
             raise Refused("invalid-argument", f"{size:,} bytes in one command; at most {BATCH_BYTES_MAX:,} fit. Send less at once")
-        return records, size
+        if signed:
+            events = tuple(self.world.event(record.event_type, record.payload) for record in records)
+        return records, size, events
 
     def _apply(self, engine: Engine, log: str, events: tuple[Event, ...], ctx: Context, first_seq: int) -> None:
         try:
@@ -649,6 +698,11 @@ def _as_asked(row: Row, params: Command) -> Command:
                 shape = list(numbers.shape)
                 hashed[name] = {"dtype": numbers.dtype, "shape": shape, "sha256": sha256(numbers.data).hexdigest()}
     return msgspec.structs.replace(params, **hashed) if hashed else params
+
+
+def _shut(log: str) -> str:
+    """What else a log means that takes no writes."""
+    return f"{GATE_SHUT}. " if log == "gate_log" else ""
 
 
 def _answer(row: Row, decision: Decision) -> Any:

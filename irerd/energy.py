@@ -1,15 +1,18 @@
-"""The methods of energy intelligence that need more than the engine knows: its events as they become durable, and its self-test.
+"""What of energy intelligence needs more than the engine knows: events as they become durable, its self-test, commands that came
+together.
 
 The test runs in a worker, and what the worker says is checked like input from a stranger. Who hangs up ends it.
 """
 
-from collections.abc import Awaitable, Callable
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from core import system
-from core.energy import standing
+from core.energy import sensing, standing
 from core.engine import Actor, Refused
 from irerd.session import Stream
 from irerd.workers import Progress, WorkFailed
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 Watch = Callable[[system.Watch, Actor, Stream], Awaitable[None]]
 WORK_S_MAX = 600.0
+DECISIONS_KEPT = 1_000
+LOOK_US = 10_000_000
 TICKS_MIN = 10_000
 """Fewer ticks of the daemon's own streams say nothing of their alarms."""
 
@@ -33,6 +38,14 @@ class EnergyPorts:
     def __init__(self, daemon: "Daemon", watch: Watch) -> None:
         self._daemon = daemon
         self._watch = watch
+        self._decisions_us: deque[int] = deque(maxlen=DECISIONS_KEPT)
+        self._looked: tuple[int, int] | None = None
+        self._rate: float | None = None
+        daemon.dispatch.timed["eil.act"] = self._decisions_us.append
+        daemon.dispatch.foresee.update(dict.fromkeys(("eil.sense", "eil.sense_batch"), self._foresee))
+
+    def _foresee(self, coming: Sequence[Any]) -> None:
+        sensing.foresee(self._daemon.world.states["eil"], coming)
 
     async def stream(self, params: standing.WatchEnergy, actor: Actor, stream: Stream) -> None:
         await self._watch(system.Watch(engine="eil", since=params.since), actor, stream)
@@ -53,6 +66,25 @@ class EnergyPorts:
         except msgspec.MsgspecError:
             raise Refused("internal", "what the worker said cannot be true. Try again; then: irerctl doctor") from None
         return msgspec.structs.replace(found, alarms_here=self._alarms_here())
+
+    def decision_s(self, share: float) -> float | None:
+        """So long the given share of the last decisions took at most, from being taken until they were on disk."""
+        took = sorted(self._decisions_us)
+        return took[math.ceil(share * len(took)) - 1] / 1e6 if took else None
+
+    def request_rate(self) -> float | None:
+        """Requests a second since somebody looked last, ten seconds ago or more; None at the first look."""
+        now_us = self._daemon.host.mono_us()
+        count = sum(count for (method, _), count in self._daemon.dispatch.calls.items() if method.startswith("eil."))
+        if self._looked is not None and now_us - self._looked[0] < LOOK_US:
+            return self._rate
+        if self._looked is not None:
+            self._rate = (count - self._looked[1]) * 1e6 / (now_us - self._looked[0])
+        self._looked = now_us, count
+        return self._rate
+
+    def measures(self) -> standing.Measures:
+        return standing.measures(self._daemon.world.states["eil"])
 
     def _alarms_here(self) -> float | None:
         energy: Any = self._daemon.world.states["eil"]

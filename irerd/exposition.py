@@ -18,13 +18,16 @@ from core.metrics import VIEW, reads
 
 if TYPE_CHECKING:
     from irerd.daemon import Daemon
+    from irerd.energy import EnergyPorts
 
+DECISION_SHARES = (0.5, 0.99)
 HEALTHS = ("ok", "degraded", "failed")
 
 
 class _Collector(Collector):
-    def __init__(self, daemon: "Daemon") -> None:
+    def __init__(self, daemon: "Daemon", energy: "EnergyPorts") -> None:
         self._daemon = daemon
+        self._intelligence = energy
 
     def collect(self) -> Iterator[Metric]:
         yield from self._process()
@@ -32,6 +35,7 @@ class _Collector(Collector):
         yield from self._health()
         yield from self._engines()
         yield from self._gauges()
+        yield from self._energy()
 
     def _process(self) -> Iterator[Metric]:
         daemon = self._daemon
@@ -107,6 +111,32 @@ class _Collector(Collector):
                 meter.add_metric([each.name], each.value)
         yield from (value, target, meter, trend)
 
+    def _energy(self) -> Iterator[Metric]:
+        """Energy intelligence, under the names that its first design gave. What nothing says yet has no line."""
+        ports = self._intelligence
+        found = ports.measures()
+        sources = GaugeMetricFamily("eil_sources", "Sources, by the regime they show.", labels=["regime"])
+        for regime, count in found.regimes.items():
+            sources.add_metric([regime], count)
+        yield sources
+        yield GaugeMetricFamily("eil_regime_transitions", "Changes of regime that sources have been through.", found.transitions)
+        yield CounterMetricFamily("eil_pft_minted", "PFT that were minted for proofs.", found.minted)
+        latency = GaugeMetricFamily(
+            "eil_decision_latency_seconds", "How long the last thousand decisions took to be on disk.", labels=["percentile"]
+        )
+        for share in DECISION_SHARES:
+            if (took_s := ports.decision_s(share)) is not None:
+                latency.add_metric([f"{100 * share:g}"], took_s)
+        yield latency
+        for name, text, value in (
+            ("eil_energy_conservation_error", "Share of the heat drawn that models do not account for.", found.conservation_error),
+            ("eil_entropy_coherence_ratio", "Share of judged steps in which no entropy was unmade.", found.coherence),
+            ("eil_proof_validation_rate", "Share of the proofs that could be judged which held.", found.valid),
+            ("eil_api_request_rate", "Requests a second, since the look before.", ports.request_rate()),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value)
+
 
 def _numbers(status: Any) -> Iterator[tuple[str, float]]:
     for name in status.__struct_fields__ if isinstance(status, msgspec.Struct) else ():
@@ -115,7 +145,7 @@ def _numbers(status: Any) -> Iterator[tuple[str, float]]:
             yield name, float(value)
 
 
-def exposition(daemon: "Daemon") -> str:
+def exposition(daemon: "Daemon", energy: "EnergyPorts") -> str:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(daemon))
+    registry.register(_Collector(daemon, energy))
     return generate_latest(registry).decode()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from irerd.daemon import Daemon
 
 PARADOX_S = 600.0
+MEDIANS = ("log_prime_sse", "sse_code", "sdg_h_norm_l2", "h_code", "sdg_h_norm_l2_max", "gap_phase", "gap_target", "gap")
 Watch = Callable[[system.Watch, Actor, Stream], Awaitable[None]]
 
 
@@ -35,19 +36,22 @@ class HuntPorts:
         assert row.outcome is not None
         said = row.outcome
         await self._daemon.dispatch.settled()
-        document = await self._daemon.host.offload(self._document, said.job_uuid)
+        document = await self._daemon.host.offload(self._document, row.run)
         fitness = reads.fitness_of(row, self._daemon.world.states["component"])
         whole = {
             **document,
             "hunt_id": hunt.hunt_id,
             "generation": said.generation,
+            "candidate": said.job_uuid,
+            "seeds": hunt.began.settings.seeds,
+            "medians": {name: getattr(said, name) for name in MEDIANS} if said.runs else None,
             "fitness": fitness,
             "certificate": certify.current(hunt, said.job_uuid),
         }
         try:
             return msgspec.convert(whole, reads.BestRun)
         except msgspec.ValidationError:
-            raise self._unusable(said.job_uuid, "is not what irer wrote") from None
+            raise self._unusable(row.run, "is not what irer wrote") from None
 
     async def paradox(self, params: Which, actor: Actor, stream: Stream) -> reads.Paradox:
         states = self._daemon.world.states

@@ -67,6 +67,7 @@ class SlowSteps(Instrument):
     def watch(self, limit_ms: float) -> None:
         """Report steps longer than this from now on; 0 is off."""
         if limit_ms > 0 and self._limit_ms == 0:
+            self._began_us = self._host.mono_us()  # the step that is on its way was not seen to begin
             trio.lowlevel.add_instrument(self)
         elif limit_ms == 0 and self._limit_ms > 0:
             trio.lowlevel.remove_instrument(self)

@@ -17,12 +17,13 @@ from core.world import UnknownEvent
 from irerd import __version__, listen
 from irerd.config import DEFAULT_PATH, Changes, ConfigError, Loaded, diff, effective, load, reloaded, resolve_members
 from irerd.daemon import Daemon
-from irerd.host import RealHost
+from irerd.host import RealHost, cache_directory
 from irerd.journal import configure, innermost, journal, where
 from irerd.listen import Listener, SocketTaken
 from irerd.notify import Notifier, from_environment, listen_fds, watch_over, watchdog_interval
 from irerd.pulse import Pulse
 from irerd.writer import WriteFailed
+from state.fs import Files, RealFiles
 from state.ledger import BadLedger, Locked, NewerFormat
 from state.log import Full, SyncFailed
 
@@ -80,6 +81,16 @@ def socket_path(given: Path | None, state: Path) -> Path:
     if user := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(user) / "irer/irerd.sock"
     return state / "irerd.sock"
+
+
+def _aside() -> Files | None:
+    """Where something is kept that must not be put back with the state directory; nowhere, where no such place can be written."""
+    place = cache_directory() / "witnesses"
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return RealFiles(place)
+    except OSError:
+        return None
 
 
 def child_environment() -> dict[str, str]:
@@ -142,7 +153,7 @@ class Process:
         self.fresh = not (self.state_dir / "ledger.json").exists()
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.host = RealHost(self.state_dir, child_environment())
-        self.daemon = Daemon(self.host, configuration, self.state_dir, ENGINES)
+        self.daemon = Daemon(self.host, configuration, self.state_dir, ENGINES, aside=_aside())
         self.daemon.announce_reload = self._announce_reload
         self.daemon.on_settings = lambda settings: configure(settings.logging.level)
         self.pulse = Pulse(self.daemon)

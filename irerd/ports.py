@@ -222,7 +222,7 @@ class Ports:
     def prometheus(self, params: Nothing, actor: Actor) -> system.Prometheus:
         from irerd.exposition import exposition
 
-        return system.Prometheus(exposition(self._daemon))
+        return system.Prometheus(exposition(self._daemon, self.energy))
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 

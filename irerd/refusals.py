@@ -1,10 +1,11 @@
 """Every refusal of access is in `gate_log` before its reply; under a flood they are counted into one record a second.
 
 Throttle and audit are one rule: after ten refusals of one caller within a second the rest wait for the end of that second and
-for the one record that counts them, so nobody fills the disk by asking. A refusal that cannot be stored is still a refusal.
+for the one record that counts them, so nobody fills the disk by asking. Where the queue of `gate_log` has no room for a record,
+its caller waits for the next second too. A refusal that cannot be stored at all, as on a full disk, is still a refusal.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
@@ -22,6 +23,20 @@ LATER = Refused(
     reason="credentials",
     retry_ms=1_000,
 )
+
+
+TURNED_AWAY = Refused(
+    "resource-exhausted",
+    "very many connections are being turned away, so this one is told nothing. Try again in a second",
+    reason="connections",
+    retry_ms=1_000,
+)
+TURNED_AWAY_HELD_MAX = 64
+"""Connections that are to be turned away and wait for the record of it. Each holds a descriptor: of more each is only counted."""
+CONNECT = "connect"
+"""What they asked for."""
+FINISH_TRIES_MAX, FINISH_PAUSE_S = 100, 0.1
+"""How often a stop gives records again for which the queue has no room, and how long it waits for a group to make some."""
 
 
 def most_held(calls_max: int) -> int:
@@ -54,6 +69,7 @@ class Refusals:
         """Whether this caller showed very many credentials that did not hold."""
         self.held_max: Callable[[], int] = lambda: most_held(64)
         self._opened = trio.Event()
+        self._turned_away = 0
         self.total = 0
         self.turns = 0
 
@@ -87,6 +103,20 @@ class Refusals:
             return True
         return self._is_counted(caller, method, partial(reply, answer), single_max)
 
+    async def turn_away(self, caller: str, refused: Refused) -> Refused:
+        """Record that somebody gets no connection; answers what to tell them once that may be told."""
+        if self._turned_away >= TURNED_AWAY_HELD_MAX:
+            self.count(caller, CONNECT)
+            return TURNED_AWAY
+        told = trio.Event()
+        self._turned_away += 1
+        try:
+            self.refuse(caller, CONNECT, refused, lambda answer: told.set())
+            await told.wait()
+        finally:
+            self._turned_away -= 1
+        return refused
+
     def _is_counted(self, caller: str, method: str, tell: Callable[[], None], single_max: int) -> bool:
         """Whether this refusal is one too many for a record of its own; then `tell` is called once it has been counted."""
         self.total += 1
@@ -115,20 +145,28 @@ class Refusals:
 
     def _record(self, command: Refuse | RefuseMany, tell: Callable[[], None]) -> None:
         def answered(answer: Answer) -> None:
-            if answer.error is not None and answer.error.code == "resource-exhausted":
+            error = answer.error
+            if error is None or error.code != "resource-exhausted":
+                tell()
+            elif error.reason == "log-queue":
+                self._keep(command).waiting.append(tell)
+            else:
                 self._keep(command)
-            tell()
+                tell()
 
         self._dispatch.give(command, answered)
 
-    def _keep(self, command: Refuse | RefuseMany) -> None:
-        """The log has no room for it: told without its record, it is counted, and given again with the next window."""
+    def _keep(self, command: Refuse | RefuseMany) -> _Window:
+        """The log has no room for it: it is counted, and given again with the next window. On a full disk, whose end nobody knows,
+        it is told without its record; where only the queue is full it is not.
+        """
         if isinstance(command, Refuse):
             command = RefuseMany(command.caller, 1, command.method, command.method)
         window = self._window(command.caller)
         window.many += command.count
         window.first = window.first or command.first
         window.last = command.last
+        return window
 
     async def run(self) -> None:
         """Close the windows a second after the first of them was opened."""
@@ -146,6 +184,15 @@ class Refusals:
                 self._dispatch.give(Slow(caller, window.failures))
             if window.many:
                 self._record(RefuseMany(caller, window.many, window.first, window.last), _all(window.waiting))
+
+    async def finish(self, advanced: Callable[[], Awaitable[None]]) -> None:
+        """The last records, before nothing more is written. `advanced` returns after the next group."""
+        for _ in range(FINISH_TRIES_MAX):
+            self.close_windows()
+            if not any(window.waiting for window in self._windows.values()):
+                return
+            with trio.move_on_after(FINISH_PAUSE_S):
+                await advanced()
 
 
 def _all(calls: list[Callable[[], None]]) -> Callable[[], None]:

@@ -22,6 +22,7 @@ from core.wire.calls import BadCall, Bye, Call, Cancel, Hello, ServerConnection,
 from core.wire.codec import VALUES_MAX, CodecError
 from core.wire.errors import body as error_body
 from core.wire.frames import FRAME_MAX
+from irerd.bearers import CHECK_METHOD, Bearers
 from irerd.dispatch import Answer, Dispatch
 from irerd.host import Transport
 from irerd.refusals import Refusals
@@ -164,6 +165,7 @@ class Session:
         self._has_turn = False
         self._engines: dict[str, tuple[int, Actor]] = {}
         """Engines that proved a key on this connection: which of their keys, and how they are called."""
+        self._bearers = Bearers(service.dispatch)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -200,7 +202,10 @@ class Session:
     async def _handle_all(self, data: bytes, nursery: trio.Nursery) -> None:
         self._batching = True
         turn_ends = trio.current_time() + TURN_S
-        for message in self._connection.receive(data):
+        received = self._connection.receive(data)
+        if len(received) > 1:
+            self._service.dispatch.announce((each.m, each.p) for each in received if isinstance(each, Call))
+        for message in received:
             self._handle(message, nursery)
             if self.outbox.size >= READ_PAUSE_BYTES or trio.current_time() > turn_ends:
                 await self._let_others_run()
@@ -445,6 +450,9 @@ class Session:
                 text = "a caller whose only role is engine says which engine it is: engines.validate first, then `as` on each call"
                 raise Refused("unauthenticated", text, reason="engine-proof")
             return self.actor
+        bearer = self._bearers.speaker(call.as_, self.peer, row, unnamed=row.name in UNNAMED_METHODS)
+        if bearer is not None:
+            return bearer
         bound = self._engines.get(call.as_)
         if bound is None or not self._service.dispatch.stands(call.as_, bound[0]):
             raise Refused("unauthenticated", NO_PROOF, reason="engine-proof")
@@ -485,6 +493,8 @@ class Session:
     def _reply(self, call: Call, row: Row, answer: Answer) -> None:
         if row.name == PROOF_METHOD:
             self._bind(call.p["engine_id"], answer)
+        elif row.name == CHECK_METHOD:
+            self._bearers.bind(answer)
         if answer.error is not None:
             self._fail(call, row, answer.error)
         else:

@@ -68,15 +68,20 @@ class Values:
     def look(self, engine: Engine, places: Sequence[Place]) -> list[bytes] | None:
         """The values, if all are in memory."""
         found: list[bytes] = []
+        memory, name = self._hot, engine.name
         for place in places:
-            hot = self._hot.pop((engine.name, place.name), None)
+            key = name, place.name
+            hot = memory.pop(key, None)
             if hot is None:
                 return None
-            self._hot[engine.name, place.name] = hot
+            memory[key] = hot
             if hot.seq != place.seq:
                 return None
             found.append(hot.raw)
-        self.count(engine.name, from_memory=len(places))
+        seen = self._seen.get(name)
+        if seen is None:
+            seen = self._seen[name] = {}
+        seen["from_memory"] = seen.get("from_memory", 0) + len(found)
         return found
 
     def note(self, engine: Engine, first_seq: int, records: Sequence[Pending]) -> None:

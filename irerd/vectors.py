@@ -19,8 +19,22 @@ import trio
 from msgspec import Meta
 
 from core.data import told
-from core.data.commands import BATCH, PRIORS_MAX, VECTORS_MAX, check_model, packed
-from core.data.embedding import MODEL, Found, NoEmbedding, bytes_of, embed, nearest, numbers, rank, raw_of, text_of
+from core.data.commands import ANEW_BATCH, PRIORS_MAX, VECTORS_MAX, check_model, packed
+from core.data.embedding import (
+    MODEL,
+    OWN,
+    SERIES_MODEL,
+    Found,
+    NoEmbedding,
+    bytes_of,
+    check_text,
+    embed,
+    nearest,
+    numbers,
+    rank,
+    raw_of,
+    text_of,
+)
 from core.data.model import LOG, Data
 from core.data.network import topology
 from core.data.reads import (
@@ -36,12 +50,14 @@ from core.data.reads import (
     TopologyPage,
     place_after,
 )
+from core.data.telemetry import embed_series
 from core.engine import Actor, Errand, JobEnded, Refused
 from core.fields import Hash
 from core.paging import Room, order_after
 from core.times import time_text, time_us
 from irerd.dispatch import Dispatch
 from irerd.host import Host
+from irerd.journal import journal
 from irerd.session import Stream
 from irerd.workers import WorkFailed
 from state.fs import make_directory, read_all, read_at, small_write, write_all
@@ -59,12 +75,19 @@ KEY = 40
 SEGMENT_ROWS = 65_536
 REWRITE_AT = 0.25
 SMALL_ROWS = 1_000
-"""So many vectors are compared in a thread of the daemon: a worker, and NumPy, would take longer to start."""
-SAVE_RECORDS = 4_096
+"""So many comparisons are made in a thread of the daemon: a worker, and NumPy, would take longer to start."""
+SAVE_RECORDS = 16_384
+TAKEN_RECORDS = 4_096
+"""Records that are taken in at once: to find where some begin costs as much as to read a hundred of them."""
 CHUNK_RECORDS = 256
 ROOM_BYTES_MIN = 67_108_864
 RETRY_S = 5.0
 SEARCH_S_MAX = 60.0
+EMBED_S_MAX = 60.0
+MODEL_RETRY_S = 60.0
+"""A model that is configured and not installed is looked for again after so long: it may be installed meanwhile."""
+PROBE = "a text like any other"
+ABSENT = ("not-installed", "other-files")
 TRIES = 3
 TEXT_SHOWN = 160
 LOOKED_MAX = 100_000
@@ -109,6 +132,12 @@ class _Compared(msgspec.Struct, forbid_unknown_fields=True):
     found: list[list[tuple[float, Annotated[int, Meta(ge=0, le=2**53)], Hash]]]
 
 
+class _Embedded(msgspec.Struct, forbid_unknown_fields=True):
+    """What a worker made of texts: a vector each, nothing where a text has none."""
+
+    vectors: list[str]
+
+
 class _Vector(msgspec.Struct):
     event: str
     model: str
@@ -122,7 +151,16 @@ class _Forgotten(msgspec.Struct):
 
 
 class _Text(msgspec.Struct):
+    """What an event is found by: a text, or what was measured."""
+
     text: str = ""
+    metric: str = ""
+    tags: list[str] = []
+    values: list[float] = []
+
+    def vector(self) -> bytes:
+        """Of what was measured."""
+        return embed_series(self.metric, self.tags, self.values)
 
 
 class _Lost(OSError):
@@ -139,6 +177,8 @@ class Vectors:
         self._logs = logs
         self._durable_seq = durable_seq
         self._turn = trio.Lock()
+        self._absent: set[str] = set()
+        """Models whose absence was told of in the journal."""
         self._opened = False
         self._saved = 0
         self._forget()
@@ -165,7 +205,7 @@ class Vectors:
                     table = self.tables.get(model)
                     if table is None or not table.live:
                         return [[] for _ in queries], 0
-                    if table.live <= SMALL_ROWS:
+                    if table.live * len(queries) <= SMALL_ROWS:
                         return await self._host.offload(self._compare, table, queries, k), table.live
                     compared, spec = table.live, self._spec(table, queries, k)
                 found = await self._searched(spec, len(queries))
@@ -273,7 +313,7 @@ class Vectors:
             return False
         if self._host.files.free() < ROOM_BYTES_MIN:
             raise OSError("no room")
-        end = min(last, self.position + CHUNK_RECORDS - 1)
+        end = min(last, self.position + TAKEN_RECORDS - 1)
         records = self._dispatch.stored(LOG, self.position, end)
         try:
             self._take_in(records)
@@ -467,56 +507,110 @@ class Vectors:
         The text that it is for is durable; another that was told a moment ago may not be, and is left to the next errand.
         """
         durable = self._durable_seq(LOG)
-        records = [seq for seq in map(int, errand.params["records"]) if seq <= durable][:BATCH]
+        records = [seq for seq in map(int, errand.params["records"]) if seq <= durable][:ANEW_BATCH]
+        model, near = str(errand.params.get("model", MODEL)), bool(errand.params.get("near", True))
         while True:
             try:
+                if not records:  # a model that is configured is tried, before anything rests on it
+                    await self.embedded(model, [PROBE])
+                    return JobEnded(errand.id, True, "ok")
                 await self.catch_up()
-                made = await self._made(records)
+                made = await self._made(model, records, near)
                 return JobEnded(errand.id, True, "ok", "", {"made": made})
+            except WorkFailed as failed:
+                if failed.code in ("busy", "closed", "no-process"):
+                    await trio.sleep(RETRY_S)
+                elif failed.code in ABSENT or not records:  # it may be installed meanwhile, and then goes on by itself
+                    self._tell_absent(model, failed.code)
+                    await trio.sleep(MODEL_RETRY_S)
+                else:
+                    return JobEnded(errand.id, False, failed.code)
             except OSError:  # the disk has no room, or fails: texts wait until it does not
                 await trio.sleep(RETRY_S)
 
-    async def _made(self, records: Sequence[int]) -> list[dict[str, Any]]:
-        texts = await self._host.offload(lambda: [(seq, *self._embedded(seq)) for seq in records])
-        stored = iter(await self._near([raw for _, _, raw, code in texts if not code]))
+    def _tell_absent(self, model: str, code: str) -> None:
+        if model not in self._absent:
+            self._absent.add(model)
+            text = f"{model} is configured (data.model) and cannot be used: {code}. Texts wait for it"
+            journal().warning(f'{text}. Type: pip install "irer[embeddings]"', model=model, reason=code)
+
+    async def embedded(self, model: str, texts: Sequence[str]) -> list[bytes]:
+        """Vectors of texts by one of irer's own models, empty for a text that has none. Raises WorkFailed where a worker makes
+        them and cannot."""
+        if model == MODEL:
+            return await self._host.offload(lambda: [_hashed(text) for text in texts])
+        said = await self._host.work("embed", json.dumps({"model": model, "texts": list(texts)}).encode(), timeout_s=EMBED_S_MAX)
+        try:
+            vectors = [raw_of(text, OWN[model]) if text else b"" for text in msgspec.json.decode(said, type=_Embedded).vectors]
+        except (msgspec.MsgspecError, NoEmbedding):
+            raise WorkFailed("bad-output") from None
+        if len(vectors) != len(texts):
+            raise WorkFailed("bad-output")
+        return vectors
+
+    async def _made(self, model: str, records: Sequence[int], priors: bool) -> list[dict[str, Any]]:
+        read = await self._host.offload(lambda: [(seq, *self._text(seq)) for seq in records])
+        measured = await self._host.offload(lambda: [(seq, event, said.vector()) for seq, event, said in read if said.metric])
+        read = [each for each in read if not each[2].metric]
+        vectors = await self.embedded(model, [said.text for _, _, said in read]) if read else []
+        texts = [(seq, event, raw) for (seq, event, _), raw in zip(read, vectors, strict=True)]
         made: list[dict[str, Any]] = []
+        for own, some in ((model, texts), (SERIES_MODEL, measured)):
+            if not priors:
+                made += [{"event": event, **_told_vector(raw)} for _, event, raw in some]
+            elif some:
+                stored = await self._near(own, [raw for _, _, raw in some if raw])
+                made += await self._host.offload(self._with_priors, some, stored)
+        return made
+
+    def _with_priors(self, texts: Sequence[tuple[int, str, bytes]], found_each: Sequence[list[Found]]) -> list[dict[str, Any]]:
+        """Each with what is near it among those that are stored, and those of the same batch that come before it."""
+        stored, made = iter(found_each), list[dict[str, Any]]()
         extra: list[tuple[int, str, Sequence[float]]] = []
-        for seq, event, raw, code in texts:
-            if code:
-                made.append({"event": event, "code": code})
+        for seq, event, raw in texts:
+            if not raw:
+                made.append({"event": event, **_told_vector(raw)})
                 continue
             query = numbers(raw)
             found = next(stored) + nearest(query, extra, PRIORS_MAX)
             near = sorted((each for each in found if each.event != event), key=rank)[:PRIORS_MAX]
             extra.append((seq, event, query))
-            priors = [{"event": each.event, "relevance": max(-1.0, min(1.0, each.relevance))} for each in near]
-            made.append({"event": event, "vector": text_of(raw), "priors": priors})
+            nearest_ones = [{"event": each.event, "relevance": max(-1.0, min(1.0, each.relevance))} for each in near]
+            made.append({"event": event, "vector": text_of(raw), "priors": nearest_ones})
         return made
 
-    async def _near(self, queries: Sequence[bytes]) -> list[list[Found]]:
+    async def _near(self, model: str, queries: Sequence[bytes]) -> list[list[Found]]:
         """What is near each; where no worker can say it, slowly."""
         try:
-            return (await self.nearest_each(MODEL, queries, PRIORS_MAX + 1))[0]
+            return (await self.nearest_each(model, queries, PRIORS_MAX + 1))[0]
         except WorkFailed:
             async with self._turn:
-                return await self._host.offload(self._compare, self.tables[MODEL], queries, PRIORS_MAX + 1)
+                return await self._host.offload(self._compare, self.tables[model], queries, PRIORS_MAX + 1)
 
-    def _embedded(self, seq: int) -> tuple[str, bytes, str]:
+    def _text(self, seq: int) -> tuple[str, _Text]:
         [record] = self._dispatch.stored(LOG, seq, seq)
-        event = sha256(record.payload).hexdigest()
-        try:
-            return event, embed(msgspec.json.decode(record.payload, type=_Text).text), ""
-        except NoEmbedding:
-            return event, b"", "no-words"
+        return sha256(record.payload).hexdigest(), msgspec.json.decode(record.payload, type=_Text)
 
     def said(self, seqs: Sequence[int]) -> list[tuple[str, str]]:
         """When each was told, and how its text begins. Runs away from the loop."""
         found: list[tuple[str, str]] = []
         for seq in seqs:
             [record] = self._dispatch.stored(LOG, seq, seq)
-            text = msgspec.json.decode(record.payload, type=_Text).text
+            what = msgspec.json.decode(record.payload, type=_Text)
+            text = what.text if not what.metric else " ".join((what.metric, *what.tags))
             found.append((time_text(record.time_us), text if len(text) <= TEXT_SHOWN else f"{text[: TEXT_SHOWN - 1]}…"))
         return found
+
+
+def _hashed(text: str) -> bytes:
+    try:
+        return embed(text)
+    except NoEmbedding:
+        return b""
+
+
+def _told_vector(raw: bytes) -> dict[str, str]:
+    return {"vector": text_of(raw)} if raw else {"code": "no-words"}
 
 
 class DataPorts:
@@ -558,24 +652,45 @@ class DataPorts:
         return Nearest(rows, model, len(query) // 4, compared, VECTORS_MAX, took_ms)
 
     async def _query(self, params: SearchData) -> tuple[str, bytes]:
-        if (params.query is None) == (params.vector is None):
-            text = "give what to look for: a text as query, or a vector with its model. See: irerctl data search --help"
-            raise Refused("invalid-argument", text, fields=[("query", "one of query and vector")])
+        if sum(each is not None for each in (params.query, params.series, params.vector)) != 1:
+            text = "give what to look for: a text as query, a series, or a vector with its model. See: irerctl data search --help"
+            raise Refused("invalid-argument", text, fields=[("query", "one of query, series and vector")])
+        own = self._data.model
+        if params.series is not None:
+            if params.model not in (None, SERIES_MODEL):
+                text = f"irer makes vectors of telemetry with {SERIES_MODEL}. Leave model out"
+                raise Refused("invalid-argument", text, reason="model", fields=[("model", f"not {SERIES_MODEL}")])
+            series = params.series
+            made = await self._daemon.host.offload(embed_series, series.metric, series.tags, series.values)
+            return SERIES_MODEL, made
         if params.query is not None:
-            if params.model not in (None, MODEL):
-                text = f"irer makes vectors of {MODEL} only. Leave model out, or make the vector yourself and give that"
-                raise Refused("invalid-argument", text, reason="model", fields=[("model", f"not {MODEL}")])
-            try:
-                return MODEL, await self._daemon.host.offload(embed, params.query)
-            except NoEmbedding as error:
-                raise Refused("invalid-argument", f"query: {error}", reason="text", fields=[("query", str(error))]) from None
+            if params.model not in (None, own):
+                text = f"irer makes vectors of {own} now. Leave model out, or make the vector yourself and give that"
+                raise Refused("invalid-argument", text, reason="model", fields=[("model", f"not {own}")])
+            return own, await self._vector_of(own, params.query)
         assert params.vector is not None
         known = sorted(self._data.models)
-        if params.model is None or params.model not in {*known, MODEL}:
-            text = f"name the model that made the vector; vectors are stored of: {', '.join(known) or MODEL}"
+        if params.model is None or params.model not in {*known, own}:
+            text = f"name the model that made the vector; vectors are stored of: {', '.join(known) or own}"
             raise Refused("invalid-argument", text, reason="model", fields=[("model", "no stored model")])
         check_model(self._data, params.model, len(params.vector))
         return params.model, packed(params.vector, "vector")
+
+    async def _vector_of(self, model: str, query: str) -> bytes:
+        try:
+            check_text(query)
+            [raw] = await self._daemon.vectors.embedded(model, [query])
+            if not raw:
+                raise NoEmbedding(f"{model} knows no part of it")
+            return raw
+        except NoEmbedding as error:
+            raise Refused("invalid-argument", f"query: {error}", reason="text", fields=[("query", str(error))]) from None
+        except WorkFailed as failed:
+            if failed.code in ABSENT:
+                text = f'{model} is not installed any more, or is another one. Type: pip install "irer[embeddings]"'
+                raise Refused("failed-precondition", text, reason=failed.code) from None
+            text = "the worker that makes vectors of texts ended early. Ask again; if it stays so, see: irerctl doctor"
+            raise Refused("unavailable", text, reason=failed.code) from None
 
     # --- events -------------------------------------------------------------------------------------------------------------
 

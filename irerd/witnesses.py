@@ -2,7 +2,8 @@
 
 One outcome a log and witness: what was cosigned is kept beside the log; who is silent or refuses is an alarm and stops nothing.
 Only a witness that has seen more of a log than there is, or another history of it, ends the writing there: somebody put old files
-back. At a start they are asked first, with what they cosigned last.
+back. That is kept over restarts, until the same witness cosigns the log again. At a start they are asked first, with what they
+cosigned last.
 """
 
 import re
@@ -19,6 +20,7 @@ from core.witness import CONFLICT, COSIGNED, FORBIDDEN, PATH, UNKNOWN, UNPROVEN,
 from irerd.host import Host
 from irerd.journal import journal
 from irerd.seals import Seals
+from state.accused import Accusation, Accusations
 from state.cosigned import write_cosigned
 from state.log import Log
 from state.prove import proof_behind
@@ -83,6 +85,10 @@ class Witnesses:
         self._damaged = damaged
         self._prove = prove
         self._tampered = tampered
+        self.accusations: Accusations | None = None
+        """Where it is kept what a witness said against a log."""
+        self._vouched: set[tuple[str, str]] = set()
+        """Logs that a witness has cosigned since this start, each with the key of that one."""
         self._standings: dict[tuple[str, bytes], _Standing] = {}
         self._found: dict[str, Sequence[Note]] = {}
         self._changed = trio.Event()
@@ -141,6 +147,13 @@ class Witnesses:
             with trio.move_on_after(START_S_MAX):
                 await self.ask_all(again=True, within_s=START_S)
 
+    def vouches(self, log: str, vkey: str) -> bool:
+        """Whether that witness cosigned this log since the start; any of those trusted, where the key is not known."""
+        return any(name == log and vkey in ("", key) for name, key in self._vouched)
+
+    def trusts(self, vkey: str) -> bool:
+        return not vkey or any(key.text() == vkey for key in self.keys().values())
+
     async def ask_at_stop(self) -> None:
         if self._served():
             with trio.move_on_after(STOP_S_MAX):
@@ -192,9 +205,12 @@ class Witnesses:
                 return "it answers with something that is no size"
             seen, records = int(answer.body), self._logs[log].durable.seq
             if seen > records:
-                return self._tamper(log, records, f"a witness has seen {seen:,} records of it, and there are {records:,}")
+                return await self._tamper(
+                    log, key, records, f"a witness has seen {seen:,} records of it, and there are {records:,}"
+                )
             if seen == standing.size == note.checkpoint.size:
-                return self._tamper(log, max(seen - 1, 0), f"a witness has seen another history of its first {seen:,} records")
+                another = f"a witness has seen another history of its first {seen:,} records"
+                return await self._tamper(log, key, max(seen - 1, 0), another)
             if seen < standing.size:
                 journal().warning("a witness has forgotten what it cosigned: was it restored?", engine=log, seen=seen)
             standing.size, standing.edge = seen, self._edge_at(log, seen)
@@ -209,7 +225,8 @@ class Witnesses:
                 return await self.keep(log, key, note, answer.body)
             case status if status == UNPROVEN:
                 first = max(standing.size - 1, 0)
-                return self._tamper(log, first, f"a witness has seen another history of its first {standing.size:,} records")
+                why = f"a witness has seen another history of its first {standing.size:,} records"
+                return await self._tamper(log, key, first, why)
             case status if status == UNKNOWN:
                 origin = note.checkpoint.origin
                 return (
@@ -233,10 +250,17 @@ class Witnesses:
         if not await self._host.offload(write_cosigned, self._host.files, log, key, cosigned):
             return "the disk has no room to keep what it cosigned"
         standing.size, standing.note, standing.edge = note.checkpoint.size, cosigned, self._edge_at(log, note.checkpoint.size)
+        self._vouched.add((log, key.text()))
         return ""
 
-    def _tamper(self, log: str, seq: int, why: str) -> str:
+    async def _tamper(self, log: str, key: Key, seq: int, why: str) -> str:
+        """Writing ends at once; then that is kept, for the next start may not be able to ask."""
         self._tampered(log, seq, why)
+        if self.accusations is not None:
+            said = Accusation(log, self._logs[log].origin, seq, key.text(), why)
+            if not await self._host.offload(self.accusations.keep, said):
+                text = "the disk has no room to keep what a witness said, so a restart without it would not know"
+                journal().error(text, engine=log)
         return why
 
     async def request(self, log: str, old: int, note: Note, edge: Edge | None = None) -> Request:

@@ -286,6 +286,13 @@ def nearest(spec: bytes, tell: Tell) -> bytes:
     return nearest(spec, tell)
 
 
+def embed(spec: bytes, tell: Tell) -> bytes:
+    """Texts as vectors, by a table of token vectors."""
+    from irerd.work.embedding import embed
+
+    return embed(spec, tell)
+
+
 def group(spec: bytes, tell: Tell) -> bytes:
     """Clusters among stored vectors."""
     from irerd.work.clusters import group
@@ -384,6 +391,7 @@ JOBS: dict[str, Job] = {
     "search": search,
     "selftest": selftest,
     "nearest": nearest,
+    "embed": embed,
     "group": group,
     "field": field,
     "simulate": simulate,

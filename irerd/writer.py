@@ -310,9 +310,11 @@ class Writer:
 
     async def _look_at_full(self) -> None:
         if self._any_full() and self._host.mono_us() >= self._look_due_us():
+            free = 0
             for queue in self._queues.values():
                 if queue.full is not None:
-                    await self._reserve(queue)
+                    await self._reserve(queue, free)
+                    free = max(free, queue.log.free_seen)
 
     def _take_peek(self) -> bool:
         return any(queue.waiting and self._met(queue.waiting[0]) for queue in self._queues.values())
@@ -392,10 +394,10 @@ class Writer:
             await self._write_heads()
         await self._seal_in_time()
 
-    async def _reserve(self, queue: _LogQueue) -> None:
+    async def _reserve(self, queue: _LogQueue, free_before: int = 0) -> None:
         before = queue.full
         try:
-            await self._host.offload(queue.log.reserve, queue.bytes)
+            await self._host.offload(queue.log.reserve, queue.bytes, free_before)
         except Full:
             self._looked_us = self._host.mono_us()
         queue.full = queue.log.full

@@ -8,7 +8,7 @@ seem to fit the true order.
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -18,7 +18,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kernels import spectrum as spectra
-from kernels.score import TARGETS_MIN, TOLERANCE, Aligned, Code, Score, align, count_reached, log_primes, scale_range, unaligned
+from kernels.score import (
+    NO_PEAK_COST,
+    TARGETS_MIN,
+    TOLERANCE,
+    Aligned,
+    Code,
+    Score,
+    align,
+    count_reached,
+    log_primes,
+    scale_range,
+    unaligned,
+)
 
 Reals = NDArray[np.float64]
 Complexes = NDArray[np.complexfloating]
@@ -179,6 +191,19 @@ def as_good(observed: float, draws: Draws) -> int:
 
 
 # --- Null 5: the best of many
+
+
+def median_draws(runs: Sequence[Draws], seeds: int) -> Draws:
+    """What candidates score in each draw that are run with an odd number of seeds and judged by the median; a run that is not there
+    scores nothing, as one without peaks. Of one seed they are the draws of its run."""
+    draws = runs[0].score.size if runs else 0
+    scores = np.full((seeds, draws), np.inf)
+    for place, run in enumerate(runs):
+        scores[place] = np.where(run.status == spectra.OK, run.score, np.inf)
+    middle = np.sort(scores, axis=0)[seeds // 2]
+    real = np.isfinite(middle)
+    status = np.where(real, spectra.OK, spectra.NO_PEAKS).astype(np.int8)
+    return Draws(status, np.where(real, middle, np.nan), np.full(draws, -1, dtype=np.int64))
 
 
 def family_least(least: Reals, draws: Draws) -> Reals:
@@ -342,6 +367,15 @@ def gap(scores: Reals, score: float) -> float | None:
     """
     real = scores[np.isfinite(scores)]
     return float(np.median(real)) - score if 2 * real.size > scores.size else None
+
+
+def gap_of_all(scores: Reals, score: float, targets: int) -> float:
+    """The same over all draws, for a search: one without a score meets no target, and costs what that costs, 1 for each.
+
+    So there is always a number. Where scrambled fields have no peaks at all, peaks at the right places are worth the most; to leave
+    such a candidate without a gap would be to select against what is looked for.
+    """
+    return float(np.median(np.where(np.isfinite(scores), scores, targets * NO_PEAK_COST))) - score
 
 
 def target_scores(peaks: Reals, sequences: Reals, x: Reals) -> Reals:

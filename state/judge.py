@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from operator import attrgetter
 
 from core.notes import Checkpoint, Note
 from state.fs import Files, read_at
@@ -16,6 +17,8 @@ from state.scan import Bad, Position, Scan, later_batch
 from state.seal import LINE_BYTES_MAX, BadLine, Record, parse
 from state.segment import OPENINGS, Broken, Column, Corrupt, Layout, Segment, active_path, origin_after
 from state.tree import Edge
+
+_event_type = attrgetter("event_type")
 
 
 def head_of(files: Files, name: str) -> Head | str | None:
@@ -170,9 +173,8 @@ class Judge:
                     for point in self._points:
                         if batch[-1].seq + 1 >= point.size > batch[0].seq:
                             self._check_sealed(batch[0], point)
-                for record in batch:
-                    if record.event_type.startswith("log."):
-                        self._note(segment, record)
+                for record in own_records(batch):
+                    self._note(segment, record)
                 if isinstance(head, Head) and batch[0].commit[0] == head.batch:
                     self._check_tip(segment, batch, head)
                 yield batch
@@ -304,6 +306,13 @@ def batch_ends(files: Files, path: str, size: int, head: Head) -> bool:
         files.close(fd)
     batch, index, count = record.commit
     return (record.seq, record.event_hash, batch, index + 1) == (head.seq, head.tip, head.batch, count)
+
+
+def own_records(batch: Sequence[Record]) -> list[Record]:
+    """Those of a batch that are about the log itself. Most batches have none, which the few types of a long one tell at once."""
+    if not any([event_type.startswith("log.") for event_type in set(map(_event_type, batch))]):
+        return []
+    return [record for record in batch if record.event_type.startswith("log.")]
 
 
 def misplaced_opening(record: Record) -> str | None:

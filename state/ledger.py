@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from core.canonical import CanonicalError, decode, encode
-from state.fs import Files, make_directory, read_all, small_write, write_all
+from state.fs import NO_SPACE, Files, make_directory, read_all, small_write, write_all
 
 FORMAT = 1
 BASE = "irer.invalid"
@@ -131,10 +131,16 @@ def open_ledger(files: Files, new_id: Callable[[], str], *, base: str = BASE, wr
         key = _read_key(files, KEY)
         others = {name: _other_key(files, file, name, new_id) for name in OTHER_KEYS}
         files.fsync_dir(KEYS)  # a run that was killed may have made the key and not its name durable
+        as_it_was = (file.boots > 0, file.keys)
         file.keys = sorted({*file.keys, *others})
         file.boots += 1
         file.written_by = written_by
-        store(files, file)
+        try:
+            store(files, file)
+        except OSError as error:
+            if error.errno not in NO_SPACE or as_it_was != (True, file.keys):
+                raise
+            # Nothing but this start is missing from it: what is there can be read, and the next start has the same number.
         return Ledger(files, lock_fd, file, key, others, base)
     except BaseException:
         files.close(lock_fd)
@@ -168,12 +174,21 @@ def hold(files: Files) -> int:
         if not files.lock(fd):
             holder = files.pread(fd, 32, 0).strip()
             raise Locked(int(holder) if holder.isdigit() else None)
-        files.truncate(fd, 0)
-        write_all(files, fd, b"%d\n" % os.getpid())
+        _say_who(files, fd)
     except BaseException:
         files.close(fd)
         raise
     return fd
+
+
+def _say_who(files: Files, fd: int) -> None:
+    """For people. It is the lock that holds, not what stands in it: a disk without room for that takes nothing away."""
+    try:
+        files.truncate(fd, 0)
+        write_all(files, fd, b"%d\n" % os.getpid())
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
 
 
 def _begin(files: Files, new_id: Callable[[], str]) -> LedgerFile:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import accumulate
 from threading import Lock
 from typing import NamedTuple, Protocol
 
@@ -25,7 +26,6 @@ from state.seal import (
     ALIGN,
     BATCH_BYTES_MAX,
     LINE_BYTES_MAX,
-    RECORD_BYTES_MAX,
     RECORDS_MAX,
     BadLine,
     Pending,
@@ -33,17 +33,17 @@ from state.seal import (
     measure,
     parse,
     seal,
+    seal_many,
     sealed_line,
     unsealed,
 )
 from state.segment import GENESIS, IRER, SEGMENT, Closed, active_path, closed_path, continuation, genesis, next_path
-from state.tree import Edge, leaf_hash, leaf_hashes
+from state.tree import Edge, leaf_hash, leaves_of
 
 PRUNED_MAX = 128
 """Segments of one pruning: their records are one batch."""
 PADDING_BYTES_MAX = ALIGN + 16
 """What the end of a batch may add to its records."""
-_SURELY_FITS_BYTES = RECORD_BYTES_MAX - 2_048
 _TOLD_BYTES_MAX = 1_024
 """Of a `log.full`."""
 
@@ -187,6 +187,8 @@ class Log:
         self._began_us = tail.began_us
         self._written = end.offset
         self._reserved_end = end.offset
+        self.free_seen = 0
+        """What was free when room was looked for last."""
         self._held = True
         """Whether the room past the end is claimed; else it is only hoped for, as this file system can do no better."""
         self.full_to_tell = False
@@ -215,24 +217,20 @@ class Log:
         count = len(records)
         if not 1 <= count <= RECORDS_MAX:
             raise TooLarge(f"a batch of {count} records; it holds 1 to {RECORDS_MAX}")
-        batch, seq, offset, tip = self.next_batch, self.next_seq, self.end, self.tip
-        parts: list[bytes] = []
-        receipts: list[Receipt] = []
-        for index, pending in enumerate(records):
-            if len(pending.payload) > _SURELY_FITS_BYTES:
-                measure(pending)
-            line, tip = seal(pending, (batch, index, count), tip, seq, offset)
-            parts.append(line)
-            receipts.append(Receipt(seq, tip, offset, len(line)))
-            seq += 1
-            offset += len(line)
-        if offset - self.end > BATCH_BYTES_MAX + ALIGN:
-            raise TooLarge(f"a batch of {offset - self.end:,} bytes; it holds {BATCH_BYTES_MAX:,}")
-        self.view.places.add(self.next_seq, self.end)
-        self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq, offset, tip
-        self.edge = self.edge.extend(leaf_hashes(parts))
-        self._sealed.append((Position(offset, seq, batch + 1, tip), self.edge))
-        return Sealed(b"".join(parts), receipts)
+        batch, seq = self.next_batch, self.next_seq
+        lines, hashes = seal_many(records, batch, self.tip, seq, self.end)
+        sizes = [len(line) + 1 for line in lines]
+        end = self.end + sum(sizes)
+        if end - self.end > BATCH_BYTES_MAX + ALIGN:
+            raise TooLarge(f"a batch of {end - self.end:,} bytes; it holds {BATCH_BYTES_MAX:,}")
+        starts = accumulate(sizes[:-1], initial=self.end)
+        receipts = list(map(Receipt._make, zip(range(seq, seq + count), hashes, starts, sizes, strict=True)))
+        self.view.places.add(seq, self.end)
+        self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq + count, end, hashes[-1]
+        self.edge = self.edge.extend(leaves_of(lines))
+        self._sealed.append((Position(end, seq + count, batch + 1, self.tip), self.edge))
+        lines.append(b"")
+        return Sealed(b"\n".join(lines), receipts)
 
     def write(self, data: bytes) -> None:
         """Append sealed bytes, in the order in which they were sealed. They are not durable before `sync`."""
@@ -355,12 +353,13 @@ class Log:
         """Room that is surely there past the end."""
         return max(0, self._reserved_end - self.end)
 
-    def reserve(self, waiting: int = 0) -> None:
+    def reserve(self, waiting: int = 0, free_before: int = 0) -> None:
         """Claim room past the end, for `waiting` bytes and then some. Raises Full when there is none, or when rotation has failed
-        for too long: then this log is `full`, and no longer so only once there is much room again.
+        for too long: then this log is `full`, and no longer so only once there is much room again. `free_before` was free before
+        other logs claimed theirs in the same look: what is much is much for all of them.
         """
         with self._final("reservation"):
-            free = self._files.free()
+            free = self.free_seen = max(self._files.free(), free_before)
             if self._overgrown():
                 full: Fullness | None = no_segment(self._rotation_refused, free)
             else:

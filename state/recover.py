@@ -18,7 +18,7 @@ from state.checkpoint import checkpoint_of
 from state.cosigned import cosigned_of
 from state.fork import repair_path
 from state.fs import Files, make_directory, read_at, write_all
-from state.judge import Judge, head_of
+from state.judge import Judge, head_of, own_records
 from state.ledger import read_ledger
 from state.log import Digest, Full, Head, Log, Stamper, Tail, create, durable, head_directory, head_path, open_active
 from state.reading import records_between as records_between
@@ -164,9 +164,7 @@ class _Seen:
         if not batch[0].offset:  # a segment begins
             self.index, self.cuts = Index(), set()
         self.index.add(batch[0].seq, batch[0].offset)
-        for record in batch:
-            if not record.event_type.startswith("log."):
-                continue
+        for record in own_records(batch):
             if record.event_type == "log.recovered":
                 self.cuts.add(record.payload)
             elif record.event_type == PRUNE:

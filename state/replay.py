@@ -4,7 +4,7 @@ Reads no clock, no file and no setting: the same records lead to the same bytes,
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,7 @@ import msgspec
 
 from core import keys as core_keys
 from core import shape
+from core.engine import Stamp
 from core.keys import Keys, Remembered
 from core.world import BadDump, World, differences
 from state.seal import Record
@@ -21,7 +22,6 @@ from state.tree import Edge, edge_from
 PROGRESS_RECORDS = 20_000
 
 _mono_us = attrgetter("mono_us")
-_idem = attrgetter("idem")
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,16 +41,26 @@ _unpacker = msgspec.msgpack.Decoder(Body, strict=True)
 
 def replay(world: World, keys: Keys, log: str, batch: Sequence[Record]) -> None:
     """One sound batch, in order. Raises UnknownEvent."""
-    for record in batch:
+    if len(batch) == 1:
+        [record] = batch
         world.replay(record.event_type, record.payload, record.stamp(log))
-    if not any(map(_idem, batch)):
+        if record.idem is not None:
+            _remember(keys, log, record, record)
+        return
+    actors, boots, _, types, idems, monos, _, _, payloads, seqs, times, *_ = zip(*batch, strict=True)
+    world.replay_all(zip(types, payloads, map(Stamp, repeat(log), seqs, times, monos, boots, actors), strict=False))
+    if not any(idems):
         return
     for _, command in groupby(batch, _mono_us):  # each command has a moment of its own
         first, *rest = command
         if first.idem is not None:
-            digest, key = first.idem
-            last_seq = rest[-1].seq if rest else first.seq
-            keys.remember(first.actor, key, Remembered(digest, log, first.seq, last_seq, first.time_us))
+            _remember(keys, log, first, rest[-1] if rest else first)
+
+
+def _remember(keys: Keys, log: str, first: Record, last: Record) -> None:
+    assert first.idem is not None
+    digest, key = first.idem
+    keys.remember(first.actor, key, Remembered(digest, log, first.seq, last.seq, first.time_us))
 
 
 def schema(world: World, log: str) -> str:

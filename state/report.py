@@ -16,6 +16,7 @@ from core.notes import COSIGNER, BadNote, Key, Note, key_from, public_key, read_
 from core.proofs import check_signature
 from core.world import BadDump, UnknownEvent, World
 from state import replay as meaning
+from state.accused import accused_by
 from state.checkpoint import checkpoint_path
 from state.cosigned import cosigned_paths
 from state.fs import Files, RealFiles, read_all, read_at
@@ -134,7 +135,7 @@ class _OneLog:
         self._name: str = walked["log"]
         self._walked = walked
         self._until = asked.until.get(self._name)
-        self._refused = asked.refused.get(self._name)
+        self._refused = asked.refused.get(self._name) or accused_by(files, self._name, witnesses)
         self._replay = asked.replay
         self._listing = listing
         self._marks: Mapping[int, tuple[str, str | None]] = walked.get("marks", {})

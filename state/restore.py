@@ -30,6 +30,7 @@ from state.fork import fork_record, new_identity, new_origin
 from state.fs import Files, RealFiles, make_directory, read_all, read_at, small_write, write_all
 from state.ledger import KEY, KEY_BYTES, KEYS, BadLedger, LedgerFile, NewerFormat, hold, make_keys, read_ledger, store
 from state.log import Head, Stamper, head_path
+from state.mounted import LOST_AND_FOUND, emptied, is_mount, move_up
 from state.prefix import Prefix, longest
 from state.rotation import READ_ONLY
 from state.seal import BadLine, seal, sealed_line, unsealed
@@ -64,6 +65,8 @@ class Place(NamedTuple):
     shut: Callable[[Files], None]
     discard: Callable[[str], None]
     """Delete an unfinished one."""
+    mounted: bool = False
+    """Whether it is a mount point, onto which nothing can be renamed."""
 
 
 class Wanted(NamedTuple):
@@ -87,6 +90,8 @@ def restore(source: Source, place: Place, wanted: Wanted, actor: str, stamp: Sta
     identity = new_identity(draw)
     for leftover in _siblings(place, "restoring-[0-9a-f]{16}"):
         place.discard(leftover)
+    if place.mounted:
+        return _within(source, members, manifest, place, wanted, actor, stamp, draw, identity)
     with ExitStack() as held:
         old = held.enter_context(_standing(place))
         unfinished = f"{place.name}.restoring-{identity}"
@@ -98,6 +103,38 @@ def restore(source: Source, place: Place, wanted: Wanted, actor: str, stamp: Sta
             place.discard(unfinished)
             raise
         return row | {"aside": _swap(place, unfinished, aside=old is not None)}
+
+
+def _within(
+    source: Source,
+    members: Mapping[str, Member],
+    manifest: Manifest,
+    place: Place,
+    wanted: Wanted,
+    actor: str,
+    stamp: Stamper,
+    draw: Callable[[], str],
+    identity: str,
+) -> Row:
+    """The same in a mount point, which must be empty."""
+    there, unfinished = place.inside(place.name), f"restoring-{identity}"
+
+    def discard(name: str) -> None:
+        place.discard(f"{place.name}/{name}")
+
+    try:
+        with emptied(there, place.name, discard):
+            there.mkdir(unfinished)
+            there.fsync_dir(".")  # whatever is moved out of it: by this name it is known that it was
+            try:
+                row = _make(source, members, manifest, place, f"{place.name}/{unfinished}", wanted, actor, stamp, draw, identity)
+            except BaseException:
+                discard(unfinished)
+                raise
+            move_up(there, unfinished, discard)
+    finally:
+        place.shut(there)
+    return row | {"ahead": {}, "aside": None}
 
 
 # --- the file -----------------------------------------------------------------------------------------------------------------
@@ -438,9 +475,9 @@ def _run(options: argparse.Namespace) -> Row:
             held.callback(keys.shut)
         source = Source(lambda offset, size: read_at(beside, fd, offset, size), beside.stat(fd).size)
         owner = parent.owner(there.name) if parent.stat_path(there.name) is not None else None
-        place = Place(parent, there.name, lambda name: RealFiles(there.parent / name), _shut, parent.discard)
+        place = Place(parent, there.name, lambda name: RealFiles(there.parent / name), _shut, parent.discard, is_mount(there))
         row = restore(source, place, wanted, options.actor or caller(), machine_stamp, new_id)
-        if owner is not None and owner != parent.owner(there.name):
+        if owner is not None and (place.mounted or owner != parent.owner(there.name)):
             _give(parent, there.name, owner)
         return row | {"dir": str(there)}
 
@@ -461,7 +498,8 @@ def _below(parent: RealFiles, path: str) -> Iterable[str]:
     found = parent.stat_path(path)
     if found is not None and not found.mode & 0o100000:
         for name in parent.list(path):
-            yield from _below(parent, f"{path}/{name}")
+            if name != LOST_AND_FOUND:
+                yield from _below(parent, f"{path}/{name}")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

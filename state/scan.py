@@ -5,11 +5,24 @@ a bad byte means, torn or corrupt, is recovery's to say. It reads through a func
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, repeat
 from typing import Literal, NamedTuple
 
-from state.seal import ALIGN, LINE_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ZERO_HASH, BadLine, Record, parse, parse_many, unsealed
-from state.tree import leaf_hashes
+from state.seal import (
+    ALIGN,
+    LINE_BYTES_MAX,
+    RECORD_BYTES_MAX,
+    RECORDS_MAX,
+    ZERO_HASH,
+    BadLine,
+    Block,
+    Record,
+    parse,
+    parse_block,
+    unsealed,
+)
+from state.tree import leaves_of
 
 BLOCK_BYTES = 1_048_576
 WALK_BYTES = 131_072
@@ -75,50 +88,122 @@ class Scan:
         self.leaves: list[bytes] = []
         """Those of the batch that was given last."""
         self.bad: Bad | None = None
+        self._batch: list[Record] = []
+        """What was read of a batch that is not whole yet, and its lines without their 0x0A."""
+        self._lines: list[bytes] = []
 
     def batches(self) -> Iterator[list[Record]]:
         """Whole batches in order; ends at the end of the bytes or at `bad`."""
-        offset, seq, number, tip = self.end
-        batch: list[Record] = []
-        held: list[bytes] = []
-        for record, line in self._records():
-            count = record.commit[2]
-            if why := _misplaced(record, seq, tip, (number, len(batch), batch[0].commit[2] if batch else count)):
+        for data in whole_lines(self._read, self.end.offset, self._size, WALK_BYTES):
+            block = parse_block(data, self._offset)
+            ends = self._ends(block) if block is not None else None
+            if block is None or ends is None:
+                yield from self._one_by_one(data)
+                if self.bad is not None:
+                    return
+            else:
+                yield from self._at_once(block, ends)
+        if self._batch:
+            self.bad = Bad(self._offset, self._seq, "the file ends inside a batch")
+
+    @property
+    def _offset(self) -> int:
+        return self._batch[-1].offset + self._batch[-1].size if self._batch else self.end.offset
+
+    @property
+    def _seq(self) -> int:
+        return self.end.seq + len(self._batch)
+
+    @property
+    def _tip(self) -> str:
+        return self._batch[-1].event_hash if self._batch else self.end.tip
+
+    def _ends(self, block: Block) -> list[int] | None:
+        """Behind which of these records a batch is whole; None where one of them does not belong here, for `_misplaced` to say why.
+
+        They are chained to one another. By columns: each step is taken for all of them.
+        """
+        commits, count = block.commits, len(block.records)
+        if block.records[0].parent_hash != self._tip or max(block.sizes) > RECORD_BYTES_MAX:
+            return None
+        if block.seqs != list(range(self._seq, self._seq + count)):
+            return None
+        if not self._batch and commits == _ones(self.end.batch, count):
+            ends = list(range(1, count + 1))
+        elif (found := self._ends_by(commits)) is not None:
+            ends = found
+        else:
+            return None
+        padded = [(behind, pad) for behind, pad in enumerate(block.pads, 1) if pad is not None]
+        offsets = list(accumulate(block.sizes, initial=block.records[0].offset))
+        if [behind for behind, _ in padded] != ends or any([pad >= ALIGN or offsets[behind] % ALIGN for behind, pad in padded]):
+            return None
+        return ends
+
+    def _ends_by(self, commits: Sequence[tuple[int, int, int]]) -> list[int] | None:
+        """The same by their `commit` alone."""
+        count, number, start, ends = len(commits), self.end.batch, 0, list[int]()
+        place, batch = len(self._batch), self._batch[0].commit[2] if self._batch else 0
+        while start < count:
+            batch = batch or commits[start][2]
+            stop = min(count, start + batch - place)
+            if not place < batch <= RECORDS_MAX:
+                return None
+            if commits[start:stop] != list(zip(repeat(number), range(place, place + stop - start), repeat(batch), strict=False)):
+                return None
+            if stop - start + place == batch:
+                ends.append(stop)
+                number, place, batch = number + 1, 0, 0
+            start = stop
+        return ends
+
+    def _at_once(self, block: Block, ends: Sequence[int]) -> Iterator[list[Record]]:
+        """The whole batches in a block of which all records belong here."""
+        records, lines, start = block.records, block.lines, 0
+        leaves: list[bytes] | None = None
+        for end in ends:
+            batch = records[start:end]
+            if self._batch:
+                batch, self._batch = self._batch + batch, []
+            last = batch[-1]
+            self.end = Position(last.offset + last.size, last.seq + 1, last.commit[0] + 1, last.event_hash)
+            if self.hashing:
+                if leaves is None:
+                    leaves = leaves_of(lines)
+                self.leaves = leaves[start:end]
+                if self._lines:
+                    self.leaves = leaves_of(self._lines) + self.leaves
+            self._lines = []
+            yield batch
+            start = end
+        self._batch += records[start:]
+        self._lines += lines[start:]
+
+    def _one_by_one(self, data: bytes) -> Iterator[list[Record]]:
+        """The same of lines of which one is not as it must be, or at the end of the file; sets `bad` at the first that is not."""
+        for line in cut_lines(data):
+            offset, seq, tip, batch = self._offset, self._seq, self._tip, self._batch
+            try:
+                record = parse(line, offset)
+            except BadLine as bad:
+                self.bad = Bad(offset, seq, bad.why, "form" if _is_sealed(line) else "chain")
+                return
+            number, count = self.end.batch, batch[0].commit[2] if batch else record.commit[2]
+            if why := _misplaced(record, seq, tip, (number, len(batch), count)):
                 self.bad = Bad(offset, seq, why, "form" if (record.seq, record.parent_hash) == (seq, tip) else "chain")
                 return
             batch.append(record)
-            held.append(line)
-            offset += record.size
-            seq += 1
-            tip = record.event_hash
+            self._lines.append(line[:-1])
             if len(batch) == count:
-                number += 1
-                self.end = Position(offset, seq, number, tip)
-                self.leaves = leaf_hashes(held) if self.hashing else []
+                self.end = Position(offset + record.size, seq + 1, number + 1, record.event_hash)
+                self.leaves = leaves_of(self._lines) if self.hashing else []
+                self._batch, self._lines = [], []
                 yield batch
-                batch, held = [], []
-        if self.bad is None and batch:
-            self.bad = Bad(offset, seq, "the file ends inside a batch")
 
-    def _records(self) -> Iterator[tuple[Record, bytes]]:
-        """Intact lines in order, wherever they belong; sets `bad` at the first that is not."""
-        offset, seq = self.end.offset, self.end.seq
-        for block in line_blocks(self._read, offset, self._size, WALK_BYTES):
-            records = parse_many(block, offset)
-            if records is None:
-                for line in block:
-                    try:
-                        record = parse(line, offset)
-                    except BadLine as bad:
-                        self.bad = Bad(offset, seq, bad.why, "form" if _is_sealed(line) else "chain")
-                        return
-                    yield record, line
-                    offset += record.size
-                    seq += 1
-                continue
-            yield from zip(records, block, strict=True)
-            offset = records[-1].offset + records[-1].size
-            seq += len(records)
+
+def _ones(number: int, count: int) -> list[tuple[int, int, int]]:
+    """The `commit`s of batches of one record: most logs that are not busy have no others."""
+    return list(zip(range(number, number + count), repeat(0), repeat(1), strict=False))
 
 
 def _is_sealed(line: bytes) -> bool:
@@ -159,19 +244,32 @@ def lines(read: Read, offset: int, end: int, block_bytes: int = BLOCK_BYTES) -> 
 
 def line_blocks(read: Read, offset: int, end: int, block_bytes: int) -> Iterator[list[bytes]]:
     """The same, as many at a time as one read brings."""
+    return map(cut_lines, whole_lines(read, offset, end, block_bytes))
+
+
+def cut_lines(data: bytes) -> list[bytes]:
+    *whole, rest = data.split(b"\n")
+    cut = [line + b"\n" for line in whole]
+    return [*cut, rest] if rest else cut
+
+
+def whole_lines(read: Read, offset: int, end: int, block_bytes: int) -> Iterator[bytes]:
+    """The same, not cut: blocks that end with a 0x0A, and at last what follows the last of them."""
     rest = b""
     while offset < end:
         block = read(offset, min(block_bytes, end - offset))
         if not block:
             break
         offset += len(block)
-        *whole, rest = (rest + block).split(b"\n")
-        if whole:
-            yield [line + b"\n" for line in whole]
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            yield rest + block[:cut]
+            rest = b""
+        rest += block[cut:]
         if len(rest) > LINE_BYTES_MAX:
             break
     if rest:
-        yield [rest]
+        yield rest
 
 
 def later_batch(read: Read, offset: int, end: int, batch: int) -> int | None:

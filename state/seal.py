@@ -5,11 +5,11 @@ encoded again before it is hashed. The form is described in docs/log-format.md.
 """
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,10 +24,14 @@ BATCH_BYTES_MAX = 1_048_576
 RECORD_BYTES_MAX = 60_000
 """Bytes of one record, its 0x0A included, before it is padded."""
 LINE_BYTES_MAX = 65_535
+_SURELY_FITS_BYTES = RECORD_BYTES_MAX - 2_048
 ZERO_HASH = "0" * 64
 INTEGER_MAX = 2**53 - 1
 
 _TAIL_BYTES = len(',"event_hash":"') + 64 + len('"}\n')
+_TAIL_FROM_END = 1 - _TAIL_BYTES
+"""Where the tail begins in a line without its 0x0A."""
+_PAD_MEMBER_BYTES = len(',"pad":""')
 _ENVELOPE_BYTES_MAX = len(
     '{"actor":"","boot_id":"00000000","commit":[9007199254740991,255,256],"event_type":"","mono_us":9007199254740991,'
     f'"parent_hash":"{ZERO_HASH}","payload":,"seq":9007199254740991,"timestamp":9007199254.740991,"event_hash":"{ZERO_HASH}"}}\n'
@@ -52,7 +56,22 @@ _FIELDS = (
     r'"event_hash":"((?s:.{64}))"',  # whatever it is, it is compared with the hash of the bytes
 )
 _LINE = re.compile(("\\{" + ",".join(_FIELDS) + "\\}\n\\Z").encode())
+_COLUMNS = (
+    r'"actor":"([^"]*)"',
+    r'"boot_id":"([^"]*)"',
+    _FIELDS[2],
+    r'"event_type":"([^"]*)"(?:,"idem":\{"digest":"([0-9a-f]{32})","key":"([A-Za-z0-9._:-]{8,64})"\})?',
+    rf'"mono_us":({_INTEGER})(,"pad":" *")?',
+    r'"parent_hash":"(.{64})"',
+    *_FIELDS[6:9],
+    r'"event_hash":"(.{64})"',
+)
+"""The same with names left to be judged once each. Where a pattern is looser than the one above, what it finds is held against
+what it must be."""
+_ROWS = re.compile(("(?m)^\\{" + ",".join(_COLUMNS) + "\\}\n").encode())
 _raw = msgspec.json.Decoder(msgspec.Raw)  # walks the whole value, makes nothing of it
+_ACTOR_BYTES, _TYPE_BYTES = re.compile(rf"{ACTOR}\Z".encode()), re.compile(rf"(?=.{{1,64}}\Z){EVENT_TYPE}\Z".encode())
+_BOOT_BYTES, _HEX = re.compile(rb"[0-9a-f]{8}\Z"), re.compile(rb"[0-9a-f]{64}\Z")
 _ACTOR = re.compile(ACTOR + r"\Z")
 _EVENT_TYPE = re.compile(EVENT_TYPE + r"\Z")
 _BOOT_ID = re.compile(r"[0-9a-f]{8}\Z")
@@ -144,6 +163,46 @@ def seal(pending: Pending, commit: tuple[int, int, int], parent_hash: str, seq: 
     return b'%b,"event_hash":"%b"}\n' % (body, event_hash.encode()), event_hash
 
 
+def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int, offset: int) -> tuple[list[bytes], list[str]]:
+    """The lines of one batch, without their 0x0A, and their `event_hash`es: as `seal` makes them one by one, in half the time."""
+    count, tip = len(records), parent_hash.encode()
+    lines: list[bytes] = []
+    hashes: list[str] = []
+    known, opened, placed = ("", "", ""), b"", b""
+    for index, (event_type, payload, actor, boot_id, mono_us, time_us, idem) in enumerate(records[:-1]):
+        if not (0 <= time_us <= INTEGER_MAX and 0 <= mono_us <= INTEGER_MAX):
+            raise ValueError("a time before 1970 or beyond the safe integers")
+        if payload[:1] != b"{" or b"\n" in payload:
+            raise ValueError("the payload is no canonical object")
+        if len(payload) > _SURELY_FITS_BYTES:
+            measure(records[index])
+        if known != (actor, boot_id, event_type):
+            before, after = _names(actor, boot_id, event_type)
+            known = actor, boot_id, event_type
+            opened, placed = b"%b[%d," % (before, batch), b",%d]%b" % (count, after)
+        body = b'%b%d%b%b,"mono_us":%d,"parent_hash":"%b","payload":%b,"seq":%d,"timestamp":%d.%06d' % (
+            opened,
+            index,
+            placed,
+            b"" if idem is None else _keyed(*idem),
+            mono_us,
+            tip,
+            payload,
+            seq + index,
+            time_us // 1_000_000,
+            time_us % 1_000_000,
+        )
+        event_hash = sha256(body + b"}").hexdigest()
+        tip = event_hash.encode()
+        lines.append(b'%b,"event_hash":"%b"}' % (body, tip))
+        hashes.append(event_hash)
+    offset += sum(map(len, lines)) + len(lines)
+    if len(records[-1].payload) > _SURELY_FITS_BYTES:
+        measure(records[-1])
+    last, event_hash = seal(records[-1], (batch, count - 1, count), tip.decode(), seq + count - 1, offset)
+    return [*lines, last[:-1]], [*hashes, event_hash]
+
+
 def _keyed(digest: str, key: str) -> bytes:
     if _DIGEST.match(digest) is None or _KEY.match(key) is None:
         raise ValueError(f"{(digest, key)!r} is no idempotency key with its digest")
@@ -196,55 +255,96 @@ def parse(line: bytes, offset: int = 0) -> Record:
     )
 
 
-def parse_many(lines: Sequence[bytes], offset: int) -> list[Record] | None:
-    """The records in these whole lines, which begin at `offset`. Each step is taken for all of them at once: twice as fast.
+class Block(NamedTuple):
+    """Whole lines that follow one another, read at once, and some of their members again as columns."""
 
-    None where one of them is none, for `parse` to say which and why.
+    records: list[Record]
+    commits: list[tuple[int, int, int]]
+    pads: list[int | None]
+    seqs: list[int]
+    sizes: list[int]
+    lines: list[bytes]
+    """Without their 0x0A."""
+
+
+def parse_block(block: bytes, offset: int) -> Block | None:
+    """The records in a block of whole lines which begins at `offset`, each step taken for all of them at once: three times as fast.
+
+    None where one of them is no record, or not chained to the one before: for `parse` to say which and why.
     """
-    matches = [_LINE.match(line) for line in lines]
-    if None in matches:
+    *lines, rest = block.split(b"\n")
+    rows = _ROWS.findall(block)
+    if rest or not lines or len(rows) != len(lines):
         return None
-    columns = zip(*[match.groups() for match in matches if match is not None], strict=True)
-    actors, boots, batches, places, counts, types, digests, keys, monos, pads, parents, payloads, seqs, times, stored = columns
-    hashes = [sha256(line[:-_TAIL_BYTES] + b"}").hexdigest() for line in lines]
-    if "".join(hashes).encode() != b"".join(stored):
+    actors, boots, batches, places, counts, types, digests, keys, monos, pads, parents, payloads, seqs, times, stored = zip(
+        *rows, strict=True
+    )
+    hashes = [sha256(line[:_TAIL_FROM_END] + b"}").hexdigest() for line in lines]
+    if "".join(hashes).encode() != b"".join(stored) or _HEX.match(parents[0]) is None:
         return None
+    chained = [parents[0].decode(), *hashes[:-1]]
+    if "".join(chained).encode() != b"".join(parents) or not _are_objects(payloads):
+        return None
+    names = _named(actors, _ACTOR_BYTES), _named(boots, _BOOT_BYTES), _named(types, _TYPE_BYTES)
+    mono_us, time_us = list(map(int, monos)), list(map(int, b" ".join(times).replace(b".", b"").split()))
+    if None in names or max(mono_us) > INTEGER_MAX or max(time_us) > INTEGER_MAX:
+        return None
+    actor_names, boot_ids, event_types = names
+    block_commits = list(zip(map(int, batches), map(int, places), map(int, counts), strict=True))
+    block_pads = [len(pad) - _PAD_MEMBER_BYTES if pad else None for pad in pads]
+    block_seqs, sizes = list(map(int, seqs)), [len(line) + 1 for line in lines]
+    columns = (
+        actor_names,
+        boot_ids,
+        block_commits,
+        event_types,
+        _idems(digests, keys),
+        mono_us,
+        block_pads,
+        chained,
+        payloads,
+        block_seqs,
+        time_us,
+        hashes,
+        accumulate(sizes[:-1], initial=offset),
+        sizes,
+    )
+    records = list(map(_record, zip(*columns, strict=True)))  # type: ignore[arg-type]
+    return Block(records, block_commits, block_pads, block_seqs, sizes, lines)
+
+
+_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
+"""As `Record._make`, which counts again what is counted already."""
+
+
+def _named(column: Sequence[bytes], shape: re.Pattern[bytes]) -> list[str] | None:
+    """Names repeat, so each is judged and made a text once; None where one has not this shape."""
+    found = {name: name.decode() for name in set(column) if shape.match(name) is not None}
+    try:
+        return [found[name] for name in column]
+    except KeyError:
+        return None
+
+
+def _are_objects(payloads: Iterable[bytes]) -> bool:
     try:
         for payload in payloads:
             _raw.decode(payload)
     except msgspec.DecodeError:
-        return None
-    mono_us, time_us = list(map(int, monos)), [int(when.replace(b".", b"")) for when in times]
-    if max(mono_us) > INTEGER_MAX or max(time_us) > INTEGER_MAX:
-        return None
-    sizes = list(map(len, lines))
-    return list(
-        map(
-            Record._make,
-            zip(
-                _texts(actors),
-                _texts(boots),
-                zip(map(int, batches), map(int, places), map(int, counts), strict=True),
-                _texts(types),
-                [None if digest is None else (digest.decode(), key.decode()) for digest, key in zip(digests, keys, strict=True)],
-                mono_us,
-                [None if pad is None else len(pad) for pad in pads],
-                _texts(parents),
-                payloads,
-                map(int, seqs),
-                time_us,
-                hashes,
-                accumulate(sizes[:-1], initial=offset),
-                sizes,
-                strict=True,
-            ),
-        )
-    )
+        return False
+    return True
 
 
-def _texts(column: Sequence[bytes]) -> list[str]:
-    """No member contains 0x0A, so one decoding serves them all."""
-    return b"\n".join(column).decode().split("\n")
+def _idems(digests: Sequence[bytes], keys: Sequence[bytes]) -> list[tuple[str, str] | None]:
+    if not any(digests):
+        return [None] * len(digests)
+    return [(digest.decode(), key.decode()) if digest else None for digest, key in zip(digests, keys, strict=True)]
+
+
+def parse_many(lines: Sequence[bytes], offset: int) -> list[Record] | None:
+    """The same of lines that are cut already, each with its 0x0A."""
+    block = parse_block(b"".join(lines), offset)
+    return block.records if block is not None else None
 
 
 def _shape(line: bytes) -> str:

@@ -20,9 +20,9 @@ def leaf_hash(line: bytes) -> bytes:
     return sha256(_LEAF + line[:-1]).digest()
 
 
-def leaf_hashes(lines: Iterable[bytes]) -> list[bytes]:
-    """The same of many."""
-    return [sha256(_LEAF + line[:-1]).digest() for line in lines]
+def leaves_of(lines: Iterable[bytes]) -> list[bytes]:
+    """The same of many, given without their 0x0A."""
+    return [sha256(_LEAF + line).digest() for line in lines]
 
 
 class Edge(NamedTuple):

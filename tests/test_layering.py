@@ -30,7 +30,7 @@ MORE_LIBRARIES = {
     "core/notes.py": {"cryptography"},
     "irerctl/client.py": {"cbor2"},
     "irerctl/aio.py": {"trio"},
-    **{f"irerctl/hub/{name}.py": {"trio"} for name in ("access", "command", "gateway", "link", "run", "server")},
+    **{f"irerctl/hub/{name}.py": {"trio"} for name in ("access", "command", "gateway", "link", "peers", "run", "server")},
     "irerctl/hub/streams.py": {"trio", "wsproto"},
     **{f"irerctl/bus/{name}.py": {"trio"} for name in ("broker", "command", "desk", "out", "run")},
     "irerctl/bus/kafka.py": {"trio", "confluent_kafka"},
@@ -44,6 +44,7 @@ MORE_LIBRARIES = {
     "irerd/work/chunk.py": {"numpy"},
     "irerd/work/clusters.py": {"numpy"},
     "irerd/work/components.py": {"numpy"},
+    "irerd/work/embedding.py": {"numpy", "tokenizers"},
     "irerd/work/picture.py": {"numpy"},
     "irerd/work/search.py": {"numpy"},
     "irerd/work/profile.py": {"numpy"},
@@ -123,6 +124,8 @@ SEAMS = {
     # Processes of their own, and what is shared with them: both ends of one line.
     # Chance from one seed, and the time that decisions take.
     "irerd/work/selftest.py": {"random", "time"},
+    "irerd/work/embedding.py": {"pathlib", "os"},
+    "irerd/work/search.py": {"os"},
     "irerd/work/store.py": {"pathlib", "os"},
     "irerd/work/trajectory.py": {"time"},
     # On a machine of the cluster: files of one job in a directory of its own, and a thread that ends what nobody wants.

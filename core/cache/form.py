@@ -20,7 +20,9 @@ VALUE_BYTES_MAX = 1_048_576
 VALUE = "irer:value"
 EXPIRES = "irer:expires_at"
 
-_MANY_DIGITS = re.compile(rb"[0-9]{16}")
+_MANY_DIGITS = b"0" * 16
+_DIGITS = bytes(ord("0") if chr(code) in "0123456789" else ord("-") for code in range(256))
+_decoded = msgspec.json.Decoder().decode
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BEFORE, _AFTER = b'{"value":', b"}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,8 +122,8 @@ def stored(payload: bytes) -> tuple[str, bytes | None]:
 
 def loaded(raw: bytes) -> Any:
     """The value in canonical bytes of ours."""
-    if _MANY_DIGITS.search(raw) is None:
-        return msgspec.json.decode(raw)
+    if len(raw) < len(_MANY_DIGITS) or _MANY_DIGITS not in raw.translate(_DIGITS):
+        return _decoded(raw)
     return decode(raw)  # an integer beyond the safe ones can only be a float
 
 

@@ -97,7 +97,7 @@ def _begun(components: Components, hunt: Hunt, row: Candidate, name: str, at: in
     """None where there is no file to look at, or where this has been begun already."""
     if row.outcome is None or row.outcome.artefact_sha256 is None:
         return None
-    manifest, job_uuid = components.manifests.get(name), row.child.job_uuid
+    manifest, job_uuid = components.manifests.get(name), row.run
     if manifest is None or any(port.name != SUBJECT for port in manifests.asked_of(manifest).inputs):
         return None  # not accepted, or it needs what only a person can give: `checks` says so
     tuned: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from core.access import Peer
 from core.canonical import encode
 from core.control.model import HTTP_TOKEN_S_MAX, HTTP_TOKENS_MAX, Control, HttpRole, HttpToken
 from core.control.registry import LIMIT_DEFAULT
@@ -158,12 +159,14 @@ class CheckedHttpToken(Result):
     subject: for whom it was issued
     role: the most that its bearer may do
     expires_at: when its life is over
+    jti: its id: on this connection `as: "http#JTI"` is from now on a call in its name
     """
 
     valid: bool
     subject: Name | None = None
     role: HttpRole | None = None
     expires_at: Time | None = None
+    jti: Name | None = None
 
 
 class HttpTokenRow(Result):
@@ -282,7 +285,7 @@ def decide_check(control: Control, command: CheckHttpToken, ctx: Context) -> Dec
     if token is None or cause:
         event = HttpTokenRefused(cause, token.jti if token is not None else None)
         return Decision(event, turned_down=True)
-    return Decision(answer=CheckedHttpToken(True, token.subject, token.role, time_text(token.ends_us)))
+    return Decision(answer=CheckedHttpToken(True, token.subject, token.role, time_text(token.ends_us), token.jti))
 
 
 def judge(control: Control, text: str, ctx: Context) -> tuple[HttpToken | None, str]:
@@ -306,6 +309,37 @@ def checked(events: Sequence[HttpTokenRefused]) -> CheckedHttpToken:
 
 def _is_over(token: HttpToken, ctx: Context) -> bool:
     return token.is_over(ctx.now_us, ctx.mono_us, ctx.boot_id)
+
+
+# --- who calls --------------------------------------------------------------------------------------------------------------
+
+AS = "http#"
+"""Before the id of a token in `as`. No engine's id holds this sign, so the one is never taken for the other."""
+SUBJECT_MAX = 59
+"""Characters of a subject that stand whole in its actor's name, which is a Name."""
+
+
+def id_in(as_: str | None) -> str | None:
+    """The id of the token that a call is made with; None where it is an engine's, or nobody's."""
+    return as_.removeprefix(AS) if as_ is not None and as_.startswith(AS) else None
+
+
+def actor_name(subject: str) -> str:
+    """Tokens of one subject are one actor, so what it owns stays its own when it gets another token."""
+    if len(subject) <= SUBJECT_MAX:
+        return f"http:{subject}"
+    return f"http:{subject[:26]}-{sha256(subject.encode()).hexdigest()[:32]}"
+
+
+def actor_of(token: HttpToken, peer: Peer) -> Actor:
+    """Whom a token's calls are on record as, with the weaker of two roles: one that is no rung of the ladder gives nothing."""
+    weaker = min(token.role, peer.role, key=lambda role: _RANKS.get(role, -1) if role != "engine" else -1)
+    return Actor(actor_name(token.subject), weaker, peer.uid)
+
+
+def peer_of(token: HttpToken, peer: Peer) -> Peer:
+    """The caller with no role but the token's. What is denied to the connection stays denied."""
+    return peer._replace(roles=frozenset({token.role}))
 
 
 # --- facts ------------------------------------------------------------------------------------------------------------------

@@ -100,10 +100,12 @@ class KeyUnset(Event, type="config.key_unset"):
 
     key: which
     rev: its revision
+    left_out: keys set over the socket that fitted beside the old value and not beside the file's: out of force from here on
     """
 
     key: KeyName
     rev: Count
+    left_out: list[KeyName] = []
 
 
 class KeyChanged(Result):
@@ -112,11 +114,13 @@ class KeyChanged(Result):
     key: which
     rev: its revision
     set: whether it wins over the file
+    left_out: other keys that were set and do not fit beside this one any more: not in force, and `irerctl status` says why
     """
 
     key: str
     rev: Count
     set: bool
+    left_out: list[str] = []
 
 
 class SetKeyRow(Result):
@@ -197,7 +201,9 @@ def decide_key(control: Control, command: SetKey, ctx: Context) -> Decision:
     rev = known.rev if known is not None else 0
     check_rev(command.key, command.if_rev, rev, "config.get")
     if command.value is None:
-        return Decision(KeyUnset(command.key, rev + 1)) if known is not None and known.is_set else NOTHING
+        if known is None or not known.is_set:
+            return NOTHING
+        return Decision(KeyUnset(command.key, rev + 1, _out_of_force(control, command.key, ctx)))
     settings, _ = overlaid(ctx.settings, control.overrides())
     problems = problems_of(settings, command.key, command.value)
     if problems:
@@ -206,6 +212,13 @@ def decide_key(control: Control, command: SetKey, ctx: Context) -> Decision:
     if known is not None and known.is_set and known.value == command.value:
         return NOTHING
     return Decision(KeySet(command.key, command.value, rev + 1))
+
+
+def _out_of_force(control: Control, key: str, ctx: Context) -> list[str]:
+    """The keys that would not be in force any more without this one."""
+    file, before = ctx.file or ctx.settings, control.overrides()
+    after = {name: value for name, value in before.items() if name != key}
+    return sorted(overlaid(file, after)[1].keys() - overlaid(file, before)[1].keys())
 
 
 def apply_key(control: Control, event: KeySet, stamp: Stamp) -> None:
@@ -220,7 +233,9 @@ def apply_unset(control: Control, event: KeyUnset, stamp: Stamp) -> None:
 
 def changed(events: list[KeySet | KeyUnset]) -> KeyChanged:
     [event] = events
-    return KeyChanged(event.key, event.rev, isinstance(event, KeySet))
+    if isinstance(event, KeySet):
+        return KeyChanged(event.key, event.rev, True)
+    return KeyChanged(event.key, event.rev, False, event.left_out)
 
 
 def keys(control: Control, params: GetKeys, ctx: Context) -> KeysInForce:

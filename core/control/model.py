@@ -184,6 +184,11 @@ class Control:
         old = engine.old
         return old is not None and key == old.key and old.valid(now_us, mono_us, boot_id)
 
+    def bearer(self, jti: str, now_us: int, mono_us: int, boot_id: str) -> HttpToken | None:
+        """The token of this id, shown earlier, if it is still good."""
+        token = self.http_tokens.get(jti)
+        return token if token is not None and not token.revoked and token.lives(now_us, mono_us, boot_id) else None
+
     def overrides(self) -> dict[str, Any]:
         """Configuration keys that win over the file."""
         return {name: key.value for name, key in self.keys.items() if key.is_set}

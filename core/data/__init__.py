@@ -17,8 +17,8 @@ DEADLINE_MS = 60_000
 
 
 def wanted(data: Data, ctx: Context) -> Iterator[Effect]:
-    yield from commands.errands(data)
     settings = ctx.settings.data
+    yield from commands.errands(data, settings.model)
     if data.clock.boot:
         turn_us = data.book.next_us(settings.threshold, round(settings.hold_s * 1e6), data.clock.now(ctx))
         if turn_us is not None:
@@ -164,6 +164,7 @@ ENGINE = Engine(
             apply={
                 told.EmbeddingGenerated: model.apply_embedding,
                 events.VectorStored: model.apply_stored,
+                events.ModelChosen: model.apply_model,
                 events.NotEmbedded: model.apply_not_embedded,
                 events.PriorsFound: model.apply_priors,
                 events.PatternDetected: model.apply_detected,

@@ -31,7 +31,8 @@ EVIDENCE_USED_MAX = 20_000
 NEAR_DIGITS = 4
 
 
-def errands(data: Data, model: str) -> Iterator[Errand]:
+def errands(data: Data) -> Iterator[Errand]:
+    model = data.model
     many, last = data.kept[model], data.compared
     if last is None or last.model != model:
         due = many >= GROUPED_FROM
@@ -43,8 +44,8 @@ def errands(data: Data, model: str) -> Iterator[Errand]:
 
 
 def effect(data: Data) -> str:
-    """Of the look at clusters that is due now: each look ends with a record, and the next has another id."""
-    return f"{LOG}:{data.compared.record if data.compared is not None else 0}:clusters"
+    """Of the look at clusters that is due now: each look ends with a record, or another model does, and the next has another id."""
+    return f"{LOG}:{max(data.chosen, data.compared.record if data.compared is not None else 0)}:clusters"
 
 
 class _Found(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,10 +71,11 @@ def is_of_clusters(command: JobEnded) -> bool:
     return command.effect.endswith(":clusters")
 
 
-def decide_grouped(data: Data, command: JobEnded, model: str) -> Decision:
+def decide_grouped(data: Data, command: JobEnded) -> Decision:
     """New clusters and those that moved are told, the largest first where they are too many for one command."""
     if command.effect != effect(data):
         return NOTHING  # an answer to what was asked before
+    model = data.model
     try:
         outcome = msgspec.convert(command.result, _Outcome, strict=True) if command.ok else None
         code = "ok" if outcome is not None and _agrees(data, outcome) else "bad-output" if command.ok else command.code
@@ -110,7 +112,8 @@ def _agrees(data: Data, outcome: _Outcome) -> bool:
     fresh = {_name(each.centroid) for each in outcome.clusters if each.cluster is None}
     known = data.clusters.keys()
     return (
-        len(set(named)) == len(named)
+        outcome.model == data.model
+        and len(set(named)) == len(named)
         and known >= set(named)
         and not fresh & known
         and len(fresh) + len(named) == len(outcome.clusters)
@@ -304,9 +307,9 @@ class OverlapPage(Result):
     imaginary: list[list[float]]
 
 
-def activity(data: Data, model: str, ctx: Context) -> dict[int, float]:
+def activity(data: Data, ctx: Context) -> dict[int, float]:
     """How strong patterns are at each vector: what its event lends to them. The strongest first, so many events."""
-    now, found = data.clock.now(ctx), dict[int, float]()
+    now, model, found = data.clock.now(ctx), data.model, dict[int, float]()
     strongest = sorted(data.book.patterns.values(), key=lambda one: (-(one.crossing_us or 0), one.pattern))
     for pattern in strongest:
         for event, each in pattern.evidence.items():
@@ -318,13 +321,13 @@ def activity(data: Data, model: str, ctx: Context) -> dict[int, float]:
     return found
 
 
-def told_lately(data: Data, model: str, since_us: int) -> list[tuple[int, int]]:
+def told_lately(data: Data, since_us: int) -> list[tuple[int, int]]:
     """Of each event with a vector that was told since then, the record of that vector and the time."""
     found: list[tuple[int, int]] = []
     for event in reversed(data.nodes):
         node = data.nodes[event]
         if node.time_us < since_us or len(found) == EVIDENCE_USED_MAX:
             break
-        if (record := data.vectors.get(event, {}).get(model)) is not None:
+        if (record := data.vectors.get(event, {}).get(data.model)) is not None:
             found.append((record, node.time_us))
     return found

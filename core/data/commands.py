@@ -15,8 +15,8 @@ from msgspec import Meta
 from core.canonical import CanonicalError, encode
 from core.data import clusters, told
 from core.data import events as derived
-from core.data.embedding import DIMENSION, MODEL, NoEmbedding, check_text, raw_of, text_of, unit
-from core.data.model import MODELS_MAX, Data, Waiting
+from core.data.embedding import OWN, NoEmbedding, check_text, raw_of, text_of, unit
+from core.data.model import LOG, MODELS_MAX, Data
 from core.data.network import CITES_MAX
 from core.data.patterns import PATTERNS_MAX, strength
 from core.data.value import split
@@ -30,14 +30,18 @@ DATA_BYTES_MAX = 40_000
 """Of what an event says: with it a record is full enough."""
 WAITING_MAX = 10_000
 """Texts that may wait for their embedding."""
-BATCH = 16
+BATCH = 32
 """Texts that get theirs together."""
 VECTORS_MAX = 1_000_000
 VOTERS_MAX = 1_000
 PRIORS_MAX = 8
 RELEVANCE_DIGITS = 6
+ANEW_BATCH = 96
+"""Texts that get another vector together: nothing else follows from it, so they may be more."""
 AT_ONCE_MAX = 64
 PAID_AT_ONCE_MAX = 8
+SLACK = 256
+"""One event in so many goes early, with the one that must."""
 
 
 class Emit(Command):
@@ -93,7 +97,8 @@ class Settle(Nothing):
 
 
 class Retire(Nothing):
-    """The oldest events are let go of, where there are more than configured."""
+    """The oldest events are let go of, where there are more than configured: some more than these, so that not every event that is
+    told lets go of one."""
 
 
 class Emitted(Result):
@@ -135,7 +140,9 @@ def decide_emit(data: Data, command: Emit, ctx: Context) -> Decision:
     event = _as(kind, {**fields, "type": command.type} if "type" not in fields else fields, name)
     _check_references(data, event)
     if kind in told.EMBEDDED:
-        _check_content(data, event)
+        _check_content(event)
+    if data.model_of(name) is not None:
+        _check_waiting(data)
     if isinstance(event, told.PatternStrengthened) and f"model:{event.pattern}" not in data.book.patterns:
         text = f"no pattern {event.pattern} was recognised by a model. Emit model pattern_recognized first"
         raise Refused("not-found", text, fields=[("data.pattern", "unknown")])
@@ -192,11 +199,14 @@ def known(data: Data, event: str, where: str) -> None:
         raise Refused("not-found", text, reason="event", fields=[(where, "no such event")])
 
 
-def _check_content(data: Data, event: Any) -> None:
+def _check_content(event: Any) -> None:
     try:
         check_text(event.text)
     except NoEmbedding as error:
         raise Refused("invalid-argument", f"data.text: {error}", reason="text", fields=[("data.text", str(error))]) from None
+
+
+def _check_waiting(data: Data) -> None:
     if len(data.waiting) >= WAITING_MAX:
         text = f"{WAITING_MAX:,} texts wait for their embedding already. Try again shortly"
         raise Refused("resource-exhausted", text, reason="waiting", retry_ms=1_000)
@@ -312,8 +322,8 @@ class Given(Command):
 def decide_vector(data: Data, command: Given, ctx: Context) -> Decision:
     known(data, command.event, "data.event")
     check_model(data, command.model, command.dimension)
-    if command.model == MODEL:
-        text = f"vectors of {MODEL} are irer's own, made of an event's text. Name the model that made this one"
+    if command.model in OWN:
+        text = f"vectors of {command.model} are irer's own, made of an event's text. Name the model that made this one"
         raise Refused("invalid-argument", text, reason="derived", fields=[("data.model", "irer's own")])
     if len(command.vector) != command.dimension:
         text = f"the vector has {len(command.vector)} numbers, not {command.dimension}. Send all of them, or say how many there are"
@@ -335,21 +345,40 @@ def packed(vector: Sequence[float], where: str) -> bytes:
 
 def check_model(data: Data, model: str, dimension: int) -> None:
     """Vectors of two models are never mixed, nor are two dimensions of one."""
-    expected = DIMENSION if model == MODEL else data.models.get(model)
+    expected = OWN.get(model) or data.models.get(model)
     if expected is not None and expected != dimension:
         text = f"vectors of {model} have {expected} numbers, not {dimension}. Give another model's vectors another name"
         raise Refused("invalid-argument", text, reason="dimension", fields=[("dimension", f"not {expected}")])
-    if expected is None and len(data.models.keys() | {MODEL}) >= MODELS_MAX:
+    if expected is None and len(data.models.keys() | {data.model}) >= MODELS_MAX:
         text = f"vectors of {MODELS_MAX} models are kept, and of no more. Use one of: {', '.join(sorted(data.models))}"
         raise Refused("resource-exhausted", text, reason="models")
 
 
-def errands(data: Data) -> Iterator[Errand]:
-    """The oldest texts get their embeddings together."""
-    batch = list(islice(data.waiting.items(), BATCH))
-    if batch:
-        yield Errand(batch[0][0], DERIVE, {"records": [waiting.seq for _, waiting in batch]})
-    yield from clusters.errands(data, MODEL)
+def errands(data: Data, asked: str) -> Iterator[Errand]:
+    """The oldest texts get their embeddings together; those that get another one come after those that have none.
+
+    `asked` is the model that is configured. It is tried before anything rests on it, and until it was, the one of before goes on.
+    """
+    if data.waiting:
+        batch = list(islice(data.waiting.items(), BATCH))
+        yield _errand(batch[0][0], data.model, [waiting.seq for _, waiting in batch])
+    elif data.anew:
+        yield _errand(_anew_effect(data), data.model, list(islice(data.anew.values(), ANEW_BATCH)), near=False)
+    if asked != data.model and data.models.get(asked, OWN[asked]) == OWN[asked]:
+        yield _errand(_choice_effect(data, asked), asked, [])
+    yield from clusters.errands(data)
+
+
+def _errand(effect: str, model: str, records: list[int], near: bool = True) -> Errand:
+    return Errand(effect, DERIVE, {"model": model, "records": records, "near": near})
+
+
+def _anew_effect(data: Data) -> str:
+    return f"{LOG}:{data.chosen}:anew-{next(iter(data.anew.values()), 0)}"
+
+
+def _choice_effect(data: Data, asked: str) -> str:
+    return f"{LOG}:{data.chosen}:model-{asked}"
 
 
 class _Made(msgspec.Struct, forbid_unknown_fields=True):
@@ -362,15 +391,28 @@ class _Made(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Outcome(msgspec.Struct, forbid_unknown_fields=True):
-    made: Annotated[list[_Made], Meta(max_length=BATCH)]
+    made: Annotated[list[_Made], Meta(max_length=ANEW_BATCH)]
 
 
 def decide_ended(data: Data, command: JobEnded, ctx: Context) -> Decision:
     if clusters.is_of_clusters(command):
-        return clusters.decide_grouped(data, command, MODEL)
-    if command.effect not in data.waiting:
-        return NOTHING  # it was let go of meanwhile
+        return clusters.decide_grouped(data, command)
+    asked = ctx.settings.data.model
+    if command.effect == _choice_effect(data, asked):
+        chosen = command.ok and asked != data.model
+        return Decision(derived.ModelChosen(asked, OWN[asked], command.effect)) if chosen else NOTHING
+    if command.effect in data.waiting:
+        batch = [(command.effect, data.waiting[command.effect]), *islice(data.waiting.items(), BATCH)]
+        return _embedded(data, command, ctx, {each.event: (effect, each.seq) for effect, each in batch})
+    if data.anew and command.effect == _anew_effect(data):
+        return _embedded(data, command, ctx, {event: (command.effect, seq) for event, seq in islice(data.anew.items(), ANEW_BATCH)})
+    return NOTHING  # it was let go of meanwhile, or another model was chosen
+
+
+def _embedded(data: Data, command: JobEnded, ctx: Context, waiting: dict[str, tuple[str, int]]) -> Decision:
+    """Vectors of those that wait for one, by their effect and record; the first of them gets one, or will have none."""
     outcome: _Outcome | None = None
+    first = next(event for event, (effect, _) in waiting.items() if effect == command.effect)
     if command.ok:
         try:
             outcome = msgspec.convert(command.result, _Outcome, strict=True)
@@ -378,38 +420,36 @@ def decide_ended(data: Data, command: JobEnded, ctx: Context) -> Decision:
             outcome = None
     if outcome is None:
         code = command.code if not command.ok else "bad-output"
-        return Decision(derived.NotEmbedded(data.waiting[command.effect].event, code, command.effect))
-    waiting = {each.event: (effect, each) for effect, each in data.waiting.items()}
+        return Decision(derived.NotEmbedded(first, code, command.effect))
     happened: list[Event] = []
     near: list[tuple[str, str, float]] = []
     for made in outcome.made:
         if (found := waiting.pop(made.event, None)) is not None:
             happened += _made(data, made, *found, near, ctx)
-    if not any(getattr(event, "effect", None) == command.effect for event in happened):
-        happened.append(derived.NotEmbedded(data.waiting[command.effect].event, "bad-output", command.effect))
+    if first in waiting:
+        happened.append(derived.NotEmbedded(first, "bad-output", command.effect))
     return Decision(*happened, *_evidence(data, near))
 
 
-def _made(
-    data: Data, made: _Made, effect: str, waiting: Waiting, near: list[tuple[str, str, float]], ctx: Context
-) -> Iterator[Event]:
+def _made(data: Data, made: _Made, effect: str, seq: int, near: list[tuple[str, str, float]], ctx: Context) -> Iterator[Event]:
     if made.code is not None:
         yield derived.NotEmbedded(made.event, made.code, effect)
         return
     try:
-        raw = raw_of(made.vector, DIMENSION)
+        model = data.model_of(data.nodes[made.event].type) or data.model
+        raw = raw_of(made.vector, OWN[model])
     except NoEmbedding:
         yield derived.NotEmbedded(made.event, "bad-output", effect)
         return
-    old = data.vectors.get(made.event, {}).get(MODEL)
-    yield told.EmbeddingGenerated(made.event, MODEL, DIMENSION, made.vector, old, effect)
-    yield derived.VectorStored(made.event, MODEL, DIMENSION, sha256(raw).hexdigest())
+    old = next((record for model, record in data.vectors.get(made.event, {}).items() if model in OWN), None)
+    yield told.EmbeddingGenerated(made.event, model, OWN[model], made.vector, old, effect)
+    yield derived.VectorStored(made.event, model, OWN[model], sha256(raw).hexdigest())
+    if old is not None:
+        return  # what was near it, and what follows from that, was told with its first vector
     priors = [
         derived.Prior(prior.event, round(min(1.0, prior.relevance), RELEVANCE_DIGITS))
         for prior in sorted(made.priors, key=lambda prior: -prior.relevance)[:PRIORS_MAX]
-        if prior.relevance >= ctx.settings.data.relevance
-        and (node := data.nodes.get(prior.event)) is not None
-        and node.seq < waiting.seq
+        if prior.relevance >= ctx.settings.data.relevance and (node := data.nodes.get(prior.event)) is not None and node.seq < seq
     ]
     best = priors[0].relevance if priors else 0.0
     yield derived.PriorsFound(made.event, len(priors), best, priors, effect)
@@ -458,10 +498,12 @@ def decide_forget(data: Data, command: Forget, ctx: Context) -> Decision:
 
 
 def decide_retire(data: Data, command: Retire, ctx: Context) -> Decision:
-    many = len(data.nodes) - ctx.settings.data.events_max
+    most = ctx.settings.data.events_max
+    many = len(data.nodes) - most
     if many <= 0:
         return NOTHING
-    return Decision(_forgotten(data, list(islice(data.nodes, min(many, derived.FORGOTTEN_MAX))), "limit"))
+    many = min(many + most // SLACK, derived.FORGOTTEN_MAX)
+    return Decision(_forgotten(data, list(islice(data.nodes, many)), "limit"))
 
 
 def _forgotten(data: Data, events: list[str], reason: Literal["asked", "limit"]) -> derived.VectorForgotten:

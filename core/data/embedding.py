@@ -19,6 +19,12 @@ from zlib import crc32
 
 MODEL = "hashed-256"
 DIMENSION = 256
+TABLE_MODEL = "wordllama-256"
+"""Means of the token vectors of one table, which is read from a package's files and known by their digests."""
+SERIES_MODEL = "series-256"
+"""Of telemetry; whatever makes vectors of texts."""
+OWN = {MODEL: DIMENSION, TABLE_MODEL: 256, SERIES_MODEL: 256}
+"""Models whose vectors irer makes itself, with their dimensions."""
 DIMENSION_MAX = 4_096
 TEXT_CHARS_MAX = 16_384
 LETTERS = (3, 4, 5)
@@ -61,12 +67,17 @@ def check_text(text: str) -> None:
 def embed(text: str) -> bytes:
     """The vector of a text: 256 little-endian float32, of length 1. Raises NoEmbedding."""
     check_text(text)
-    buckets: list[list[float]] = [[] for _ in range(DIMENSION)]
+    return unit(spread(text, DIMENSION))
+
+
+def spread(text: str, places: int) -> list[float]:
+    """What a text's words and letters come to in so many places."""
+    buckets: list[list[float]] = [[] for _ in range(places)]
     for feature, times in _features(text).items():
         hashed = crc32(feature.encode())
         root = math.sqrt(times)
-        buckets[hashed & 0xFF].append(root if hashed & 0x8000_0000 else -root)
-    return unit([math.fsum(bucket) for bucket in buckets])
+        buckets[(hashed & 0x7FFF_FFFF) % places].append(root if hashed & 0x8000_0000 else -root)
+    return [math.fsum(bucket) for bucket in buckets]
 
 
 def _features(text: str) -> Counter[str]:

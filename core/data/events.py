@@ -66,6 +66,19 @@ class VectorStored(Event, type="embedding.vector_stored"):
     hash: Hash
 
 
+class ModelChosen(Event, type="embedding.model_chosen"):
+    """Texts get their vectors from another model from now on. Those that have one get a new one, which replaces it.
+
+    model: what makes them
+    dimension: how many numbers
+    effect: what asked for it
+    """
+
+    model: Name
+    dimension: Dimension
+    effect: Name | None = None
+
+
 class NotEmbedded(Event, type="embedding.not_embedded"):
     """An event will have no embedding.
 
@@ -333,6 +346,7 @@ DERIVED = {
     "embedding.topology_updated",
     "embedding.vector_forgotten",
     "embedding.not_embedded",
+    "embedding.model_chosen",
     "vector.pattern_matched",
     "vector.network_grown",
     "local.pattern_recognized",

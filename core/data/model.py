@@ -7,6 +7,7 @@ only when a pattern will turn next is worked out here, and that is kept nowhere.
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -14,21 +15,22 @@ import msgspec
 from core.clock import Clock, ClockDump, dump_clock, load_clock
 from core.data import events as derived
 from core.data import told
-from core.data.embedding import MODEL
+from core.data.embedding import MODEL, SERIES_MODEL
 from core.data.network import Network, network_of
 from core.data.patterns import Book, Pattern, weight
 from core.engine import Event, Stamp
-from core.fields import Frozen
+from core.fields import Count, Frozen
 
 MODELS_MAX = 8
 RECENT_MAX = 16
 """Syncs that ended and can still be asked about."""
 LOG = "event_log"
 MODEL_PATTERN = "model:"
+TEXTS = frozenset(kind.event_type for kind in told.EMBEDDED)
 
 
-class Node(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
-    """An event that stands for itself."""
+class Node(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True, gc=False):
+    """An event that stands for itself. There may be a million of them: the collector passes them over, and names are shared."""
 
     seq: int
     time_us: int
@@ -94,6 +96,12 @@ class Data:
     """Records of each type."""
     repeated: int = 0
     """Events that were told again."""
+    model: str = MODEL
+    """What irer makes vectors of texts with now."""
+    chosen: int = 0
+    """The record that chose it."""
+    anew: dict[str, int] = field(default_factory=dict)
+    """Events whose text gets a vector of that model yet, with their records, the oldest first."""
     models: dict[str, int] = field(default_factory=dict)
     """The dimension of each model's vectors."""
     vectors: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -136,8 +144,15 @@ class Data:
     def oldest_node(self) -> int | None:
         return next((node.seq for node in self.nodes.values()), None)
 
+    def model_of(self, type: str) -> str | None:
+        """What irer makes a vector of such an event with."""
+        if type == told.TELEMETRY:
+            return SERIES_MODEL
+        return self.model if type in TEXTS else None
+
     def weigh(self, event: str) -> float:
-        return weight(self.network.cited(event), self.votes.get(event, {}).values())
+        votes, cited = self.votes.get(event), self.network.cited(event)
+        return weight(cited, votes.values() if votes else ()) if votes or cited else 1.0  # as most: nobody rated or cited it
 
 
 # --- what callers told ------------------------------------------------------------------------------------------------------
@@ -151,15 +166,15 @@ def _count(data: Data, event: Event, stamp: Stamp) -> int:
 def apply_told(data: Data, event: Any, stamp: Stamp) -> None:
     """Something that stands for itself. The same payload again is the same event; a text that got no vector is tried again."""
     now = _count(data, event, stamp)
-    id = told.id_of(event)
+    id, model = told.id_of(event), data.model_of(event.event_type)
     if id in data.nodes:
         data.repeated += 1
-        missing = type(event) in told.EMBEDDED and MODEL not in data.vectors.get(id, ())
+        missing = model is not None and model not in data.vectors.get(id, ()) and id not in data.anew
         if missing and all(each.event != id for each in data.waiting.values()):
             data.waiting[stamp.cause()] = Waiting(id, data.nodes[id].seq)
         return
-    data.nodes[id] = Node(stamp.seq, now, stamp.actor, event.event_type)
-    if type(event) in told.EMBEDDED:
+    data.nodes[id] = Node(stamp.seq, now, intern(stamp.actor), event.event_type)
+    if model is not None:
         data.waiting[stamp.cause()] = Waiting(id, stamp.seq)
     if isinstance(event, told.ModelPattern):
         data.book.add(MODEL_PATTERN + event.pattern, "model", event.event, event.relevance, now, data.weigh)
@@ -194,8 +209,14 @@ def apply_embedding(data: Data, event: told.EmbeddingGenerated, stamp: Stamp) ->
         data.stored += 1
         data.kept[event.model] += 1
     vectors[event.model] = stamp.seq
-    if event.model == MODEL and event.effect is not None:
+    if event.effect is not None:
         data.waiting.pop(event.effect, None)
+        data.anew.pop(event.event, None)
+    replaced = [model for model, record in vectors.items() if record == event.replaces]
+    for model in replaced:  # a vector that another model made
+        del vectors[model]
+        data.stored -= 1
+        data.kept[model] -= 1
 
 
 def apply_stored(data: Data, event: derived.VectorStored, stamp: Stamp) -> None:
@@ -205,6 +226,21 @@ def apply_stored(data: Data, event: derived.VectorStored, stamp: Stamp) -> None:
 def apply_not_embedded(data: Data, event: derived.NotEmbedded, stamp: Stamp) -> None:
     _count(data, event, stamp)
     data.waiting.pop(event.effect or "", None)
+    data.anew.pop(event.event, None)
+
+
+def apply_model(data: Data, event: derived.ModelChosen, stamp: Stamp) -> None:
+    """Texts that have no vector of this model get one, the oldest first; those that wait for their first one wait on."""
+    _count(data, event, stamp)
+    data.model, data.chosen = event.model, stamp.seq
+    data.waiting = {stamp.cause(place): each for place, each in enumerate(data.waiting.values(), 1)}
+    waiting = {each.event for each in data.waiting.values()}
+    data.anew = {
+        id: node.seq
+        for id, node in data.nodes.items()
+        if node.type in TEXTS and id not in waiting and event.model not in data.vectors.get(id, ())
+    }
+    data.clusters = {}
 
 
 def apply_priors(data: Data, event: derived.PriorsFound, stamp: Stamp) -> None:
@@ -222,7 +258,7 @@ def apply_forgotten(data: Data, event: derived.VectorForgotten, stamp: Stamp) ->
         gone_models = data.vectors.pop(id, {})
         data.stored -= len(gone_models)
         data.kept.subtract(gone_models.keys())
-        for known in (data.priors, data.votes, data.unpaid, data.paid, data.value):
+        for known in (data.anew, data.priors, data.votes, data.unpaid, data.paid, data.value):
             known.pop(id, None)
         for cited in data.network.remove(id):
             data.book.weigh_anew(cited, data.weigh)
@@ -345,11 +381,48 @@ def apply_sync_ended(data: Data, event: derived.SharingEnded, stamp: Stamp) -> N
 # --- snapshots --------------------------------------------------------------------------------------------------------------
 
 
+class Nodes(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Events as columns: what a million of them say is read back in a moment. Actors and types are places in `names`."""
+
+    ids: bytes
+    seqs: list[int]
+    times_us: list[int]
+    names: list[str]
+    actors: list[Count]
+    types: list[Count]
+
+
+def _columns(nodes: dict[str, Node]) -> Nodes:
+    names = {name: 0 for node in nodes.values() for name in (node.actor, node.type)}
+    for place, name in enumerate(names):
+        names[name] = place
+    return Nodes(
+        bytes.fromhex("".join(nodes)),
+        [node.seq for node in nodes.values()],
+        [node.time_us for node in nodes.values()],
+        list(names),
+        [names[node.actor] for node in nodes.values()],
+        [names[node.type] for node in nodes.values()],
+    )
+
+
+def _nodes(columns: Nodes) -> dict[str, Node]:
+    """Raises ValueError or LookupError for what no dump says."""
+    text, names = columns.ids.hex(), [intern(name) for name in columns.names]
+    ids = (text[at : at + 64] for at in range(0, len(text), 64))
+    actors, types = map(names.__getitem__, columns.actors), map(names.__getitem__, columns.types)
+    rows = zip(ids, columns.seqs, columns.times_us, actors, types, strict=True)
+    return {id: Node(seq, time_us, actor, kind) for id, seq, time_us, actor, kind in rows}
+
+
 class DataDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     clock: ClockDump
-    nodes: list[tuple[str, Node]]
+    nodes: Nodes
     counts: dict[str, int]
     repeated: int
+    model: str
+    chosen: int
+    anew: list[str]
     models: dict[str, int]
     vectors: dict[str, dict[str, int]]
     stored: int
@@ -378,9 +451,12 @@ def dump(data: Data) -> DataDump:
     patterns = [msgspec.structs.replace(pattern, crossing_us=None) for pattern in data.book.patterns.values()]
     return DataDump(
         dump_clock(data.clock),
-        list(data.nodes.items()),
+        _columns(data.nodes),
         dict(data.counts),
         data.repeated,
+        data.model,
+        data.chosen,
+        list(data.anew),
         data.models,
         data.vectors,
         data.stored,
@@ -406,11 +482,15 @@ def dump(data: Data) -> DataDump:
 
 
 def load(dumped: DataDump) -> Data:
+    nodes = _nodes(dumped.nodes)
     data = Data(
         load_clock(dumped.clock),
-        dict(dumped.nodes),
+        nodes,
         Counter(dumped.counts),
         dumped.repeated,
+        dumped.model,
+        dumped.chosen,
+        {id: nodes[id].seq for id in dumped.anew},
         dumped.models,
         dumped.vectors,
         dumped.stored,

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from core.data.embedding import DIMENSION_MAX
 from core.data.events import Standing
 from core.data.model import Data
 from core.data.patterns import OFF_AT, later_us, strength, strength_by_day
-from core.data.told import Cosine, Dimension, Family, Text
+from core.data.told import Cosine, Dimension, Family, Series, Tags, Text
 from core.engine import Command, Context, Nothing, Refused, Result
-from core.fields import Code, Count, Cursor, Hash, Limit, Name, Object, Time
+from core.fields import Code, Count, Cursor, Frozen, Hash, Limit, Name, Object, Time
 from core.paging import Room
 from core.times import time_text
 
@@ -21,16 +22,31 @@ Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 """What is no number is refused by name where the vector is used."""
 
 
+class Measured(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Telemetry to look for.
+
+    metric: what was measured
+    values: the numbers, evenly spaced in time, the oldest first
+    tags: words that say more of it
+    """
+
+    metric: Name
+    values: Series
+    tags: Tags = []
+
+
 class SearchData(Command):
-    """What to look for: a text, or a vector of a model.
+    """What to look for: a text, telemetry, or a vector of a model.
 
     query: a text; it is compared by the vectors that irer makes itself
+    series: telemetry instead: what is called alike, or has a like shape
     vector: a vector instead
     model: whose vector it is; needed with a vector
     k: how many to find, 10 unless told
     """
 
     query: Text | None = None
+    series: Measured | None = None
     vector: Annotated[list[Number], Meta(min_length=1, max_length=DIMENSION_MAX)] | None = None
     model: Name | None = None
     k: Annotated[int, Meta(ge=1, le=K_MAX)] = K_DEFAULT
@@ -325,7 +341,8 @@ class DataStatus(Result):
     events: that can be cited, rated and found
     repeated: that were told again
     vectors: stored
-    waiting: texts that have no embedding yet
+    waiting: texts that have no embedding yet, or get one of another model
+    model: what irer makes vectors with; another one that is configured is chosen once it is found to work
     models: whose vectors are stored
     citations: how many
     patterns: how many
@@ -338,6 +355,7 @@ class DataStatus(Result):
     repeated: Count
     vectors: Count
     waiting: Count
+    model: Name
     models: list[Name]
     citations: Count
     patterns: Count
@@ -351,8 +369,9 @@ def status(data: Data, params: Nothing, ctx: Context) -> DataStatus:
         len(data.nodes),
         data.repeated,
         data.stored,
-        len(data.waiting),
-        sorted(data.models),
+        len(data.waiting) + len(data.anew),
+        data.model,
+        sorted(model for model, many in data.kept.items() if many),
         data.network.edges,
         len(data.book.patterns),
         sum(one.state == "crystallised" for one in data.book.patterns.values()),

@@ -27,6 +27,8 @@ Packed = Annotated[
     privacy("public"),
     words("float32 numbers as base64url"),
 ]
+Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64), privacy("open")]], Meta(max_length=16)]
+Series = Annotated[list[Annotated[float, Meta(ge=-1e15, le=1e15)]], Meta(min_length=1, max_length=1_024)]
 Events = Annotated[list[Hash], Meta(min_length=1, max_length=64)]
 
 
@@ -304,6 +306,21 @@ class ContentReceived(Event, type="embedding.content_received"):
     text: Text
 
 
+class TelemetryReceived(Event, type="embedding.telemetry_received"):
+    """A series of measured numbers came in, to be found again by what it is called and by its shape. It gets an embedding.
+
+    type: telemetry_received
+    metric: what was measured
+    tags: words that say more of it, such as host=north-3
+    values: the numbers, evenly spaced in time, the oldest first
+    """
+
+    type: Literal["telemetry_received"]
+    metric: Name
+    tags: Tags
+    values: Series
+
+
 class EmbeddingGenerated(Event, type="embedding.embedding_generated"):
     """An event has a vector, of length 1.
 
@@ -365,12 +382,14 @@ TOLD: dict[str, type[Event]] = {
         PatternStrengthened,
         ContextUpdated,
         ContentReceived,
+        TelemetryReceived,
         SearchStarted,
         ResultsReturned,
     )
 }
 """Events that stand for themselves: each can be cited, rated and found."""
-EMBEDDED = frozenset({ContentCreated, ResponseGenerated, ContentReceived})
+EMBEDDED: frozenset[type[Event]] = frozenset({ContentCreated, ResponseGenerated, ContentReceived})
 """Those whose text gets an embedding."""
+TELEMETRY = TelemetryReceived.event_type
 REFERENCES = ("event", "other", "prior", "cited")
 """Fields that name an event which must be known."""

@@ -7,7 +7,7 @@ the place of the regime least often seen. A source has names, not numbers: they 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from core.energy.layout import ANCHOR, MEAN, QUANTUM, REGIME, REGIME_COUNT, REGIMES, SPREAD, Block
@@ -116,8 +116,11 @@ class Source:
     def see(self, streams: int, shifted: Sequence[tuple[int, float, int]], alerts: Sequence[float]) -> tuple["Source", Told]:
         """One more tick: rows that shifted with statistic ÷ bound and scale, and the alert of each stream."""
         tick = self.ticks + 1
-        lately = tuple(each for each in self.lately if tick - each[1] <= COOLDOWN and each[0] not in [one[0] for one in shifted])
-        lately = (*lately, *((row, tick) for row, _, _ in shifted))[-256:]
+        lately = self.lately
+        if lately or shifted:
+            again = {row for row, _, _ in shifted}
+            kept = tuple(each for each in lately if tick - each[1] <= COOLDOWN and each[0] not in again)
+            lately = (*kept, *((row, tick) for row, _, _ in shifted))[-256:]
         needed = max(1, math.ceil(SHARE * streams))
         announced = bool(shifted) and tick > self.until and (len(lately) >= needed or max(each[1] for each in shifted) > PLAIN)
         changes, until = self.changes, self.until
@@ -130,12 +133,10 @@ class Source:
         brier = self.brier + rate * ((confidence - (name == expected)) ** 2 - self.brier)
         same = self.brier_same + rate * (float(name != self.name) - self.brier_same)
         row, column = NAMES.index(self.name), NAMES.index(name)
-        counts = tuple(
-            tuple(count + (i == row and j == column) for j, count in enumerate(line)) for i, line in enumerate(self.counts)
-        )
-        after = replace(
-            self, ticks=tick, name=name, lately=lately, changes=changes, until=until, counts=counts, brier=brier, brier_same=same
-        )
+        line = self.counts[row]
+        line = (*line[:column], line[column] + 1, *line[column + 1 :])
+        counts = (*self.counts[:row], line, *self.counts[row + 1 :])
+        after = Source(tick, name, lately, changes, until, counts, brier, same)
         likely, sure = after.next()
         return after, Told(name, likely, sure, announced)
 
@@ -146,12 +147,16 @@ class Source:
             return "unstable"
         if tick < until:
             return "transition"
+        if max(alerts, default=0.0) <= DRIFTING:
+            return "stable"
         return "drifting" if sum(each > DRIFTING for each in alerts) >= needed else "stable"
 
     def next(self) -> tuple[str, float]:
         """The likeliest name of the next tick, and the posterior mean of its share."""
-        counts = self.counts[NAMES.index(self.name)]
-        best = max(range(len(NAMES)), key=lambda k: (counts[k], NAMES[k] == self.name))
+        here = NAMES.index(self.name)
+        counts = self.counts[here]
+        most = max(counts)
+        best = here if counts[here] == most else counts.index(most)
         return NAMES[best], (counts[best] + HALF) / (sum(counts) + HALF * len(NAMES))
 
     def hazard(self) -> float:

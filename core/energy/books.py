@@ -94,10 +94,11 @@ class Books:
 
     def sums(self) -> dict[str, int]:
         """Over all accounts, by asset: nought each, or the books are wrong."""
-        totals: Counter[str] = Counter()
+        totals: dict[str, int] = {}
         for held in self.accounts.values():
-            totals.update(held)
-        return dict(totals)
+            for asset, amount in held.items():
+                totals[asset] = totals.get(asset, 0) + amount
+        return totals
 
     def issued(self, asset: str) -> int:
         """How much of an asset there is."""

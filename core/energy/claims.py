@@ -6,6 +6,7 @@ of them was worth saying. A claim is made before its outcome and judged once.
 """
 
 import math
+from operator import mul
 from typing import NamedTuple
 
 MISS = 0.05
@@ -75,7 +76,8 @@ class Judged(NamedTuple):
 
 def path_rate(last: tuple[float, ...], mean: float, weights: tuple[float, ...], low: float, high: float, steps: int) -> float:
     """The mean of what an autoregression expects of the next steps; `last` has the newest value first."""
-    one, two, three, four = (value - mean for value in last)
+    one, two, three, four = last
+    one, two, three, four = one - mean, two - mean, three - mean, four - mean
     by_one, by_two, by_three, by_four = weights
     margin = (high - low) / 2
     least, most = low - margin, high + margin
@@ -94,16 +96,9 @@ def claim(known: Horizon, total: float, rates: Rates, horizon_s: float, doubt: f
     """`doubt` is half the width of the interval of a single step, per second: the width before anything was settled."""
     rate = _mixed(known.losses, rates)
     half = known.half if known.settled else doubt
-    halves = known.halves if known.settled else (doubt,) * 3
-    return Claim(
-        total,
-        horizon_s,
-        total + rate * horizon_s,
-        half * horizon_s,
-        RARE * half * horizon_s,
-        rates,
-        tuple(each * horizon_s for each in halves),  # type: ignore[arg-type]
-    )
+    one, two, three = known.halves if known.settled else (doubt, doubt, doubt)
+    halves = (one * horizon_s, two * horizon_s, three * horizon_s)
+    return Claim(total, horizon_s, total + rate * horizon_s, half * horizon_s, RARE * half * horizon_s, rates, halves)
 
 
 def settle(known: Horizon, said: Claim, outcome: float) -> tuple[Horizon, Judged]:
@@ -154,4 +149,4 @@ def _mixed(losses: tuple[float, ...], rates: Rates) -> float:
     least = min(losses)
     weights = [1.0 if loss <= 0 else (least / loss) ** SHARPNESS for loss in losses]
     whole = math.fsum(weights)
-    return math.fsum(weight * rate for weight, rate in zip(weights, rates, strict=True)) / whole if whole > 0 else rates.naive
+    return math.fsum(map(mul, weights, rates)) / whole if whole > 0 else rates.naive

@@ -6,12 +6,11 @@ out from the tick before it, so history in one batch comes to what it would have
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
-from core.energy import bank, claims, columns, entropy, layout, proof, regimes, units
+from core.energy import bank, claims, columns, layout, proof, regimes, rounds, units
 from core.energy import node as heat
 from core.energy.facts import Known, Totals
 
@@ -112,13 +111,18 @@ class Tick(NamedTuple):
 
 @dataclass
 class Followed:
-    """What points led to; nothing has happened until it is adopted."""
+    """What points led to; nothing has happened until the round takes them over."""
 
-    advanced: columns.Advanced
+    round: rounds.Round
+    ask: rounds.Ask
     after: Follow
-    fates: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
-    accepted: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]"
-    ticks: list[Tick]
+    fates: list[int] = field(default_factory=list)
+    """Of each point that there is, in the order of moments and places."""
+    kept: list[tuple[int, list[float]]] = field(default_factory=list)
+    """Moments of which something was taken up: which, and the line of it, NaN where nothing was."""
+    spoke: AbstractSet[int] = frozenset()
+    """Streams of which something was taken up."""
+    ticks: list[Tick] = field(default_factory=list)
     announced: list[tuple[float, list[Shown], str, str]] = field(default_factory=list)
     """Time, the shifts behind it, the regime before and after."""
     energy_j: float = 0.0
@@ -138,34 +142,34 @@ class Metered(NamedTuple):
 
 
 def follow(
-    store: layout.Store,
-    rows: Sequence[int],
+    done: rounds.Round,
+    place: int,
+    ask: rounds.Ask,
     metrics: Sequence[tuple[str, str]],
     streams: Sequence[int],
     known: Known,
     before: Follow,
-    times: Sequence[float],
-    values: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
 ) -> Followed:
-    """Points of one source: a line per moment, a column per stream, NaN where there is none. `rows` are those of `streams`."""
-    there = ~np.isnan(values)
-    moments, places = np.nonzero(there)
-    when = np.asarray(times, np.float64)
-    row_of = np.asarray(rows, np.intp)
-    advanced = columns.advance(store, row_of[places], when[moments], values[there])
-    fates = np.full(values.shape, columns.UNUSABLE, np.uint8)
-    fates[there] = advanced.findings.fate
-    accepted = there & (fates == columns.ACCEPTED)
-    walk = _Walk(advanced, metrics, list(streams), list(rows), known, before, len(metrics))
-    found = Followed(advanced, before, fates, accepted, [])
-    number = np.full(values.shape, -1, np.intp)
-    number[there] = np.arange(len(moments))
-    for moment in np.flatnonzero(accepted.any(axis=1)).tolist():
-        points = {
-            walk.streams[place]: (float(values[moment, place]), int(number[moment, place]))
-            for place in np.flatnonzero(accepted[moment]).tolist()
-        }
-        walk.tick(float(when[moment]), points, found)
+    """Points of one source, which are those of this place in a round. `streams` are what the rows of the ask stand for."""
+    walk = _Walk(done, ask, metrics, streams, known, before)
+    found = Followed(done, ask, before)
+    number = begin = done.begins[place]
+    for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
+        points: dict[int, tuple[float, int]] = {}
+        shown = list(line)
+        for at, value in enumerate(line):
+            if math.isnan(value):
+                continue
+            if done.fates[number] == columns.ACCEPTED:
+                points[streams[at]] = value, number
+            else:
+                shown[at] = NOWHERE
+            number += 1
+        if points:
+            found.kept.append((moment, shown))
+            walk.tick(time, points, found)
+    found.fates = done.fates[begin:number]
+    found.spoke = walk.spoke
     found.after = walk.done(found)
     return found
 
@@ -175,17 +179,15 @@ class _Walk:
 
     def __init__(
         self,
-        advanced: columns.Advanced,
+        done: rounds.Round,
+        ask: rounds.Ask,
         metrics: Sequence[tuple[str, str]],
-        streams: list[int],
-        rows: list[int],
+        streams: Sequence[int],
         known: Known,
         before: Follow,
-        size: int,
     ) -> None:
-        self.advanced, self.metrics, self.streams, self.known = advanced, metrics, streams, known
-        self.place = {stream: int(np.searchsorted(advanced.rows, row)) for stream, row in zip(streams, rows, strict=True)}
-        self.stream_of = dict(zip(rows, streams, strict=True))
+        self.round, self.metrics, self.known = done, metrics, known
+        self.row_of = dict(zip(streams, ask.rows, strict=True))
         self.roles = units.roles(metrics)
         self.before = before
         self.regime, self.node = before.regime, before.node
@@ -193,20 +195,19 @@ class _Walk:
         self.power, self.kelvin, self.around_k, self.time = before.power, before.kelvin, before.around_k, before.time
         self.metered = before.metered
         self.energy_pace, self.flow_pace, self.nats_pace = before.paces
-        self.alerts = list(before.alerts) + [0.0] * (size - len(before.alerts))
+        self.alerts = list(before.alerts) + [0.0] * (len(metrics) - len(before.alerts))
         self.shifts = list(before.shifts)
         self.alarms, self.ticks = before.alarms, before.ticks
         self.spoke: set[int] = set()
         """Streams of which a point was taken up: of the others nothing is new, whatever was refused of them."""
-        self.shifts_at = _by_time(advanced.findings.shifts, self.stream_of)
+        self.shifts_at = _by_time(done, self.row_of)
         self.physical = known.powered or self.roles.power >= 0
 
     def tick(self, time: float, points: Mapping[int, tuple[float, int]], found: Followed) -> None:
-        findings = self.advanced.findings
         self.ticks += 1
         self.spoke |= points.keys()
         metered = self._metered(points)
-        gap = bool(findings.gap[points[metered.stream][1]]) if metered is not None else False
+        gap = self.round.gaps[points[metered.stream][1]] if metered is not None else False
         self._energy(time, metered, gap, found)
         if not self.physical:
             found.surrogate += self._surrogate(points)
@@ -248,10 +249,9 @@ class _Walk:
         found.modelled |= not metered.measured
 
     def _surrogate(self, points: Mapping[int, tuple[float, int]]) -> float:
-        spread = self.advanced.block.f8[layout.SPREAD]
-        residual = self.advanced.findings.residual
+        done = self.round
         found = [
-            heat.surrogate_energy(float(residual[number]), math.sqrt(max(float(spread[self.place[stream]]), 0.0)))
+            heat.surrogate_energy(done.residuals[number], math.sqrt(max(done.spreads[done.place[self.row_of[stream]]], 0.0)))
             for stream, (_, number) in points.items()
         ]
         return math.fsum(found) / len(found)
@@ -297,14 +297,15 @@ class _Walk:
 
     def _regime(self, time: float, points: Mapping[int, tuple[float, int]], found: Followed) -> None:
         for stream, (_, number) in points.items():
-            self.alerts[stream] = float(self.advanced.findings.alert[number])
-        shown = self.shifts_at.get(time, ())
+            self.alerts[stream] = self.round.alerts[number]
+        shown = self.shifts_at.get(time, ()) if self.shifts_at else ()
         shifted = [(each.stream, each.statistic / _BOUND_OF[each.scale], each.scale) for each in shown]
         name = self.regime.name
         self.regime, told = self.regime.see(len(self.alerts), shifted, self.alerts)
         self.next_likely, self.confidence = told.next_likely, told.confidence
-        self.alarms += len(shown)
-        self.shifts = [*self.shifts, *shown][-SHOWN_MAX:]
+        if shown:
+            self.alarms += len(shown)
+            self.shifts = [*self.shifts, *shown][-SHOWN_MAX:]
         if told.announced:
             found.announced.append((time, list(shown), name, told.name))
 
@@ -318,29 +319,33 @@ class _Walk:
     def done(self, found: Followed) -> Follow:
         nats = list(self.before.nats) + [0.0] * (len(self.alerts) - len(self.before.nats))
         if found.ticks:
-            told = entropy.quantised(self.advanced.block)
+            done = self.round
             for stream in self.spoke:
-                nats[stream] = round(float(told[self.place[stream]]), NATS_PLACES)
+                nats[stream] = round(done.nats[done.place[self.row_of[stream]]], NATS_PLACES)
             start, end = math.fsum(self.before.nats), math.fsum(nats)
             count = len(found.ticks)
-            found.ticks = [tick._replace(nats=start + (end - start) * (i + 1) / count) for i, tick in enumerate(found.ticks)]
+            grown = [start + (end - start) * (i + 1) / count for i in range(count)]
+            found.ticks = [Tick(*tick[:4], total, *tick[5:]) for tick, total in zip(found.ticks, grown, strict=True)]
             self.nats_pace = paced(self.nats_pace, self.time, end)
-        return self.before._replace(
-            regime=self.regime,
-            next_likely=self.next_likely,
-            confidence=self.confidence,
-            node=self.node,
-            paces=(_grown(self.energy_pace, self.before.paces[0]), _grown(self.flow_pace, self.before.paces[1]), self.nats_pace),
-            alerts=tuple(self.alerts),
-            nats=tuple(nats),
-            power=self.power,
-            metered=self.metered,
-            kelvin=self.kelvin,
-            around_k=self.around_k,
-            time=self.time,
-            shifts=tuple(self.shifts),
-            alarms=self.alarms,
-            ticks=self.ticks,
+        before = self.before
+        return Follow(
+            self.regime,
+            self.next_likely,
+            self.confidence,
+            self.node,
+            before.horizons,
+            (_grown(self.energy_pace, before.paces[0]), _grown(self.flow_pace, before.paces[1]), self.nats_pace),
+            tuple(self.alerts),
+            tuple(nats),
+            self.power,
+            self.metered,
+            self.kelvin,
+            self.around_k,
+            self.time,
+            before.said,
+            tuple(self.shifts),
+            self.alarms,
+            self.ticks,
         )
 
 
@@ -353,22 +358,26 @@ def seconds_between(since: float, time: float) -> float:
 _BOUND_OF = dict(zip(layout.SCALES, regimes.BOUNDS, strict=True))
 
 
-def _by_time(shifts: Sequence[columns.Shift], stream_of: Mapping[int, int]) -> dict[float, list[Shown]]:
+def _by_time(done: rounds.Round, row_of: Mapping[int, int]) -> dict[float, list[Shown]]:
+    """In the order in which they were found: of one moment, by row."""
+    if not done.shifts:
+        return {}
     found: dict[float, list[Shown]] = {}
-    for each in shifts:
-        shown = Shown(
-            stream_of[each.row],
-            each.time,
-            each.located_time,
-            each.scale,
-            each.statistic,
-            each.mean_before,
-            each.spread_before,
-            each.mean_after,
-            each.spread_after,
-            each.gradient,
-        )
-        found.setdefault(each.time, []).append(shown)
+    for stream, row in sorted(row_of.items(), key=lambda each: each[1]):
+        for each in done.shifts.get(row, ()):
+            shown = Shown(
+                stream,
+                each.time,
+                each.located_time,
+                each.scale,
+                each.statistic,
+                each.mean_before,
+                each.spread_before,
+                each.mean_after,
+                each.spread_after,
+                each.gradient,
+            )
+            found.setdefault(each.time, []).append(shown)
     return found
 
 
@@ -385,14 +394,16 @@ def paced(pace: Pace, time: float, total: float) -> Pace:
     last = (total - pace.total) / passed
     rate = max(SMOOTH, 1 / (pace.steps + 1))
     off = pace.off + rate * (abs(last - pace.smooth) - pace.off) if pace.steps else abs(last)
-    return pace._replace(
-        time=time, total=total, last=last, smooth=pace.smooth + rate * (last - pace.smooth), off=off, steps=pace.steps + 1
-    )
+    smooth = pace.smooth + rate * (last - pace.smooth)
+    return Pace(time, total, pace.first_time, pace.first_total, last, smooth, off, pace.steps + 1)
 
 
 def _grown(after: Pace, before: Pace) -> Pace:
     """The next command counts from nought again."""
-    return after._replace(total=0.0, first_total=after.first_total - after.total) if after is not before else after
+    if after is before:
+        return after
+    time, total, first_time, first_total, last, smooth, off, steps = after
+    return Pace(time, 0.0, first_time, first_total - total, last, smooth, off, steps)
 
 
 def _rates(pace: Pace) -> claims.Rates:
@@ -405,27 +416,13 @@ LEVEL_DOUBT = 0.5
 """Nats that such a level may be off before anything was settled."""
 
 
-def power_rates(view: layout.Block, unit: str, horizon_s: float) -> tuple[claims.Rates, float, float]:
+def power_rates(power: rounds.Power, unit: str, horizon_s: float) -> tuple[claims.Rates, float, float]:
     """What the forecasters of the power say of its mean until then; half the interval of one step; the step of the sensor."""
-    f8, f4 = view.f8[:, 0], view.f4[:, 0]
     scale = units.watts(unit, 1.0)
-    levels, losses = f8[layout.LEVEL_OF], f4[layout.LEVEL_LOSSES]
-    steps = max(1, round(horizon_s / max(float(f4[layout.STEP]), 1e-6)))
-    path = claims.path_rate(
-        tuple(f8[layout.LAGS].tolist()),
-        float(f8[layout.MEAN]),
-        tuple(f8[layout.WEIGHTS].tolist()),
-        float(f8[layout.LOW]),
-        float(f8[layout.HIGH]),
-        steps,
-    )
-    rates = claims.Rates(
-        float(f8[layout.LAGS.start]) * scale,
-        float(levels[int(losses.argmin())]) * scale,
-        float(f8[layout.MEAN]) * scale,
-        path * scale,
-    )
-    return rates, float(f4[layout.HALVES.stop - 1]) * scale, float(f4[layout.QUANTUM]) * scale
+    steps = max(1, round(horizon_s / max(power.step, 1e-6)))
+    path = claims.path_rate(power.lags, power.mean, power.weights, power.low, power.high, steps)
+    rates = claims.Rates(power.lags[0] * scale, power.level * scale, power.mean * scale, path * scale)
+    return rates, power.half * scale, power.quantum * scale
 
 
 def power_stream(follow: Follow, metrics: Sequence[tuple[str, str]]) -> int:
@@ -434,16 +431,7 @@ def power_stream(follow: Follow, metrics: Sequence[tuple[str, str]]) -> int:
     return place if follow.metered == place else -1
 
 
-def as_it_will_be(store: layout.Store, followed: Followed | None, row: int) -> layout.Block:
-    """A row with what was followed and is not taken over yet."""
-    if followed is not None:
-        place = int(np.searchsorted(followed.advanced.rows, row))
-        if place < len(followed.advanced.rows) and followed.advanced.rows[place] == row:
-            return followed.advanced.block.take(np.array([place]))
-    return store.view(row)
-
-
-def said(after: Follow, power: layout.Block | None, power_unit: str, prediction_id: str, horizon_s: float, totals: Totals) -> Said:
+def said(after: Follow, power: rounds.Power | None, power_unit: str, prediction_id: str, horizon_s: float, totals: Totals) -> Said:
     """The claim about this source, from what is known now. `power` is the row of its power, where a sensor says it."""
     energy_unit, entropy_unit = "J" if totals.powered else "1", "J/K" if totals.physical else "nats"
     energy_pace, flow_pace, nats_pace = after.paces
@@ -451,27 +439,27 @@ def said(after: Follow, power: layout.Block | None, power_unit: str, prediction_
         rates, doubt, quantum = power_rates(power, power_unit, horizon_s)
     else:
         rates, doubt, quantum = _rates(energy_pace), 2 * energy_pace.off, 0.0
-    horizons = dict(zip(HORIZONS, after.horizons, strict=True))
     total = totals.energy_j if totals.powered else totals.surrogate
-    energy = claims.claim(horizons[energy_unit], total, rates, horizon_s, doubt)
+    energy = claims.claim(after.horizons[HORIZONS.index(energy_unit)], total, rates, horizon_s, doubt)
     energy = _floored(energy, 2 * quantum * after_step(power, horizon_s))
     pace = flow_pace if totals.physical else nats_pace
     entropy_rates = _rates(pace) if totals.physical else LEVEL
     entropy_total = totals.entropy_j_k if totals.physical else totals.nats
     unsure = 2 * pace.off if totals.physical else max(LEVEL_DOUBT, totals.nats / max(pace.steps, 1)) / horizon_s
-    spread = claims.claim(horizons[entropy_unit], entropy_total, entropy_rates, horizon_s, unsure)
+    spread = claims.claim(after.horizons[HORIZONS.index(entropy_unit)], entropy_total, entropy_rates, horizon_s, unsure)
     return Said(prediction_id, energy_unit, energy, entropy_unit, _floored(spread, 0.0))
 
 
-def after_step(power: layout.Block | None, horizon_s: float) -> float:
-    return min(float(power.f4[layout.STEP, 0]), horizon_s) if power is not None else 0.0
+def after_step(power: rounds.Power | None, horizon_s: float) -> float:
+    return min(power.step, horizon_s) if power is not None else 0.0
 
 
 def _floored(claim: claims.Claim, least: float) -> claims.Claim:
-    floor = max(least, FLOOR * (abs(claim.total) + max(abs(rate) for rate in claim.rates) * claim.horizon_s), 1e-12)
+    floor = max(least, FLOOR * (abs(claim.total) + max(map(abs, claim.rates)) * claim.horizon_s), 1e-12)
     one, two, three = claim.halves
     halves = (max(one, floor), max(two, floor), max(three, floor))
-    return claim._replace(half=max(claim.half, floor), half_rare=max(claim.half_rare, claims.RARE * floor), halves=halves)
+    total, horizon_s, expected, half, half_rare, rates, _ = claim
+    return claims.Claim(total, horizon_s, expected, max(half, floor), max(half_rare, claims.RARE * floor), rates, halves)
 
 
 def settled(after: Follow, prediction_id: str, energy: float, entropy_total: float) -> Follow:

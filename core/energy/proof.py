@@ -221,14 +221,24 @@ class Record:
     def settle(self, gained: float, hit: bool) -> float:
         """Take up one settled claim; answer by how much it lifted the mark, which is what may be minted for."""
         self.hits.append(hit)
-        self.gained += gained - MARGIN
-        rise = max(self.gained - self.most, 0.0)
-        self.most += rise
+        self.gained, self.most, rise = lifted(self.gained, self.most, gained)
         return rise
 
     @property
     def confidence(self) -> float:
-        return sum(self.hits) / (len(self.hits) + PSEUDO_MISSES)
+        return confidence(sum(self.hits), len(self.hits))
+
+
+def lifted(gained: float, most: float, gain: float) -> tuple[float, float, float]:
+    """An account after one settled claim, the most it ever had, and by how much that has risen."""
+    gained += gain - MARGIN
+    rise = max(gained - most, 0.0)
+    return gained, most + rise, rise
+
+
+def confidence(hits: int, outcomes: int) -> float:
+    """The share of the last outcomes that lay in their interval."""
+    return hits / (outcomes + PSEUDO_MISSES)
 
 
 def minted_micro(base_micro: int, rise: float, confidence: float, saved_share: float | None) -> int:

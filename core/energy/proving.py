@@ -319,11 +319,9 @@ def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> list[s
     gone: list[str] = []
     own = claims.open.setdefault(source, OrderedDict())
     claims.ledgers.setdefault(source, Ledger(owner))
-    for old in list(own.values()):
-        if old.claim.due_us + LAPSE_US > claim.issued_us:
-            break
-        gone.append(old.claim.prediction_id)
-        _forget(claims, source, old.claim.prediction_id)
+    while own and (oldest := next(iter(own.values())).claim).due_us + LAPSE_US <= claim.issued_us:
+        gone.append(oldest.prediction_id)
+        _forget(claims, source, oldest.prediction_id)
     own = claims.open.setdefault(source, OrderedDict())
     if own and next(reversed(own.values())).claim.due_us > claim.due_us:  # a shorter horizon than before: keep the order of dues
         held = sorted([*own.values(), Held(claim)], key=lambda each: each.claim.due_us)
@@ -363,7 +361,10 @@ def passed(claims: Claims, source: str, after_us: int, until_us: int) -> Iterato
 
 def due_at(claims: Claims, source: str, due_us: int) -> Claim | None:
     """The claim about this moment that is open already: a second one would only count the same outcome twice."""
-    return next((held.claim for held in claims.open.get(source, {}).values() if held.claim.due_us == due_us), None)
+    for held in reversed(claims.open.get(source, {}).values()):
+        if held.claim.due_us <= due_us:  # they are kept in the order in which they are due
+            return held.claim if held.claim.due_us == due_us else None
+    return None
 
 
 def forget_source(claims: Claims, source: str) -> None:
@@ -386,7 +387,8 @@ class Outcome(NamedTuple):
 def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
     """Every claim that was met counts for its predictor, also one that nobody proves: else only lucky ones would be."""
     ledger = claims.ledgers[source]
-    record, sums, settled = _record(ledger), list(ledger.reference_sums), ledger.settled
+    gained, most, hits = ledger.gained, ledger.most, ledger.hits
+    sums, settled = list(ledger.reference_sums), ledger.settled
     met = []
     for claim, own, checks, measured, saved_share in outcomes:
         hit = claim.energy[1] <= own.energy <= claim.energy[2] and claim.entropy[1] <= own.entropy <= claim.entropy[2]
@@ -395,7 +397,8 @@ def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
         if scores:
             best = min(range(len(REFERENCES)), key=sums.__getitem__)
             mean = (sums[best] + scores[1 + best]) / (settled + 1)
-            rise = record.settle(proof.gain(scores[0], scores[1 + best], mean), hit)
+            gained, most, rise = proof.lifted(gained, most, proof.gain(scores[0], scores[1 + best], mean))
+            hits = _hits(hits, hit)
             sums, settled = [total + score for total, score in zip(sums, scores[1:], strict=True)], settled + 1
         told = tuple(Checked(*check) for check in checks)
         met.append(
@@ -405,10 +408,10 @@ def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
                 told,  # type: ignore[arg-type]
                 hit,
                 scores,
-                record.gained,
-                record.most,
+                gained,
+                most,
                 rise,
-                record.confidence,
+                proof.confidence(hits.count("1"), len(hits)),
                 measured,
                 saved_share,
             )
@@ -416,8 +419,9 @@ def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
     return ClaimsMet(source, met)
 
 
-def _record(ledger: Ledger) -> proof.Record:
-    return proof.Record(ledger.gained, ledger.most, map("1".__eq__, ledger.hits))
+def _hits(before: str, hit: bool) -> str:
+    """The last outcomes, with one more."""
+    return (before + ("1" if hit else "0"))[-proof.OUTCOMES_KEPT :]
 
 
 def apply_met(claims: Claims, event: ClaimsMet, stamp: Stamp) -> None:
@@ -430,7 +434,7 @@ def apply_met(claims: Claims, event: ClaimsMet, stamp: Stamp) -> None:
             _score(claims, ledger, met.scores)
             ledger.settled += 1
             ledger.gained, ledger.most = met.gained, met.most
-            ledger.hits = (ledger.hits + ("1" if met.hit else "0"))[-proof.OUTCOMES_KEPT :]
+            ledger.hits = _hits(ledger.hits, met.hit)
             ledger.reference_sums = [total + score for total, score in zip(ledger.reference_sums, met.scores[1:], strict=True)]
 
 
@@ -485,7 +489,7 @@ def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, 
         verdict.energy_error,
         verdict.entropy_error,
         verdict.hit,
-        met.confidence if met is not None else _record(ledger).confidence,
+        met.confidence if met is not None else proof.confidence(ledger.hits.count("1"), len(ledger.hits)),
         minted,
         postings,
         proof.savings(met.saved_share if met is not None else None),

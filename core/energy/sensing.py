@@ -8,6 +8,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -33,7 +34,7 @@ from core.energy.facts import (
     place_of,
 )
 from core.energy.state import Energy
-from core.energy.view import Promise
+from core.energy.view import Expected, Promise
 from core.engine import Command, Context, Decision, Refused
 from core.fields import INT_MAX, Name, Time
 from core.times import time_us
@@ -119,6 +120,36 @@ def decide_sense(energy: Energy, command: Sense, ctx: Context) -> Decision:
     names = list(command.telemetry)
     given = Given(command.source, names, [moment_us], [list(command.telemetry.values())], dict(command.context), True)
     return _decide(energy, given, ctx)
+
+
+def foresee(energy: Energy, coming: Sequence[Sense | SenseBatch]) -> None:
+    """Commands that came together and will be decided in this order: their points are advanced together. Refuses nothing."""
+    energy.view.expect(each for each in map(partial(_expected, energy), coming) if each is not None)
+
+
+def _expected(energy: Energy, command: Sense | SenseBatch) -> Expected | None:
+    """The points of a command as `follow` will be asked about them. None where that cannot be said yet."""
+    source = energy.sources.get(command.source)
+    if source is None:
+        return None
+    try:
+        if isinstance(command, SenseBatch):
+            metrics, moments = command.metrics, _moments(command.times)
+            lines = _lines(command.values, len(moments), len(metrics))
+        elif command.timestamp is not None:
+            metrics, moments = list(command.telemetry), [_moment(command.timestamp, "/timestamp")]
+            lines = [list(command.telemetry.values())]
+        else:
+            return None
+    except Refused:
+        return None
+    places, refused = place_of(source), Counter[tuple[str, str]]()
+    if not metrics or len(moments) * len(metrics) > COMMAND_POINTS_MAX or any(metric not in places for metric in metrics):
+        return None
+    streams = [places[metric] for metric in metrics]
+    kinds = [source.streams[place] for place in streams]
+    values = [[_usable(value, *kind, refused) for value, kind in zip(line, kinds, strict=True)] for line in lines]
+    return Expected(command.source, source.streams, streams, [moment / 1e6 for moment in moments], values)
 
 
 def decide_batch(energy: Energy, command: SenseBatch, ctx: Context) -> Decision:
@@ -225,7 +256,7 @@ class _Judged(NamedTuple):
 
     streams: list[int]
     begun: list[Begun]
-    values: Any
+    values: list[list[float]]
     refused: Counter[tuple[str, str]]
 
 
@@ -248,7 +279,7 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     if not followed.ticks and not repeated:
         raise _none_taken(refused)
     totals = _totals(before, metrics, known, followed)
-    newest_us = _newest_us(before, given, followed)
+    newest_us = max([before.newest_us, *(given.times_us[moment] for moment, _ in followed.kept)])
     claim, said, again, due_us = None, None, None, None
     if given.claim:
         horizon_s = ctx.settings.eil.horizon_s
@@ -258,9 +289,8 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
         if open_claim is None:
             lost = [metric for metric in before.lost if metric not in given.metrics]
             claim, said = _claim(energy, given.source, metrics, totals, newest_us, horizon_s, lost, ctx)
-    parts = _parts(judged.streams, given.times_us, followed, judged.values)
-    some: Any = followed.accepted.any(axis=0)
-    spoke = {metrics[stream][0] for stream, spoken in zip(judged.streams, some.tolist(), strict=True) if spoken}
+    parts = _parts(judged.streams, given.times_us, followed)
+    spoke = {metrics[stream][0] for stream in followed.spoke}
     silent = _lost(energy, given.source, before, metrics, judged.streams, newest_us)
     lost_after = {*before.lost, *(metric for each in silent for metric in each.metrics)} - spoke
     energy.view.note([points for points, _ in parts], said)
@@ -304,11 +334,6 @@ def falls(metrics: Sequence[tuple[str, str]], known: Known, lost: Collection[str
     return "modelled" if known.powered else "surrogate"
 
 
-def _newest_us(before: Source, given: Given, followed: "Followed") -> int:
-    taken: Any = followed.accepted.any(axis=1)
-    return max([before.newest_us, *(moment for moment, some in zip(given.times_us, taken.tolist(), strict=True) if some)])
-
-
 def _ends(parts: list[tuple[Points, int]]) -> Iterable[tuple[tuple[Points, int], bool, bool]]:
     return [(part, place == 0, place == len(parts) - 1) for place, part in enumerate(parts)]
 
@@ -336,8 +361,6 @@ def _known(name: str, ctx: Context) -> Known:
 
 def _judge(before: Source, given: Given, ctx: Context) -> _Judged:
     """Which streams these are, and which numbers cannot be in the unit of theirs."""
-    import numpy as np
-
     places = place_of(before)
     refused: Counter[tuple[str, str]] = Counter()
     streams: list[int] = []
@@ -361,7 +384,7 @@ def _judge(before: Source, given: Given, ctx: Context) -> _Judged:
         raise Refused("resource-exhausted", text, reason="metrics")
     if not streams:
         raise _none_taken(_listed(refused))
-    return _Judged(streams, begun, np.array(columns, np.float64).T.copy(), refused)
+    return _Judged(streams, begun, [list(line) for line in zip(*columns, strict=True)], refused)
 
 
 VALUE_MAX = 1e30
@@ -393,16 +416,15 @@ def _room(energy: Energy, name: str, before: Source, more: int, ctx: Context) ->
 
 
 def _refusals(judged: _Judged, metrics: Sequence[tuple[str, str]], followed: "Followed") -> tuple[list[Refusal], int]:
-    import numpy as np
-
+    refused, repeated = judged.refused, 0
+    if not any(followed.fates):
+        return _listed(refused) if refused else [], 0
     from core.energy.columns import ACCEPTED, FATES, REPEATED
 
-    refused, repeated = judged.refused, 0
-    fates = followed.fates[~np.isnan(judged.values)]
-    if not fates.any():
-        return _listed(refused), 0
-    for place, stream in enumerate(judged.streams):
-        for fate in followed.fates[:, place][~np.isnan(judged.values[:, place])].tolist():
+    fates = iter(followed.fates)
+    for line in judged.values:
+        for stream, value in zip(judged.streams, line, strict=True):
+            fate = ACCEPTED if math.isnan(value) else next(fates)
             if fate == REPEATED:
                 repeated += 1
             elif fate != ACCEPTED:
@@ -454,20 +476,17 @@ def powered(metrics: Sequence[tuple[str, str]], known: Known) -> bool:
     return roles.power >= 0 or (known.powered and roles.utilisation >= 0)
 
 
-def _parts(streams: list[int], times_us: Sequence[int], followed: "Followed", values: Any) -> list[tuple[Points, int]]:
+def _parts(streams: list[int], times_us: Sequence[int], followed: "Followed") -> list[tuple[Points, int]]:
     """What was taken up, as records: at least one, each with at most so many points."""
-    import numpy as np
-
-    kept = np.flatnonzero(followed.accepted.any(axis=1))
-    there = followed.accepted[kept]
-    shown = np.where(there, values[kept], np.nan)
+    kept = followed.kept
     lines = max(1, POINTS_MAX // len(streams))
     parts = []
     for at in range(0, max(len(kept), 1), lines):
-        some = kept[at : at + lines].tolist()
-        moments = packed.packed_times(times_us[place] for place in some)
-        numbers = packed.packed_values(shown[at : at + lines].ravel().tolist())
-        parts.append((Points(streams, moments, numbers), int(there[at : at + lines].sum())))
+        some = kept[at : at + lines]
+        numbers = [number for _, line in some for number in line]
+        count = len(numbers) - sum(map(math.isnan, numbers))
+        moments = packed.packed_times(times_us[moment] for moment, _ in some)
+        parts.append((Points(streams, moments, packed.packed_values(numbers)), count))
     return parts
 
 
@@ -563,26 +582,26 @@ def _met(
     if not followed.ticks or not before.points:
         return []
     newest_us = round(followed.ticks[-1].time * 1e6)
-    outcomes = []
-    steps = _Steps(before.totals, earlier, followed.ticks)
+    passed = list(proving.passed(energy.claims, name, before.newest_us, newest_us))
+    if not passed:
+        return []
+    steps, roles = _Steps(before.totals, earlier, followed.ticks), units.roles(metrics)
     half, quantum = _noise(energy, name, metrics, followed)
-    for claim in proving.passed(energy.claims, name, before.newest_us, newest_us):
-        outcome = steps.outcome(claim, half, quantum, units.roles(metrics))
-        if outcome is not None:
-            outcomes.append(outcome)
+    found = [steps.outcome(claim, half, quantum, roles) for claim in passed]
+    outcomes = [outcome for outcome in found if outcome is not None]
     return [proving.meet(energy.claims, name, outcomes)] if outcomes else []
 
 
 def _noise(energy: Energy, name: str, metrics: Sequence[tuple[str, str]], followed: "Followed") -> tuple[float, float]:
     """Spread of one step of the power, and the step of its sensor, in W; nought where no sensor says it."""
-    from core.energy import following, layout
+    from core.energy import following
 
     place = following.power_stream(followed.after, metrics)
-    row = energy.view.row(name, place) if place >= 0 else None
-    if row is None:
+    power = energy.view.power_before(name, place) if place >= 0 else None
+    if power is None:
         return 0.0, 0.0
     scale = units.watts(metrics[place][1], 1.0)
-    return float(row.f4[layout.HALVES.stop - 1, 0]) * scale / NORMAL_95, float(row.f4[layout.QUANTUM, 0]) * scale
+    return power.half * scale / NORMAL_95, power.quantum * scale
 
 
 class _Steps:

@@ -1,7 +1,7 @@
 """What energy intelligence tells when it is asked: how sources stand, what things cost, how well it does. Looks only."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta
@@ -696,6 +696,40 @@ class EilStatus(Result):
 def status(energy: Energy, query: Nothing, ctx: Context) -> EilStatus:
     claims = energy.claims
     return EilStatus(len(energy.sources), energy.streams, len(claims.source_of), claims.minted_micro / MICRO, energy.market.trades)
+
+
+class Measures(NamedTuple):
+    """What the figures of all sources come to; None where nothing says it."""
+
+    regimes: dict[str, int]
+    transitions: int
+    minted: float
+    conservation_error: float | None
+    """Share of the heat that was drawn which the models of machines do not account for."""
+    coherence: float | None
+    """Share of judged steps in which no entropy was unmade."""
+    valid: float | None
+    """Of the proofs that could be judged, the share that held."""
+
+
+def measures(energy: Energy) -> Measures:
+    regimes = dict.fromkeys(get_args(RegimeName), 0)
+    transitions, missed, taken_in, coherent, judged = 0, 0.0, 0.0, 0, 0
+    for source in energy.sources.values():
+        regimes[source.regime] += 1
+        transitions += source.shifts
+    for node in energy.view.nodes():
+        missed, taken_in = missed + node.missed_j, taken_in + node.taken_in_j
+        coherent, judged = coherent + node.coherent, judged + node.entropies
+    valid, invalid = (energy.claims.verdicts.get(word, 0) for word in ("valid", "invalid"))
+    return Measures(
+        regimes,
+        transitions,
+        energy.claims.minted_micro / MICRO,
+        missed / taken_in if taken_in > 0 else None,
+        coherent / judged if judged else None,
+        valid / (valid + invalid) if valid + invalid else None,
+    )
 
 
 def lately_lost(energy: Energy, ctx: Context) -> list[str]:

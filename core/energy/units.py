@@ -78,7 +78,7 @@ class Roles(NamedTuple):
 
 def roles(metrics: Sequence[tuple[str, str]]) -> Roles:
     """From names and units, in the order in which the streams came. Of several that fit, the known name wins, then the first."""
-    return _roles(tuple(metrics))
+    return _roles(metrics if type(metrics) is tuple else tuple(metrics))
 
 
 @lru_cache(maxsize=256)

@@ -3,25 +3,36 @@
 `decide` works out what new points lead to and leaves it here, noted by the very points object that stands in the event; `apply` of
 that event takes it over. Where there is no such note, as in a replay, the points wait and are followed some records at a time. What
 a log holds never depends on it: what was found stands in the records. NumPy comes with the first point that is followed.
+
+Commands that came together may be announced: the points of all are then advanced in one round, with the first of them. That is a
+hint and no more. A command whose points are others than was said, or whose source has moved meanwhile, is worked out by itself.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from core.energy import packed
+from core.energy import packed, units
 from core.energy.facts import Known, Points, Totals
 
 if TYPE_CHECKING:
     from core.energy.following import Follow, Followed, Said
     from core.energy.layout import Block, Store
+    from core.energy.node import Node
+    from core.energy.rounds import Ask, Power, Round
 
 FORMAT = "energy-view-1"
 WAITING_MAX = 64
 """Records of one source that are followed together in a replay."""
+EXPECTED_MAX = 256
+ROUND_POINTS_MAX = 16_384
+"""Commands, and their points, that are advanced together: so long everybody else waits."""
 Metrics = Sequence[tuple[str, str]]
+Lines = Sequence[Sequence[float]]
 
 
 class Note(NamedTuple):
@@ -32,6 +43,16 @@ class Note(NamedTuple):
     followed: "Followed | None"
     said: "Said | None"
     new_rows: Mapping[int, int]
+
+
+class Expected(NamedTuple):
+    """Points that are about to come, of streams that are followed."""
+
+    source: str
+    metrics: Metrics
+    streams: Sequence[int]
+    times: Sequence[float]
+    values: Lines
 
 
 class Promise(NamedTuple):
@@ -63,6 +84,21 @@ class _Dump(msgspec.Struct, array_like=True):
     sources: list[_Row]
 
 
+@cache
+def _following() -> ModuleType:
+    """With NumPy, which an idle daemon has no use for."""
+    from core.energy import following
+
+    return following
+
+
+@cache
+def _rounds() -> ModuleType:
+    from core.energy import rounds
+
+    return rounds
+
+
 def without(follow: "Follow", gone: Sequence[str]) -> "Follow":
     """A source whose claims these are no more."""
     return follow._replace(said=tuple(each for each in follow.said if each.prediction_id not in gone)) if gone else follow
@@ -76,6 +112,11 @@ class View:
         self._follows: dict[str, Follow] = {}
         self._waiting: OrderedDict[str, list[_Waiting]] = OrderedDict()
         self._note: Note | None = None
+        self._expected: deque[Expected] = deque()
+        self._rounds: list[Round] = []
+        """Those that were taken over, in part or whole, and do not stand in the store yet."""
+        self._foreseen: dict[str, tuple[Round, int, Ask]] = {}
+        """Of a source, what its next points would lead to if they are these."""
 
     def __deepcopy__(self, memory: dict[int, Any]) -> "View":
         """A copy of a state is made to compare facts; the view is no part of that."""
@@ -85,9 +126,7 @@ class View:
 
     def follow_of(self, source: str) -> "Follow":
         self._catch_up(source)
-        from core.energy.following import Follow
-
-        return self._follows.get(source) or Follow()
+        return self._follows.get(source) or _following().Follow()
 
     def knows(self, source: str) -> bool:
         return source in self._follows or source in self._waiting
@@ -96,46 +135,98 @@ class View:
         """One stream as it stands."""
         self._catch_up(source)
         row = self._rows.get(source, {}).get(stream)
-        return None if row is None or self._store is None else self._store.view(row)
+        return None if row is None or self._store is None else self._opened().view(row)
+
+    def power_before(self, source: str, stream: int) -> "Power | None":
+        """A power as it stands, while points that were just followed are not taken over."""
+        row = self._rows.get(source, {}).get(stream)
+        note = self._note
+        if row is None or self._store is None:
+            return None
+        if note is not None and note.source == source and note.followed is not None and note.followed.ask.power == row:
+            return note.followed.round.before(row)
+        return self._power(row)
+
+    def _power(self, row: int) -> "Power":
+        power: Power = _rounds().powers(self._opened().view(row), [row])[row]
+        return power
+
+    # --- working out ------------------------------------------------------------------------------------------------
+
+    def expect(self, coming: Iterable[Expected]) -> None:
+        """Commands that will come next, in this order, each if nothing stands against it."""
+        self._expected = deque(coming, EXPECTED_MAX)
+        self._foreseen.clear()
 
     def follow(
-        self, source: str, metrics: Metrics, streams: Sequence[int], known: Known, times: Sequence[float], values: Any
+        self, source: str, metrics: Metrics, streams: Sequence[int], known: Known, times: Sequence[float], values: Lines
     ) -> "Followed":
         """What these points would lead to; `note` it, or nothing has happened."""
-        from core.energy import following
-
         self.drop_note()
         before = self.follow_of(source)
         new = self._place(source, streams)
         rows = self._rows.get(source, {})
-        followed = following.follow(
-            self._opened(),
-            [rows[stream] if stream in rows else new[stream] for stream in streams],
-            metrics,
-            streams,
-            known,
-            before,
-            times,
-            values,
-        )
+        ask = self._ask(source, {**rows, **new} if new else rows, metrics, streams, times, values)
+        done, place = self._advanced(ask)
+        followed: Followed = _following().follow(done, place, ask, metrics, streams, known, before)
         self._note = Note((), source, followed, None, new)
         return followed
+
+    def _ask(
+        self, source: str, rows: Mapping[int, int], metrics: Metrics, streams: Sequence[int], times: Sequence[float], values: Lines
+    ) -> "Ask":
+        power = units.roles(metrics).power
+        metered = rows[power] if power in streams else -1
+        ask: Ask = _rounds().Ask(source, [rows[stream] for stream in streams], times, values, metered)
+        return ask
+
+    def _advanced(self, ask: "Ask") -> "tuple[Round, int]":
+        """The round in which this was worked out; else one of its own, with all that is expected of other sources."""
+        done, place, foreseen = self._foreseen.pop(ask.source, (None, 0, None))
+        if done is not None and foreseen == ask:
+            return done, place
+        asks = [ask, *self._beside(ask)]
+        done = _rounds().Round(self._opened(), asks)
+        for place, other in enumerate(asks[1:], 1):
+            self._foreseen[other.source] = done, place, other
+        return done, 0
+
+    def _beside(self, ask: "Ask") -> "list[Ask]":
+        """What is expected next of every other source. Of one that waits for its turn, the later points stay expected."""
+        chosen: dict[str, Ask] = {}
+        later: deque[Expected] = deque()
+        here, room = False, ROUND_POINTS_MAX - len(ask.times) * len(ask.rows)
+        for each in self._expected:
+            rows, size = self._rows.get(each.source, {}), len(each.times) * len(each.streams)
+            if each.source == ask.source and not here:
+                here = True  # it has come, or something else has in its place
+            elif each.source == ask.source or each.source in chosen or each.source in self._foreseen or size > room:
+                later.append(each)
+            elif each.source not in self._waiting and all(stream in rows for stream in each.streams):
+                chosen[each.source] = self._ask(each.source, rows, each.metrics, each.streams, each.times, each.values)
+                room -= size
+        self._expected = later
+        return list(chosen.values())
 
     def promise(self, source: str, metrics: Metrics, promise: Promise) -> "Said":
         """The claim about a source, with the points that were just followed and are not taken over yet."""
         note = self._note if self._note is not None and self._note.source == source else None
         followed = note.followed if note is not None else None
-        rows = {**self._rows.get(source, {}), **(note.new_rows if note is not None else {})}
+        rows: Mapping[int, int] = self._rows.get(source, {})
+        if note is not None and note.new_rows:
+            rows = {**rows, **note.new_rows}
         return self._promise(followed.after if followed is not None else self.follow_of(source), rows, metrics, promise, followed)
 
     def _promise(
         self, follow: "Follow", rows: Mapping[int, int], metrics: Metrics, promise: Promise, followed: "Followed | None" = None
     ) -> "Said":
-        from core.energy import following
-
-        place = following.power_stream(follow, metrics)
-        power = following.as_it_will_be(self._opened(), followed, rows[place]) if place in rows else None
-        return following.said(follow, power, metrics[place][1] if place in rows else "W", *promise)
+        place = _following().power_stream(follow, metrics)
+        power, unit = None, "W"
+        if place in rows:
+            power = followed.round.after(rows[place]) if followed is not None else None
+            power, unit = power or self._power(rows[place]), metrics[place][1]
+        said: Said = _following().said(follow, power, unit, *promise)
+        return said
 
     def note(self, points: Sequence[Points], said: "Said | None") -> None:
         """The event that will say so, and the claim that goes with it."""
@@ -148,6 +239,10 @@ class View:
             self._catch_up(source)
         follows = self._follows.values()
         return sum(each.ticks * max(len(each.alerts), 1) for each in follows), sum(each.alarms for each in follows)
+
+    def nodes(self) -> "Iterator[Node]":
+        """What is known of machines as heat, of every source whose points were followed since the start."""
+        return (follow.node for follow in self._follows.values())
 
     # --- taking over ------------------------------------------------------------------------------------------------
 
@@ -179,11 +274,9 @@ class View:
 
     def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Iterable[str]) -> None:
         """Claims were met: prediction, energy and entropy. Those that are not open any more are forgotten."""
-        from core.energy import following
-
         follow = self.follow_of(source)
         for prediction_id, energy, entropy in outcomes:
-            follow = following.settled(follow, prediction_id, energy, entropy)
+            follow = _following().settled(follow, prediction_id, energy, entropy)
         kept = frozenset(open_ids)
         self._follows[source] = follow._replace(said=tuple(each for each in follow.said if each.prediction_id in kept))
 
@@ -191,19 +284,23 @@ class View:
         """This source is followed no more."""
         self.drop_note()
         self._waiting.pop(source, None)
+        self._foreseen.pop(source, None)
         self._follows.pop(source, None)
         for row in self._rows.pop(source, {}).values():
             self._opened().clear(row)
             self._free.append(row)
 
     def _adopt(self, note: Note) -> None:
-        from core.energy import columns
-
-        assert note.followed is not None
-        self._rows.setdefault(note.source, {}).update(note.new_rows)
-        columns.adopt(self._opened(), note.followed.advanced)
-        after = note.followed.after
-        self._follows[note.source] = after if note.said is None else after._replace(said=(*after.said, note.said))
+        followed = note.followed
+        assert followed is not None
+        if note.new_rows:
+            self._rows.setdefault(note.source, {}).update(note.new_rows)
+        followed.round.take_over(followed.ask.rows)
+        if followed.round not in self._rounds:
+            self._rounds.append(followed.round)
+        self._follows[note.source] = (
+            followed.after if note.said is None else followed.after._replace(said=(*followed.after.said, note.said))
+        )
 
     def drop_note(self) -> None:
         """What was only tried leaves nothing behind."""
@@ -217,39 +314,35 @@ class View:
             self._follow_waiting(source, each)
 
     def _follow_waiting(self, source: str, waiting: _Waiting) -> None:
-        import numpy as np
-
-        from core.energy import columns, following
-
-        points = waiting.points
+        points, size = waiting.points, len(waiting.points.streams)
         times = [moment / 1e6 for moment in packed.times(points.times)]
-        values = np.array(packed.values(points.values), np.float64)
-        if not len(points.streams) or len(values) != len(times) * len(points.streams):
+        values = packed.values(points.values)
+        if not size or len(values) != len(times) * size:
             return
+        self._foreseen.pop(source, None)
         rows = self._rows.setdefault(source, {})
         rows.update(self._place(source, points.streams))
-        followed = following.follow(
-            self._opened(),
-            [rows[stream] for stream in points.streams],
-            waiting.metrics,
-            points.streams,
-            waiting.known,
-            self._follows.get(source) or following.Follow(),
-            times,
-            values.reshape(len(times), len(points.streams)),
-        )
-        columns.adopt(self._opened(), followed.advanced)
-        after = followed.after
+        lines = [values[at : at + size].tolist() for at in range(0, len(values), size)]
+        ask = self._ask(source, rows, waiting.metrics, points.streams, times, lines)
+        done = _rounds().Round(self._opened(), [ask])
+        before = self._follows.get(source) or _following().Follow()
+        after = _following().follow(done, 0, ask, waiting.metrics, points.streams, waiting.known, before).after
+        done.take_over(ask.rows)
+        done.settle()
         if waiting.promise is not None:
             said = self._promise(after, rows, waiting.metrics, waiting.promise)
             after = after._replace(said=(*after.said, said))
         self._follows[source] = without(after, waiting.gone)
 
     def _opened(self) -> "Store":
+        """The store, with all in it that was taken over."""
         if self._store is None:
             from core.energy.layout import Store
 
             self._store = Store()
+        for done in self._rounds:
+            done.settle()
+        self._rounds.clear()
         return self._store
 
     def _place(self, source: str, streams: Sequence[int]) -> dict[int, int]:
@@ -267,6 +360,7 @@ class View:
             self._catch_up(source)
         if self._store is None:
             return b""
+        self._opened()
         pack = msgspec.msgpack.encode
         sources = [_Row(source, self._rows.get(source, {}), pack(follow)) for source, follow in self._follows.items()]
         return pack(_Dump(FORMAT, pack(self._store.dump()), self._free, sources))
@@ -285,5 +379,7 @@ class View:
         except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
             return
         if store is not None:
+            self.expect(())
+            self._rounds.clear()
             self._store, self._free, self._follows = store, kept.free, follows
             self._rows = {each.source: each.rows for each in kept.sources}

@@ -5,12 +5,13 @@ forgotten when its life is over, also a revoked or used one, for then the clock 
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from core.agenda import Agenda
+from core.agenda import Agenda, Entry
 from core.engine import Stamp
 from core.fields import Frozen
 from core.gate.events import (
@@ -155,6 +156,39 @@ class Minutes:
         return now.get(self._key(key, now), 0) + before.get(self._key(key, before), 0) * left_us // MINUTE_US
 
 
+class Overdue:
+    """How many tokens of each holder are past their life and still kept, up to some moment: what was counted once is not again.
+
+    Not part of the state, for it follows from it: whatever changes the agenda begins it anew.
+    """
+
+    __slots__ = ("at_us", "by", "first", "rest", "total")
+
+    def __init__(self) -> None:
+        self.rest: Iterator[Entry[str]] | None = None
+        self.first: Entry[str] | None = None
+        """Of those that were not overdue when it was asked last."""
+        self.at_us = 0
+        self.by: Counter[str] = Counter()
+        self.total = 0
+
+    def __deepcopy__(self, memo: object) -> "Overdue":
+        return Overdue()
+
+    def __reduce__(self) -> tuple[type["Overdue"], tuple[()]]:
+        return Overdue, ()
+
+    def come_to(self, ends: Agenda[str], tokens: Mapping[str, Token], mono_us: int) -> None:
+        if self.rest is None or mono_us < self.at_us:
+            self.rest, self.by, self.total = ends.walk(), Counter(), 0
+            self.first = next(self.rest, None)
+        self.at_us = mono_us
+        while self.first is not None and self.first[0] <= mono_us:
+            self.by[tokens[self.first[2]].by] += 1
+            self.total += 1
+            self.first = next(self.rest, None)
+
+
 def _domains() -> dict[Domain, Counter[Cause]]:
     return {domain: Counter() for domain in DOMAINS}
 
@@ -184,6 +218,7 @@ class Gates:
     anomalies: deque[Anomaly] = field(default_factory=lambda: deque(maxlen=ANOMALIES_KEPT))
     raised: dict[str, int] = field(default_factory=dict)
     """When each anomaly was raised last, the oldest first."""
+    overdue: Overdue = field(default_factory=Overdue, compare=False, repr=False)
     slowed: dict[str, Slowed] = field(default_factory=dict)
     """Callers who showed very many credentials that did not hold, also some whose time is over, the one slowed first first."""
 
@@ -197,12 +232,14 @@ class Gates:
         return self.tokens.get(jti) if boot == self.boot else None
 
     def has_room(self, by: str, mono_us: int, boot: str) -> bool:
-        """Whether this caller may have another token kept. Those whose life is over leave when the next event comes."""
+        """Whether this caller may have another token kept. Those whose life is over leave when the next event comes.
+
+        Each of those is counted once until then, however often this is asked.
+        """
         if boot != self.boot or self.held[by] < TOKENS_MAX - len(self.tokens):
             return True
-        over = self.ends.due(mono_us, TOKENS_MAX)
-        mine = self.held[by] - sum(self.tokens[jti].by == by for jti in over)
-        return mine < TOKENS_MAX - (len(self.tokens) - len(over))
+        self.overdue.come_to(self.ends, self.tokens, mono_us)
+        return self.held[by] - self.overdue.by[by] < TOKENS_MAX - (len(self.tokens) - self.overdue.total)
 
     def holds(self, kind: Kind, generation: int, mono_us: int, boot: str) -> bool:
         """Whether tokens signed with this generation of the key still do."""
@@ -220,7 +257,9 @@ class Gates:
         return at is not None and mono_us - at < COOLDOWN_US
 
     def come_to(self, stamp: Stamp) -> None:
-        """Another boot ends all that lived in the one before; time ends tokens."""
+        """Another boot ends all that lived in the one before; time ends tokens. Every change of the agenda comes by here."""
+        if self.overdue.rest is not None:
+            self.overdue = Overdue()
         if stamp.boot_id != self.boot:
             self.boot = stamp.boot_id
             self.tokens = {}

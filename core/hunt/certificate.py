@@ -56,6 +56,8 @@ class Figures(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     p_target: how often random targets fit as well, of a fresh seed
     integers: whether the primes beat other integers, of a fresh seed
     ramp_gain: how much better primes fit than a smooth curve, of a fresh seed
+    gap_phase: by how much the score is better than with scrambled phases, of a fresh seed; null where most of those have none
+    gap_target: by how much it is better than for random targets, of a fresh seed
     """
 
     kind: Kind
@@ -72,6 +74,8 @@ class Figures(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     p_target: Part | None = None
     integers: bool = False
     ramp_gain: float | None = None
+    gap_phase: float | None = None
+    gap_target: float | None = None
 
     @property
     def healthy(self) -> bool:

@@ -9,7 +9,7 @@ from core.engine import NOTHING, Command, Context, Decision, Errand, JobEnded, J
 from core.fields import Frozen, Name
 from core.hunt import certificate
 from core.hunt.certificate import Figures
-from core.hunt.events import CertificateBegun, CertificateFailed, Certified
+from core.hunt.events import CertificateBegun, CertificateFailed, Certified, Found, HuntScored
 from core.hunt.state import CERTIFICATES_MAX, LOG, Candidate, Certifying, Hunt, Hunts
 from core.sim import model
 from core.sim.chunk import Chunk, Grid, Lane, plain
@@ -18,7 +18,7 @@ from core.times import time_text
 ERRAND = "hunt.certify"
 METHOD = "hunt.certify"
 FAMILY_MAX = 1_000
-"""Candidates that p_family is worked out over; a larger hunt has none."""
+"""Runs that p_family is worked out over; a larger hunt has none."""
 _ELSE = "it ended early. Try again: irerctl hunt certify JOB_UUID"
 
 
@@ -63,9 +63,13 @@ def _candidate(hunts: Hunts, job_uuid: str | None) -> tuple[Hunt, Candidate]:
         row = hunt.rows.get(hunt.best) if hunt is not None else None
     else:
         hunt, row = hunts.candidate(job_uuid)
+    if hunt is None and job_uuid is None:
+        raise Refused("not-found", "there was no hunt yet. Begin one: irerctl hunt start", reason="hunt")
     if hunt is None or row is None or row.outcome is None:
-        text = "no such candidate of a hunt is in memory. See: irerctl hunt ledger --sort log_prime_sse --limit 10"
-        raise Refused("not-found", text, reason="candidate")
+        what = (
+            f"no candidate {job_uuid} of a hunt is in memory" if job_uuid else "no candidate of the newest hunt was run to its end"
+        )
+        raise Refused("not-found", f"{what}. See: irerctl hunt ledger --sort log_prime_sse --limit 10", reason="candidate")
     if row.outcome.log_prime_sse is None or not row.outcome.scaling_factor:
         text = f"candidate {row.child.job_uuid} has no score ({row.outcome.sse_code}), so there is nothing to certify. "
         raise Refused(
@@ -76,8 +80,9 @@ def _candidate(hunts: Hunts, job_uuid: str | None) -> tuple[Hunt, Candidate]:
 
 def _asked(hunt: Hunt, row: Candidate, others: list[float], ctx: Context) -> CertificateBegun:
     run, params = hunt.began.settings, {**hunt.began.settings.params, **row.child.params}
-    assert row.outcome is not None and row.outcome.scaling_factor is not None
-    times = certificate.factor(run.grid, row.outcome.scaling_factor)
+    said = row.outcome
+    assert said is not None and said.scaling_factor is not None
+    times = certificate.factor(run.grid, said.scaling_factor)
     grid = Grid(run.grid.n * (times or 0), run.grid.l * (times or 1), run.grid.d)
     settings = msgspec.structs.replace(run.settings, dtype="complex128", snapshots=certificate.SNAPSHOTS)
     if times is not None:
@@ -95,7 +100,13 @@ def _asked(hunt: Hunt, row: Candidate, others: list[float], ctx: Context) -> Cer
         seeds=certificate.seeds(hunt.began.seed, row.child.job_uuid),
         rows=sum(each.outcome is not None for each in hunt.rows.values()),  # the first ones: they end in the order of their asking
         others=others,
+        found=_found(hunt, said),
     )
+
+
+def _found(hunt: Hunt, said: HuntScored) -> Found:
+    numbers = said.log_prime_sse, said.sdg_h_norm_l2, said.gap_phase, said.gap_target, said.gap
+    return Found(hunt.began.objectives, hunt.began.settings.seeds, *numbers)
 
 
 def _too_large(hunt: Hunt, asked: CertificateBegun) -> Certified:
@@ -105,7 +116,8 @@ def _too_large(hunt: Hunt, asked: CertificateBegun) -> Certified:
         f"and a box at most {certificate.FACTOR_MAX} times as large"
     )
     judged = certificate.judge([], asked.others)
-    return Certified(asked.job, asked.hunt_id, asked.job_uuid, msgspec.structs.replace(judged, reasons=[why]))
+    judged = msgspec.structs.replace(judged, reasons=[why])
+    return Certified(asked.job, asked.hunt_id, asked.job_uuid, judged, found=asked.found)
 
 
 # --- the work -------------------------------------------------------------------------------------------------------------
@@ -125,9 +137,9 @@ def _work(hunts: Hunts, asked: CertificateBegun) -> dict[str, Any]:
     """Three calls: five fresh seeds, and three of them in two other ways. And the candidates of the hunt, for p_family."""
     hunt = hunts.hunts.get(asked.hunt_id)
     rows = list(hunt.rows.values())[: asked.rows] if hunt is not None and not hunt.thin else []
-    family = [row.child.job_uuid for row in rows if row.outcome is not None and row.outcome.log_prime_sse is not None]
+    family = [row.finished() for row in rows if row.outcome is not None and row.outcome.log_prime_sse is not None]
     scores = [row.outcome.log_prime_sse for row in rows if row.outcome is not None and row.outcome.log_prime_sse is not None]
-    few = 0 < len(family) <= FAMILY_MAX
+    few = 0 < sum(map(len, family)) <= FAMILY_MAX
     return {
         "job": asked.job,
         "job_uuid": asked.job_uuid,
@@ -136,6 +148,8 @@ def _work(hunts: Hunts, asked: CertificateBegun) -> dict[str, Any]:
         "draws": certificate.DRAWS,
         "others": asked.others,
         "family": family if few else [],
+        "seeds": hunt.began.settings.seeds if hunt is not None else 1,
+        "found": msgspec.to_builtins(asked.found),
         "best": min(scores) if few else None,
         "family_targets": hunt.began.settings.targets if hunt is not None else certificate.TARGETS,
     }
@@ -174,7 +188,8 @@ def decide_ended(work: Certifying, command: JobEnded) -> Decision:
             failed(asked, "bad-output", "what its worker said cannot be true. Try again; if it stays so: irerctl doctor")
         )
     judged = certificate.judge(said.figures, asked.others)
-    return Decision(Certified(asked.job, asked.hunt_id, asked.job_uuid, judged, said.p_family, said.looked_at, said.figures))
+    told = judged, said.p_family, said.looked_at, said.figures, asked.found
+    return Decision(Certified(asked.job, asked.hunt_id, asked.job_uuid, *told))
 
 
 def believed(asked: CertificateBegun, result: dict[str, Any]) -> _Said | None:
@@ -192,7 +207,8 @@ def _possible(run: Figures) -> bool:
     # A p-value is counted over so many draws, and the observed case is among them.
     counted = all(p is None or p * (certificate.DRAWS + 1) >= 0.999 for p in (run.p_phase, run.p_target))
     sizes = all(value is None or 0 <= value < 1e300 for value in (run.score, run.h_max))
-    return counted and sizes and (run.score is None) != (run.code is None) and run.matched <= certificate.TARGETS
+    gaps = all(gap is None or (run.score is not None and abs(gap) < 1e300) for gap in (run.gap_phase, run.gap_target))
+    return counted and sizes and gaps and (run.score is None) != (run.code is None) and run.matched <= certificate.TARGETS
 
 
 def failed(asked: CertificateBegun, code: str, detail: str = "") -> CertificateFailed:
@@ -226,6 +242,7 @@ def current(hunt: Hunt, job_uuid: str) -> dict[str, Any] | None:
         "job_uuid": job_uuid,
         "p_family": own.p_family,
         "looked_at": own.looked_at,
+        "found": msgspec.to_builtins(own.found),
         "figures": msgspec.to_builtins(own.figures),
     }
 

@@ -164,11 +164,11 @@ def decide_resume(hunts: Hunts, command: Resume, ctx: Context) -> Decision:
     wanted_generations = hunt.generations + (command.add_generations or 0)
     if hunt.closed >= wanted_generations:
         text = (
-            f"hunt {hunt.hunt_id} has closed all its {hunt.generations:,} generations. "
+            f"hunt {hunt.hunt_id} has closed all of its generations ({hunt.generations:,}). "
             "Say how many more: irerctl hunt resume --add-generations N"
         )
         raise Refused("failed-precondition", text, reason="completed")
-    check_size(wanted_generations, hunt.began.population_size)
+    check_size(wanted_generations, hunt.began.population_size, hunt.began.settings.seeds)
     return Decision(HuntResumed(hunt.hunt_id, wanted_generations))
 
 

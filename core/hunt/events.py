@@ -21,13 +21,16 @@ LANES_MAX = 48
 """Children in one record, and runs in one call."""
 PARALLEL_MAX = 64
 PARAMETERS_MAX = 32
+SEEDS_MAX = 9
+"""So often at most a candidate is run, each time from another initial field."""
 
-Objective = Literal["log_prime_sse", "sdg_h_norm_l2", "fitness"]
+Objective = Literal["log_prime_sse", "sdg_h_norm_l2", "gap", "fitness"]
 Generations = Annotated[int, Meta(ge=1, le=GENERATIONS_MAX)]
 PopulationSize = Annotated[int, Meta(ge=1, le=POPULATION_MAX)]
 Lanes = Annotated[int, Meta(ge=1, le=LANES_MAX)]
 Parallel = Annotated[int, Meta(ge=1, le=PARALLEL_MAX)]
-Objectives = Annotated[list[Objective], Meta(min_length=1, max_length=2)]
+Seeds = Annotated[int, Meta(ge=1, le=SEEDS_MAX)]
+Objectives = Annotated[list[Objective], Meta(min_length=1, max_length=3)]
 Detail = Annotated[str, Meta(max_length=500), privacy("open")]
 Numbers = Annotated[list[float], Meta(max_length=PARAMETERS_MAX)]
 Params = Annotated[dict[Name, float], Meta(max_length=PARAMETERS_MAX)]
@@ -49,7 +52,7 @@ class Axis(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
     scale: Scale
 
 
-class RunSettings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+class RunSettings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How each candidate of a hunt is run. It stays as it was at the start, whatever the configuration says later.
 
     grid: the box
@@ -60,6 +63,8 @@ class RunSettings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_
     params: the parameters of the model that are not searched
     lanes: runs in one call
     parallel: calls at one time
+    seeds: so often each candidate is run, from as many initial fields; the medians count
+    gap_draws: draws of each null that a score is held against, for the gaps; 0 where nothing is selected by them
     """
 
     grid: Grid
@@ -70,6 +75,19 @@ class RunSettings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_
     params: Params
     lanes: Lanes
     parallel: Parallel
+    seeds: Seeds = 1
+    gap_draws: Count = 0
+
+
+class Again(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Another run of a candidate, which differs in its seed alone.
+
+    job_uuid: its id, which every file of it carries
+    seed: of its initial field
+    """
+
+    job_uuid: Name
+    seed: Count
 
 
 class Child(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -81,6 +99,7 @@ class Child(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     params: the parameters that are searched
     unit: the same as the optimiser sees them, each from 0 to 1
     parents: the candidates it comes from; none in a first generation
+    again: its other runs, where it is run with several seeds
     """
 
     index: Count
@@ -89,6 +108,36 @@ class Child(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     params: Params
     unit: Numbers
     parents: Annotated[list[Name], Meta(max_length=2)] = []
+    again: Annotated[list[Again], Meta(max_length=SEEDS_MAX - 1)] = []
+
+
+class RunScored(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one of several runs of a candidate came to.
+
+    job_uuid: which
+    status: ok, diverged or geometry
+    log_prime_sse: the score
+    sse_code: why there is none
+    sdg_h_norm_l2: the h-norm
+    h_code: why there is none
+    sdg_h_norm_l2_max: its largest value in the last quarter
+    gap_phase: by how much the score is better than with scrambled phases
+    gap_target: by how much it is better than for random targets
+    gap: the lesser of both, where draws without peaks count as meeting no target
+    artefact_sha256: of the file with the fields
+    """
+
+    job_uuid: Name
+    status: Outcome
+    log_prime_sse: float | None = None
+    sse_code: ScoreCode | None = None
+    sdg_h_norm_l2: float | None = None
+    h_code: NormCode | None = None
+    sdg_h_norm_l2_max: float | None = None
+    gap_phase: float | None = None
+    gap_target: float | None = None
+    gap: float | None = None
+    artefact_sha256: Hash | None = None
 
 
 class Placed(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -111,7 +160,7 @@ class FrontPoint(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_f
 
     generation: in which it was run
     index: its place there
-    values: its objectives, in their order
+    values: its objectives, in their order, each so that less is better: a gap and the legacy fitness with the sign changed
     """
 
     generation: Count
@@ -128,7 +177,7 @@ class HuntStarted(Event, type="hunt.started"):
     seed: of all chance in it; the same one leads to the same hunt
     namespace: the UUID that the ids of its jobs are made from
     space: what is searched, between which bounds
-    objectives: what is to be small, or the legacy fitness
+    objectives: what is to be small; gap and the legacy fitness are to be large
     reference: the point up to which the hypervolume counts; none where there is one objective
     settings: how each candidate is run
     versions: of irer's parts that decide here
@@ -184,6 +233,11 @@ class HuntScored(Event, type="hunt.scored"):
     fitness: the legacy scalar; null without a score
     best: whether it is better than all before it; without any score, whether it stands before them
     why: of a missing one, what went wrong
+    gap_phase: where the hunt selects by it, by how much the score is better than with scrambled phases; null for no number
+    gap_target: where the hunt selects by it, by how much the score is better than for random targets
+    gap: where the hunt selects by it, the lesser of both, where draws without peaks count as meeting no target
+    run: of a candidate with several seeds, the run that scores the median: it has the file, the flags and the peaks told here
+    runs: of such a candidate, what each run came to; every number above is the median of theirs
     """
 
     hunt_id: Name
@@ -206,6 +260,11 @@ class HuntScored(Event, type="hunt.scored"):
     fitness: float | None = None
     best: bool = False
     why: Code | None = None
+    gap_phase: float | None = None
+    gap_target: float | None = None
+    gap: float | None = None
+    run: Name | None = None
+    runs: Annotated[list[RunScored], Meta(max_length=SEEDS_MAX)] = []
 
 
 class ChunkFailed(Event, type="hunt.chunk_failed"):
@@ -323,6 +382,27 @@ class HuntFailed(Event, type="hunt.failed"):
     detail: Detail
 
 
+class Found(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A candidate as its hunt has it.
+
+    objectives: what the hunt selects by
+    seeds: so often each candidate was run; of several, the numbers below are medians
+    log_prime_sse: its score, with the targets of the hunt
+    sdg_h_norm_l2: its h-norm
+    gap_phase: where the hunt selects by it, by how much the score is better than with scrambled phases
+    gap_target: the same for random targets
+    gap: the lesser of both, where draws without peaks count as meeting no target
+    """
+
+    objectives: Objectives
+    seeds: Seeds
+    log_prime_sse: float | None = None
+    sdg_h_norm_l2: float | None = None
+    gap_phase: float | None = None
+    gap_target: float | None = None
+    gap: float | None = None
+
+
 class CertificateBegun(Event, type="hunt.certifying"):
     """A candidate is to be certified, or not.
 
@@ -337,6 +417,7 @@ class CertificateBegun(Event, type="hunt.certifying"):
     seeds: of fresh initial fields; the first three are run again with half the step, and on a finer grid
     rows: candidates of the hunt that the correction for all of it looks at
     others: what the hunt's other certificates came to, as p
+    found: what the hunt found in it, and how: none of that enters the verdict
     """
 
     job: Name
@@ -350,6 +431,7 @@ class CertificateBegun(Event, type="hunt.certifying"):
     seeds: Annotated[list[Count], Meta(max_length=8)]
     rows: Count
     others: Annotated[list[float], Meta(max_length=256)] = []
+    found: Found | None = None
 
 
 class Certified(Event, type="hunt.certified"):
@@ -362,6 +444,7 @@ class Certified(Event, type="hunt.certified"):
     p_family: how often the best of so many candidates scores as well by chance; null where files are gone
     looked_at: candidates that stand behind p_family
     figures: of every run
+    found: what the hunt found in the candidate, and how
     """
 
     job: Name
@@ -371,6 +454,7 @@ class Certified(Event, type="hunt.certified"):
     p_family: float | None = None
     looked_at: Count = 0
     figures: Annotated[list[Figures], Meta(max_length=16)] = []
+    found: Found | None = None
 
 
 class CertificateFailed(Event, type="hunt.certificate_failed"):

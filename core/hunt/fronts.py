@@ -130,15 +130,54 @@ def crowding(points: "Points") -> "NDArray[np.float64]":
     import numpy as np
 
     values = np.asarray(points, np.float64)
-    first, distinct = _distinct(values)
-    apart = np.zeros(len(distinct))
-    for column in distinct.T:
-        order, along = _along(column)
-        apart[order[1:-1]] += along[2:] - along[:-2]
-        apart[order[:1]] = apart[order[-1:]] = np.inf
-    found = np.zeros(len(values))
-    found[first] = apart
+    return crowdings(values, np.zeros(len(values), np.int64))
+
+
+def crowdings(points: "Points", front: "NDArray[np.int64]") -> "NDArray[np.float64]":
+    """The same of many fronts at once: of each point among those of its own."""
+    import numpy as np
+
+    values = np.asarray(points, np.float64)
+    if not len(values):
+        return np.zeros(0)
+    order = np.lexsort((*values.T[::-1], front))
+    values, front = values[order], front[order]
+    new = np.ones(len(values), np.bool_)
+    new[1:] = (values[1:] != values[:-1]).any(axis=1) | (front[1:] != front[:-1])
+    order, values, front = order[new], values[new], front[new]
+    apart = np.zeros(len(values))
+    for column in values.T:
+        _spread_along(column, front, apart)
+    found = np.zeros(len(new))
+    found[order] = apart
     return found
+
+
+def _spread_along(column: "NDArray[np.float64]", front: "NDArray[np.int64]", apart: "NDArray[np.float64]") -> None:
+    """Adds how far apart the neighbours are along one objective, over the range of each front, whose ends are infinitely far.
+
+    The distinct points come in the order of all their objectives, and a stable sort keeps it among equals.
+    """
+    import numpy as np
+
+    order = np.lexsort((column, front))
+    order = order[np.isfinite(column[order])]
+    if not len(order):
+        return
+    # Halved, so that no difference of finite numbers is infinite.
+    along, of = column[order] / 2, front[order]
+    starts = np.ones(len(order), np.bool_)
+    starts[1:] = of[1:] != of[:-1]
+    ends = np.ones(len(order), np.bool_)
+    ends[:-1] = starts[1:]
+    which = np.cumsum(starts) - 1
+    low, high = along[starts], along[ends]
+    extent = np.where(high - low > 0, high - low, 1.0)
+    along = (along - low[which]) / extent[which]
+    inner = ~(starts | ends)
+    at = np.flatnonzero(inner)
+    apart[order[at]] += along[at + 1] - along[at - 1]
+    apart[order[starts | ends]] = np.inf
 
 
 def _along(column: "NDArray[np.float64]") -> "tuple[NDArray[np.int64], NDArray[np.float64]]":

@@ -3,15 +3,18 @@
 Codes take no part in it: a candidate without a number in every objective has none in any, and stands behind those that have.
 """
 
+import hashlib
 import math
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from core.hunt.draws import Draws, draws
 from core.hunt.events import (
+    Again,
     Child,
     FrontPoint,
     GenerationClosed,
@@ -21,6 +24,7 @@ from core.hunt.events import (
     HuntStarted,
     Objective,
     Placed,
+    RunScored,
 )
 from core.hunt.hypervolume import hypervolume
 from core.hunt.nsga2 import DIVERGED, NO_PEAKS, REAL_SCORE, Individual, Ranked, first, offspring, select
@@ -37,6 +41,7 @@ SEEDS_DRAW = REDRAWS_MAX
 SEED_SHIFT = 32
 FITNESS_SSE_MIN = 1e-6
 FITNESS_OF_GAPS = 0.1
+GAPS = ("gap_phase", "gap_target", "gap")
 SSE_REACHED, H_NORM_REACHED = 0.01, 0.001
 """The source's thresholds of success."""
 
@@ -52,28 +57,50 @@ Point = tuple[tuple[float, ...], tuple[str, ...], dict[str, float]]
 def asked(hunt: Hunt) -> list[HuntAsked]:
     """The next generation, one record for each call."""
     began, generation, searched = hunt.began, hunt.closed, space_of(hunt.began)
-    seeds = [int(raw) >> SEED_SHIFT for raw in draws(began.seed, generation, SEEDS_DRAW).raw(began.population_size)]
+    size = began.population_size
+    raw = draws(began.seed, generation, SEEDS_DRAW).raw(size * began.settings.seeds)
+    seeds = [int(bits) >> SEED_SHIFT for bits in raw]  # all first ones first: more seeds change no first one
     children = [
-        Child(index, job_uuid(began, generation, index), seed, params, list(unit), list(parents))
-        for index, (seed, (unit, parents, params)) in enumerate(zip(seeds, _points(hunt, searched), strict=True))
+        Child(
+            index,
+            job_uuid(began, generation, index),
+            seeds[index],
+            params,
+            list(unit),
+            list(parents),
+            [
+                Again(job_uuid(began, generation, index, turn), seeds[turn * size + index])
+                for turn in range(1, began.settings.seeds)
+            ],
+        )
+        for index, (unit, parents, params) in enumerate(_points(hunt, searched))
     ]
-    lanes = began.settings.lanes
-    calls = [children[start : start + lanes] for start in range(0, len(children), lanes)]
+    together = max(1, began.settings.lanes // began.settings.seeds)
+    calls = [children[start : start + together] for start in range(0, len(children), together)]
     return [HuntAsked(hunt.hunt_id, generation, number, call) for number, call in enumerate(calls)]
 
 
-def job_uuid(began: HuntStarted, generation: int, index: int) -> str:
+def job_uuid(began: HuntStarted, generation: int, index: int, turn: int = 0) -> str:
     """The one place where the id of a job is made. Everybody else gets it from the record that asked for the job."""
-    return str(uuid.uuid5(_namespace(began.namespace), place(generation, index)))
+    name = place(generation, index)
+    return _uuid5(_namespace(began.namespace), f"{name}/{turn}" if turn else name)
+
+
+def _uuid5(namespace: bytes, name: str) -> str:
+    """What `str(uuid.uuid5(…))` says (RFC 9562), at a third of the time, which a large generation feels."""
+    digest = bytearray(hashlib.sha1(namespace + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6], digest[8] = digest[6] & 0x0F | 0x50, digest[8] & 0x3F | 0x80
+    found = digest.hex()
+    return f"{found[:8]}-{found[8:12]}-{found[12:16]}-{found[16:20]}-{found[20:]}"
 
 
 @lru_cache(maxsize=16)
-def _namespace(text: str) -> uuid.UUID:
-    return uuid.UUID(text)
+def _namespace(text: str) -> bytes:
+    return uuid.UUID(text).bytes
 
 
 def _points(hunt: Hunt, searched: Space) -> list[Point]:
-    began = hunt.began
+    began, fixed = hunt.began, hunt.began.settings.params
     points: list[Point] = []
     for turn in range(REDRAWS_MAX):
         drawn = _drawn(hunt, began.population_size - len(points), draws(began.seed, hunt.closed, turn))
@@ -81,7 +108,7 @@ def _points(hunt: Hunt, searched: Space) -> list[Point]:
         points += [
             (unit, parents, at)
             for (unit, parents), at in zip(drawn, params, strict=True)
-            if turn == REDRAWS_MAX - 1 or well_posed({**began.settings.params, **at})
+            if turn == REDRAWS_MAX - 1 or well_posed({**fixed, **at})
         ]
         if len(points) == began.population_size:
             break
@@ -107,9 +134,9 @@ def _drawn(hunt: Hunt, count: int, generator: Draws) -> list[Place]:
 
 def scored(hunt: Hunt, outcomes: Sequence[LaneOutcome], indices: Sequence[int]) -> Iterator[HuntScored]:
     """What a call came to, with the best so far marked."""
-    best = hunt.rows[hunt.best].outcome if hunt.best else None
-    for index, said in zip(indices, outcomes, strict=True):
-        event = _scored(hunt, index, said)
+    best, seeds = hunt.rows[hunt.best].outcome if hunt.best else None, hunt.began.settings.seeds
+    for at, index in enumerate(indices):
+        event = _scored(hunt, index, outcomes[at * seeds : (at + 1) * seeds])
         if best is None or _order(event) < _order(best):
             event = msgspec.structs.replace(event, best=True)
             best = event
@@ -123,18 +150,22 @@ def missing(hunt: Hunt, indices: Sequence[int], code: str) -> Iterator[HuntScore
         yield HuntScored(hunt.hunt_id, hunt.closed, index, job_uuid, "missing", sse_code="missing", why=code)
 
 
-def _scored(hunt: Hunt, index: int, said: LaneOutcome) -> HuntScored:
+def _scored(hunt: Hunt, index: int, runs: Sequence[LaneOutcome]) -> HuntScored:
+    said = _middle(runs, lambda run: (_STATUSES.index(run.status), _CODES.index(run.sse_code), run.log_prime_sse or 0.0))
+    norm = _middle(runs, lambda run: (_NORM_CODES.index(run.h_code), run.sdg_h_norm_l2 or 0.0))
+    gap_phase, gap_target, gap = (_median([getattr(run, name) for run in runs], -1.0) for name in GAPS)
+    several = len(runs) > 1
     return HuntScored(
         hunt_id=hunt.hunt_id,
         generation=hunt.closed,
         index=index,
-        job_uuid=said.job_uuid,
+        job_uuid=runs[0].job_uuid,
         status=said.status,
         log_prime_sse=said.log_prime_sse,
         sse_code=said.sse_code,
-        sdg_h_norm_l2=said.sdg_h_norm_l2,
-        h_code=said.h_code,
-        sdg_h_norm_l2_max=said.sdg_h_norm_l2_max,
+        sdg_h_norm_l2=norm.sdg_h_norm_l2,
+        h_code=norm.h_code,
+        sdg_h_norm_l2_max=_median([run.sdg_h_norm_l2_max for run in runs]),
         scaling_factor=said.scaling_factor,
         n_peaks=said.n_peaks,
         n_targets=said.n_targets,
@@ -142,8 +173,27 @@ def _scored(hunt: Hunt, index: int, said: LaneOutcome) -> HuntScored:
         flags=said.flags,
         fail_step=said.fail_step,
         artefact_sha256=said.artefact_sha256,
-        fitness=fitness(said.log_prime_sse),
+        fitness=fitness(said.log_prime_sse, gap_phase, gap_target),
+        gap_phase=gap_phase,
+        gap_target=gap_target,
+        gap=gap,
+        run=said.job_uuid if several else None,
+        runs=[_of_several(run) for run in runs] if several else [],
     )
+
+
+def _of_several(run: LaneOutcome) -> RunScored:
+    return RunScored(**{name: getattr(run, name) for name in RunScored.__struct_fields__})
+
+
+def _middle(runs: Sequence[LaneOutcome], order: "Callable[[LaneOutcome], Any]") -> LaneOutcome:
+    """What most are not better than, and most not worse: a number only where more than half have one. The first among equals."""
+    return sorted(runs, key=order)[len(runs) // 2]
+
+
+def _median(values: Sequence[float | None], sign: float = 1.0) -> float | None:
+    """The same of numbers alone; of those of which much is good the sign is -1. What is none stands behind all numbers."""
+    return sorted(values, key=lambda value: math.inf if value is None else sign * value)[len(values) // 2]
 
 
 def fitness(log_prime_sse: float | None, gap_phase: float | None = None, gap_target: float | None = None) -> float | None:
@@ -171,6 +221,8 @@ def _order(outcome: HuntScored) -> tuple[bool, int, float, float]:
 
 
 _CODES = (None, "no_peaks", "missing", "diverged")
+_STATUSES = ("ok", "geometry", "diverged")
+_NORM_CODES = (None, "no_source", "constraint_enforced", "diverged")
 
 
 # --- closing --------------------------------------------------------------------------------------------------------------
@@ -179,7 +231,8 @@ _CODES = (None, "no_peaks", "missing", "diverged")
 def closed(hunt: Hunt) -> GenerationClosed:
     """Who survives, of those who did so before and all that have an outcome now."""
     rows = [hunt.row(placed.generation, placed.index) for placed in hunt.survivors]
-    own = [row for row in hunt.open_rows() if is_outcome(row)]
+    opened = hunt.open_rows()
+    own = [row for row in opened if is_outcome(row)]
     pool = rows + own
     seen = [individual(row, hunt.began.objectives) for row in pool]
     ranked = select(seen, len(pool))
@@ -195,7 +248,7 @@ def closed(hunt: Hunt) -> GenerationClosed:
         hunt_id=hunt.hunt_id,
         generation=hunt.closed,
         outcomes=len(own),
-        missing=len(hunt.open_rows()) - len(own),
+        missing=len(opened) - len(own),
         survivors=[_placed(each, pool) for each in survivors],
         others=[found for each in dropped if (found := _placed(each, pool)).generation == hunt.closed],
         front=front,
@@ -225,6 +278,8 @@ def _value(outcome: HuntScored, objective: Objective) -> float | None:
             return outcome.log_prime_sse
         case "sdg_h_norm_l2":
             return outcome.sdg_h_norm_l2
+        case "gap":
+            return None if outcome.gap is None else -outcome.gap
         case "fitness":
             return None if outcome.fitness is None else -outcome.fitness
 

@@ -54,6 +54,9 @@ COLUMNS = (
     "resolved",
     "artefact_sha256",
     *PARAMETERS,
+    "gap",
+    "seeds",
+    "run_uuid",
 )
 HEADER = (",".join(COLUMNS) + "\n").encode()
 WINDOW = 4_096
@@ -73,8 +76,9 @@ class _Gaps(NamedTuple):
 
 
 class _Written(NamedTuple):
+    job_uuid: str
     text: bytes
-    """Without gaps."""
+    """Without the gaps of `null-profile`."""
     log_prime_sse: float | None
 
 
@@ -93,6 +97,7 @@ class Projection:
     def __init__(self) -> None:
         self._hunts: dict[str, _Open] = {}
         self._written: OrderedDict[str, _Written] = OrderedDict()
+        """By the run that stands for each, of those whose gaps are not known of the hunt itself."""
         self._early: OrderedDict[str, _Gaps] = OrderedDict()
         """Of runs that have no row yet."""
 
@@ -134,7 +139,7 @@ class Projection:
             self._early[event.job_uuid] = found
             _bound(self._early)
             return
-        yield Line(event.job_uuid, _text(row, found))
+        yield Line(row.job_uuid, _text(row, found))
 
     def _rows(self, hunt_id: str, placed: Mapping[tuple[int, int], Placed]) -> Iterator[Line]:
         """The rows with an outcome, in the order in which they were asked for. A hunt whose beginning was let go has none."""
@@ -143,9 +148,15 @@ class Projection:
             return
         for key in sorted(hunt.scored):
             child, said = hunt.asked.pop(key), hunt.scored.pop(key)
-            row = self._written[child.job_uuid] = _Written(_line(hunt.began, child, said, placed.get(key)), said.log_prime_sse)
+            run = said.run or child.job_uuid
+            row = _Written(child.job_uuid, _line(hunt.began, child, said, placed.get(key)), said.log_prime_sse)
+            early = self._early.pop(run, _Gaps())
+            if said.gap is not None:
+                yield Line(child.job_uuid, row.text)  # what it was selected by stays what it was then
+                continue
+            self._written[run] = row
             _bound(self._written)
-            yield Line(child.job_uuid, _text(row, self._early.pop(child.job_uuid, _Gaps())))
+            yield Line(child.job_uuid, _text(row, early))
 
 
 GAPS = ("gap_phase", "gap_target")
@@ -182,7 +193,9 @@ def _line(began: HuntStarted, child: Child, said: HuntScored, placed: Placed | N
         "sse_code": said.sse_code,
         "sdg_h_norm_l2": _number(said.sdg_h_norm_l2, said.h_code),
         "sdg_h_norm_l2_max": _number(said.sdg_h_norm_l2_max, said.h_code),
-        "fitness": fitness(said.log_prime_sse),
+        "gap_phase": said.gap_phase,
+        "gap_target": said.gap_target,
+        "fitness": fitness(said.log_prime_sse, said.gap_phase, said.gap_target),
         "rank": None if placed is None else placed.rank,
         "crowding": crowding,
         "scaling_factor": said.scaling_factor,
@@ -190,6 +203,9 @@ def _line(began: HuntStarted, child: Child, said: HuntScored, placed: Placed | N
         "n_targets": said.n_targets,
         "resolved": said.resolved,
         "artefact_sha256": said.artefact_sha256,
+        "gap": said.gap,
+        "seeds": began.settings.seeds,
+        "run_uuid": said.run or child.job_uuid,
         **began.settings.params,
         **child.params,
     }

@@ -79,14 +79,13 @@ def select(individuals: Sequence[Individual], size: int) -> list[Ranked]:
         return []
     objectives = np.array([each.objectives for each in individuals], np.float64)
     rank = fronts.ranks(objectives, [each.feasibility for each in individuals], enough=size)
+    survivors = np.flatnonzero(rank >= 0)
+    if len(survivors) > size:
+        last = np.flatnonzero(rank == rank.max())
+        before = np.flatnonzero((rank >= 0) & (rank < rank.max()))
+        survivors = np.concatenate([before, last[fronts.thinned(objectives[last], size - len(before))]])
     crowding = np.zeros(len(individuals))
-    survivors = np.empty(0, np.int64)
-    for level in range(int(rank.max()) + 1):
-        members = np.flatnonzero(rank == level)
-        if len(members) > size - len(survivors):
-            members = members[fronts.thinned(objectives[members], size - len(survivors))]
-        crowding[members] = fronts.crowding(objectives[members])
-        survivors = np.concatenate([survivors, members])
+    crowding[survivors] = fronts.crowdings(objectives[survivors], rank[survivors])
     order = survivors[np.lexsort((survivors, -crowding[survivors], rank[survivors]))]
     return [
         Ranked(index, front, alone, individuals[index].unit)

@@ -6,7 +6,9 @@ A metric that is not a number is told by its code and never by a number that sta
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from core.component.model import Components, outputs_of
+import msgspec
+
+from core.component.model import Components, Figures, outputs_of
 from core.engine import Check, Command, Context, JobStatus, Refused, Result
 from core.fields import Code, Count, Cursor, Limit, Name, Object, Time
 from core.hunt import certificate, certify
@@ -35,6 +37,7 @@ Column = Literal[
     "sdg_h_norm_l2_max",
     "gap_phase",
     "gap_target",
+    "gap",
     "h_classical",
     "fitness",
     "rank",
@@ -42,7 +45,7 @@ Column = Literal[
     "scaling_factor",
     "n_peaks",
 ]
-DESCENDING = frozenset({"fitness", "crowding", "n_peaks", "gap_phase", "gap_target"})
+DESCENDING = frozenset({"fitness", "crowding", "n_peaks", "gap_phase", "gap_target", "gap"})
 """Columns of which much is good: the most comes first."""
 
 
@@ -71,7 +74,7 @@ class FrontRun(Result):
     """A candidate that none other beats in every objective.
 
     job_uuid: which
-    values: its objectives, in their order
+    values: its objectives, in their order, each so that less is better: a gap and the legacy fitness with the sign changed
     """
 
     job_uuid: Name
@@ -163,7 +166,8 @@ class HuntStatus(Result):
     hunt_id: which hunt
     population_size: candidates in each generation
     seed: of all chance in it
-    objectives: what is to be small, or the legacy fitness
+    objectives: what is to be small; gap and the legacy fitness are to be large
+    seeds: so often each candidate is run; of several runs the medians count
     started_at: when it began
     ended_at: when it ended
     last: the candidate whose outcome came last
@@ -185,6 +189,7 @@ class HuntStatus(Result):
     population_size: Count | None = None
     seed: Count | None = None
     objectives: list[Objective] | None = None
+    seeds: Count | None = None
     started_at: Time | None = None
     ended_at: Time | None = None
     last: LastRun | None = None
@@ -274,8 +279,8 @@ class LedgerRow(Result):
     sdg_h_norm_l2: the h-norm; null with a code
     h_code: why there is none
     sdg_h_norm_l2_max: its largest value in the last quarter
-    gap_phase: of null-profile: by how much the score is better than with scrambled phases; null where that is not known
-    gap_target: of null-profile: by how much it is better than for random targets
+    gap_phase: by how much the score is better than with scrambled phases: of the hunt if it selects by that, else of null-profile
+    gap_target: the same for random targets; null where it is not known
     h_classical: of bssn-check: how far the geometry is from a classical one, 0 to 1
     fitness: the legacy scalar, with the gaps where both are known
     rank: its front when its generation was closed, 0 the best
@@ -287,6 +292,9 @@ class LedgerRow(Result):
     artefact_sha256: of the file with the fields
     parents: the candidates it comes from
     params: every parameter of the model
+    gap: of a hunt that selects by it: the lesser of both gaps, where draws without peaks count as meeting no target; else null
+    seeds: so often it was run; of several runs the medians stand here
+    run: the run that stands for it: with several seeds the one that scores the median, whose file, flags and peaks these are
     """
 
     job_uuid: Name
@@ -312,6 +320,9 @@ class LedgerRow(Result):
     artefact_sha256: str | None
     parents: list[Name]
     params: Params
+    gap: float | None
+    seeds: Count
+    run: Name
 
 
 class LedgerPage(Result):
@@ -386,9 +397,12 @@ class Paradox(Result):
 class BestRun(Result):
     """The provenance document of the best candidate, and where it was found.
 
-    job_uuid: which
+    job_uuid: which run: of a candidate with several seeds the one that scores the median
     hunt_id: in which hunt
     generation: in which generation
+    candidate: the candidate; the same as the run where it has one
+    seeds: so often the candidate was run
+    medians: of several runs, the medians that the hunt selects by
     fitness: the legacy scalar, with the gaps where both are known; null without a score, and then metrics has the code
     global_seed: of its initial field
     simulation: the grid, the steps and the settings
@@ -405,6 +419,8 @@ class BestRun(Result):
     job_uuid: Name
     hunt_id: Name
     generation: Count
+    candidate: Name
+    seeds: Count
     fitness: float | None
     global_seed: Count
     simulation: Object
@@ -415,6 +431,7 @@ class BestRun(Result):
     versions: Object = {}
     artefact_sha256: str | None = None
     wall_s: float | None = None
+    medians: Object | None = None
     certificate: Object | None = None
 
 
@@ -436,6 +453,7 @@ def status(hunts: Hunts, params: Which, ctx: Context) -> HuntStatus:
         population_size=began.population_size,
         seed=began.seed,
         objectives=began.objectives,
+        seeds=began.settings.seeds,
         started_at=time_text(hunt.started_us),
         ended_at=time_text(hunt.ended_us) if hunt.ended_us else None,
         last=_run(hunt, hunt.last),
@@ -610,7 +628,7 @@ def _column(row: Candidate, column: Column, components: Components) -> Any:
         case "rank" | "crowding":
             return getattr(row, column)
         case "gap_phase" | "gap_target" | "h_classical":
-            return getattr(outputs_of(components, row.child.job_uuid), column)
+            return getattr(_known(row, components), column)
         case "fitness":
             return fitness_of(row, components)
     return getattr(row.outcome, column)
@@ -618,12 +636,20 @@ def _column(row: Candidate, column: Column, components: Components) -> Any:
 
 def fitness_of(row: Candidate, components: Components) -> float | None:
     assert row.outcome is not None
-    known = outputs_of(components, row.child.job_uuid)
+    known = _known(row, components)
     return fitness(row.outcome.log_prime_sse, known.gap_phase, known.gap_target)
 
 
+def _known(row: Candidate, components: Components) -> Figures:
+    """What components found out about it; the gaps that it was selected by stay what they were then."""
+    said, known = row.outcome, outputs_of(components, row.run)
+    if said is None or said.gap is None:
+        return known
+    return msgspec.structs.replace(known, gap_phase=said.gap_phase, gap_target=said.gap_target)
+
+
 def _ledger_row(hunt: Hunt, row: Candidate, components: Components) -> LedgerRow:
-    said, known = row.outcome, outputs_of(components, row.child.job_uuid)
+    said, known = row.outcome, _known(row, components)
     assert said is not None
     return LedgerRow(
         job_uuid=said.job_uuid,
@@ -649,6 +675,9 @@ def _ledger_row(hunt: Hunt, row: Candidate, components: Components) -> LedgerRow
         artefact_sha256=said.artefact_sha256,
         parents=list(row.child.parents),
         params={**hunt.began.settings.params, **row.child.params},
+        gap=said.gap,
+        seeds=hunt.began.settings.seeds,
+        run=row.run,
     )
 
 
@@ -665,7 +694,7 @@ def columns(
     hunt = find(hunts, hunt_id)
     if hunt.thin:
         raise Refused("compacted", f"the rows of hunt {hunt.hunt_id} are no longer in memory. They are in {LEDGER}", reason="rows")
-    told = [(row.generation, row.outcome, row.child.job_uuid) for row in hunt.rows.values() if row.outcome is not None]
+    told = [(row.generation, row.outcome, row.run) for row in hunt.rows.values() if row.outcome is not None]
     told = told[-PARADOX_ROWS_MAX:]
     sdg: list[tuple[int, float | None, float | None]] = [(at, said.log_prime_sse, said.sdg_h_norm_l2) for at, said, _ in told]
     classical = [(at, said.log_prime_sse, outputs_of(components, job).h_classical) for at, said, job in told]

@@ -5,7 +5,7 @@ for, never in the middle of a hunt.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import Literal
@@ -51,21 +51,23 @@ class Parameter(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fi
 
     def value(self, unit: float) -> float:
         """0 is low and 1 is high, to the last bit."""
-        return self._placing()(unit)
+        return self.values([unit])[0]
 
-    def _placing(self) -> Callable[[float], float]:
+    def values(self, units: Sequence[float]) -> list[float]:
         """The same for many: what is alike for all is worked out once."""
-        low, high, logarithmic = self.low, self.high, self.scale == "log"
-        start = math.log(low) if logarithmic else 0.0
-        extent = math.log(high) - start if logarithmic else 0.0
-
-        def value(unit: float) -> float:
-            if unit <= 0 or unit >= 1:
-                return low if unit <= 0 else high
-            found = math.exp(start + unit * extent) if logarithmic else low * (1.0 - unit) + high * unit
-            return low if found < low else high if found > high else found
-
-        return value
+        low, high = self.low, self.high
+        if self.scale == "log":
+            start = math.log(low)
+            extent, exp = math.log(high) - start, math.exp
+            found = [exp(start + unit * extent) for unit in units]
+        else:
+            found = [low * (1.0 - unit) + high * unit for unit in units]
+        if not units or (min(units) > 0 and max(units) < 1 and min(found) >= low and max(found) <= high):
+            return found
+        return [
+            low if unit <= 0 else high if unit >= 1 else low if value < low else high if value > high else value
+            for unit, value in zip(units, found, strict=True)
+        ]
 
     def unit(self, value: float) -> float:
         at, start, end = map(self._along, (min(max(value, self.low), self.high), self.low, self.high))
@@ -93,8 +95,9 @@ class Space(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
         return self.points([unit])[0]
 
     def points(self, units: Sequence[Sequence[float]]) -> list[dict[str, float]]:
-        placing = [(each.name, each._placing()) for each in self.parameters]
-        return [{name: value(at) for (name, value), at in zip(placing, unit, strict=True)} for unit in units]
+        names = [each.name for each in self.parameters]
+        columns = [each.values(along) for each, along in zip(self.parameters, zip(*units, strict=True), strict=bool(units))]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def unit(self, point: Mapping[str, float]) -> tuple[float, ...]:
         """The place of these parameters in the unit cube; what lies outside the space comes to its edge."""

@@ -21,6 +21,7 @@ from core.hunt.events import (
     Parallel,
     PopulationSize,
     RunSettings,
+    Seeds,
 )
 from core.hunt.space import Bounds, Parameter, Range, Scale, Space, space
 from core.hunt.state import ROWS_KEPT
@@ -33,6 +34,9 @@ TARGETS_MAX = 32
 SEED_BITS = 32
 H_NORM_REFERENCE = 1.0
 """A residual as large as its source: what is worse adds nothing to a hypervolume."""
+GAP_DRAWS = 99
+"""Of each null, where a hunt selects by gaps: as many as `null-profile` takes, so that both find the same."""
+GAPS_NEEDED = frozenset({"gap", "fitness"})
 ABOVE = 1e-6
 """The least value of a parameter that must be more than 0."""
 Value = TypeVar("Value")
@@ -85,6 +89,7 @@ class AskSettings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_
     params: parameters of the model that are not searched, tau among them
     lanes: runs in one call
     parallel: calls at one time
+    seeds: so often each candidate is run, from as many initial fields, and the medians count: 1, 3, 5, 7 or 9
     """
 
     grid: AskGrid | None = None
@@ -101,6 +106,7 @@ class AskSettings(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_
     params: Annotated[dict[Name, Number], Meta(max_length=PARAMETERS_MAX)] | None = None
     lanes: Lanes | None = None
     parallel: Parallel | None = None
+    seeds: Seeds | None = None
 
 
 class Start(Command):
@@ -110,7 +116,7 @@ class Start(Command):
     population_size: candidates in each, 10 unless told or configured
     seed: of all chance in it; without one, one is drawn
     space: the parameters to search, each between its bounds; without it as configured
-    objectives: what is to be small: log_prime_sse, sdg_h_norm_l2 or both; or fitness, the legacy scalar that is to be large
+    objectives: some of log_prime_sse and sdg_h_norm_l2, to be small, and gap, to be large; or fitness, the legacy scalar, alone
     settings: how each candidate is run
     """
 
@@ -127,11 +133,12 @@ def started(command: Start, ctx: Context) -> HuntStarted:
     config = ctx.settings.hunt
     generations = command.num_generations or config.num_generations
     population = command.population_size or config.population_size
-    check_size(generations, population)
     searched = space(_asked_space(command.space) if command.space is not None else _configured_space(config), _bounds())
     objectives = list(command.objectives or OBJECTIVES)
-    run = _run_settings(command.settings or AskSettings(), config, searched)
-    model.check_memory(run.grid, run.settings, run.lanes, model.room_bytes(ctx.settings.compute.memory_bytes))
+    run = _run_settings(command.settings or AskSettings(), config, searched, not GAPS_NEEDED.isdisjoint(objectives))
+    check_size(generations, population, run.seeds)
+    together = max(run.lanes, run.seeds)
+    model.check_memory(run.grid, run.settings, together, model.room_bytes(ctx.settings.compute.memory_bytes))
     _check_objectives(objectives, run)
     seed = command.seed if command.seed is not None else ctx.random.randrange(1 << SEED_BITS)
     assert seed <= SEED_MAX
@@ -154,11 +161,12 @@ def space_of(began: HuntStarted) -> Space:
     return Space(tuple(Parameter(axis.parameter, axis.low, axis.high, axis.scale) for axis in began.space))
 
 
-def check_size(generations: int, population: int) -> None:
-    jobs = generations * population
-    if jobs > ROWS_KEPT:
+def check_size(generations: int, population: int, seeds: int) -> None:
+    runs = generations * population * seeds
+    if runs > ROWS_KEPT:
+        each = f", each with {seeds} seeds," if seeds > 1 else ""
         text = (
-            f"{generations:,} generations of {population:,} are {jobs:,} runs, and one hunt has at most {ROWS_KEPT:,}. "
+            f"{generations:,} generations of {population:,}{each} are {runs:,} runs, and one hunt has at most {ROWS_KEPT:,}. "
             "Ask for fewer, and begin another hunt after it"
         )
         raise Refused("out-of-range", text, reason="jobs", fields=[("num_generations", text)])
@@ -182,7 +190,7 @@ def _bounds() -> dict[str, Bounds]:
     }
 
 
-def _run_settings(asked: AskSettings, config: HuntConfiguration, searched: Space) -> RunSettings:
+def _run_settings(asked: AskSettings, config: HuntConfiguration, searched: Space, gaps: bool) -> RunSettings:
     fixed = _fixed(asked, config, searched)
     names = {each.name for each in searched.parameters}
     ring = "a" in names or fixed.get("a", 0.0) > 0
@@ -204,6 +212,8 @@ def _run_settings(asked: AskSettings, config: HuntConfiguration, searched: Space
         params=fixed,
         lanes=_or(asked.lanes, config.lanes),
         parallel=_or(asked.parallel, config.parallel),
+        seeds=_or(asked.seeds, config.seeds),
+        gap_draws=GAP_DRAWS if gaps else 0,
     )
     _check(run, ring)
     return run
@@ -231,6 +241,9 @@ def _check(run: RunSettings, ring: bool) -> None:
     if not model.TARGETS_MIN <= run.targets <= TARGETS_MAX:
         text = f"targets {run.targets} is outside its bounds, {model.TARGETS_MIN} to {TARGETS_MAX}"
         raise Refused("out-of-range", text, fields=[("settings.targets", text)])
+    if run.seeds % 2 == 0:
+        text = f"of {run.seeds} runs none is in the middle, so there is no median that one of them has. Give an odd number of seeds"
+        raise Refused("out-of-range", text, fields=[("settings.seeds", text)])
     if run.settings.kernel == "gaussian" and ring:
         text = (
             "a is the depth of a ring and the kernel is gaussian: leave settings.kernel out, or a out of the space and the params"
@@ -254,7 +267,7 @@ class _within:
 
 def _check_objectives(objectives: list[Objective], run: RunSettings) -> None:
     if len(set(objectives)) < len(objectives) or ("fitness" in objectives and len(objectives) > 1):
-        text = "objectives are log_prime_sse, sdg_h_norm_l2 or both, each once; or fitness, alone"
+        text = "objectives are some of log_prime_sse, sdg_h_norm_l2 and gap, each once; or fitness, alone"
         raise Refused("invalid-argument", text, fields=[("objectives", text)])
     if "sdg_h_norm_l2" in objectives and run.settings.geometry != "coevolve":
         text = (
@@ -265,10 +278,10 @@ def _check_objectives(objectives: list[Objective], run: RunSettings) -> None:
 
 
 def _reference(objectives: list[Objective], run: RunSettings) -> list[float]:
-    """No target met, and a residual as large as its source."""
+    """No target met, a residual as large as its source, and no better than chance."""
     if len(objectives) < 2:
         return []
-    of = {"log_prime_sse": float(run.targets), "sdg_h_norm_l2": H_NORM_REFERENCE}
+    of = {"log_prime_sse": float(run.targets), "sdg_h_norm_l2": H_NORM_REFERENCE, "gap": 0.0}
     return [of[objective] for objective in objectives]
 
 

@@ -3,7 +3,7 @@
 Of hunts that ended long ago only what a resume and a status need is kept; their rows are in the log and in the CSV ledger.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -25,13 +25,14 @@ from core.hunt.events import (
     HuntStopped,
     HuntStopping,
     Placed,
+    RunScored,
 )
 from core.sim.chunk import Chunk, Lane
 
 LOG = "hunt_log"
 HUNTS_KEPT = 256
 ROWS_KEPT = 20_000
-"""Candidates of all hunts together; those of the oldest hunts go first. One hunt may have so many."""
+"""Runs of all hunts together; those of the oldest hunts go first. One hunt may have so many."""
 CERTIFICATES_MAX = 64
 """Of one hunt; and so many that ended can be asked about as jobs."""
 PACE_KEPT = 32
@@ -52,6 +53,17 @@ class Candidate(msgspec.Struct, forbid_unknown_fields=True):
     ended_us: int = 0
     rank: int | None = None
     crowding: float | None = None
+
+    @property
+    def run(self) -> str:
+        """The run that stands for it: its only one, or of several the one that scores the median."""
+        return self.child.job_uuid if self.outcome is None or self.outcome.run is None else self.outcome.run
+
+    def finished(self) -> list[str]:
+        """Its runs that came to a good end and left a file."""
+        said = self.outcome
+        runs: Sequence[HuntScored | RunScored] = [] if said is None else said.runs or [said]
+        return [run.job_uuid for run in runs if run.status == "ok" and run.artefact_sha256 is not None]
 
 
 class Part(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,9 +179,10 @@ class Hunts:
         return [hunt for hunt in self.hunts.values() if hunt.active]
 
     def candidate(self, job_uuid: str) -> tuple[Hunt | None, Candidate | None]:
+        """The one that has this id, or a run with it."""
         for hunt in reversed(self.hunts.values()):
             for row in hunt.rows.values():
-                if row.child.job_uuid == job_uuid:
+                if row.child.job_uuid == job_uuid or any(run.job_uuid == job_uuid for run in row.child.again):
                     return hunt, row
         return None, None
 
@@ -211,13 +224,16 @@ def effect_of(part: Part) -> str:
 
 
 def chunk_of(hunt: Hunt, part: Part) -> Chunk:
-    """What one call computes."""
-    run, generation = hunt.began.settings, hunt.closed
-    lanes = [
-        Lane(row.child.job_uuid, row.child.seed, {**run.params, **row.child.params}, hunt.hunt_id, generation, row.child.index)
-        for row in (hunt.row(generation, index) for index in part.indices)
-    ]
-    return Chunk("sncgl_sdg", run.grid, run.steps, run.dt, run.settings, run.targets, lanes)
+    """What one call computes: the runs of a candidate beside each other."""
+    run = hunt.began.settings
+    lanes = [lane for index in part.indices for lane in _lanes(hunt, hunt.row(hunt.closed, index).child)]
+    return Chunk("sncgl_sdg", run.grid, run.steps, run.dt, run.settings, run.targets, lanes, run.gap_draws)
+
+
+def _lanes(hunt: Hunt, child: Child) -> Iterator[Lane]:
+    params, several = {**hunt.began.settings.params, **child.params}, bool(child.again)
+    for turn, (job_uuid, seed) in enumerate([(child.job_uuid, child.seed), *((run.job_uuid, run.seed) for run in child.again)]):
+        yield Lane(job_uuid, seed, params, hunt.hunt_id, hunt.closed, child.index, turn if several else None)
 
 
 # --- what happened ----------------------------------------------------------------------------------------------------------
@@ -342,13 +358,13 @@ def _forget(hunts: Hunts) -> None:
     ended = [hunt for hunt in hunts.hunts.values() if not hunt.active]
     for hunt in ended[: max(0, len(hunts.hunts) - HUNTS_KEPT)]:
         del hunts.hunts[hunt.hunt_id]
-    kept = sum(len(hunt.rows) for hunt in hunts.hunts.values())
+    kept = sum(len(hunt.rows) * hunt.began.settings.seeds for hunt in hunts.hunts.values())
     for hunt in ended[:-1]:
         if kept <= ROWS_KEPT:
             return
         if hunt.hunt_id in hunts.hunts and not hunt.thin:
             needed = set(_needed(hunt))
-            kept -= len(hunt.rows) - len(needed)
+            kept -= (len(hunt.rows) - len(needed)) * hunt.began.settings.seeds
             hunt.rows, hunt.thin = {name: row for name, row in hunt.rows.items() if name in needed}, True
 
 

@@ -115,8 +115,8 @@ class TapStored(Result):
 def decide_report(provenance: Provenance, command: EngineEvent, ctx: Context) -> Decision:
     pace = provenance.paces.get(ctx.actor.name)
     rate = ctx.settings.control.events_per_s
-    if pace is not None and pace.count >= rate and (left_us := pace.left_us(ctx.boot_id, ctx.mono_us)):
-        text = f"{ctx.actor.name} has reported {rate} events within this second. Wait, or report less often"
+    if pace is not None and (left_us := pace.wait_us(rate, ctx.boot_id, ctx.mono_us)):
+        text = f"{ctx.actor.name} has reported {rate} events within a second. Wait, or report less often"
         raise Refused("resource-exhausted", text, reason="rate", retry_ms=-(-left_us // 1000))
     _acceptable(command.data)
     return Decision(EngineReported(command.event_type, command.data, command.request_id or ctx.new_id()))

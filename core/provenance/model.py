@@ -25,7 +25,9 @@ RAISED_MAX = 1_024
 """Anomalies that are remembered for their cooldown."""
 COOLDOWN_US = 300_000_000
 """The same anomaly is told once in this time."""
-SECOND_US = 1_000_000
+SLOT_US = 50_000
+SLOTS = 21
+"""So many of them cover a second wherever it begins."""
 
 
 class Report(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
@@ -58,15 +60,33 @@ class Anomaly(msgspec.Struct, metaclass=Frozen, frozen=True, array_like=True):
 
 @dataclass(slots=True)
 class Pace:
-    """How many reports one sender made within its present second."""
+    """When one sender made its reports of the last second, by twentieths. It slides: no second, wherever it begins, has more
+    reports than a limit that this is compared with. The limit itself is a setting, so no event and no replay may know it.
+    """
 
     boot_id: str
-    since_us: int
-    count: int
+    counts: dict[int, int]
+    """By slot, the oldest first."""
 
-    def left_us(self, boot_id: str, mono_us: int) -> int:
-        """Of the present second; 0 where it is over."""
-        return max(0, self.since_us + SECOND_US - mono_us) if boot_id == self.boot_id else 0
+    def wait_us(self, rate: int, boot_id: str, mono_us: int) -> int:
+        """How long until one more is within so many a second; 0: it is now."""
+        if boot_id != self.boot_id:
+            return 0
+        slot = mono_us // SLOT_US
+        near = {at: count for at, count in self.counts.items() if at > slot - SLOTS}
+        many = sum(near.values())
+        for at, count in near.items():
+            if many < rate:
+                break
+            many -= count
+            slot = at + SLOTS
+        return max(0, slot * SLOT_US - mono_us)
+
+    def note(self, mono_us: int) -> None:
+        slot = mono_us // SLOT_US
+        self.counts[slot] = self.counts.get(slot, 0) + 1
+        while (oldest := next(iter(self.counts))) <= slot - SLOTS:
+            del self.counts[oldest]
 
 
 @dataclass
@@ -99,9 +119,9 @@ def apply_report(provenance: Provenance, event: EngineReported, stamp: Stamp) ->
     provenance.reports += 1
     provenance.newest.append(Report(stamp.seq, stamp.time_us, stamp.actor, event.reported, event.request_id))
     pace = provenance.paces.pop(stamp.actor, None)
-    if pace is None or not pace.left_us(stamp.boot_id, stamp.mono_us):
-        pace = Pace(stamp.boot_id, stamp.mono_us, 0)
-    pace.count += 1
+    if pace is None or pace.boot_id != stamp.boot_id:
+        pace = Pace(stamp.boot_id, {})
+    pace.note(stamp.mono_us)
     provenance.paces[stamp.actor] = pace
     if len(provenance.paces) > SENDERS_MAX:
         del provenance.paces[next(iter(provenance.paces))]
@@ -129,7 +149,7 @@ def apply_anomaly(provenance: Provenance, event: AnomalyFound, stamp: Stamp) -> 
 class ProvenanceDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     newest: list[Report]
     reports: Count
-    paces: list[tuple[str, str, int, int]]
+    paces: list[tuple[str, str, list[tuple[int, int]]]]
     """In their order: it says who is forgotten first."""
     ring: list[Tap]
     taps: Count
@@ -143,7 +163,7 @@ def dump(provenance: Provenance) -> ProvenanceDump:
     return ProvenanceDump(
         list(provenance.newest),
         provenance.reports,
-        [(actor, pace.boot_id, pace.since_us, pace.count) for actor, pace in provenance.paces.items()],
+        [(actor, pace.boot_id, list(pace.counts.items())) for actor, pace in provenance.paces.items()],
         list(provenance.ring),
         provenance.taps,
         provenance.edges,
@@ -157,7 +177,7 @@ def load(dumped: ProvenanceDump) -> Provenance:
     return Provenance(
         _ring(dumped.newest, REPORTS_KEPT),
         dumped.reports,
-        {actor: Pace(boot_id, since_us, count) for actor, boot_id, since_us, count in dumped.paces},
+        {actor: Pace(boot_id, dict(counts)) for actor, boot_id, counts in dumped.paces},
         _ring(dumped.ring, TAPS_KEPT),
         dumped.taps,
         dumped.edges,

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_DOUBLED = bytes(48) + bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)) + bytes(198)
+"""What a digit, as a character, counts where it counts twice."""
 
 _ISSUER = re.compile(
     r"""(?:
@@ -25,12 +26,20 @@ _ISSUER_RARE = re.compile(r"(?:35|5[06-8]|6[0-9]|0604|220[0-4]|9792|8[12])[0-9]{
 """Maestro, Mir, RuPay, Troy and other national schemes: short prefixes, so the words around must say card."""
 
 
+CARD_STARTS = frozenset(
+    """06 18 21 22 23 24 25 26 27 30 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66
+    67 68 69 81 82 97""".split()
+)
+"""The first two digits of every card there is: no other number needs a closer look."""
+
+
 def luhn(digits: str) -> bool:
-    return (sum(map(int, digits[-1::-2])) + sum([_DOUBLED[int(digit)] for digit in digits[-2::-2]])) % 10 == 0
+    signs = digits.encode()
+    return (sum(signs[-1::-2]) - 48 * ((len(signs) + 1) // 2) + sum(signs[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
 def card(digits: str, *, rare: bool) -> bool:
-    if not 12 <= len(digits) <= 19 or len(set(digits)) == 1:
+    if not 12 <= len(digits) <= 19 or digits.count(digits[0]) == len(digits):
         return False
     return (_ISSUER.match(digits) is not None or (rare and _ISSUER_RARE.match(digits) is not None)) and luhn(digits)
 

@@ -6,13 +6,14 @@ right with bounded steps: no input makes it slow. Context is a name in front of 
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from core.redact import numbers
 from core.redact.found import Find, contains_any
 
 LOCAL_CHARS_MAX = 64
 NUMBER_CHARS_MAX = 48
+ODD_CARD_CHARS_MAX = 40
 BEFORE_CHARS = 100
 AFTER_CHARS = 50
 
@@ -22,11 +23,28 @@ def personal(text: str, context: str = "") -> Iterator[Find]:
     if "@" in text:
         yield from _emails(text)
     hints = _Hints(text, context)
-    yield from _numbers(text, context, hints)
-    yield from _ibans(text)
-    yield from _addresses_v6(text)
-    if contains_any(hints.lower, _LETTER_HINTS):
+    for place in (_STARTS_QUIET if hints.quiet else _STARTS).finditer(b"!" + text.encode("latin-1", "replace").translate(_CLASSES)):
+        start = place.start()  # the sign in front of it is the first of the match, and of what stands before the text
+        if place.lastindex == 1:
+            yield from _number(text, text[start : place.end() - 1], start, context, hints)
+        elif place.lastindex == 2:
+            yield from _iban(text, start)
+    if "::" in text or text.count(":") > 4:
+        yield from _addresses_v6(text)
+    if not hints.quiet and hints.anywhere("letters"):
         yield from _lettered(text)
+
+
+_SIGNS = {sign: "0" for sign in "0123456789"} | {sign: "-" for sign in " ()/-"} | {sign: sign for sign in "_+."}
+_CLASSES = bytes(ord(_SIGNS.get(sign, "a" if sign.isascii() and sign.isalpha() else "!")) for sign in map(chr, range(256)))
+_DECIMAL = rb"(?<!\+)0++\.0++(?![.-]{1,3}+0)"
+_STARTS = re.compile(rb"[!.+-](?:" + _DECIMAL + rb"|(?=0[0.-]{6})(0++(?:[.-]{1,3}+0++)*+)|(aa00))")
+"""A decimal number, which is nobody's, a run of digits with gaps, or how an IBAN begins, where a word begins: all in one pass over
+classes of characters."""
+_STARTS_QUIET = re.compile(
+    rb"[!.+-](?:" + _DECIMAL + rb"|(?=0[0.-]{6})((?:0++(?=[.-]{1,3}+0)|(?<=\+)0++|(?<=\+-)0++)(?:[.-]{1,3}+0++)*+)|(aa00))"
+)
+"""The same without numbers that have neither gaps nor a plus, of which nothing is said where no word speaks."""
 
 
 # --- e-mail ---------------------------------------------------------------------------------------------------------
@@ -74,9 +92,7 @@ def _is_login(text: str, start: int, at: int, end: int) -> bool:
 
 # --- numbers --------------------------------------------------------------------------------------------------------
 
-_RUN = re.compile(r"[0-9](?<![0-9A-Za-z_][0-9])(?=[0-9 .()/-]{6})[0-9]*+(?:[ .()/-]{1,3}+[0-9]++)*+")
 _DATE = re.compile(r"(?:(?:19|20)[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:19|20)[0-9]{2})(?![0-9])")
-_FLOAT = re.compile(r"[0-9]++\.[0-9]++\Z")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 _TOKEN_BEFORE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_-]{0,39}-\Z")
 _DIGITS = re.compile(r"[0-9]+")
@@ -90,49 +106,70 @@ _NANP = re.compile(
     r"(?:(?:001|1)[ .-]{1,2})?(?:[0-9]{3}\) ?[0-9]{3}[ .-][0-9]{4}"
     r"|[0-9]{3}-[0-9]{3}-[0-9]{4}|[0-9]{3}\.[0-9]{3}\.[0-9]{4})(?![0-9])"
 )
-_TELLING = re.compile(
-    r"(?:[0-9]{1,3}\.){3}[0-9]|[0-9]{4}([ .-])[0-9]{4}\1[0-9]{4}|[0-9]{4}([ .-])[0-9]{6}\2|[0-9]{3}-[0-9]{2}-[0-9]{4}"
-    r"|[0-9]{3}\) ?[0-9]{3}|[0-9]{3}([.-])[0-9]{3}\3[0-9]{4}"
-)
-"""Shapes that need no word beside them."""
 _EXTENSION = re.compile(r" ?(?:x|ext\.?|extension) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
 
-_CARD_HINTS = (
-    "card", "cc", "pan", "visa", "amex", "american ex", "master", "maestro", "credit", "debit", "diners", "discover", "jcb",
-    "union", "mir", "rupay", "kart", "tarjeta", "carte", "carta", "kort", "atm",
-)  # fmt: skip
-_OTHER_HINTS = (
-    "ssn", "social", "nhs", "health service", "dni", "nif", "identi", "nir", "curit", "cpf", "tax", "pesel", "bsn", "burger",
-    "citizen", "steuer", "sin", "insur", "aadh", "uid number", "itin", "身份", "resident",
-)  # fmt: skip
-_LETTER_HINTS = ("insurance", "nino", "ni num", "codice", "nie", "extranj")
+_HINTS = {
+    "card": re.compile(
+        r"c(?:ard|c|redit|art)|pan|visa|am(?:ex|erican ex)|ma(?:ster|estro)|d(?:ebit|i(?:ners|scover))|jcb|union|mir|rupay"
+        r"|k(?:art|ort)|tarjeta|atm"
+    ),
+    "other": re.compile(
+        r"s(?:sn|ocial|teuer|in)|n(?:hs|ir|if|i(?<=dni))|h(?:ealth service|(?<=aadh))|i(?:dentit?|nsur|tin)|u(?:id number"
+        r"|rger(?<=burger)|rit(?<=curit))|pf(?<=cpf)|pesel|tax|sn(?<=bsn)|tizen|resident|身份"
+    ),
+    "letters": re.compile(r"insurance|ni(?:no| num|e)|o(?<=co)dice|xtranj"),
+}
+"""Words without which a number of that kind is not looked for. Hardly an alternative begins with a digit of a digest."""
+
+
+_SPEAKING = re.compile(
+    r"s(?:sn|n(?<=bsn)|ocial|teuer|in\b|ms)|n(?:hs|if|i(?:e|no|r| num)|i(?<=dni)|(?<=\bpan)|(?<=pan)(?=_?[np]))"
+    r"|h(?:ealth service|(?<=aadh)|otline|elpline|andy|ospital|(?<=\bh)(?:er|is)\b)"
+    r"|i(?:dentit?|nsur|tin|ners(?<=diners)|scover|t(?<=debit)|rect(?=[ \t]*(?:\Z|[\r\n,;.)\\])))"
+    r"|u(?:id number|rger(?<=burger)|rit(?<=curit)|nion|r(?<=\bour)\b)"
+    r"|p(?:f(?<=cpf)|esel|hone|ager)|t(?:ax|el|izen|arjeta|m(?<=\batm)\b|heir)|xtranj|visa|viber|vil|jcb|k(?:art|ort|ontakt)"
+    r"|o(?<=co)dice|r(?:esident|d(?<=card)|edit(?<=credit)|t(?<=\bcart)|upay|eception)"
+    r"|m(?:ex|erican ex|aster|aestro|ir\b|obil|y\b|ergency|sisdn|essages? (?:at|to|on))"
+    r"|x(?<=fax)|sk(?<=desk)|gsm|whatsapp|line(?<=direct line)|l(?<=dial|cell)|lular|yo(?<=\by)ur\b|nswering|ontact"
+    r"|c(?:(?<=\bcc)|(?<=cc)(?=_?[np]))|office(?=[ \t]*(?:\Z|[\r\n,;.)\\]))|landline"
+    r"| (?<=[lhtged] )(?:me|us|h(?:im|er)|them|you)"
+)
+"""Every word that can stand in front of a number, or behind it, and make it somebody's, or the better part of that word. Where a
+word begins with a digit of a digest a later letter is looked for, so that most of a log is passed over at once."""
 
 
 class _Hints:
     """Which words may be near: without any, a number that says nothing by itself is not looked at closer.
 
-    A few numbers ask about their surroundings, many share one answer about the whole text.
+    The whole text is asked once. Where it holds a word, a few numbers ask about their own surroundings too, and many do not.
     """
 
-    __slots__ = ("_asked", "_known", "lower")
+    __slots__ = ("_asked", "_known", "lower", "quiet")
 
     def __init__(self, text: str, context: str) -> None:
         self.lower = f"{context} {text}".lower() if context else text.lower()
-        self._known: dict[str, bool] = {}
+        self.quiet = context == "" and text.isascii() and _SPEAKING.search(self.lower) is None
+        """Whether no word of the text speaks of a number: then only its shape does. Most texts are quiet."""
+        self._known: dict[str, bool] = dict.fromkeys(_HINTS, False) if self.quiet else {}
         self._asked = 0 if len(self.lower) == len(text) > 256 else NEAR_MAX
 
     def near(self, kind: str, start: int, end: int) -> bool:
         known = self._known.get(kind)
         if known is None:
-            if self._asked < NEAR_MAX:
-                self._asked += 1
-                return contains_any(self.lower[max(0, start - BEFORE_CHARS) : end + AFTER_CHARS], _HINTS[kind])
-            known = self._known[kind] = contains_any(self.lower, _HINTS[kind])
+            known = self.anywhere(kind)
+        if known and self._asked < NEAR_MAX:
+            self._asked += 1
+            return _HINTS[kind].search(self.lower, max(0, start - BEFORE_CHARS), end + AFTER_CHARS) is not None
+        return known
+
+    def anywhere(self, kind: str) -> bool:
+        known = self._known.get(kind)
+        if known is None:
+            known = self._known[kind] = _HINTS[kind].search(self.lower) is not None
         return known
 
 
 NEAR_MAX = 6
-_HINTS = {"card": _CARD_HINTS, "other": _OTHER_HINTS}
 
 
 _CARD_WORDS = re.compile(
@@ -176,20 +213,24 @@ _SSN_WORDS = re.compile(r"\bssns?\b|social security|\bsocial\b", re.IGNORECASE)
 _OWN = frozenset(("127.0.0.1", "0.0.0.0"))  # noqa: S104 - looked for, not listened on
 
 
-def _numbers(text: str, context: str, hints: _Hints) -> Iterator[Find]:
-    for match in _RUN.finditer(text):
-        start, end = match.span()
-        if end - start < 7:
-            continue
-        run = match.group()
-        if run in _OWN:
-            continue
-        plus = text[start - 1 : start] == "+"
-        if run.isdigit():
-            if end - start <= 19 and (plus or _telling(text, start, end, context, hints)):
-                yield from _plain(text, start, end, context, hints)
-        elif plus or (_FLOAT.match(run) is None and not (end - start == 10 and _DATE.match(run))):
-            yield from _grouped(text, start, end, context, hints)
+def _number(text: str, run: str, start: int, context: str, hints: _Hints) -> Iterable[Find]:
+    """What is found in one run of digits. Most runs are nobody's, and that is told before anything is looked at closely."""
+    if run.isdigit():
+        plus = text[max(0, start - 2) : start].endswith(("+", "+("))
+        if len(run) <= 19 and (plus or _telling(text, run, start, context, hints)):
+            return _plain(text, start, start + len(run), context, hints)
+        return ()
+    if text[start - 1 : start] not in _PLUS:
+        if run in _OWN or (len(run) == 10 and _DATE.match(run)):
+            return ()
+        if (
+            context == ""
+            and not _has_telling_shape(run)
+            and _DATE.match(run) is None
+            and _is_mute(text, start, start + len(run), hints)
+        ):
+            return ()
+    return _grouped(text, run, start, context, hints)
 
 
 def _word(context: str, text: str, start: int, chars: int = BEFORE_CHARS) -> str:
@@ -197,16 +238,21 @@ def _word(context: str, text: str, start: int, chars: int = BEFORE_CHARS) -> str
     return f"{context}: {before}" if context else before
 
 
-def _telling(text: str, start: int, end: int, context: str, hints: _Hints) -> bool:
+def _telling(text: str, run: str, start: int, context: str, hints: _Hints) -> bool:
     """Whether a closer look at a number without gaps can come to anything; most can not, and are told by this."""
-    count = end - start
-    if count >= 12 and numbers.card(text[start:end], rare=True):
+    if hints.quiet:
+        return False
+    count = len(run)
+    end = start + count
+    if count >= 12 and run[:2] in numbers.CARD_STARTS and numbers.card(run, rare=True):
         return True
     if count in _NATIONAL_DIGITS and (count not in (8, 17) or text[end : end + 2].strip("- ")) and hints.near("other", start, end):
         return True
     if count > PHONE_DIGITS_PLAIN_MAX:
         return False
-    return context != "" or _may_be_called(text[max(0, start - 24) : start]) or _PHONE_AFTER.match(text, end) is not None
+    if context != "" or _called_after(text, end):
+        return True
+    return _may_be_called(text[max(0, start - 24) : start]) and _called(text[max(0, start - 60) : start])
 
 
 def _plain(text: str, start: int, end: int, context: str, hints: _Hints) -> Iterator[Find]:
@@ -243,18 +289,19 @@ def _plain(text: str, start: int, end: int, context: str, hints: _Hints) -> Iter
 _NATIONAL_DIGITS = frozenset((8, 9, 10, 11, 12, 15, 17, 18))
 
 
-def _grouped(text: str, start: int, end: int, context: str, hints: _Hints) -> Iterator[Find]:
+def _grouped(text: str, run: str, start: int, context: str, hints: _Hints) -> Iterator[Find]:
     """A run of digits with gaps may hold several numbers side by side."""
-    if end - start < 14 and sum(map(str.isdigit, text[start:end])) < PHONE_DIGITS_MIN and _IP4.match(text, start) is None:
+    end = start + len(run)
+    if len(run) < 14 and len(run.encode().translate(None, _GAP_BYTES)) < PHONE_DIGITS_MIN and _IP4.match(text, start) is None:
         return
-    telling = _TELLING.search(text, start, end) is not None or text[start - 1 : start] == "+"
+    telling = text[start - 1 : start] == "+" or _has_telling_shape(run)
     place = start
     while place < end:
         date = _DATE.match(text, place, end)
         if date is not None and not _IP4.match(text, place):
             place = date.end()
         else:
-            find = _at(text, place, end, context, hints)
+            find = None if _is_dull(text, place, end, context, hints) else _at(text, place, end, context, hints)
             if find is not None:
                 yield find
                 place = max(find.end, place + 1)
@@ -267,6 +314,54 @@ def _grouped(text: str, start: int, end: int, context: str, hints: _Hints) -> It
         if following is None:
             return
         place = following.start()
+
+
+def _has_telling_shape(run: str) -> bool:
+    """Whether a number may be within that needs no word beside it, by how digits and gaps follow each other."""
+    shape = run.encode().translate(_SHAPES)
+    return (
+        (b" " in shape and (b"0000 0000 0000" in shape or b"0000 000000 " in shape))
+        or (b"-" in shape and any(telling in shape for telling in _TELLING_DASHES))
+        or (b"." in shape and (any(telling in shape for telling in _TELLING_DOTS) or _DOTTED.search(run) is not None))
+        or (b")" in shape and (b"000)000" in shape or b"000) 000" in shape))
+    )
+
+
+_TELLING_DASHES = (b"0000-0000-0000", b"0000-000000-", b"000-00-0000", b"000-000-0000")
+_TELLING_DOTS = (b"0000.0000.0000", b"0000.000000.", b"000.000.0000")
+_DOTTED = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]")
+_GAP_BYTES = b" .()/-"
+_SHAPES = bytes(48 if chr(code).isdigit() else code for code in range(128)) + bytes(range(128, 256))
+
+
+def _is_dull(text: str, start: int, end: int, context: str, hints: _Hints) -> bool:
+    """Whether a number has no shape, and no word near it, that could make it somebody's."""
+    if context or text[start - 1 : start] in _PLUS or _SHAPED.match(text, start) is not None:
+        return False
+    return _is_mute(text, start, end, hints)
+
+
+def _is_mute(text: str, start: int, end: int, hints: _Hints) -> bool:
+    """Whether a number that no shape tells of has no word near it either."""
+    if hints.quiet:
+        return True
+    end = min(end, start + NUMBER_CHARS_MAX)
+    if hints.near("other", start, end) or _may_be_called(text[max(0, start - 60) : start]) or _called_after(text, end):
+        return False
+    if not 12 < end - start <= ODD_CARD_CHARS_MAX:
+        return True
+    head = text[start : start + 2]
+    if head.isdigit() and head not in numbers.CARD_STARTS:
+        return True
+    return not numbers.card(text[start:end].encode().translate(None, _GAP_BYTES).decode(), rare=True)
+
+
+_PLUS = frozenset("+(")
+_SHAPED = re.compile(
+    r"(?:[0-9]{1,3}\.){3}[0-9]|[0-9]{4}([ .-])[0-9]{4}\1[0-9]{4}|[0-9]{4}([ .-])[0-9]{6}\2|[0-9]{3}([- .])[0-9]{2}\3[0-9]{4}"
+    r"|(?:(?:001|1)[ .-]{1,2})?(?:[0-9]{3}\)|[0-9]{3}([.-])[0-9]{3}\4[0-9]{4})"
+)
+"""How every number begins that needs no word beside it, or is a social security number."""
 
 
 def _at(text: str, start: int, end: int, context: str, hints: _Hints) -> Find | None:
@@ -298,7 +393,7 @@ def _at(text: str, start: int, end: int, context: str, hints: _Hints) -> Find | 
 
 def _odd_card(text: str, start: int, end: int, context: str, hints: _Hints) -> Find | None:
     """A card grouped in no usual way, beside a word that says so."""
-    digits = _only_digits(text[start:end]) if 12 < end - start <= 40 else ""
+    digits = _only_digits(text[start:end]) if 12 < end - start <= ODD_CARD_CHARS_MAX else ""
     if (
         12 <= len(digits) <= 19
         and numbers.card(digits, rare=True)
@@ -346,16 +441,28 @@ def _phone(text: str, start: int, end: int, context: str, *, weak: bool) -> Find
         return _phone_find(text, start, american.end())
     if not PHONE_DIGITS_MIN <= len(digits) <= (PHONE_DIGITS_MAX if weak else PHONE_DIGITS_PLAIN_MAX):
         return None
-    if not (context or _may_be_called(before) or _PHONE_AFTER.match(text, end)):
+    if not (context or _may_be_called(before) or _called_after(text, end)):
         return None
     if (
-        _PHONE_STRONG.search(before.rstrip("+(").lstrip() or "")
+        _called(before)
         or (context and _PHONE_NAME.search(context))
-        or _PHONE_AFTER.match(text, end)
-        or (weak and _PHONE_WEAK.search(before.rstrip("+(")))
+        or _called_after(text, end)
+        or (weak and contains_any(before.lower(), _WEAK_STEMS) and _PHONE_WEAK.search(before.rstrip("+(")))
     ):
         return _phone_find(text, start, end)
     return None
+
+
+def _called(before: str) -> bool:
+    """Whether a phrase ends here that a phone number follows. The pattern is dear, so a stem of such a phrase must be there."""
+    return contains_any(before.lower(), _STRONG_STEMS) and _PHONE_STRONG.search(before.rstrip("+(").lstrip()) is not None
+
+
+_STRONG_STEMS = (
+    "phone", "tel", "mob", "cell", "fax", "desk", "direct line", "handy", "vil", "celular", "gsm", "pager", "hotline", "helpline",
+    "whatsapp", "sms", "viber", "msisdn", " me", " us", " him", " her", " them", " you", "dial", "answering", "message",
+)  # fmt: skip
+_WEAK_STEMS = ("my", "our", "his", "her", "their", "contact", "kontakt", "reception", "hospital", "emergency")
 
 
 _LAST_WORDS = frozenset(
@@ -367,13 +474,28 @@ _LAST_WORDS = frozenset(
 )
 
 
+_LAST_LETTERS = frozenset(word[-2:] for word in _LAST_WORDS)
+
+
 def _may_be_called(before: str) -> bool:
     """Whether the last word in front of a number can end a phrase that a phone number follows."""
     bare = before.rstrip(" \n\r\t:=#.,\"'()+_-/")
+    word = bare.rpartition(" ")[2]
+    if word.isalpha():
+        return word.lower() in _LAST_WORDS
+    if bare[-2:].lower() not in _LAST_LETTERS:
+        return False
     place = len(bare)
     while place and bare[place - 1].isalpha():
         place -= 1
     return bare[place:].lower() in _LAST_WORDS
+
+
+def _called_after(text: str, end: int) -> bool:
+    return text[end : end + 1] in _BEFORE_A_NAME and _PHONE_AFTER.match(text, end) is not None
+
+
+_BEFORE_A_NAME = frozenset(" -(")
 
 
 def _nanp_valid(number: str) -> bool:
@@ -464,29 +586,29 @@ def _address_v6(text: str, start: int, end: int) -> str | None:
 
 # --- IBAN -----------------------------------------------------------------------------------------------------------
 
-_IBAN_START = re.compile(r"[0-9](?<=[A-Za-z][A-Za-z][0-9])(?<![0-9A-Za-z_][A-Za-z][A-Za-z][0-9])[0-9][ -]?[A-Za-z0-9]{2}")
+_IBAN_START = re.compile(r"[A-Za-z]{2}[0-9]{2}[ -]?[A-Za-z0-9]{2}")
 
 
-def _ibans(text: str) -> Iterator[Find]:
-    for match in _IBAN_START.finditer(text):
-        start = match.start() - 2
-        length = numbers.iban_chars(text[start : start + 2].upper())
-        if length is None:
-            continue
-        kept, end = [], start
-        for character in text[start : start + length + length // 2]:
-            end += 1
-            if character.isascii() and character.isalnum():
-                kept.append(character)
-                if len(kept) == length:
-                    break
-            elif character not in " -" or text[end - 2] in " -":
+def _iban(text: str, start: int) -> Iterator[Find]:
+    if _IBAN_START.match(text, start) is None:
+        return
+    length = numbers.iban_chars(text[start : start + 2].upper())
+    if length is None:
+        return
+    kept, end = [], start
+    for character in text[start : start + length + length // 2]:
+        end += 1
+        if character.isascii() and character.isalnum():
+            kept.append(character)
+            if len(kept) == length:
                 break
-        following = text[end : end + 1]
-        if len(kept) == length and not (following.isalnum() or following == "_"):
-            value = "".join(kept).upper()
-            if numbers.iban(value):
-                yield Find(start, end, "iban", value)
+        elif character not in " -" or text[end - 2] in " -":
+            break
+    following = text[end : end + 1]
+    if len(kept) == length and not (following.isalnum() or following == "_"):
+        value = "".join(kept).upper()
+        if numbers.iban(value):
+            yield Find(start, end, "iban", value)
 
 
 # --- national numbers -----------------------------------------------------------------------------------------------

@@ -23,18 +23,19 @@ def secrets(text: str) -> Iterator[Find]:
     lower = text.lower()
     if "-----begin" in lower:
         yield from _private_keys(text)
-    # Drawn letters are of both cases, or a digest's, or many.
-    long = [match for match in _LONG.finditer(text) if match.end() - match.start() >= 36 or not match.group().islower()]
-    if long:
-        yield from _shapes(text, " ".join([match.group() for match in long]))
-        yield from _encoded(long)
+    if _has_long_word(text):
+        # Drawn letters are of both cases, or a digest's, or many.
+        long = [match for match in _LONG.finditer(text) if match.end() - match.start() >= 36 or not match.group().islower()]
+        if long:
+            yield from _shapes(text, " ".join([match.group() for match in long]))
+            yield from _encoded(long)
     if "://" in text:
         yield from _logins(text)
-    if contains_any(lower, _SCHEME_HINTS):
-        yield from _headers(text)
-    hints = [hint for hint in _NAME_HINTS if hint in lower]
-    if hints:
-        yield from _named(text, lower, hints)
+    first = _FIRST_HINT.search(lower)
+    if first is not None:
+        if contains_any(lower, _SCHEME_HINTS):
+            yield from _headers(text)
+        yield from _named(text, lower, first.start())
 
 
 _LONG = re.compile(
@@ -44,6 +45,27 @@ _LONG = re.compile(
 they are what most long words of a log are."""
 
 
+_LONG_CLASSES = bytes(code if code < 128 and (chr(code).isalnum() or chr(code) in "+/_-") else 32 for code in range(256))
+_DIGEST_CHARS = b"0123456789abcdef-"
+LONG_CHARS_MIN = 16
+LONG_LOWER_CHARS_MIN = 34
+"""Two less than with the signs that may end it."""
+DIGEST_CHARS_MAX = 200
+
+
+def _has_long_word(text: str) -> bool:
+    """Whether the pattern of long words may find any that is looked at: told by cutting the text up, which is soon done."""
+    raw = text.encode("latin-1", "replace")
+    for word in raw.translate(_LONG_CLASSES).split():
+        if (
+            len(word) >= LONG_CHARS_MIN
+            and (len(word) >= LONG_LOWER_CHARS_MIN or not word.islower())
+            and (word.strip(_DIGEST_CHARS) or len(word) > DIGEST_CHARS_MAX or word + b"=" in raw)
+        ):
+            return True
+    return False
+
+
 def secret_shapes(text: str) -> Iterator[Find]:
     """Keys and tokens that are known by how they look."""
     return _shapes(text, text)
@@ -51,10 +73,12 @@ def secret_shapes(text: str) -> Iterator[Find]:
 
 def _shapes(text: str, words: str) -> Iterator[Find]:
     """`words` are the long words of the text: there the beginnings of most keys are looked for, which is soon done."""
-    for literal, pattern, kind in _SHAPES:
-        if literal in words:
-            for match in pattern.finditer(text):
-                yield Find(match.start(), match.end(), kind, None)
+    heads = {part[:2] for part in words.encode("latin-1", "replace").translate(_PARTED).split()}
+    for head in sorted(_SHAPES.keys() & heads):
+        for literal, pattern, kind in _SHAPES[head]:
+            if literal in words:
+                for match in pattern.finditer(text):
+                    yield Find(match.start(), match.end(), kind, None)
     for literal, pattern, kind in _SHAPES_OF_PARTS:
         if literal in text:
             for match in pattern.finditer(text):
@@ -108,11 +132,12 @@ private-key AGE-SECRET-KEY-1              [0-9A-Z]{50,60}
 """
 """Kind, how a key begins, and how it goes on."""
 
-_SHAPES = [
-    (literal, _key(literal, rest), kind)
-    for kind, *literals, rest in (line.split() for line in _TABLE.strip().splitlines())
-    for literal in literals
-]
+_SHAPES: dict[bytes, list[tuple[str, re.Pattern[str], str]]] = {}
+"""By their first two letters: a key begins where a run of letters and digits does."""
+for _kind, *_literals, _rest in (line.split() for line in _TABLE.strip().splitlines()):
+    for _literal in _literals:
+        _SHAPES.setdefault(_literal[:2].encode(), []).append((_literal, _key(_literal, _rest), _kind))
+_PARTED = bytes(code if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 _SHAPES_OF_PARTS = [
     (literal, re.compile(pattern), kind)
     for kind, literal, pattern in (
@@ -200,9 +225,12 @@ def _headers(text: str) -> Iterator[Find]:
 # --- names and their values -----------------------------------------------------------------------------------------
 
 _NAME_HINTS = (
-    "pass", "pwd", "secret", "key", "token", "auth", "cred", "cookie", "sess", "cvv", "cvc", "otp", "phrase", "nection", "sig",
-    "contras", "recov", "identified by",
-)  # fmt: skip
+    r"p(?:ass|wd|hrase)|s(?:ecret|ess|ig)|key|t(?:oken|ras(?<=contras)|ion(?<=nection))|o(?:tp|kie(?<=cookie)|v(?<=recov))"
+    r"|u(?<=au)th|r(?<=cr)ed|v(?<=cv)[vc]|y(?<=identified by)"
+)
+_NAME_HINT = re.compile(_NAME_HINTS)
+_FIRST_HINT = re.compile(_NAME_HINTS + r"|r(?<=bear)er|s(?<=bas)ic|gest |otiate(?<=negotiate)|pikey ")
+"""Most letters of a log are digits of digests: no alternative begins with one of those, so they are passed over at once."""
 _NAME = re.compile(r"[A-Za-z][\w.-]{1,63}+(?: (?:key|token|phrase|code|secret|password|string)(?![A-Za-z]))?", re.IGNORECASE)
 _ASSIGNED = re.compile(
     r"""(?:
@@ -229,8 +257,9 @@ STATES = frozenset(
 )
 
 
-def _named(text: str, lower: str, hints: list[str]) -> Iterator[Find]:
-    for place in sorted(_name_starts(text, lower, hints)):
+def _named(text: str, lower: str, first: int) -> Iterator[Find]:
+    """`first` is where the first hint may stand."""
+    for place in sorted(_name_starts(text, lower, first)):
         name = _NAME.match(text, place)
         said = announced(name.group()) if name is not None else None
         if name is None or said is None:
@@ -243,7 +272,16 @@ def _named(text: str, lower: str, hints: list[str]) -> Iterator[Find]:
             continue
         between = match.group()
         prose = between.endswith(" ") and not any(sign in between for sign in "=:>,")
-        yield from _value(text, start, said.kind, strong=said.strong, prose=prose)
+        opening = text[max(0, place - 3) : place].rstrip("-")[-1:]
+        if opening == text[start : start + 1] and opening in _QUOTES and match["quote"] is None:  # `["password=", "hunter2"]`
+            following = _NEXT.match(text, start + 1)
+            start = start if following is None else following.end()
+        end = 0
+        for find in _value(text, start, said.kind, strong=said.strong, prose=prose):
+            yield find
+            end = find.end
+        if said.strong and end and opening == text[end : end + 1] and opening in _QUOTES:
+            yield from _going_on(text, end, said.kind)
     for match in _FLAG.finditer(text) if "-" in text else ():
         said = announced(match["name"])
         if said is not None:
@@ -272,19 +310,17 @@ _NAME_HEAD = "0123456789_.-"
 NAME_CHARS_MAX = 64
 
 
-def _name_starts(text: str, lower: str, hints: list[str]) -> set[int]:
+def _name_starts(text: str, lower: str, first: int) -> set[int]:
     """Where a name begins that holds a hint, or the word before it does: `api key` is one name."""
     starts: set[int] = set()
     if len(lower) != len(text):
-        lower = text
-    for hint in hints:
-        place = lower.find(hint)
-        while place >= 0:
-            start = _left(text, place)
+        lower, first = text, 0
+    for hint in _NAME_HINT.finditer(lower, first):
+        start = _left(text, hint.start())
+        if start not in starts:
             starts.add(start)
             if start and text[start - 1] == " ":
                 starts.add(_left(text, start - 1))
-            place = lower.find(hint, place + len(hint))
     return starts
 
 
@@ -294,11 +330,32 @@ def _left(text: str, place: int) -> int:
     return place - len(name.lstrip(_NAME_HEAD))
 
 
+_QUOTES = frozenset("\"'")
+
+
+def _going_on(text: str, end: int, kind: str) -> Iterator[Find]:
+    """`["--password=hun", "ter2"]`: where a text of a list is a name and its value, the value may go on in the next one."""
+    following = _NEXT.match(text, end + 1)
+    quoted = _QUOTED.match(text, following.end()) if following is not None else None
+    if quoted is not None and text[quoted.end() : quoted.end() + 4].lstrip()[:1] != ":":
+        first, last = quoted.span(1 if quoted.group(1) is not None else 2)
+        if _worth(text[first:last], strong=True):
+            yield Find(first, last, kind, None)
+
+
+_NEXT = re.compile(r"""\s{0,8},\s{0,8}(?=["'])""")
+LISTED_MAX = 64
+"""So many texts of a list belong to the name in front of it."""
+
+
 def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> Iterator[Find]:
     while text[start : start + 1] in ("(", "[", "{") or text[start : start + 2] in ('b"', "b'", 'u"', "u'", 'r"', "r'"):
         start += 1
-    quoted = _QUOTED.match(text, start)
-    if quoted is not None:
+    listed = strong and text[start - 1 : start] == "["
+    for _ in range(LISTED_MAX if listed else 1):
+        quoted = _QUOTED.match(text, start)
+        if quoted is None:
+            break
         place = 1 if quoted.group(1) is not None else 2
         first, last = quoted.span(place)
         scheme = _SCHEME_FIRST.match(text, first, last)
@@ -306,7 +363,10 @@ def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> It
         value = text[first:last]
         if value and _worth(value, strong) and not (prose and value.lower() in STATES):
             yield Find(first, last, kind, None)
-        return
+        following = _NEXT.match(text, quoted.end()) if listed else None
+        if following is None:
+            return
+        start = following.end()
     scheme = _SCHEME_FIRST.match(text, start)
     first = scheme.end() if scheme is not None else start
     bare = (_LINE if kind in ("authorization", "cookie") and strong else _BARE).match(text, first)
@@ -319,11 +379,15 @@ def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> It
 
 
 def _worth(value: str, strong: bool) -> bool:
+    if not strong and not looks_secret(value):
+        return False
     if value.strip(MARKS + " ") == "" and SECRET_MARK in value:
         return False
-    if set(value) <= set("*.xX•-_ ") or value in ("[secret]", "[secret", "<secret>", "..."):
-        return False
-    return strong or looks_secret(value)
+    return not (set(value) <= _COVERED or value in ("[secret]", "[secret", "<secret>", "..."))
+
+
+_COVERED = frozenset("*.xX•-_ ")
+"""What a secret is painted over with."""
 
 
 def _unlike_prose(value: str) -> bool:

@@ -48,6 +48,11 @@ class View(NamedTuple):
         return (start, end) if self.places is None else (self.places[start], self.places[end])
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is its only view, as most are."""
+    return text.isascii() and not ("[redacted:" in text or "pn_" in text or "\\" in text or "%" in text or "&" in text)
+
+
 def views(text: str) -> list[View]:
     """The text with its marks closed up, then with its escapes undone, where that makes a difference."""
     closed = _closed(text)
@@ -62,6 +67,18 @@ def views(text: str) -> list[View]:
         found.append(opened)
         view = opened
     return found
+
+
+def joined(view: View) -> View | None:
+    """A list that is written out, with its texts put together; None where there is nothing to put together."""
+    if not ("[" in view.text or "(" in view.text):
+        return None
+    made = _replaced(view, _JOINT, lambda _: "")
+    return None if made.text == view.text else made
+
+
+_JOINT = re.compile(r"""["'][ \t\r\n]{0,8},[ \t\r\n]{0,8}["'](?![^"'\n]{0,128}["'][ \t]{0,4}:)""")
+"""Between two texts of a list; the name of a field follows none."""
 
 
 def unmarked(text: str) -> str:

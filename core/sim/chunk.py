@@ -110,6 +110,7 @@ class Lane(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
     hunt_id: of a hunt's run, the hunt
     generation: and its generation
     index: and its place in that
+    turn: and, where its candidate is run with several seeds, which of these it is, from 0
     """
 
     job_uuid: Name
@@ -118,6 +119,7 @@ class Lane(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=
     hunt_id: Name | None = None
     generation: Count | None = None
     index: Count | None = None
+    turn: Count | None = None
 
 
 class Chunk(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +132,7 @@ class Chunk(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     settings: how
     targets: how many primes the score aims at
     lanes: the runs
+    gap_draws: draws of each null that a score is held against; 0 holds it against none
     """
 
     model: Model
@@ -139,6 +142,7 @@ class Chunk(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     settings: Settings
     targets: Count
     lanes: Annotated[list[Lane], Meta(min_length=1, max_length=1024)]
+    gap_draws: Count = 0
 
 
 class LaneOutcome(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -158,6 +162,9 @@ class LaneOutcome(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_
     resolved: whether the grid can tell the targets apart
     artefact_sha256: of the file with the fields
     fail_step: of a run that did not end well, the step
+    gap_phase: median score of its own waves with scrambled phases, less the score; null where there is none or it was not asked for
+    gap_target: the same of its own peaks for random targets
+    gap: the lesser of both, where draws without a score count as meeting no target; there is one beside each score, where asked for
     """
 
     job_uuid: Name
@@ -174,6 +181,9 @@ class LaneOutcome(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_
     resolved: bool
     artefact_sha256: Hash | None
     fail_step: Count | None = None
+    gap_phase: float | None = None
+    gap_target: float | None = None
+    gap: float | None = None
 
 
 class _Said(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
@@ -213,7 +223,14 @@ def _possible(outcome: LaneOutcome, chunk: Chunk) -> bool:
         and (outcome.fail_step is None if well else outcome.fail_step is not None and outcome.fail_step <= chunk.steps)
         and len(set(outcome.flags)) == len(outcome.flags)
         and outcome.n_targets == chunk.targets
+        and (outcome.gap is None) == (chunk.gap_draws == 0 or outcome.log_prime_sse is None)
+        and all(gap is None or _gap(gap, outcome) for gap in (outcome.gap_phase, outcome.gap_target, outcome.gap))
     )
+
+
+def _gap(gap: float, outcome: LaneOutcome) -> bool:
+    """Only where one was asked for and beside a score; below 0 where chance does better."""
+    return outcome.gap is not None and math.isfinite(gap)
 
 
 def _either(number: float | None, code: str | None) -> bool:

@@ -152,9 +152,10 @@ def kernel_least(a: float, r: float) -> float:
 
 def well_posed(params: Mapping[str, float]) -> bool:
     """Whether the losses stay losses at every wavelength, or the quintic one bounds what they do not."""
-    s = {**DEFAULTS, **params}
-    least = kernel_least(s["a"], s["r"]) if s["g_nl"] > 0 else 1.0
-    return s["lam"] * s["b3"] + s["g_nl"] * least >= 0 or s["lam5"] > 0
+    said = params.get
+    g_nl, loss = said("g_nl", DEFAULTS["g_nl"]), said("lam", DEFAULTS["lam"]) * said("b3", DEFAULTS["b3"])
+    least = kernel_least(said("a", DEFAULTS["a"]), said("r", DEFAULTS["r"])) if g_nl > 0 else 1.0
+    return loss + g_nl * least >= 0 or said("lam5", DEFAULTS["lam5"]) > 0
 
 
 # --- the grid and the rest --------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """What the trajectory engine may be asked to change. A command judges and changes nothing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Annotated, TypeVar
+from itertools import accumulate, chain, islice, pairwise
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,7 @@ from core.micro import MICRO, micro
 from core.spine import BadSpine, Rule, Spine
 from core.trajectory.events import (
     PREMISES_MAX,
+    PREMISES_OF_RECORD,
     RULES_OF_RECORD,
     Cell,
     CostsSet,
@@ -21,17 +22,21 @@ from core.trajectory.events import (
     FactAdded,
     Folded,
     Loaded,
+    PremiseCount,
     RuleAdded,
+    StoredColumns,
     StoredRule,
     Symbol,
 )
-from core.trajectory.program import Parts, Program, rule_of
+from core.trajectory.program import Parts, Program, bodies_of, rule_of
 
 RULES_MAX, FACTS_MAX, LITERALS_MAX = 1_000_000, 1_000_000, 5_000_000
 RULES_OF_PART, FACTS_OF_PART = 4_000, 8_000
+COLUMN_OF_PART = 30_000
+"""Rules of a part, or premises of all of them, where they come as columns."""
 GOALS_MAX = 1_000
-RECORD_BYTES = 40_000
-"""Of one record of a load, so that it stays well below what a record may hold."""
+RECORD_BYTES, RECORD_BYTES_MAX = 40_000, 50_000
+"""Of one record of a load: what is aimed at, and what stays below what a record may hold with all that is around it."""
 PART_BYTES_MAX = 900_000
 """Of all records of a part, so that they stay below what one command may write."""
 SPINE_RULES_MAX = 10_000
@@ -59,6 +64,29 @@ class RuleOf(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_field
     group: Name = "default"
 
 
+class RuleColumns(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Many rules: a list for each of their fields, and atoms by number, which is read several times as fast as rules are.
+
+    atoms: that no columns of the parts before named, numbered on from theirs; the first of a load is 0
+    rule_ids: names of the rules
+    counts: how many premises each has
+    premises: of all of them, one rule's after another's, by their numbers
+    conclusions: what each concludes, by its number
+    costs: what applying each costs, with at most six decimal places
+    groups: who bears any of them
+    group_of: place in groups of whoever bears each
+    """
+
+    atoms: Annotated[list[Symbol], Meta(max_length=COLUMN_OF_PART)]
+    rule_ids: Annotated[list[Name], Meta(max_length=COLUMN_OF_PART)]
+    counts: Annotated[list[PremiseCount], Meta(max_length=COLUMN_OF_PART)]
+    premises: Annotated[list[Count], Meta(max_length=COLUMN_OF_PART)]
+    conclusions: Annotated[list[Count], Meta(max_length=COLUMN_OF_PART)]
+    costs: Annotated[list[Cost], Meta(max_length=COLUMN_OF_PART)]
+    groups: Annotated[list[Name], Meta(max_length=COLUMN_OF_PART)]
+    group_of: Annotated[list[Count], Meta(max_length=COLUMN_OF_PART)]
+
+
 class AddFact(Command):
     """Tells a fact.
 
@@ -80,11 +108,13 @@ class Problem(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     facts: atoms that hold, or facts with a value
     rules: rules
     goals: what is to be reached where nobody says otherwise
+    columns: rules, where there are very many; then `rules` stays empty
     """
 
     facts: Annotated[list[Symbol | Fact], Meta(max_length=FACTS_OF_PART)] = []
     rules: Annotated[list[RuleOf], Meta(max_length=RULES_OF_PART)] = []
     goals: Annotated[list[Symbol], Meta(max_length=GOALS_MAX)] = []
+    columns: RuleColumns | None = None
 
 
 class Load(Command):
@@ -181,13 +211,18 @@ class LoadAnswer(Result):
 
 
 def cost_micro(cost: float, what: str, at: str) -> int:
-    if cost.is_integer():
-        return int(cost) * MICRO  # most are, and a large load is in a hurry
-    found = micro(cost)
+    found = whole_micro(cost)
     if found is None:
         text = f"{what} has the cost {cost!r}: costs have at most six decimal places, so that sums are exact. Round it"
         raise Refused("invalid-argument", text, reason="cost-precision", fields=[(at, "at most six decimal places")])
     return found
+
+
+def whole_micro(cost: float) -> int | None:
+    """As `micro` has it, without a decimal in between where that is sure: below 10^15 micro-units no two amounts of six places are
+    the same float, so one that comes back as the same was meant. A large load is in a hurry."""
+    scaled = round(cost * MICRO)
+    return scaled if scaled / MICRO == cost and abs(scaled) <= 10**15 else micro(cost)
 
 
 def stored_rule(rule: RuleOf, what: str, at: str) -> StoredRule:
@@ -252,9 +287,10 @@ def _room(rules: int, literals: int) -> None:
 
 def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
     owner = ctx.actor.name
-    before = _before(program, command, owner)
+    before, atoms_before = _before(program, command, owner)
     problem = command.problem
-    rules = _checked(problem.rules, before)
+    columns = _columns(problem, atoms_before)
+    rules = _checked(columns, before, atoms_before + len(columns.atoms))
     facts = [Fact(fact) if isinstance(fact, str) else fact for fact in problem.facts]
     if len(before.facts) + len(facts) > FACTS_MAX:
         raise Refused("resource-exhausted", f"a program holds at most {FACTS_MAX:,} facts. Load a smaller one", reason="facts")
@@ -264,7 +300,7 @@ def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
     if contrary is not None:
         text = f"{contrary} is told to hold and not to hold. Tell it once"
         raise Refused("invalid-argument", text, reason="fact", fields=[("/problem/facts", text)])
-    pieces = list(_pieces(facts, rules, problem.goals))
+    pieces = list(_pieces(facts, columns.atoms, rules, problem.goals))
     return Decision(
         *[
             Loaded(
@@ -273,19 +309,20 @@ def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
                 command.part,
                 first=not command.part and not place,
                 last=not command.more and place == len(pieces) - 1,
-                facts=piece_facts,
-                rules=piece_rules,
-                goals=piece_goals,
+                facts=piece.facts,
+                goals=piece.goals,
+                atoms=piece.atoms,
+                columns=piece.columns,
             )
-            for place, (piece_facts, piece_rules, piece_goals) in enumerate(pieces)
+            for place, piece in enumerate(pieces)
         ]
     )
 
 
-def _before(program: Program, command: Load, owner: str) -> Parts:
-    """What of this load is there already."""
+def _before(program: Program, command: Load, owner: str) -> tuple[Parts, int]:
+    """What of this load is there already, and how many atoms have numbers."""
     if not command.part:
-        return Parts()
+        return Parts(), 0
     staged = program.staged
     if staged is None or (staged.owner, staged.load) != (owner, command.load):
         text = f"part {command.part} belongs to no load that is going on: another one began since, or it is done. Begin with part 0"
@@ -293,28 +330,90 @@ def _before(program: Program, command: Load, owner: str) -> Parts:
     if staged.next_part != command.part:
         text = f"part {command.part} does not come next: part {staged.next_part} does. Send that one; part 0 begins anew"
         raise Refused("failed-precondition", text, reason="part", data={"next_part": staged.next_part})
-    return staged.parts
+    return staged.parts, len(staged.atoms)
 
 
 def loaded(events: Sequence[Event]) -> LoadAnswer:
     pieces = [event for event in events if isinstance(event, Loaded)]
-    facts, rules = sum(len(piece.facts) for piece in pieces), sum(len(piece.rules) for piece in pieces)
+    facts = sum(len(piece.facts) for piece in pieces)
+    rules = sum(len(piece.columns.rule_ids) for piece in pieces if piece.columns is not None)
     return LoadAnswer(pieces[-1].part, pieces[-1].last, facts, rules)
 
 
-def _checked(rules: Sequence[RuleOf], before: Parts) -> list[StoredRule]:
-    """Each rule, or the first that is wrong with its number."""
-    found: dict[str, StoredRule] = {}
-    literals = before.literals
-    for place, rule in enumerate(rules):
-        number = len(before.rules) + place + 1
-        if rule.rule_id in found or rule.rule_id in before.rules:
-            text = f"rule {number}, {rule.rule_id}, has the name of a rule before it. Give each rule a name of its own"
+def _checked(told: RuleColumns, before: Parts, atoms: int) -> StoredColumns:
+    """All rules as the log keeps them, or the first that is wrong with its number."""
+    _even(told, atoms)
+    _new_names(told.rule_ids, before)
+    _room(len(before.rules) + len(told.rule_ids), before.literals + len(told.rule_ids) + len(told.premises))
+    costs = [amount for cost in told.costs if (amount := whole_micro(cost)) is not None]
+    if len(costs) < len(told.costs):
+        _too_fine(told, before)
+    bodies = [body if len(set(body)) == len(body) else dict.fromkeys(body) for body in bodies_of(told.counts, tuple(told.premises))]
+    counts, premises = list(map(len, bodies)), list(chain.from_iterable(bodies))
+    return StoredColumns(told.rule_ids, counts, premises, told.conclusions, costs, told.groups, told.group_of)
+
+
+def _too_fine(told: RuleColumns, before: Parts) -> None:
+    for place, cost in enumerate(told.costs):
+        cost_micro(cost, f"rule {len(before.rules) + place + 1}, {told.rule_ids[place]},", f"/problem/rules/{place}/cost")
+
+
+def _columns(problem: Problem, atoms: int) -> RuleColumns:
+    """All rules of a problem in the one form; its atoms are numbered from `atoms` on."""
+    rules, told = problem.rules, problem.columns
+    if told is None:
+        return columns_of(rules, atoms)
+    if rules:
+        text = "its rules come as a list and as columns. Choose one of them"
+        raise Refused("invalid-argument", text, reason="columns", fields=[("/problem/rules", text)])
+    return told
+
+
+def columns_of(rules: Sequence[RuleOf], atoms: int) -> RuleColumns:
+    named = [symbol for rule in rules for symbol in (*rule.premises, rule.conclusion)]
+    number = {symbol: atoms + place for place, symbol in enumerate(dict.fromkeys(named))}
+    place_of = {group: place for place, group in enumerate(dict.fromkeys(rule.group for rule in rules))}
+    return RuleColumns(
+        list(number),
+        [rule.rule_id for rule in rules],
+        [len(rule.premises) for rule in rules],
+        [number[premise] for rule in rules for premise in rule.premises],
+        [number[rule.conclusion] for rule in rules],
+        [rule.cost for rule in rules],
+        list(place_of),
+        [place_of[rule.group] for rule in rules],
+    )
+
+
+def _even(told: RuleColumns, atoms: int) -> None:
+    """Columns of one length, and no number that stands for nothing: else nobody knows what is whose."""
+    rules = len(told.rule_ids)
+    for name in ("counts", "conclusions", "costs", "group_of"):
+        if (long := len(getattr(told, name))) != rules:
+            _uneven(name, f"has {long:,} entries, and there are {rules:,} rules. Give one for each rule")
+    if sum(told.counts) != len(told.premises):
+        _uneven("counts", f"add up to {sum(told.counts):,}, and there are {len(told.premises):,} premises. Make them agree")
+    for name, most in (("premises", atoms), ("conclusions", atoms), ("group_of", len(told.groups))):
+        if (largest := max(getattr(told, name), default=-1)) >= most:
+            _uneven(name, f"name number {largest:,}, and numbers go up to {most - 1:,}. Name each atom and group before its number")
+
+
+def _uneven(name: str, why: str) -> None:
+    text = f"columns.{name} {why}"
+    raise Refused("invalid-argument", text, reason="columns", fields=[(f"/problem/columns/{name}", text)])
+
+
+def _new_names(names: Sequence[str], before: Parts) -> None:
+    own = set(names)
+    if len(own) == len(names) and before.rules.keys().isdisjoint(own):  # the other way round it would go through all rules
+        return
+    seen: set[str] = set()
+    for place, name in enumerate(names):
+        if name in seen or name in before.rules:
+            number = len(before.rules) + place + 1
+            text = f"rule {number}, {name}, has the name of a rule before it. Give each rule a name of its own"
             raise Refused("invalid-argument", text, reason="rule", fields=[(f"/problem/rules/{place}/rule_id", "is there twice")])
-        found[rule.rule_id] = stored_rule(rule, f"rule {number}, {rule.rule_id},", f"/problem/rules/{place}/cost")
-        literals += 1 + len(rule.premises)
-    _room(len(before.rules) + len(found), literals)
-    return list(found.values())
+        seen.add(name)
 
 
 def _contrary(facts: Iterable[Fact], before: Parts) -> str | None:
@@ -322,16 +421,23 @@ def _contrary(facts: Iterable[Fact], before: Parts) -> str | None:
     return next((fact.symbol for fact in facts if told.setdefault(fact.symbol, fact.value) != fact.value), None)
 
 
-Piece = tuple[list[Fact], list[StoredRule], list[str]]
+class _Piece(NamedTuple):
+    """What one record of a load holds."""
+
+    facts: list[Fact] = []
+    atoms: list[str] = []
+    columns: StoredColumns | None = None
+    goals: list[str] = []
 
 
-def _pieces(facts: Sequence[Fact], rules: Sequence[StoredRule], goals: Sequence[str]) -> Iterator[Piece]:
-    """At least one, each small enough for a record, and all of them for one command."""
+def _pieces(facts: Sequence[Fact], atoms: Sequence[str], rules: StoredColumns, goals: Sequence[str]) -> Iterator[_Piece]:
+    """At least one, each small enough for a record, and all of them for one command; atoms before the rules that name them."""
     room = _Room(PART_BYTES_MAX)
-    pieces: list[Piece] = [(part, [], []) for part in _batches(facts, 1_024, room)]
-    pieces += [([], part, []) for part in _batches(rules, RULES_OF_RECORD, room)]
-    pieces += [([], [], part) for part in _batches(goals, GOALS_MAX, room)]
-    return iter(pieces or [([], [], [])])
+    pieces = [_Piece(facts=part) for part in _batches(facts, 1_024, room)]
+    pieces += [_Piece(atoms=part) for part in _batches(atoms, 1_024, room)]
+    pieces += [_Piece(columns=part) for part in _column_batches(rules, room)]
+    pieces += [_Piece(goals=part) for part in _batches(goals, GOALS_MAX, room)]
+    return iter(pieces or [_Piece()])
 
 
 class _Room:
@@ -358,6 +464,43 @@ def _batches(values: Sequence[T], most: int, room: _Room) -> Iterator[list[T]]:
         size += octets
     if batch:
         yield batch
+
+
+def _column_batches(rules: StoredColumns, room: _Room) -> Iterator[StoredColumns]:
+    """Cut into as few as records hold, by halves: most are about as long as others, and nobody weighs a million one by one."""
+    if not rules.rule_ids:
+        return
+    whole = len(msgspec.json.encode(rules))
+    room.take(whole)
+    many = max(-(-whole // RECORD_BYTES), -(-len(rules.rule_ids) // RULES_OF_RECORD), -(-len(rules.premises) // PREMISES_OF_RECORD))
+    for part in _cut(rules, many):
+        yield from _small(part)
+
+
+def _small(rules: StoredColumns) -> Iterator[StoredColumns]:
+    if len(msgspec.json.encode(rules)) <= RECORD_BYTES_MAX and len(rules.premises) <= PREMISES_OF_RECORD:
+        yield rules
+    else:
+        for part in _cut(rules, 2):
+            yield from _small(part)
+
+
+def _cut(rules: StoredColumns, many: int) -> Iterator[StoredColumns]:
+    """So many of about the same number of rules."""
+    starts = [0, *accumulate(rules.counts)]
+    edges = sorted({len(rules.rule_ids) * place // many for place in range(many + 1)})
+    for begin, end in pairwise(edges):
+        used = dict.fromkeys(rules.group_of[begin:end])
+        place_of = {group: place for place, group in enumerate(used)}
+        yield StoredColumns(
+            rules.rule_ids[begin:end],
+            rules.counts[begin:end],
+            rules.premises[starts[begin] : starts[end]],
+            rules.conclusions[begin:end],
+            rules.costs_micro[begin:end],
+            [rules.groups[group] for group in used],
+            [place_of[group] for group in rules.group_of[begin:end]],
+        )
 
 
 def decide_costs(program: Program, command: SetCosts, ctx: Context) -> Decision:

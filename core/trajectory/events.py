@@ -8,8 +8,9 @@ from msgspec import Meta
 from core.engine import Event
 from core.fields import INT_MAX, Count, Frozen, Hash, Name, privacy, words
 
-RULES_OF_RECORD = 128
+RULES_OF_RECORD = 1_024
 """Rules in one record, as far as their bytes allow."""
+PREMISES_OF_RECORD = 16_384
 PREMISES_MAX = 64
 
 _SIGN = "!-~\u00a1-\u2027\u202a-\ud7fb\uf900-\ufffd\U00010000-\U0003fffd"
@@ -21,6 +22,7 @@ Symbol = Annotated[
     privacy("public"),
 ]
 CostMicro = Annotated[int, Meta(ge=0, le=INT_MAX)]
+PremiseCount = Annotated[int, Meta(ge=0, le=PREMISES_MAX)]
 Premises = Annotated[list[Symbol], Meta(max_length=PREMISES_MAX)]
 
 
@@ -52,6 +54,27 @@ class StoredRule(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_f
     group: Name = "default"
 
 
+class StoredColumns(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Rules, as the log keeps many: a list for each of their fields, and atoms by number, which is a fraction as long.
+
+    rule_ids: their names
+    counts: how many premises each has
+    premises: of all of them, one rule's after another's, by their numbers
+    conclusions: what each concludes, by its number
+    costs_micro: what applying each costs, in micro-units
+    groups: who bears any of them
+    group_of: place of whoever bears each
+    """
+
+    rule_ids: Annotated[list[Name], Meta(max_length=RULES_OF_RECORD)]
+    counts: Annotated[list[PremiseCount], Meta(max_length=RULES_OF_RECORD)]
+    premises: Annotated[list[Count], Meta(max_length=PREMISES_OF_RECORD)]
+    conclusions: Annotated[list[Count], Meta(max_length=RULES_OF_RECORD)]
+    costs_micro: Annotated[list[CostMicro], Meta(max_length=RULES_OF_RECORD)]
+    groups: Annotated[list[Name], Meta(max_length=RULES_OF_RECORD)]
+    group_of: Annotated[list[Count], Meta(max_length=RULES_OF_RECORD)]
+
+
 class FactAdded(Event, type="trajectory.fact_added"):
     """A fact was told, or told otherwise.
 
@@ -76,8 +99,10 @@ class Loaded(Event, type="trajectory.loaded"):
     first: whether it begins
     last: whether the program is whole with it
     facts: of this piece
-    rules: of this piece
+    rules: of this piece, as logs kept them before there were columns
     goals: of this piece
+    atoms: that rules of this piece and of those after it name, numbered on from those before; the first of a load is 0
+    columns: rules of this piece
     """
 
     owner: Name
@@ -86,8 +111,10 @@ class Loaded(Event, type="trajectory.loaded"):
     first: bool
     last: bool
     facts: Annotated[list[Fact], Meta(max_length=1_024)] = []
-    rules: Annotated[list[StoredRule], Meta(max_length=RULES_OF_RECORD)] = []
+    rules: Annotated[list[StoredRule], Meta(max_length=128)] = []
     goals: Annotated[list[Symbol], Meta(max_length=1_024)] = []
+    atoms: Annotated[list[Symbol], Meta(max_length=1_024)] = []
+    columns: StoredColumns | None = None
 
 
 class CostsSet(Event, type="trajectory.costs_set"):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from core.engine import Refused
 from core.spine import Rule
 from core.trajectory.closure import Derived
-from core.trajectory.program import Program
+from core.trajectory.program import Numbers, Program
 
 
 class Snapshot(NamedTuple):
@@ -22,12 +22,14 @@ class Snapshot(NamedTuple):
     rules: Sequence[Rule]
     goals: Sequence[str]
     literals: int
+    numbers: Numbers | None = None
+    """Of its rules, where they came with numbers: made once, and never changed after that."""
 
 
 def snapshot(program: Program) -> Snapshot:
     parts = program.parts
     facts, rules = dict(parts.facts), list(parts.rules.values())
-    return Snapshot(program.version, program.costs_version, facts, rules, list(parts.goals), parts.literals)
+    return Snapshot(program.version, program.costs_version, facts, rules, list(parts.goals), parts.literals, parts.numbers)
 
 
 class Question(NamedTuple):
@@ -37,6 +39,8 @@ class Question(NamedTuple):
     initial: Sequence[str]
     blocked: Mapping[str, str]
     """Rules that conclude what is denied, with what that is."""
+    numbers: Numbers | None = None
+    """As the program has them, if all of its rules may be used."""
 
 
 def question(
@@ -49,8 +53,11 @@ def question(
         text = f"{contrary} is denied, so nothing can start from it. Leave it out of initial, or tell it: irerctl trajectory fact"
         raise Refused("invalid-argument", text, reason="denied", fields=[("initial", f"{contrary} is denied")])
     blocked = {rule.rule_id: rule.conclusion for rule in held.rules if rule.conclusion in no} if no else {}
-    rules = [rule for rule in held.rules if rule.rule_id not in blocked and rule.rule_id not in forbidden]
-    return Question(rules, list(dict.fromkeys(told)), blocked)
+    rules, numbers = held.rules, held.numbers
+    if blocked or forbidden:
+        numbers = None
+        rules = [rule for rule in rules if rule.rule_id not in blocked and rule.rule_id not in forbidden]
+    return Question(rules, list(dict.fromkeys(told)), blocked, numbers)
 
 
 class Plan(NamedTuple):

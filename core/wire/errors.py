@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from core.fields import patterns
+from core.fields import patterns, plainly
 
 
 class Code(NamedTuple):
@@ -102,12 +102,12 @@ def body(refused: RefusedLike, instance: str | None = None) -> dict[str, Any]:
 
 
 def problem(error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
-    """The path and the problem of one refused field: `Expected int >= 1 - at $.dl` is ("dl", "Expected int >= 1").
+    """The path and the problem of one refused field: `Expected int >= 1 - at $.dl` is ("dl", "must be 1 or more").
 
     Where the text broke a pattern, the words of its type stand there instead.
     """
     said, _, path = str(error).partition(" - at ")
-    text = in_words(said, kind) if _PATTERN in said else said.replace("`", "")
+    text = in_words(said, kind) if _PATTERN in said else plainly(said, path.strip("`").removeprefix("$"), kind)
     path = path.replace("`", "").removeprefix("key in ").removeprefix("$").removeprefix(".")
     return path[:_TEXT_MAX], text[:_TEXT_MAX]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 WIDTH = 24
 """Grafana's grid."""
-METRIC = re.compile(r"\b(irer_[a-z_]+)(\{)?")
+METRIC = re.compile(r"\b((?:irer|eil)_[a-z_]+)(\{)?")
 _SOURCE = {"type": "prometheus", "uid": "${source}"}
 _COLOURS = {"good": "green", "warn": "orange", "bad": "red", "plain": "blue"}
 

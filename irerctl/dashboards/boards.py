@@ -2,8 +2,10 @@
 
 from irerctl.dashboards import Board
 from irerctl.dashboards.daemon import BOARD as DAEMON
+from irerctl.dashboards.energy import BOARD as ENERGY
 
 BOARDS: dict[str, Board] = {
     "irer.dashboard.json": DAEMON,
+    "irer-energy.dashboard.json": ENERGY,
 }
 """By the name of the file under docs/monitoring."""

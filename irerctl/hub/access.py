@@ -9,8 +9,8 @@ import hashlib
 import hmac
 import os
 from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ import trio
 from core.access import ENGINE_METHODS, LADDER, holders
 from core.wire.calls import Done
 from irerctl.hub.http1 import Head
-from irerctl.hub.link import Ask, Daemon, Failed, failed
+from irerctl.hub.link import NO_TOKEN, Ask, Daemon, Failed, failed
+from irerctl.hub.peers import Turns
 
 TOKEN_S = 1.0
 """How long a token that was found good is not asked about again: so long a revoked one may still pass."""
@@ -30,6 +31,10 @@ CHECK_MS = 5_000
 TRIES_MAX = 24
 """Credentials of one peer that are being judged, or were not good within a second: irerd answers very many late."""
 TRIES_S = 1.0
+JUDGED_MAX = 48
+"""Tokens that are being judged at once, of all callers: fewer than one connection carries, so none waits there unseen."""
+PROVED_MAX = 16
+"""Likewise keys of engines. These go over the connection that all calls share, and may never fill it."""
 PEERS_MAX = 1_024
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 OURS = frozenset({"same-origin", "none"})
@@ -40,6 +45,8 @@ class Caller(NamedTuple):
 
     subject: str | None = None
     role: str | None = None
+    jti: str | None = None
+    """The token's id: an irerd that tells it knows the token's callers apart by itself."""
 
     def may(self, method: Mapping[str, Any]) -> bool:
         """Whether the token's role holds what the method needs. The process's own role is judged by irerd."""
@@ -50,8 +57,8 @@ class Caller(NamedTuple):
         return self.role in LADDER and self.role in holders(str(method["needs"]))
 
     def key(self, idem: str | None) -> str | None:
-        """An idempotency key as irerd hears it. There all of the hub's callers are one, so a subject's keys are kept apart here."""
-        if idem is None or self.subject is None:
+        """An idempotency key as irerd hears it. Where it takes all of the hub for one, a subject's keys are kept apart here."""
+        if idem is None or self.subject is None or self.jti is not None:
             return idem
         return "hub." + hashlib.sha256(f"{len(self.subject)} {self.subject} {idem}".encode()).hexdigest()[:48]
 
@@ -76,24 +83,34 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def token_in(head: Head) -> str | None:
+    """The token that a request shows; None where what it shows can be none."""
+    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    good = scheme.lower() == "bearer" and 0 < len(token) <= TOKEN_CHARS_MAX and token.isascii()
+    return token if good else None
+
+
 class Tries:
     """Who shows credentials that are not known to be good, and how many in vain: guessing may keep nobody else waiting."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], places: int) -> None:
         self._now = now
+        self._turns = Turns(places)
         self._pending: Counter[str] = Counter()
         self._vain: dict[str, deque[float]] = {}
 
-    @contextmanager
-    def one(self, peer: str) -> Iterator[None]:
-        """Around the judging of one credential. Raises Failed where there were too many."""
+    @asynccontextmanager
+    async def one(self, peer: str) -> AsyncIterator[None]:
+        """Around the judging of one credential, once it is this peer's turn. Raises Failed where there were too many."""
         peer = "loopback" if is_loopback(peer) else peer
         if self._pending[peer] + self._lately(peer) >= TRIES_MAX:
             text = "too many tokens or keys that came from here were not good. Wait a second"
             raise failed("resource-exhausted", text, reason="credentials", retry_ms=int(TRIES_S * 1000))
         self._pending[peer] += 1
         try:
-            yield
+            async with self._turns.one(peer):
+                yield
         except BaseException as error:  # who does not wait for the answer tried all the same
             if not (isinstance(error, Failed) and error.body.get("code") == "unavailable"):
                 self._vain.setdefault(peer, deque(maxlen=TRIES_MAX)).append(self._now())
@@ -120,7 +137,8 @@ class Access:
         self._now = now
         self._tokens = tokens
         """Whether nobody may ask without one."""
-        self.tries = Tries(now)
+        self.tokens = Tries(now, JUDGED_MAX)
+        self.keys = Tries(now, PROVED_MAX)
         self._key = os.urandom(32)
         self._good: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
 
@@ -147,9 +165,7 @@ class Access:
                     "send Authorization: Bearer TOKEN. An admin makes one: irerctl control tokens issue SUBJECT ROLE",
                 )
             return ANYBODY
-        scheme, _, token = said.partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():
+        if (token := token_in(head)) is None:
             raise self._refused()
         mac = hmac.digest(self._key, token.encode(), "sha256")
         now = self._now()
@@ -159,7 +175,7 @@ class Access:
         if found is not None:
             caller = await self._judged(token, self._daemon.ask)
         else:
-            with self.tries.one(peer):
+            async with self.tokens.one(peer):
                 caller = await self._judged(token, self._daemon.judge)
         self._good[mac] = now + TOKEN_S, caller
         self._good.move_to_end(mac)
@@ -173,7 +189,8 @@ class Access:
         answer = (await ask(Ask(CHECK_TOKEN, {"token": token}, CHECK_MS))).r
         if not isinstance(answer, dict) or answer.get("valid") is not True or not answer.get("subject") or not answer.get("role"):
             raise self._refused()
-        return Caller(str(answer["subject"]), str(answer["role"]))
+        jti = answer.get("jti")
+        return Caller(str(answer["subject"]), str(answer["role"]), str(jti) if jti else None)
 
     def _refused(self) -> Exception:
-        return failed("unauthenticated", "the token is not good here", reason="token-refused")
+        return failed("unauthenticated", NO_TOKEN, reason="token-refused")

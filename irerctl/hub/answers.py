@@ -86,7 +86,7 @@ def params_of(body: bytes, schema: Schema | None) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise failed("invalid-argument", f"the body is not JSON: {error}", reason="not-json") from None
+        raise failed("invalid-argument", f"the body is not JSON: {_not_json(error)}", reason="not-json") from None
     if not isinstance(found, dict):
         raise failed("invalid-argument", "the body is one JSON object: the parameters by name", reason="not-an-object")
     _check_said_once(body)
@@ -105,7 +105,19 @@ def _check_said_once(body: bytes) -> None:
     try:
         json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise failed("invalid-argument", f"the body is not JSON: {error}", reason="not-json") from None
+        raise failed("invalid-argument", f"the body is not JSON: {_not_json(error)}", reason="not-json") from None
+
+
+def _not_json(error: Exception) -> str:
+    """What is wrong with it. An interpreter's own words are none for a caller."""
+    match error:
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeDecodeError():
+            return "a text in it is not UTF-8"
+        case msgspec.DecodeError():
+            return str(error).removeprefix("JSON is malformed: ").partition(" - at ")[0]
+    return "it cannot be read"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:

@@ -65,6 +65,7 @@ def check_safe(address: Address, tls: ssl.SSLContext | None) -> None:
 
 
 def limits_of(pairs: tuple[str, ...]) -> "Limits":
+    from core.wire.errors import problem as in_words
     from irerctl.hub.server import Limits
 
     given: dict[str, float] = {}
@@ -78,7 +79,8 @@ def limits_of(pairs: tuple[str, ...]) -> "Limits":
         return msgspec.convert(given, Limits, strict=True)
     except msgspec.ValidationError as problem:
         known = ", ".join(Limits.__struct_fields__)
-        raise Failure("invalid-argument", f"--limit: {problem}.", f"There are: {known}") from None
+        name, said = in_words(problem, Limits)
+        raise Failure("invalid-argument", f"--limit: {f'{name} ' if name else ''}{said}.", f"There are: {known}") from None
 
 
 @command(

@@ -19,11 +19,11 @@ from core.publish.http import served
 from core.publish.routes import API_VERSION, JOBS, KNOWN, ROUTES, Route
 from core.wire.calls import DEADLINE_MS_MAX, Done
 from irerctl.hub import answers, streams
-from irerctl.hub.access import TOKEN_S, Access, Caller
+from irerctl.hub.access import TOKEN_S, Access, Caller, token_in
 from irerctl.hub.figures import Figures
 from irerctl.hub.files import Files
 from irerctl.hub.http1 import PHRASES, Bad, Head
-from irerctl.hub.link import Ask, Daemon, Failed, deadline_of, failed
+from irerctl.hub.link import NO_TOKEN, Ask, Daemon, Failed, deadline_of, failed
 from irerctl.hub.server import Connection, Limits, Request, Response
 
 LOG = logging.getLogger("irerctl.hub")
@@ -153,7 +153,7 @@ class Gateway:
             raise failed("permission-denied", text, reason="role")
         ask, key = self._asked(request, route, method, caller)
         if ask.engine is not None and not self._daemon.knows(ask.engine, key or ""):
-            with self._access.tries.one(request.peer):
+            async with self._access.keys.one(request.peer):
                 await self._daemon.prove(ask.engine, key or "")
         if route.method == "actions.check" and ask.engine is not None and ask.params.get("engine_id") != ask.engine:
             raise failed("permission-denied", "an engine asks about itself: engine_id is X-Engine-ID", reason="identity")
@@ -192,19 +192,33 @@ class Gateway:
         if streams_ and (last := headers.get("last-event-id")):
             params = {**params, "since": last}
         if route.method in ("system.op_status", "system.op_watch") and isinstance(params.get("idem"), str):
-            if params.get("caller") is not None and caller.role not in (None, "admin"):  # irerd would judge by the hub's own role
+            if params.get("caller") is not None and caller.role not in (
+                None,
+                "admin",
+            ):  # an irerd that knows no bearers judges the hub
                 raise failed("permission-denied", "only an admin may ask about another caller's keys", reason="caller")
             params["idem"] = caller.key(params["idem"]) if params.get("caller") is None else params["idem"]
         idem = caller.key(headers.get("idempotency-key"))
+        if engine is None and caller.jti is not None:
+            return Ask(route.method, params, deadline, idem, bearer=caller.jti), token_in(request.head)
         return Ask(route.method, params, deadline, idem, engine), key
 
     async def _ask(self, ask: Ask, key: str | None) -> Done:
         try:
             return await self._daemon.ask(ask, key)
         except Failed as failure:
-            if ask.engine is not None and failure.body.get("code") == "unauthenticated":
-                self._daemon.forget_proof(ask.engine)
+            if failure.body.get("code") == "unauthenticated":
+                self._let_in_no_more(ask)
+                if failure.body.get("reason") == "token-refused":  # one text, whoever says it
+                    raise failed("unauthenticated", NO_TOKEN, reason="token-refused") from None
             raise
+
+    def _let_in_no_more(self, ask: Ask) -> None:
+        """irerd refused what was shown to it once: the next request shows it anew."""
+        if ask.engine is not None:
+            self._daemon.forget_proof(ask.engine)
+        elif ask.bearer is not None:
+            self._daemon.forget_bearer(ask.bearer)
 
     def _result(self, route: Route, done: Done, request: Request) -> Response:
         headers = [FRESH]

@@ -33,7 +33,11 @@ UNSENT_BYTES_MAX = 4 << 20
 TOGETHER_BYTES = 65_536
 """What is gathered at most before it is sent."""
 PROOF = "engines.validate"
+SHOWING = "system.check_http_token"
+AS_BEARER = "http#"
+"""Before the id of a token in `as`: no engine's id has this sign."""
 NO_PROOF = "no valid engine proof"
+NO_TOKEN = "the token is not good here"
 PROOFS_MAX = 4_096
 QUEUE_ITEMS_MAX = 64
 QUEUE_BYTES_MAX = 1 << 18
@@ -68,9 +72,12 @@ class Ask(NamedTuple):
     deadline_ms: int | None = None
     idem: str | None = None
     engine: str | None = None
+    bearer: str | None = None
+    """The id of the token in whose name it is made. An engine speaks for itself, whoever let it in."""
 
     def message(self) -> dict[str, Any]:
-        return {"m": self.method, "p": self.params, "dl": self.deadline_ms, "idem": self.idem, "as_": self.engine}
+        speaker = self.engine or (f"{AS_BEARER}{self.bearer}" if self.bearer is not None else None)
+        return {"m": self.method, "p": self.params, "dl": self.deadline_ms, "idem": self.idem, "as_": speaker}
 
 
 class _Waiter:
@@ -138,6 +145,8 @@ class Link:
         self.lost: str | None = None
         self.proofs: dict[str, bytes] = {}
         """Engines that proved a key here, with a keyed hash of it. One key an engine: the last one that was proved counts."""
+        self.shown: set[str] = set()
+        """Tokens that were shown here and found good, by id."""
         self._proving: dict[str, int] = {}
         """The last call that gave an engine's key, whoever made it: irerd binds the engine to that key."""
         self._sock = sock
@@ -259,6 +268,12 @@ class Link:
         """That call was answered yes. It counts if no other gave a key since: answers may be looked at in any order."""
         if self._proving.get(engine) == id:
             self.proofs[engine] = mac
+
+    def took(self, bearer: str) -> None:
+        """A token was found good here. To forget them costs no more than to show them again."""
+        if len(self.shown) >= PROOFS_MAX:
+            self.shown.clear()
+        self.shown.add(bearer)
 
     def refusal(self) -> Failed | None:
         """Why irerd wants nothing to do with this hub, if that is what its last words said."""
@@ -479,12 +494,13 @@ class Daemon:
         return known is not None and hmac.compare_digest(known, self.mac(engine, key))
 
     async def ask(self, ask: Ask, key: str | None = None) -> Done:
-        """The answer to one call. With an engine, its key is proved first where it was not yet. Raises Failed."""
+        """The answer to one call. The key of an engine, or the token in whose name it is, is shown first where it was not yet.
+        Raises Failed.
+        """
         link = self._present()
         sent = False
         with trio.move_on_after((ask.deadline_ms or DEADLINE_MS) / 1000 + GRACE_S):
-            if ask.engine is not None:
-                await self._prove(link, ask.engine, key or "")
+            await self._introduce(link, ask, key or "")
             await link.wait_room()
             sent = True
             return await link.ask(ask)
@@ -516,6 +532,22 @@ class Daemon:
             return
         raise failed("deadline-exceeded", "no answer in time")
 
+    async def _introduce(self, link: Link, ask: Ask, key: str) -> None:
+        """Each connection learns for itself in whose name it is called."""
+        if ask.engine is not None:
+            await self._prove(link, ask.engine, key)
+        elif ask.bearer is not None and ask.bearer not in link.shown:
+            answer = (await link.ask(Ask(SHOWING, {"token": key}))).r
+            if answer.get("jti") != ask.bearer:
+                raise failed("unauthenticated", NO_TOKEN, reason="token-refused")
+            link.took(ask.bearer)
+
+    def forget_bearer(self, bearer: str) -> None:
+        """The daemon takes no more calls in its name."""
+        for link in (self._link, *self._stream_links):
+            if link is not None:
+                link.shown.discard(bearer)
+
     async def _prove(self, link: Link, engine: str, key: str) -> None:
         mac = self.mac(engine, key)
         if (known := link.proofs.get(engine)) is not None and hmac.compare_digest(known, mac):
@@ -540,8 +572,7 @@ class Daemon:
         self._present()
         link = await self._stream_link(resumable)
         try:
-            if ask.engine is not None:
-                await self._prove(link, ask.engine, key or "")
+            await self._introduce(link, ask, key or "")
             id, inbox = link.open(ask, resumable=resumable)
         except BaseException:
             if not resumable:

@@ -10,7 +10,6 @@ import os
 import select
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import trio
 from msgspec import Meta
 
 from irerctl.hub.http1 import HEAD_END, Bad, Chunks, Head, parse_head, response_head
+from irerctl.hub.peers import one_of
 
 LOG = logging.getLogger("irerctl.hub")
 RECEIVE_BYTES = 65_536
@@ -109,6 +109,11 @@ class Connection:
         self._cut = False
         self._late: Bad | None = None
         """What a peer is told that takes too long with what it is sending now."""
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether it waits for a request, or for the rest of one."""
+        return self._idle or self._late is not None
 
     @property
     def beside(self) -> int:
@@ -337,8 +342,21 @@ class _Watched:
         self._waiting.pop(self._connection, None)
 
 
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One connection's place, from before its handshake on."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    connection: Connection | None = None
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nothing is asked here yet, or any more: whoever loses it may ask again."""
+        return self.connection is None or self.connection.is_asking
+
+
 class Server:
-    """All connections, and how many of them each peer has."""
+    """All connections, and whose they are."""
 
     def __init__(self, app: App, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         self.app = app
@@ -348,7 +366,8 @@ class Server:
         self._tls = tls
         self._connections: set[Connection] = set()
         self._left = trio.Event()
-        self._open: Counter[str] = Counter()
+        self._seats: dict[str, dict[Seat, None]] = {}
+        """Of each peer, the one it has had longest first."""
         self._all = 0
         self._held = 0
         self._sent = 0
@@ -411,38 +430,60 @@ class Server:
     async def accept(self, raw: trio.SocketStream) -> None:
         """One connection from its first byte to its last. Never raises for what a peer does."""
         try:
-            peer = str(raw.socket.getpeername()[0])
+            peer = one_of(str(raw.socket.getpeername()[0]))
         except OSError:  # it is gone already
             await trio.aclose_forcefully(raw)
             return
-        if self._all >= self.limits.connections or self._open[peer] >= self.limits.connections_per_peer:
+        full = self._all >= self.limits.connections
+        if len(self._seats.get(peer, ())) >= self.limits.connections_per_peer or (full and not self._makes_room(peer)):
             await self._turn_away(raw)
             return
         self._all += 1
-        self._open[peer] += 1
+        seat = Seat()
+        self._seats.setdefault(peer, {})[seat] = None
         try:
-            await self._run(raw, peer)
+            with seat.scope:
+                await self._run(raw, peer, seat)
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass  # the peer is gone
         except* Exception:
             LOG.exception("a bug in the hub")
         finally:
             self._all -= 1
-            self._open[peer] -= 1
-            if not self._open[peer]:
-                del self._open[peer]
+            self._leaves(peer, seat)
             self._left.set()
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(raw)
 
-    async def _run(self, raw: trio.SocketStream, peer: str) -> None:
+    def _makes_room(self, peer: str) -> bool:
+        """All places are taken: who has more of them than this peer gives up the oldest on which nothing is being worked out."""
+        mine = len(self._seats.get(peer, ()))
+        for other in sorted(self._seats, key=lambda each: len(self._seats[each]), reverse=True):
+            if len(self._seats[other]) <= mine:
+                return False
+            for seat in self._seats[other]:
+                if seat.is_spare:
+                    seat.scope.cancel()
+                    self._leaves(other, seat)
+                    return True
+        return False
+
+    def _leaves(self, peer: str, seat: Seat) -> None:
+        held = self._seats.get(peer, {})
+        held.pop(seat, None)
+        if not held:
+            self._seats.pop(peer, None)
+
+    async def _run(self, raw: trio.SocketStream, peer: str, seat: Seat) -> None:
         if self._tls is None:
-            await Connection(raw, raw, peer, self).run()
+            seat.connection = Connection(raw, raw, peer, self)
+            await seat.connection.run()
             return
         secure = trio.SSLStream(raw, self._tls, server_side=True, https_compatible=True)
         with trio.fail_after(self.limits.head_s):
             await secure.do_handshake()
-        await Connection(secure, raw, peer, self).run()
+        seat.connection = Connection(secure, raw, peer, self)
+        await seat.connection.run()
 
     async def _turn_away(self, raw: trio.SocketStream) -> None:
         """One too many: a word where it can be said at once, and no waiting."""

@@ -9,13 +9,13 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
 from core.wire.calls import DEADLINE_MS_MAX
 from irerctl import VERSION
-from irerctl.aio import Client, Error
+from irerctl.aio import Client, Error, Reply
 from irerctl.hub.answers import TooLong, encode, with_bytes
 from irerctl.hub.link import Failed
 from irerctl.mcp.conversation import Begin, Conversation, Id, Send, Stop
@@ -34,6 +34,8 @@ UNSENT_MAX = 64
 OURS = "irer/"
 """Before what we add to `_meta`."""
 
+PROOF = "engines.validate"
+
 Reader = Callable[[], bytes]
 Writer = Callable[[bytes], None]
 
@@ -47,14 +49,27 @@ def write(data: bytes) -> None:
         data = data[os.write(1, data) :]
 
 
-async def main(path: str, timeout_s: float, tools: Mapping[str, Tool], instructions: str) -> None:
+class Engine(NamedTuple):
+    """In whose name an agent calls, where that is not its user's own."""
+
+    id: str
+    key: str
+
+
+async def main(path: str, timeout_s: float, tools: Mapping[str, Tool], instructions: str, engine: Engine | None = None) -> None:
     """Serves until standard input ends, or nobody reads standard output any more."""
-    await Server(path, timeout_s, tools, instructions).run(read, write)
+    await Server(path, timeout_s, tools, instructions, engine).run(read, write)
 
 
 class Server:
-    def __init__(self, path: str, timeout_s: float, tools: Mapping[str, Tool], instructions: str) -> None:
+    def __init__(
+        self, path: str, timeout_s: float, tools: Mapping[str, Tool], instructions: str, engine: Engine | None = None
+    ) -> None:
         self._path = path
+        self._engine = engine
+        self._proving = trio.Lock()
+        self._proofs = 0
+        """How often the engine's key was found good: once for each connection."""
         self._timeout_s = timeout_s
         self._tools = tools
         self._conversation = Conversation([tool.listed for tool in tools.values()], VERSION, instructions)
@@ -127,7 +142,7 @@ class Server:
         try:
             params = with_bytes(begin.arguments, tool.params)
             said, meta = await (
-                self._gathered(client, tool, params, begin) if tool.streams else _asked(client, tool, params, begin)
+                self._gathered(client, tool, params, begin) if tool.streams else self._asked(client, tool, params, begin)
             )
             content = encode(said)
         except (Error, Failed) as failure:
@@ -164,17 +179,44 @@ class Server:
             cursor, result = stream.cursor, stream.result
         return {"items": items, "more": more, "result": result, "cursor": cursor}, {}
 
+    async def _asked(self, client: Client, tool: Tool, params: dict[str, Any], begin: Begin) -> tuple[Any, dict[str, Any]]:
+        meta = begin.meta
+        more: dict[str, Any] = {"dry": meta.get(f"{OURS}dry") is True}
+        if isinstance(key := meta.get(f"{OURS}idem"), str):
+            more["idem"] = key
+        if (ms := meta.get(f"{OURS}timeout_ms")) is not None:
+            more["deadline_ms"] = int(_number(ms, f"{OURS}timeout_ms", 1, DEADLINE_MS_MAX))
+        reply = await self._spoken(client, tool.method, params, more)
+        found = {"receipt": reply.receipt, "cursor": reply.cursor, "replayed": reply.replayed or None}
+        return reply.result, {f"{OURS}{name}": value for name, value in found.items() if value is not None}
 
-async def _asked(client: Client, tool: Tool, params: dict[str, Any], begin: Begin) -> tuple[Any, dict[str, Any]]:
-    meta = begin.meta
-    more: dict[str, Any] = {"dry": meta.get(f"{OURS}dry") is True}
-    if isinstance(key := meta.get(f"{OURS}idem"), str):
-        more["idem"] = key
-    if (ms := meta.get(f"{OURS}timeout_ms")) is not None:
-        more["deadline_ms"] = int(_number(ms, f"{OURS}timeout_ms", 1, DEADLINE_MS_MAX))
-    reply = await client.call(tool.method, params, **more)
-    found = {"receipt": reply.receipt, "cursor": reply.cursor, "replayed": reply.replayed or None}
-    return reply.result, {f"{OURS}{name}": value for name, value in found.items() if value is not None}
+    # --- in whose name ------------------------------------------------------------------------------------------------
+
+    async def _spoken(self, client: Client, method: str, params: dict[str, Any], more: dict[str, Any]) -> Reply:
+        """A call as the user, or as the engine: its key is proved before the first, and again where irerd was restarted since."""
+        if self._engine is None:
+            return await client.call(method, params, **more)
+        if not self._proofs:
+            await self._prove(client, self._engine, 0)
+        proofs = self._proofs
+        try:
+            return await client.call(method, params, as_=self._engine.id, **more)
+        except Error as error:
+            if error.reason != "engine-proof":
+                raise
+        await self._prove(client, self._engine, proofs)
+        return await client.call(method, params, as_=self._engine.id, **more)
+
+    async def _prove(self, client: Client, engine: Engine, proofs: int) -> None:
+        """`proofs` is how many there were before: another call may have been quicker. Raises Error."""
+        async with self._proving:
+            if self._proofs != proofs:
+                return
+            found = await client.call(PROOF, {"engine_id": engine.id, "engine_key": engine.key})
+            if not found.result.get("valid"):
+                text = f"irerd takes no such key of engine {engine.id}. An admin tells why: irerctl control permissions {engine.id}"
+                raise Error("unauthenticated", "no valid proof of identity", text)
+            self._proofs += 1
 
 
 def _number(value: Any, name: str, low: float, high: float) -> float:

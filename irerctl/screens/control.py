@@ -304,7 +304,9 @@ def draw_key(found: Mapping[str, Any]) -> None:
         render.say("nothing changed: it has that value")
         return
     stands = "is set, and wins over the file" if found["set"] else "is what the file says"
-    render.say(f"{render.clean(str(found['key']))} {stands}; revision {number(found['rev'])}")
+    others = render.clean(", ".join(map(str, found.get("left_out") or ())))
+    out = f". Not in force any more, see irerctl status: {others}" if others else ""
+    render.say(f"{render.clean(str(found['key']))} {stands}; revision {number(found['rev'])}{out}")
 
 
 def draw_tokens(page: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def overview(now: Session) -> None:
     click.Option(
         ["--space"], metavar="FILE", help='What to search: a JSON file as {"eps": {"low": 0.5, "high": 1.5}}; - reads it.'
     ),
-    click.Option(["--objectives"], metavar="NAME[,NAME]", help="log_prime_sse, sdg_h_norm_l2 or both; or fitness."),
+    click.Option(["--objectives"], metavar="NAME[,NAME]", help="Some of log_prime_sse, sdg_h_norm_l2 and gap; or fitness."),
     click.Option(
         ["--settings"], type=fields.JsonText(), metavar="JSON", help="How each candidate is run, as one object, or @FILE."
     ),

@@ -6,34 +6,26 @@ which some rule is known to be wrong.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import click
-import msgspec
 
-from core.micro import micro
-from core.trajectory.commands import FACTS_MAX, GOALS_MAX, LITERALS_MAX, RULES_MAX, AddRule, RuleOf
-from core.trajectory.events import Fact
 from core.trajectory.reads import DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, DEADLINE_MS_MIN, WIDTH_DEFAULT, Proof
 from core.trajectory.strips import BadProblem, problem_of
-from core.wire.errors import problem
-from irerctl import fields, generic, render
+from irerctl import fields, generic, programs, render
 from irerctl.figures import moment, number
-from irerctl.session import Failure, Group, Session, session
+from irerctl.session import TIMEOUT_S, Failure, Group, Session, session
 
 HELP = "Facts and rules, what follows from them, and the cheapest way to a goal."
 WATCHED = "trajectory"
-PART_BYTES, PART_RULES, PART_FACTS = 200_000, 1_000, 4_000
-"""Of one part: small enough that others are served between two."""
-VALUES_OF_RULE = 12
-"""Values of a rule in a frame, besides its premises."""
-PART_VALUES = 20_000
 SHADES = " ░▒▓█"
 TREE_LINES_MAX = 400
 LISTED = 12
 LATE_S = 30.0
 """How much longer than its deadline an answer of a search is waited for: a worker may have to start."""
+CLOSURE_S = 300.0
+"""How long what follows is waited for: a million rules on a busy machine."""
 
 
 def _alone() -> None:
@@ -210,110 +202,22 @@ def _draw_dry(found: Mapping[str, Any]) -> None:
 )
 def load(file: str, strips: bool) -> None:
     now = session()
-    document = _document(file)
-    if strips:
-        try:
-            document = problem_of(document)
-        except BadProblem as bad:
-            raise Failure("invalid-argument", f"{file}: {bad}.", "Nothing was changed. See: docs/trajectory.md") from None
-    check(file, document)
-    taken = _send(now, list(parts(document)))
+    with programs.without_collections():
+        text = fields.from_file(file if file == "-" else f"@{file}")
+        if strips:
+            try:
+                document = problem_of(programs.document(file, text))
+            except BadProblem as bad:
+                raise Failure("invalid-argument", f"{file}: {bad}.", "Nothing was changed. See: docs/trajectory.md") from None
+            program = programs.one_by_one(file, document)
+        else:
+            program = programs.read(file, text)
+        taken = _send(now, list(programs.parts(program)))
     now.show(taken, _draw_loaded)
 
 
 def _document(file: str) -> dict[str, Any]:
-    text = fields.from_file(file if file == "-" else f"@{file}")
-    try:
-        found = fields.json_of(text)
-    except fields.NotJson as bad:
-        raise Failure("invalid-argument", f"{file}: its contents {bad}.", "Give a file of JSON") from None
-    if not isinstance(found, dict):
-        raise Failure("invalid-argument", f"{file} holds no object.", 'Give one such as {"facts": ["A"], "rules": [], "goals": []}')
-    return found
-
-
-def check(file: str, document: Mapping[str, Any]) -> None:
-    """The first fact or rule that cannot be taken, by its number; nothing is sent then."""
-    strange = sorted(set(document) - {"facts", "rules", "goals"})
-    if strange:
-        _bad(file, f"it has {render.clean(', '.join(strange))}; a program has facts, rules and goals")
-    for name in ("facts", "rules", "goals"):
-        if not isinstance(document.get(name, []), list):
-            _bad(file, f"{name} is no list")
-    for name, most in (("facts", FACTS_MAX), ("rules", RULES_MAX), ("goals", GOALS_MAX)):
-        if len(document.get(name, ())) > most:
-            _bad(file, f"it has {len(document[name]):,} {name}, and a program has at most {most:,}")
-    _check_facts(file, document)
-    _check_rules(file, document)
-    for place, goal in enumerate(document.get("goals", ())):
-        _convertible(file, f"goal {place + 1}", {"symbol": goal}, Fact)
-
-
-def _check_facts(file: str, document: Mapping[str, Any]) -> None:
-    told: dict[str, bool] = {}
-    for place, fact in enumerate(document.get("facts", ())):
-        given: Any = {"symbol": fact} if isinstance(fact, str) else fact
-        _convertible(file, f"fact {place + 1}", given, Fact)
-        if told.setdefault(given["symbol"], given.get("value", True)) != given.get("value", True):
-            _bad(file, f"fact {place + 1}, {given['symbol']}, is told to hold and not to hold")
-
-
-def _check_rules(file: str, document: Mapping[str, Any]) -> None:
-    if _all_well(document.get("rules", ())):
-        return
-    seen: dict[str, int] = {}
-    literals = 0
-    for place, rule in enumerate(document.get("rules", ())):
-        told = rule.get("rule_id") if isinstance(rule, Mapping) else None
-        name = f"rule {place + 1}{f', {render.clean(str(told))},' if told is not None else ''}"
-        _convertible(file, name, rule, RuleOf)
-        if micro(rule.get("cost", 1)) is None:
-            _bad(file, f"{name} has the cost {rule['cost']!r}, and costs have at most six decimal places")
-        if seen.setdefault(str(told), place) != place:
-            _bad(file, f"{name} has the name of rule {seen[str(told)] + 1}")
-        literals += 1 + len(rule["premises"])
-        if literals > LITERALS_MAX:
-            _bad(file, f"up to {name} it has more than {LITERALS_MAX:,} premises and conclusions, which is the most of a program")
-
-
-def _all_well(rules: Sequence[Any]) -> bool:
-    """Whether nothing is wrong with any rule, found out at once; which one it is takes longer."""
-    try:
-        told = msgspec.convert(rules, list[RuleOf], strict=True)
-    except msgspec.ValidationError:
-        return False
-    exact = all(rule.cost.is_integer() or micro(rule.cost) is not None for rule in told)
-    literals = len(told) + sum(len(rule.premises) for rule in told)
-    return exact and literals <= LITERALS_MAX and len({rule.rule_id for rule in told}) == len(told)
-
-
-def _convertible(file: str, name: str, value: Any, kind: type[Any]) -> None:
-    try:
-        msgspec.convert(value, kind, strict=True)
-    except msgspec.ValidationError as error:
-        path, text = problem(error, AddRule if kind is RuleOf else kind)
-        _bad(file, f"{name} cannot be taken: {f'{path}: ' if path else ''}{text}")
-
-
-def _bad(file: str, why: str) -> None:
-    raise Failure("invalid-argument", f"{file}: {why}.", "Nothing was changed. Put it right, then load it again")
-
-
-def parts(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A program in parts, each small enough for one call; at least one."""
-    part: dict[str, list[Any]] = {}
-    size = values = count = 0
-    for name, most in (("facts", PART_FACTS), ("rules", PART_RULES), ("goals", PART_RULES)):
-        for item in document.get(name, ()):
-            octets = len(msgspec.json.encode(item))
-            weight = VALUES_OF_RULE + (len(item["premises"]) if name == "rules" else 0)
-            if count and (count >= most or size + octets > PART_BYTES or values + weight > PART_VALUES):
-                yield part
-                part, size, values, count = {}, 0, 0, 0
-            part.setdefault(name, []).append(item)
-            size, values, count = size + octets, values + weight, count + 1
-    if part or not any(document.get(name) for name in ("facts", "rules", "goals")):
-        yield part
+    return programs.document(file, fields.from_file(file if file == "-" else f"@{file}"))
 
 
 def _send(now: Session, pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -359,6 +263,7 @@ def _from(given: Mapping[str, Any]) -> dict[str, Any]:
 )
 def closure(**given: Any) -> None:
     now = session()
+    now.timeout_s = CLOSURE_S if now.timeout_s == TIMEOUT_S else now.timeout_s
     asked = _from(given) | {name: given[name] for name in ("max_depth", "limit", "after") if given[name] is not None}
     found = now.call("trajectory.forward_chain", asked).result
     atoms = list(found["atoms"])
@@ -392,6 +297,7 @@ def draw_closure(found: Mapping[str, Any]) -> None:
 @trajectory.command_of("explain", "Why an atom holds, as a tree; or what it lacks.", click.Argument(["symbol"]), *FROM)
 def explain(symbol: str, **given: Any) -> int | None:
     now = session()
+    now.timeout_s = CLOSURE_S if now.timeout_s == TIMEOUT_S else now.timeout_s
     found = now.call("trajectory.explain", {"symbol": symbol, **_from(given)}).result
     now.show(found, draw_explanation)
     return None if found["holds"] else 1

@@ -22,7 +22,10 @@ STUCK_RETRY_US = 1_000_000
 SLEEP_S_MAX = 60.0
 """Trio's clock stops while the machine sleeps, timers do not: look again at least this often."""
 REPORT_RETRY_S = 0.2
-ASK_RETRY_S = 1.0
+ASK_RETRY_S, ASK_RETRY_S_MAX = 1.0, 60.0
+"""How long one engine waits before it asks another again: twice as long each time where that one's log takes no writes at all, for
+that lasts until somebody repairs it.
+"""
 NO_ANSWER = frozenset({"resource-exhausted", "unavailable", "durability-unknown", "data-loss"})
 """Codes that do not say what became of a request: it may be done already, so it is asked again, and answered from the log."""
 FULL_RETRY_S = 1.0
@@ -199,6 +202,7 @@ class Effects:
 
     async def _answer(self, ask: Ask) -> Asked:
         """What another engine says to this. One that has no room just now is asked again."""
+        pause_s = ASK_RETRY_S / 2
         while True:
             answers: list[Answer] = []
             answered = trio.Event()
@@ -214,7 +218,8 @@ class Effects:
                 return Asked(ask.id, True, "ok", "", msgspec.to_builtins(answers[0].result))
             if error.code not in NO_ANSWER:
                 return Asked(ask.id, False, error.code, error.detail)
-            await trio.sleep(ASK_RETRY_S)
+            pause_s = min(2 * pause_s, ASK_RETRY_S_MAX) if error.code == "data-loss" else ASK_RETRY_S
+            await trio.sleep(pause_s)
 
     async def _report(self, engine: Engine, verb: str, ended: Command) -> None:
         """Give the outcome to the engine until it takes it: a full queue only delays it, and so does the upkeep of its log.

@@ -49,7 +49,9 @@ class _Work(msgspec.Struct, forbid_unknown_fields=True):
     calls: list[_Call]
     draws: int
     others: list[float]
-    family: list[str]
+    family: list[list[str]]
+    seeds: int
+    found: dict[str, Any] | None
     best: float | None
     family_targets: int
 
@@ -117,12 +119,17 @@ class Certificates:
 
     async def _family(self, work: _Work, meter: "_Meter") -> float | None:
         """None where the hunt is too large, or files of its candidates are gone or damaged: then nobody can tell."""
-        paths = [Paths.of(job_uuid).data for job_uuid in work.family]
-        there = [await self._host.offload(self._host.files.stat_path, path) is not None for path in paths]
+        paths = [[Paths.of(job_uuid).data for job_uuid in runs] for runs in work.family]
+        there = [await self._host.offload(self._host.files.stat_path, path) is not None for runs in paths for path in runs]
         if not paths or not all(there) or work.best is None:
             return None
-        artefacts = [str(self._state_dir / path) for path in paths]
-        spec = {"artefacts": artefacts, "targets": work.family_targets, "draws": work.draws, "best": work.best}
+        spec = {
+            "artefacts": [[str(self._state_dir / path) for path in runs] for runs in paths],
+            "seeds": work.seeds,
+            "targets": work.family_targets,
+            "draws": work.draws,
+            "best": work.best,
+        }
         try:
             found: _Family = _as(await self._work("family", spec, lambda heard: meter.hear("family", heard)), _Family)
         except WorkFailed as failed:
@@ -138,7 +145,14 @@ class Certificates:
     def _leave(self, work: _Work, figures: list[Figures], result: dict[str, Any]) -> None:
         """Beside the other files of the run, for whoever takes its parameters along."""
         judged = msgspec.to_builtins(certificate.judge(figures, work.others))
-        page = {"job_uuid": work.job_uuid, "hunt_id": work.hunt_id, **judged, **result, "versions": {"irer": __version__}}
+        page = {
+            "job_uuid": work.job_uuid,
+            "hunt_id": work.hunt_id,
+            "found": work.found,
+            **judged,
+            **result,
+            "versions": {"irer": __version__},
+        }
         make_directory(self._host.files, CERTIFICATES)
         raw = json.dumps(page, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
         small_write(self._host.files, f"{CERTIFICATES}/certificate_{work.job_uuid}.json", raw)
@@ -149,7 +163,7 @@ class _Meter:
 
     def __init__(self, work: _Work, progress: Tell) -> None:
         self._progress = progress
-        self._total = {call.kind: SHARES[call.kind] * SHARE for call in work.calls} | {"family": 2 * len(work.family)}
+        self._total = {call.kind: SHARES[call.kind] * SHARE for call in work.calls} | {"family": 2 * sum(map(len, work.family))}
         self._done = dict.fromkeys(self._total, 0)
 
     def hear(self, part: str, heard: Progress) -> None:

@@ -7,7 +7,7 @@ What a worker says is a stranger's word here; whether it is what the manifest pr
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -20,6 +20,7 @@ from core.hunt.ledger import NAME as LEDGER
 from core.redact.events import TOO_LONG
 from core.settings import Settings
 from irerd.effects.runs import Paths
+from irerd.effects.turns import Turns
 from irerd.host import Host
 from irerd.workers import Progress, WorkFailed
 from state.fs import make_directory, sync_directory
@@ -27,7 +28,9 @@ from state.fs import make_directory, sync_directory
 OUTCOME_BYTES_MAX = 65_536
 CAGES, FILES = "component_cages", "component_files"
 """In the state directory: where scripts run, each in a directory that goes with it, and where what they leave is kept."""
-SCRIPTS_AT_ONCE = 2
+SCRIPTS_AT_ONCE, SCRIPTS_MAX = 2, 8
+LONG_S = 10.0
+"""A script that takes longer does not hold up those of other components: they begin beside it, up to so many in all."""
 CAGE_S = 10.0
 """So much longer the cage itself may take, to copy and to look at what was left."""
 DEPENDENCIES_BYTES_MAX = 65_536
@@ -80,7 +83,9 @@ class Components:
         self._state_dir = state_dir
         self._settings = settings
         self._redact = redact
-        self._turns = trio.CapacityLimiter(SCRIPTS_AT_ONCE)
+        self._turns = Turns(SCRIPTS_AT_ONCE, SCRIPTS_MAX, LONG_S)
+        self._going: set[str] = set()
+        """Jobs whose scripts run or wait."""
         self._swept = False
 
     async def run(self, errand: Errand, progress: Tell) -> JobEnded:
@@ -93,8 +98,7 @@ class Components:
         if not _is_uuid(subject) or await self._host.offload(self._host.files.stat_path, path) is None:
             return JobEnded(errand.id, False, "no-artefact")
         if work.script is not None:
-            async with self._turns:
-                return await self._script(errand, work, work.script, subject)
+            return await self._in_turn(errand, work, work.script, subject)
 
         def tell(heard: Progress) -> None:
             progress({"done": heard.done, "total": heard.total, "unit": "draws"})
@@ -109,6 +113,14 @@ class Components:
         return JobEnded(errand.id, True, "ok", "", _plain(said))
 
     # --- scripts --------------------------------------------------------------------------------------------------------
+
+    async def _in_turn(self, errand: Errand, work: _Work, script: _Script, subject: str) -> JobEnded:
+        self._going.add(work.job)
+        try:
+            async with self._turns.turn(work.component, script.memory_mb << 20, self._settings().compute.memory_bytes):
+                return await self._script(errand, work, script, subject)
+        finally:
+            self._going.discard(work.job)
 
     async def _script(self, errand: Errand, work: _Work, script: _Script, subject: str) -> JobEnded:
         """Nothing of it is kept unless all of it is; a run that is begun anew begins in an empty directory."""
@@ -180,7 +192,43 @@ class Components:
             for name, (stored, _) in kept.items():
                 files.rename(f"{CAGES}/{job}/{found[name][0]}", f"{FILES}/{stored}")
             sync_directory(files, FILES)
+            self._make_room()
         return kept
+
+    def _make_room(self) -> None:
+        """What was left longest ago goes first, a whole run at a time, until the rest is within its bound. What a run that goes on
+        left before, it leaves again; and the newest stays, whatever it takes."""
+        runs = _left(self._state_dir / FILES)
+        total, most = sum(run.size for run in runs), self._settings().component.files_bytes_max
+        for run in runs[:-1]:
+            if total <= most:
+                return
+            if run.job not in self._going:
+                for name in run.names:
+                    self._host.files.unlink(f"{FILES}/{name}")
+                total -= run.size
+
+
+class _Left(NamedTuple):
+    """What one run left."""
+
+    since_ns: int
+    job: str
+    names: list[str]
+    size: int
+
+
+def _left(place: Path) -> list[_Left]:
+    """By run, who ended longest ago first: a file changed last when it got its name, which no script can make otherwise."""
+    found: dict[str, list[tuple[int, str, int]]] = {}
+    for entry in place.iterdir():
+        seen = entry.stat(follow_symlinks=False)
+        found.setdefault(entry.name.partition("_")[0], []).append((seen.st_ctime_ns, entry.name, seen.st_size))
+    runs = [
+        _Left(max(since for since, _, _ in files), job, sorted(name for _, name, _ in files), sum(size for _, _, size in files))
+        for job, files in found.items()
+    ]
+    return sorted(runs)
 
 
 def _clear(place: Path) -> None:

@@ -33,6 +33,8 @@ CONFIGS, DATA, PROVENANCE = "configs", "data", "provenance"
 TEMPORARY = ".tmp"
 PIECE_BYTES = 1 << 20
 METRICS = ("log_prime_sse", "sse_code", "sdg_h_norm_l2", "h_code", "sdg_h_norm_l2_max")
+GAPS = ("gap_phase", "gap_target", "gap")
+"""Said where they were asked for."""
 PROFILE = ("scaling_factor", "n_peaks", "n_targets", "resolved")
 
 Tell = Callable[[dict[str, Any]], None]
@@ -232,8 +234,9 @@ def _config(chunk: Chunk, lane: Lane) -> dict[str, Any]:
         "dt": chunk.dt,
         "targets": chunk.targets,
         **settings,
+        **({"gap_draws": chunk.gap_draws} if chunk.gap_draws else {}),
     }
-    named = {name: value for name in ("hunt_id", "generation", "index") if (value := getattr(lane, name)) is not None}
+    named = {name: value for name in ("hunt_id", "generation", "index", "turn") if (value := getattr(lane, name)) is not None}
     return {
         "job_uuid": lane.job_uuid,
         "global_seed": lane.seed,
@@ -249,7 +252,7 @@ def _provenance(config: dict[str, Any], outcome: dict[str, Any], versions: dict[
         "status": outcome["status"],
         "fail_step": outcome["fail_step"],
         "flags": outcome["flags"],
-        "metrics": {name: outcome[name] for name in METRICS},
+        "metrics": {name: outcome[name] for name in (*METRICS, *(name for name in GAPS if name in outcome))},
         "profile": {name: outcome[name] for name in PROFILE},
         "artefact_sha256": outcome["artefact_sha256"],
         "config_sha256": sha256(_bytes(config)).hexdigest(),

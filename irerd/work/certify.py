@@ -38,7 +38,10 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FamilySpec(msgspec.Struct, forbid_unknown_fields=True):
-    artefacts: list[str]
+    """`artefacts` are those of each candidate; of `seeds` runs those that have none, or diverged, score nothing."""
+
+    artefacts: list[list[str]]
+    seeds: int
     targets: int
     draws: int
     best: float
@@ -94,7 +97,8 @@ def _figures(asked: Spec, lane: Lane, number: int, place: int, result: Any, tell
     if asked.kind == "fresh":
         own = UUID(bytes=sha256(f"irer certificate\0{asked.job_uuid}\0{number}".encode()).digest()[:16])
         told = judged(snaps, own, work.grid.l, Nulls("", work.targets, asked.draws), tell)
-        plain |= {name: told[name] for name in ("p_phase", "p_target", "ramp_gain")} | {"integers": told["integers"]["passed"]}
+        kept = ("p_phase", "p_target", "ramp_gain", "gap_phase", "gap_target")
+        plain |= {name: told[name] for name in kept} | {"integers": told["integers"]["passed"]}
     return msgspec.convert(plain, Figures)
 
 
@@ -106,18 +110,27 @@ def family(spec: bytes, tell: Tell) -> bytes:
         raise JobFailed("bad-spec") from None
     if not (nulls.DRAWS_MIN <= asked.draws <= DRAWS_MAX and TARGETS_MIN <= asked.targets <= TARGETS_MAX):
         raise JobFailed("out-of-range")
-    targets, least = log_primes(asked.targets), np.full(asked.draws, np.inf)
-    for number, path in enumerate(asked.artefacts):
-        attributes, _, arrays = store.get(path).artefact
-        try:
-            job = UUID(str(attributes["job_uuid"]))
-        except (KeyError, ValueError):
-            raise JobFailed("bad-artefact") from None
-        tell(number, len(asked.artefacts))
-        draws = drawn(arrays["snaps"], job, targets, asked.draws, None, partial(_told, tell, number, len(asked.artefacts)))
-        least = nulls.family_least(least, draws)
+    if any(not len(runs) <= asked.seeds for runs in asked.artefacts):
+        raise JobFailed("out-of-range")
+    least, number, total = np.full(asked.draws, np.inf), 0, sum(map(len, asked.artefacts))
+    for runs_of_one in asked.artefacts:
+        found = []
+        for path in runs_of_one:
+            found.append(_surrogates(path, asked, partial(_told, tell, number, total)))
+            number += 1
+        least = nulls.family_least(least, nulls.median_draws(found, asked.seeds))
     p = float(nulls.PValue(nulls.family_as_good(asked.best, least), asked.draws))
     return json.dumps({"p_family": p}).encode()
+
+
+def _surrogates(path: str, asked: FamilySpec, tell: Tell) -> nulls.Draws:
+    attributes, _, arrays = store.get(path).artefact
+    try:
+        job = UUID(str(attributes["job_uuid"]))
+    except (KeyError, ValueError):
+        raise JobFailed("bad-artefact") from None
+    tell(0, asked.draws)
+    return drawn(arrays["snaps"], job, log_primes(asked.targets), asked.draws, None, tell)
 
 
 def _told(tell: Tell, number: int, total: int, done: int, of: int) -> None:

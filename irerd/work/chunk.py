@@ -7,20 +7,23 @@ What is not finite never leaves as a number: it leaves as a code that says why t
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 import numpy as np
 
 from core.sim.chunk import Chunk, Lane, LaneOutcome
 from irerd.work import store
+from irerd.work.profile import drawn
 from irerd.worker import JobFailed, Tell
 from kernels import nulls, params, simulate, spectrum, start
 from kernels.artefact import Artefact, Plain
 from kernels.geometry import inverse_square
 from kernels.models import DIAGNOSTICS
-from kernels.score import Aligned, Code
+from kernels.score import Aligned, Code, log_primes
 
 PRECISION = {"complex64": "f32", "complex128": "f64"}
 KERNEL_NAMES = {"a": "ring_a", "r": "ring_r"}
@@ -28,6 +31,7 @@ KERNEL_NAMES = {"a": "ring_a", "r": "ring_r"}
 KERNEL_MODELS = {"sncgl_sdg": "sncgl", "fmia": "fmia"}
 PAIR = 2
 """Lanes of one call on a core, which computes them one after another: so one program serves chunks of every size."""
+GAPS = ("gap_phase", "gap_target", "gap")
 LIBRARIES = ("h5py", "jax", "jaxlib", "numba", "numpy", "scipy")
 
 
@@ -71,7 +75,8 @@ def chunk(spec: bytes, tell: Tell) -> bytes:
         some = slice(first, first + batch)
         result = _computed(work, sig, work.lanes[some], runs[some], source, tell, first * work.steps, total)
         for place, (lane, own) in enumerate(zip(work.lanes[some], runs[some], strict=True)):
-            outcome, size = _left(work, lane, own, place, result, asked.files[first + place])
+            alive = partial(_alive, tell, (first + place + 1) * work.steps, total)
+            outcome, size = _left(work, lane, own, place, result, asked.files[first + place], alive)
             said.append(outcome)
             sizes.append(size)
     tell(total, total)
@@ -210,13 +215,17 @@ def _pump(work: Chunk) -> Any:
 # --- what is left of a lane -----------------------------------------------------------------------------------------------
 
 
-def _left(work: Chunk, lane: Lane, own: dict[str, float], place: int, result: Any, path: str) -> tuple[dict[str, Any], int | None]:
+def _left(
+    work: Chunk, lane: Lane, own: dict[str, float], place: int, result: Any, path: str, tell: Tell
+) -> tuple[dict[str, Any], int | None]:
     """A lane's outcome, and the size of its file. A run that came to nothing finite, not even at its start, leaves no file."""
     field, snaps, second = result.A[place], result.snaps[place], result.rho_s[place]
     measured = _measured(snaps, work)
     outcome = _outcome(work, lane, place, result, measured)
+    if work.gap_draws and measured is not None and outcome.log_prime_sse is not None:
+        outcome = msgspec.structs.replace(outcome, **_gaps(work, lane, snaps, measured, outcome.log_prime_sse, tell))
     if not (np.isfinite(field).all() and np.isfinite(snaps).all() and np.isfinite(second).all()):
-        return msgspec.to_builtins(outcome), None
+        return _plain(work, outcome), None
     # The control model has no space of its own: it is empty everywhere.
     rho_s = np.ones_like(second) if work.model == "fmia" else second
     arrays = {
@@ -229,7 +238,28 @@ def _left(work: Chunk, lane: Lane, own: dict[str, float], place: int, result: An
         **dict(_of_spectrum(measured)),
     }
     written = store.put(path, Artefact(_attributes(outcome, lane, work), _settings(work, lane, own), arrays))
-    return msgspec.to_builtins(msgspec.structs.replace(outcome, artefact_sha256=written.sha256)), written.size
+    return _plain(work, msgspec.structs.replace(outcome, artefact_sha256=written.sha256)), written.size
+
+
+def _plain(work: Chunk, outcome: LaneOutcome) -> dict[str, Any]:
+    """Nothing is said of gaps where nobody asked for them."""
+    said: dict[str, Any] = msgspec.to_builtins(outcome)
+    return said if work.gap_draws else {name: value for name, value in said.items() if name not in GAPS}
+
+
+def _gaps(work: Chunk, lane: Lane, snaps: Any, measured: Measured, score: float, tell: Tell) -> dict[str, float | None]:
+    """Both as the component `null-profile` works them out of the file, with the same draws; and what a search goes by."""
+    job, targets, seen = UUID(lane.job_uuid), log_primes(work.targets), measured.seen
+    scrambled = drawn(snaps, job, targets, work.gap_draws, None, tell)
+    others = nulls.target_scores(seen.peaks.x, nulls.random_targets(job, targets, work.gap_draws), seen.x)
+    both = [scrambled.score, others]
+    least = min(nulls.gap_of_all(draws, score, work.targets) for draws in both)
+    return dict(zip(GAPS, (*(nulls.gap(draws, score) for draws in both), least), strict=True))
+
+
+def _alive(tell: Tell, done: int, total: int, draws: int, of: int) -> None:
+    """Steps are counted, not draws: while these go on, the count stands and says that the worker lives."""
+    tell(done, total)
 
 
 def _measured(snaps: Any, work: Chunk) -> Measured | None:
@@ -295,7 +325,7 @@ def _of_spectrum(measured: Measured | None) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(outcome: LaneOutcome, lane: Lane, work: Chunk) -> dict[str, Plain]:
-    said = msgspec.to_builtins(outcome)
+    said = _plain(work, outcome)
     said["flags"] = " ".join(outcome.flags)
     said["model"], said["seed"], said["diag_columns"] = work.model, lane.seed, " ".join(DIAGNOSTICS[KERNEL_MODELS[work.model]])
     return {name: value for name, value in said.items() if value is not None}

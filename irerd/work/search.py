@@ -5,7 +5,8 @@ with products that are exact and a sum that is rounded once, as `core.data.embed
 """
 
 import json
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,6 +17,8 @@ from irerd.worker import JobFailed, Tell
 KEY = np.dtype([("seq", ">u8"), ("event", "V32")])
 BLOCK = 16_384
 COMPARED_AGAIN_MAX = 4_096
+MAPPED_MAX = 64
+"""Segments that stay mapped between two searches: mapping a page anew costs as much as comparing what it holds."""
 
 
 class Segment(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,15 +42,61 @@ def nearest(spec: bytes, tell: Tell) -> bytes:
         raise JobFailed("bad-spec") from None
     found: list[list[Found]] = [[] for _ in queries]
     for segment in asked.segments:
-        try:
-            vectors = np.memmap(f"{segment.place}.f32", "<f4", "r", shape=(segment.rows, asked.dimension))
-            keys = np.memmap(f"{segment.place}.ids", KEY, "r", shape=(segment.rows,))
-        except (FileNotFoundError, ValueError):
-            raise JobFailed("gone") from None
+        vectors, keys = mapped(segment, asked.dimension)
         for place, query in enumerate(queries):
             found[place] += _nearest(vectors, keys, query, asked.k, segment.dead)
     best = [sorted(each, key=rank)[: asked.k] for each in found]
     return json.dumps({"found": best}).encode()
+
+
+class _Mapped(NamedTuple):
+    vectors: Any
+    keys: Any
+    files: tuple[tuple[int, int], ...]
+    """Which files they are: a name may come to stand for others."""
+
+
+_MAPPED: dict[str, _Mapped] = {}
+
+
+def mapped(segment: Segment, dimension: int) -> tuple[Any, Any]:
+    """The rows of a segment, and whose they are. What is mapped of files that are gone is let go of first: it would hold their bytes."""
+    try:
+        for place in [place for place, old in _MAPPED.items() if old.files != _files(place)]:
+            del _MAPPED[place]
+        _check(segment, dimension)
+        found = _MAPPED.pop(segment.place, None)
+        if found is None or found.vectors.shape[1] != dimension or len(found.vectors) < segment.rows:
+            found = _map(segment, dimension)
+    except (OSError, ValueError):
+        raise JobFailed("gone") from None
+    _MAPPED[segment.place] = found
+    if len(_MAPPED) > MAPPED_MAX:
+        del _MAPPED[next(iter(_MAPPED))]
+    return found.vectors[: segment.rows], found.keys[: segment.rows]
+
+
+def _map(segment: Segment, dimension: int) -> _Mapped:
+    files = _files(segment.place)
+    vectors = np.memmap(f"{segment.place}.f32", "<f4", "r", shape=(segment.rows, dimension))
+    keys = np.memmap(f"{segment.place}.ids", KEY, "r", shape=(segment.rows,))
+    return _Mapped(vectors.view(np.ndarray), keys.view(np.ndarray), files)
+
+
+def _check(segment: Segment, dimension: int) -> None:
+    """To read beyond the end of a file that is mapped would end this process. Raises OSError, ValueError."""
+    for suffix, row_bytes in ((".f32", 4 * dimension), (".ids", KEY.itemsize)):
+        if os.stat(f"{segment.place}{suffix}").st_size < segment.rows * row_bytes:
+            raise ValueError("a file is shorter than it was")
+
+
+def _files(place: str) -> tuple[tuple[int, int], ...]:
+    """Which files stand there now; none where one is missing."""
+    try:
+        found = [os.stat(f"{place}{suffix}") for suffix in (".f32", ".ids")]
+    except FileNotFoundError:
+        return ()
+    return tuple((each.st_dev, each.st_ino) for each in found)
 
 
 def _nearest(vectors: Any, keys: Any, query: Any, k: int, dead: list[int]) -> list[Found]:

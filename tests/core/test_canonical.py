@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.canonical import _LEFT_ALONE, CanonicalError, _write, decode, encode, event_payload
+from core.canonical import _LEFT_ALONE, CanonicalError, _write, decode, encode, event_payload, payload_and_sign
 
 FROM_RFC_8785 = [  # appendix B: the bits of a double, and its only text
     ("0000000000000000", "0"),
@@ -266,6 +266,22 @@ def test_an_event_is_written_as_the_slow_way_writes_its_fields(event):
 def test_a_plain_event_with_any_floats_is_written_as_the_slow_way_does(zone, size, ratio, limit):
     event = Sample(zone, size, ratio, limit=limit)
     assert event_payload(event) == slow(msgspec.to_builtins(event))
+
+
+def negative_zeros(value):
+    if isinstance(value, dict):
+        return any(map(negative_zeros, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(negative_zeros, value))
+    return isinstance(value, float) and str(value) == "-0.0"
+
+
+@settings(max_examples=300, deadline=None)
+@given(samples)
+def test_it_is_known_where_the_bytes_say_less_than_the_event(event):
+    raw, less = payload_and_sign(event)
+    assert raw == event_payload(event)
+    assert less == negative_zeros(msgspec.to_builtins(event, builtin_types=_LEFT_ALONE))
 
 
 class Flat(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,9 +6,11 @@ import pytest
 
 from core.control import ENGINE
 from core.control import policy as policy_module
+from core.control.hub import KeyChanged
 from core.control.model import ENGINES_MAX, FLAGS_MAX, KEY_PREFIX, RULES_MAX, Control, Flag, Key
 from core.engine import Actor, Decision, Refused
 from core.secrets import text
+from core.setting_rules import overlaid
 from core.settings import LIVE, Pool, Pools, Settings
 from core.wire.calls import done
 from core.wire.frames import FRAME_MAX
@@ -322,6 +324,22 @@ def test_a_key_that_this_version_does_not_know_can_still_be_unset(loop: EngineLo
     [event] = loop.ask("config.set", {"key": "limits.of_old", "value": None}, ROOT)
     assert event.event_type == "config.key_unset" and loop.state.overrides() == {}
     assert refused(loop, "config.set", {"key": "limits.of_new", "value": None}).code == "not-found"
+
+
+def test_the_answer_of_unsetting_a_key_names_those_that_no_longer_fit(loop: EngineLoop) -> None:
+    """And the event does, so that a repeat of the call is answered the same."""
+    reply = loop.world.rows["config.set"].reply
+    assert reply is not None
+    for key, value in (("pools.compute.ceiling", 200), ("pools.compute.floor", 150), ("retry.attempts", 9)):
+        loop.ask("config.set", {"key": key, "value": value}, ROOT)
+    assert reply(loop.ask("config.set", {"key": "retry.attempts", "value": None}, ROOT)) == KeyChanged("retry.attempts", 2, False)
+    events = loop.ask("config.set", {"key": "pools.compute.ceiling", "value": None}, ROOT)
+    assert reply(events) == KeyChanged("pools.compute.ceiling", 2, False, ["pools.compute.floor"])
+    assert loop.events[-1] == events[0]
+    settings, left_out = overlaid(loop.settings, loop.state.overrides())
+    assert list(left_out) == ["pools.compute.floor"] and settings.pools.compute.floor != 150, "as it then is"
+    events = loop.ask("config.set", {"key": "pools.compute.floor", "value": None}, ROOT)
+    assert reply(events).left_out == []
 
 
 # --- judgements as records --------------------------------------------------------------------------------------------------

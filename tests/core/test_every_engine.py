@@ -584,16 +584,16 @@ PINNED = {
     "gate": ("862a25fea069e2e5", "dd17ce211b184f7b"),
     "nav": ("862a25fea069e2e5", "34f962f8a3d79a7c"),
     "control": ("862a25fea069e2e5", "e443e94c3521bdd1"),
-    "provenance": ("fd5207668b6449b2", "8fa146cc9d946a02"),
+    "provenance": ("cec15ac447c3758a", "6c379a5605c36bd6"),
     "cache": ("fc1e7b7e85c5fd1d", "10f37f32352b89c0"),
     "entity": ("2e720e8e7af43733", "759193c9c728a644"),
     "circuit": ("22db961ebdd91220", "0bb36fc4090ec5f8"),
-    "sim": ("316167c90b0b449f", "eaa7aff62ed89335"),
-    "hunt": ("316167c90b0b449f", "4cffbe678f52cd31"),
-    "component": ("316167c90b0b449f", "20a9b0d3fa0e06e1"),
-    "trajectory": ("43cc7303d3dfc9d5", "ab1b4dc49a54fd1c"),
+    "sim": ("3a6173a791fed988", "cdbc76693f1a6c81"),
+    "hunt": ("3a6173a791fed988", "be663f46fe5b097a"),
+    "component": ("3a6173a791fed988", "20a9b0d3fa0e06e1"),
+    "trajectory": ("36f9fb73b4ce7f05", "0cd16d2a181acb77"),
     "eil": ("935a79d53803f012", "d51d9160d4e57d4b"),
-    "data": ("79167945e28eed7a", "c92c25cbba5b87d2"),
+    "data": ("a2830d04bb5f8240", "433dc0886e986e23"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""
 

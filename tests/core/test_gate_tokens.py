@@ -7,8 +7,10 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import gate, nav
+from core.agenda import Agenda, Entry
 from core.engine import Actor, Refused
 from core.gate import commands, state, tokens
 from core.gate.events import DOMAINS, KINDS, AnomalyRaised, TokenChecked
@@ -491,6 +494,48 @@ def test_live_tokens_have_a_bound_and_those_that_end_make_room(gates: Gates, mon
     for _ in range(3):
         gates.issue()
     assert len(gates.gates.tokens) == 3 == len(gates.gates.ends)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_room_is_what_counting_all_tokens_anew_would_say(gates: Gates, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    random = Random(seed)
+    monkeypatch.setattr(state, "TOKENS_MAX", 12)
+    for _ in range(200):
+        gates.run(random.choice((0, 0, 1, 5)))
+        for who in (ANN, EVE):
+            now = gates.context()
+            alive = [token for token in gates.gates.tokens.values() if token.until_us > now.mono_us]
+            mine = sum(token.by == who.name for token in alive)
+            for _ in range(2):
+                assert gates.gates.has_room(who.name, now.mono_us, now.boot_id) == (mine < 12 - len(alive))
+        with suppress(Refused):
+            gates.ask(
+                "gate.issue_token", {"domain": "wealth", "subject": "s", "ttl_s": random.randint(1, 20)}, random.choice((ANN, EVE))
+            )
+        if random.random() < 0.1:
+            gates.ask("gate.rotate_key", {"kind": "gate", "grace_s": random.choice((0, 3))}, ANN)
+    assert gates.replayed() == gates.state
+
+
+def test_many_refusals_count_each_overdue_token_once(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "TOKENS_MAX", 2_000)
+    looked, next_of = [0], Agenda.walk
+
+    def walk(agenda: Agenda[str]) -> Iterator[Entry[str]]:
+        for entry in next_of(agenda):
+            looked[0] += 1
+            yield entry
+
+    for number in range(1_000):
+        gates.ask("gate.issue_token", {"domain": "wealth", "subject": "s", "ttl_s": 10 if number % 2 else 60}, ANN)
+    gates.run(30)
+    kept = gates.gates.tokens
+    monkeypatch.setattr(state, "TOKENS_MAX", 1_000)  # so 500 of Ann's are over, 500 hold, and no more are left free
+    monkeypatch.setattr(Agenda, "walk", walk)
+    for _ in range(300):
+        with pytest.raises(Refused):
+            gates.ask("gate.issue_token", {"domain": "wealth", "subject": "s"}, ANN)
+    assert len(kept) == 1_000 and looked[0] == 501, "not 300 times that"
 
 
 def test_lists_go_on_where_the_page_before_ended(gates: Gates) -> None:

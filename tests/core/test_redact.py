@@ -3,17 +3,23 @@
 import base64
 import copy
 import json
+import os
+import random
+import re
 import time
 import urllib.parse
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.redaction_lines import clean_lines
-from core.redact import FAILED, Redactor, Stream
+from core.redact import FAILED, Redactor, Stream, numbers, personal
 from core.redact.names import announced
+from core.redact.redactor import finds
 from core.redact.secret import STATES
 from core.redact.stream import HELD_CHARS
 
@@ -67,7 +73,7 @@ SPELLINGS = [
     ("ip", "203.0.113.77", ["203.0.113.77", "from 203.0.113.77:8080", "http://203.0.113.77/x", "::ffff:203.0.113.77"]),
     ("ip", "2001:db8::7", ["2001:db8::7", "2001:0db8:0000:0000:0000:0000:0000:0007", "[2001:DB8::7]:443"]),
     ("phone", "4155552671", ["call me at (415) 555-2671", "415-555-2671", "phone: 4155552671", "415.555.2671"]),
-    ("phone", "442079460958", ["+44 20 7946 0958", "+442079460958", "+44 (0)20 7946 0958"]),
+    ("phone", "442079460958", ["+44 20 7946 0958", "+442079460958", "+(442079460958", "+44 (0)20 7946 0958"]),
     ("national-id", "52998224725", ["CPF 529.982.247-25", "cpf: 52998224725"]),
     ("national-id", "12345678Z", ["DNI 12345678Z", "dni: 12345678-Z"]),
     ("national-id", "AB123456C", ["national insurance AB123456C", "National Insurance number AB 12 34 56 C"]),
@@ -447,3 +453,118 @@ def test_a_find_without_an_end_is_shown_as_one_in_the_end():
 def test_a_secret_within_one_text_of_a_list_leaves_the_rest_of_it():
     shown = REDACTOR.value([f"using {CLOUD_KEY} here", "and there"])
     assert shown == ["using [redacted:cloud-key] here", "and there"]
+
+
+# --- the first look ---------------------------------------------------------------------------------------------------
+
+
+_TELLING = re.compile(
+    r"(?:[0-9]{1,3}\.){3}[0-9]|[0-9]{4}([ .-])[0-9]{4}\1[0-9]{4}|[0-9]{4}([ .-])[0-9]{6}\2|[0-9]{3}-[0-9]{2}-[0-9]{4}"
+    r"|[0-9]{3}\) ?[0-9]{3}|[0-9]{3}([.-])[0-9]{3}\3[0-9]{4}"
+)
+
+
+def _no_first_look():
+    """The slow twin: every recogniser looks at everything, whatever the words around say at a first look."""
+    always = re.compile("")
+    return (
+        patch.multiple(
+            "core.redact.personal",
+            _SPEAKING=always,
+            _HINTS={"card": always, "other": always, "letters": personal._HINTS["letters"]},
+            _STRONG_STEMS=("",),
+            _WEAK_STEMS=("",),
+            _is_dull=lambda *_: False,
+            _is_mute=lambda *_: False,
+            _telling=lambda *_: True,
+            _has_telling_shape=lambda run: _TELLING.search(run) is not None,
+            _called_after=lambda text, end: personal._PHONE_AFTER.match(text, end) is not None,
+        ),
+        patch.multiple("core.redact.secret", _FIRST_HINT=always, _SCHEME_HINTS=("",), _has_long_word=lambda _: True),
+        patch.object(numbers, "CARD_STARTS", frozenset(f"{start:02}" for start in range(100))),
+    )
+
+
+_PIECES = [
+    *"call me at|tel:|my number is|card|ssn|nhs|itin|tax|cpf|bsn 111222333|pesel|dni 12345678Z|nie|codice fiscale|visa".split("|"),
+    *"+44|+(|(|)|1.2.3.4|10.0.0.1 from|4111 1111 1111 1111|4111111111111111|536-22-1234|536 22 1234|415-555-2671".split("|"),
+    *"(415) 555-2671|415.555.2671|GB82 WEST 1234 5698 7654 32|2026-11-21|3.14159|+3.1415926|::1|2001:db8::7|x12".split("|"),
+    *"password=|token:|api_key|identified by 'x'|office|fax|12345678|1234567890|123456789012|12 345 678|q7Vb2Lx9Tz4Kp8Rw".split(
+        "|"
+    ),
+    *"national insurance AB123456C|call us|direct|my contact no|contact: |bearer|basic|digest |https://a:b@c|cartão|İ".split("|"),
+    *"['|', '|']|\"|:|=|,|\n|4|41|00|x|cc".split("|"),
+    *(text for _, _, texts in SPELLINGS for text in texts),
+    *(ENGINE_KEY, CLOUD_KEY, GITHUB, STRIPE, SLACK, JWT, "hf_" + "abcdefghijkm" * 3),
+    *(f"{name}=q7Vb2Lx9Tz4Kp8Rw" for name in "pass pwd secret key token auth cred cookie session cvv cvc otp".split()),
+    *(f"{name}=q7Vb2Lx9Tz4Kp8Rw" for name in ("seed phrase", "connection string", "sig", "contraseña", "recovery code")),
+    *(f"{name} 4155552671" for name in "phone tel mobile cell fax desk handy móvil celular gsm pager hotline helpline".split()),
+    *(f"{name} 4155552671" for name in "whatsapp|sms|viber|msisdn|direct line|reach him|dial at|messages to".split("|")),
+    *(f"{name} 12345678" for name in "your contact|her line|their number|kontakt:|reception:|hospital:|emergency:".split("|")),
+    *(f"4155552671 {name}" for name in "office fax mobile cell desk phone tel landline handy direct".split()),
+    *(f"{name} 4111111111111111" for name in "cc pan visa amex mastercard maestro credit debit diners discover jcb union".split()),
+    *(f"{name} 4111111111111111" for name in "mir rupay kredit karte tarjeta carte cart kort atm pan_no cc_no".split()),
+]
+
+
+def _mixed(draw: random.Random, lines: list[str]) -> str:
+    """Words that tell, numbers and telemetry side by side, with letters changed, as neither of us would write them."""
+    text = draw.choice(("", " ", " ")).join(draw.choice(_PIECES) for _ in range(draw.randint(1, 10)))
+    text += draw.choice(("", " " + draw.choice(lines)))
+    for _ in range(draw.randint(0, 3)):
+        place = draw.randint(0, len(text))
+        text = text[:place] + draw.choice(" .-+()/=_:'\",@0123456789abzAZé") + text[place + draw.randint(0, 1) :]
+    return text
+
+
+def test_the_first_look_hides_nothing():
+    """What is passed over because nothing near it speaks is what a look at everything finds nothing in."""
+    draw, lines = random.Random(os.urandom(8) if os.environ.get("IRER_EXAMPLES") == "new" else 5), list(clean_lines(3, 300))
+    texts = [_mixed(draw, lines) for _ in range(2_500)]
+    fast = [[finds(text, context) for context in ("", "home phone")] for text in texts]
+    with ExitStack() as slow:
+        for each in _no_first_look():
+            slow.enter_context(each)
+        twin = [[finds(text, context) for context in ("", "home phone")] for text in texts]
+    assert [text for text, one, other in zip(texts, fast, twin, strict=True) if one != other] == []
+    assert sum(bool(found[0]) for found in fast) > 1_000
+
+
+def test_every_card_begins_as_one_may():
+    """The short way out of judging a number is no way out for a card."""
+    for start in map("{:04}".format, range(10_000)):
+        if start[:2] not in numbers.CARD_STARTS:
+            assert not any(numbers._ISSUER.match(start + rest) or numbers._ISSUER_RARE.match(start + rest) for rest in _RESTS), (
+                start
+            )
+
+
+@pytest.mark.parametrize(
+    "name",
+    """password pwd passphrase secret api_key auth_token credential cookie session_cookie cvv cvc otp sig contraseña
+    connection_string recovery_code seed_phrase""".split(),
+)
+def test_every_name_that_announces_a_secret_is_seen_in_a_text(name):
+    assert "q7Vb2Lx9Tz4Kp8Rw" not in REDACTOR.text(f"with {name}=q7Vb2Lx9Tz4Kp8Rw and more")
+
+
+_RESTS = ["7" * length for length in range(8, 16)]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('["--password=hun", "ter2-x"]', '["--password=[redacted:password]", "[redacted:password]"]'),
+        ("['--password=', 'hunter2']", "['--password=', '[redacted:password]']"),
+        ("password: ['hun', 'ter2', 'x9']", "password: ['[redacted:password]', '[redacted:password]', '[redacted:password]']"),
+        ('{"password": ["hun", "ter2"], "b": 1}', '{"password": ["[redacted:password]", "[redacted:password]"], "b": 1}'),
+        (f'["{ENGINE_KEY[:20]}", "{ENGINE_KEY[20:]}", 7]', '["[redacted:engine-key]", 7]'),
+        ('["--password=hunter2", "user": "bob"]', '["--password=[redacted:password]", "user": "bob"]'),
+        ('{"password":"hunter2","user":"bob"}', '{"password":"[redacted:password]","user":"bob"}'),
+        ("login(password='hunter2', 'bob')", "login(password='[redacted:password]', 'bob')"),
+        ('{"a":["1","2"],"b":["x","y"]}', '{"a":["1","2"],"b":["x","y"]}'),
+    ],
+)
+def test_a_secret_cut_up_over_a_list_that_is_written_out_is_found(text, shown):
+    assert REDACTOR.text(text) == shown
+    assert REDACTOR.text(shown) == shown

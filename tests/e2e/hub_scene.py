@@ -10,6 +10,8 @@ from typing import Any
 from irerctl.client import Client
 
 INJECTED = "<img src=x onerror=alert(1)>"
+TURNED = "\u202e"
+"""Whatever follows would be read from right to left."""
 VIEWS = ("status", "hunt", "engines", "energy", "data", "audit")
 BEGIN_US = 1_767_225_600_000_000
 STEP_US = 10_000_000
@@ -56,7 +58,7 @@ def gates(client: Client) -> None:
 def fleet(client: Client) -> None:
     kinds = ("worker", "sensor", "gateway", "agent")
     for number in range(6):
-        labels = {"site": INJECTED if number == 0 else f"hall {number}"}
+        labels = {"site": INJECTED if number == 0 else f"hall {TURNED}{number}"}
         client.call("entity.spawn", {"entity_id": f"w-{number}", "type": kinds[number % 4], "labels": labels})
     for number in range(4):
         client.call("entity.awaken", {"entity_id": f"w-{number}"})

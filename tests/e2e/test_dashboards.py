@@ -23,8 +23,15 @@ PROMTOOL = shutil.which("promtool")
 NEEDS_PROMTOOL = pytest.mark.skipif(
     PROMTOOL is None, reason="NOT TESTED with promtool: it is missing; install Debian's package prometheus, or run: make peers"
 )
-RARE = {"irer_witness_records": {"witness", "log"}, "irer_witness_well": {"witness"}}
-"""Lines that a daemon shows only with a witness, and their labels."""
+RARE: dict[str, set[str]] = {
+    "irer_witness_records": {"witness", "log"},
+    "irer_witness_well": {"witness"},
+    "eil_energy_conservation_error": set(),
+    "eil_entropy_coherence_ratio": set(),
+    "eil_proof_validation_rate": set(),
+    "eil_api_request_rate": set(),
+}
+"""Lines that a daemon shows only with a witness, with proofs, with a machine it understands, or at a second look; their labels."""
 EXPRESSIONS = [
     (board.uid, panel.title, line)
     for board in BOARDS.values()
@@ -51,6 +58,7 @@ def exposed(irerd: Irerd) -> Iterator[dict[str, list[dict[str, str]]]]:
             client.call("cache.get", {"key": "a"})
             token = client.call("gate.issue_token", {"domain": "wealth", "subject": "u"}).result["token"]
             client.call("gate.check", {"token": token, "domain": "wealth"})
+            client.call("eil.act", {"goal": "minimize_energy", "current_state": {"active_servers": 2, "avg_utilization": 0.5}})
         assert hub.rpc("cache.nothing").status == 404
         answer = hub.ask("GET", "/metrics")
         assert answer.status == 200 and answer.headers["content-type"].startswith("text/plain")
@@ -79,7 +87,7 @@ def test_every_metric_label_and_figure_that_a_board_or_a_rule_names_is_exposed(e
     assert len(EXPRESSIONS) > 40
     for board, title, line in asked:
         expr = line if isinstance(line, str) else line.expr
-        selectors = re.findall(r"(irer_[a-z_]+)(?:\{([^}]*)\})?", expr)
+        selectors = re.findall(r"((?:irer|eil)_[a-z_]+)(?:\{([^}]*)\})?", expr)
         assert selectors, f"{board}, {title}: asks for nothing of irer's"
         for name, labels in selectors:
             assert name in exposed or name in RARE, f"{board}, {title}: there is no {name}"
@@ -92,10 +100,14 @@ def test_every_metric_label_and_figure_that_a_board_or_a_rule_names_is_exposed(e
         assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= known, f"{board}, {title}: {legend}"
 
 
-def test_the_daemons_board_leaves_no_metric_of_the_daemon_out() -> None:
+def test_the_boards_leave_no_metric_of_the_daemon_out() -> None:
     text = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
-    documented = set(re.findall(r"^\| `(irer_[a-z_]+)` \|", text, re.MULTILINE)) - {"irer_meter_trend"}
-    assert len(documented) > 15 and documented <= metrics(BOARDS["irer.dashboard.json"])
+    documented = set(re.findall(r"^\| `((?:irer|eil)_[a-z_]+)` \|", text, re.MULTILINE)) - {"irer_meter_trend"}
+    energy = {name for name in documented if name.startswith("eil_")}
+    assert len(documented - energy) > 15 and documented - energy <= metrics(BOARDS["irer.dashboard.json"])
+    assert len(energy) == 8 and energy == {
+        name for name in metrics(BOARDS["irer-energy.dashboard.json"]) if name.startswith("eil_")
+    }
 
 
 def test_a_panel_asks_one_instance_wherever_the_metric_stands() -> None:

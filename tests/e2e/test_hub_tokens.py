@@ -179,3 +179,69 @@ def test_a_token_outlives_a_restart_and_is_shown_once(far):
     while (told := far.rpc(issued["token"], "system.ping")).status == 503:  # until the hub has found it again
         assert told.json["code"] == "unavailable"
     assert told.status == 200 and far.rpc(revoked["token"], "system.ping").status == 401
+
+
+QUOTE = {"asset": "CEU", "side": "buy", "quantity": 1}
+
+
+@pytest.mark.slow
+def test_two_subjects_behind_one_hub_are_two_actors(far):
+    """What one asks for, owns and repeats is not the other's: not by its id, and not by its key."""
+    ann, again, bob = far.issue("operator")["token"], far.issue("operator")["token"], far.issue("operator", "bob")["token"]
+    sensed = {"source": "of-ann", "telemetry": {"load": 1.0}}
+    assert far.rpc(ann, "eil.sense", sensed).status == 200
+    assert far.rpc(bob, "eil.sense", sensed).json["reason"] == "owner"
+    assert far.rpc(again, "eil.sense", sensed).status == 200, "another token of the same subject"
+    held = far.rpc(ann, "eil.market_quote", QUOTE, Idempotency_Key="the-same-key").json["quote_id"]
+    asked = {"quote_id": held}
+    assert far.rpc(bob, "eil.market_trade", asked).json["reason"] == "quote"
+    others = far.rpc(bob, "eil.market_quote", QUOTE, Idempotency_Key="the-same-key")
+    assert "x-irer-replayed" not in others.headers and others.json["quote_id"] != held
+    assert far.rpc(again, "eil.market_quote", QUOTE, Idempotency_Key="the-same-key").json["quote_id"] == held
+    assert far.rpc(ann, "eil.market_trade", asked).status == 200
+    mine = {token: far.rpc(token, "system.op_status", {"idem": "the-same-key"}).json["receipt"]["seq"] for token in (ann, bob)}
+    assert mine[ann] != mine[bob]
+    listed = far.rpc(ann, "eil.balances").json
+    assert "http:ann" in json.dumps(listed)
+
+
+@pytest.mark.slow
+def test_nobody_speaks_for_a_token_that_was_not_shown_on_their_own_connection(far):
+    ann, bob = far.issue("operator"), far.issue("viewer", "bob")
+    with far.irerd.client() as shown, far.irerd.client() as other:
+
+        def told(client: Any, jti: str, method: str = "resource.pools", params: Any = None) -> Any:
+            try:
+                return client.call(method, params or {}, as_=f"http#{jti}").result
+            except Error as refused:
+                return refused.code, refused.reason
+
+        unshown = "unauthenticated", "token-refused"
+        assert told(shown, ann["jti"]) == unshown, "the id alone"
+        for each in (ann, bob):
+            assert shown.call("system.check_http_token", {"token": each["token"]}).result["jti"] == each["jti"]
+        quoted = told(shown, ann["jti"], "eil.market_quote", QUOTE)["quote_id"]
+        assert told(other, ann["jti"]) == unshown, "shown on another connection"
+        assert told(shown, bob["jti"], "resource.scale", {"pool": "compute", "size": 9}) == ("permission-denied", "role")
+        assert told(shown, ann["jti"], "system.reload") == ("permission-denied", "role"), "an admin's connection"
+        assert told(shown, bob["jti"], "system.op_status", {"idem": "any-key-01", "caller": "uid:0"})[0] == "permission-denied"
+        with pytest.raises(Error) as not_mine:  # nor does whoever carries it own what is its
+            shown.call("eil.market_trade", {"quote_id": quoted})
+        assert not_mine.value.code == "not-found"
+        far.revoke(ann["jti"])
+        assert told(shown, ann["jti"]) == unshown and "pools" in told(shown, bob["jti"])
+        shown.call("system.rotate_http_key")
+        assert told(shown, bob["jti"]) == unshown
+        assert "pools" in shown.call("resource.pools").result
+
+
+@pytest.mark.slow
+def test_a_header_that_looks_like_another_caller_is_none(far):
+    """X-Engine-ID is an engine's: whatever stands in it, nobody speaks for another's token by it."""
+    ann, bob = far.issue("operator"), far.issue("operator", "bob")
+    assert far.rpc(ann["token"], "eil.market_quote", QUOTE).status == 200
+    asked = {
+        name: far.rpc(bob["token"], "eil.market_quote", QUOTE, X_Engine_ID=name, X_Engine_Key=ann["jti"])
+        for name in (f"http#{ann['jti']}", f"http:{ann['jti']}", "http:ann")
+    }
+    assert {(each.status, each.json["reason"]) for each in asked.values()} == {(401, "engine-proof")}

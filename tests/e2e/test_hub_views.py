@@ -5,6 +5,7 @@ With IRER_PICTURES=FOLDER each view is drawn into that folder, and those that do
 """
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 
 from tests.e2e.browser import Browser, for_readers, in_a_browser, kept_out, pictures, unharmed
 from tests.e2e.harness import Irerd
-from tests.e2e.hub_scene import CONFIG, INJECTED, VIEWS, fill
-from tests.e2e.web import Gateway
+from tests.e2e.hub_scene import CONFIG, INJECTED, TURNED, VIEWS, fill
+from tests.e2e.web import PATIENCE_S, Gateway
 
 pytestmark = [in_a_browser, pytest.mark.slow]
 
@@ -71,6 +72,7 @@ def test_nobody_is_kept_out_of_any_view(browser: Browser, hub: str, tmp_path: Pa
         turn(browser, view)
         found |= kept_out(browser, view, pictures(tmp_path))
         assert browser.count("main img, main script") == 0
+        assert TURNED not in browser.evaluate("document.body.textContent"), view
     assert found == {}
     unharmed(browser, hub)
 
@@ -79,6 +81,7 @@ def test_what_is_at_work_is_seen_and_changed(daemon: Irerd, browser: Browser, hu
     with daemon.client() as client:
         browser.open(f"{hub}#engines")
         browser.wait("#entities td", INJECTED)
+        browser.wait("#entities td", "hall \\u202e1")
         browser.wait("#gates tr", "myth")
         browser.wait("#breaches li", "Refused tokens at gate myth")
 
@@ -191,6 +194,12 @@ def answered(browser: Browser, answers: dict[str, Any]) -> None:
     }})()""")
 
 
+def until_asked(browser: Browser, method: str, params: Any) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while (asked := browser.evaluate(f"window.asked[{method!r}]")) != params:
+        assert time.monotonic() < until, asked
+
+
 RUN = "b74667ae-f5d4-561e-bc0a-86841dd7c98d"
 HUNT: dict[str, Any] = {
     "hunt.status": {
@@ -230,3 +239,26 @@ def test_what_the_best_run_is_worth_is_told(browser: Browser, hub: str) -> None:
         "h-norm, within generations: too few rows (7)",
     ]
     assert browser.count("#paradox circle") == 1
+
+
+def test_an_older_hunt_is_chosen_and_shown(browser: Browser, hub: str, tmp_path: Path) -> None:
+    """By keyboard as any select is; what is asked of irerd from then on is about that one, until a new one begins."""
+    named = ["11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"]
+    rows = [
+        {"hunt_id": each, "state": "completed", "started_at": f"2026-01-0{place}T12:00:00Z", "jobs_total": 32 * place}
+        for place, each in enumerate(named, 1)
+    ]
+    browser.open(hub)
+    browser.wait(LAST_OF["status"])
+    answered(browser, HUNT | {"hunt.list": {"hunts": rows}, "hunt.start": {"hunt_id": named[0]}})
+    turn(browser, "hunt")
+    browser.wait("#hunt-chosen option", named[1][:8], state="attached")
+    assert browser.texts("#hunt-chosen option")[0] == "The newest hunt" and "64 runs" in browser.texts("#hunt-chosen option")[2]
+    assert browser.evaluate("window.asked['hunt.status']") == {}
+    browser.do("choose", at="#hunt-chosen", value=named[1])
+    until_asked(browser, "hunt.status", {"hunt_id": named[1]})
+    assert kept_out(browser, "hunt-older", pictures(tmp_path)) == {}
+    browser.click("#start-hunt-btn")
+    browser.wait("#hunt-answer", "has begun")
+    until_asked(browser, "hunt.status", {})
+    assert browser.evaluate("document.getElementById('hunt-chosen').value") == ""

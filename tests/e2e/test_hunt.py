@@ -60,12 +60,12 @@ def rows(daemon: Irerd, hunt_id: str) -> Any:
 class Begun:
     """One state directory in which a hunt has just begun, to be copied as often as it is needed."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, asked: Mapping[str, Any] = SMALL) -> None:
         self.place = place
         first = Irerd(self._made("first"), ALONE).start()
         try:
             with first.client() as client:
-                self.hunt_id = str(client.call("hunt.start", SMALL).result["hunt_id"])
+                self.hunt_id = str(client.call("hunt.start", asked).result["hunt_id"])
             first.kill9()
         finally:
             first.close()
@@ -155,6 +155,25 @@ def test_killed_at_twenty_random_points_it_comes_to_the_same_bytes(begun: Begun,
             compare(whole, other, begun.hunt_id)
         finally:
             other.close()
+
+
+@pytest.mark.campaign
+def test_killed_a_hunt_of_medians_that_selects_by_gaps_comes_to_the_same_bytes(tmp_path: Path) -> None:
+    several = {**SMALL["settings"], "seeds": 3, "lanes": 6, "grid": {"n": 64, "d": 1, "l": 80.0}}
+    begun = Begun(tmp_path, {**SMALL, "objectives": ["log_prime_sse", "sdg_h_norm_l2", "gap"], "settings": several})
+    whole = begun.copy("whole", 2).start()
+    try:
+        assert end_of(whole, begun.hunt_id)["ok"]
+        wait_rows(whole)
+        found, files = rows(whole, begun.hunt_id), fields(whole)
+        assert len(files) == 3 * JOBS and any(row["gap"] is not None for row in found), "without a score nothing is shown"
+        other = killed(begun, "killed", 3, 5, len(payloads(whole)))
+        try:
+            compare(whole, other, begun.hunt_id)
+        finally:
+            other.close()
+    finally:
+        whole.close()
 
 
 def wait_rows(daemon: Irerd) -> None:

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import trio
 
+from irerctl.client import Error
 from tests.e2e.harness import Irerd
 
 mcp = pytest.importorskip("mcp", reason="NOT TESTED with the protocol's own client: the package mcp is missing")
@@ -111,3 +112,36 @@ async def test_a_call_that_its_agent_gives_up_is_given_up_and_a_reader_only_read
                         await trio.to_thread.run_sync(other.call, "cache.set", {"key": f"k{count}", "value": 1})
                 nursery.cancel_scope.cancel()
             assert not (await agent.call_tool("system_ping")).is_error
+
+
+@pytest.mark.slow
+async def test_an_agent_that_speaks_as_an_engine_is_that_engine_until_it_is_suspended(irerd: Irerd, tmp_path: Path) -> None:
+    irerd.start()
+    with irerd.client() as admin:
+        key = admin.call("engines.register", {"engine_id": "mailer", "capabilities": {}}).result["engine_key"]
+    (tmp_path / "key").write_text(f"{key}\n")
+    as_engine = ("--write", "--engine", "mailer", "--engine-key", f"@{tmp_path / 'key'}")
+    order = {"asset": "CEU", "side": "buy", "quantity": 1}
+    with trio.fail_after(4 * PATIENCE_S):
+        async with client(irerd, "auto", *as_engine) as agent:
+            said = [await agent.call_tool("eil_market_quote", order) for _ in range(2)]
+            irerd.kill9()
+            irerd.start()
+            said.append(await agent.call_tool("eil_market_quote", order))
+            assert not any(answer.is_error for answer in said), said
+            with irerd.client() as user:
+                for answer in said:
+                    with pytest.raises(Error) as not_mine:
+                        user.call("eil.market_trade", {"quote_id": answer.structured_content["quote_id"]})
+                    assert not_mine.value.code == "not-found"
+                traded = await agent.call_tool("eil_market_trade", {"quote_id": said[2].structured_content["quote_id"]})
+                assert not traded.is_error
+                user.call("engines.suspend", {"engine_id": "mailer"})
+            refused = await agent.call_tool("eil_market_quote", order)
+            assert refused.is_error and refused.content[0].text.startswith(
+                "unauthenticated: irerd takes no such key of engine mailer"
+            )
+            assert key not in repr([*said, traded, refused])
+    with irerd.client() as admin:
+        refusals = admin.call("gate.breaches").result
+    assert key not in json.dumps(refusals)

@@ -17,6 +17,10 @@ RULES = Path(__file__).parents[2] / "docs/monitoring/irer.rules.yml"
 PROMTOOL = shutil.which("promtool")
 FIRES: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
     # alert: series in which it fires within two hours though not at first, when it surely does, and the labels it carries
+    "IrerEnergyUnaccounted": ({"eil_energy_conservation_error": "0.1x5 0.3x120"}, "90m", {}),
+    "IrerEntropyUnmade": ({"eil_entropy_coherence_ratio": "0.99x5 0.8x120"}, "90m", {}),
+    "IrerDecisionsSlow": ({'eil_decision_latency_seconds{percentile="99"}': "0.002x5 0.4x60"}, "30m", {"percentile": "99"}),
+    "IrerProofsFail": ({"eil_proof_validation_rate": "0.9x5 0.3x120"}, "90m", {}),
     "IrerNotScraped": ({"irer_uptime_seconds": "1+60x5 _x60"}, "30m", {}),
     "IrerRestartsOften": ({"irer_uptime_seconds": "60+60x5 0+60x5 0+60x5 0+60x5 0+60x5 0+60x5"}, "30m", {}),
     "IrerLogNotSound": ({'irer_log_sound{log="orders"}': "1x5 0x60"}, "30m", {"log": "orders"}),

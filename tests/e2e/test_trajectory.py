@@ -18,7 +18,7 @@ from core.spine import Rule, Spine, check
 from core.trajectory.closure import additive, closure
 from core.wire.calls import Err
 from irerctl.client import Client
-from irerctl.screens.trajectory import parts
+from irerctl.programs import parts, program_of
 from irerctl.trajectory import Fact, TrajectoryOptimizer
 from tests.e2e.harness import Irerd
 from tests.e2e.raw import Raw
@@ -68,7 +68,7 @@ def layered(layers: int, wide: int, seed: int = 3) -> dict[str, Any]:
 
 
 def load(client: Client, problem: dict[str, Any]) -> None:
-    pieces = list(parts(problem))
+    pieces = list(parts(program_of(problem)))
     for place, piece in enumerate(pieces):
         client.call("trajectory.load", {"problem": piece, "part": place, "more": place < len(pieces) - 1, "load": "test"})
 

@@ -87,6 +87,17 @@ def test_a_checkpoint_is_carried_there_and_the_cosignature_back(irerd: Irerd, tm
         cache = verified(client, "cache_log")
         assert (cache["logs"][0]["ok"], cache["logs"][0]["blobs"]) == (True, 1)
     assert irerd.stop() == 0
+    files = ("irerctl.main", "audit", "witness", "engine_state", "--state-dir", str(irerd.state), "--vkey", vkey)
+    code, request, said = ran(*files)
+    assert code == 0 and request.startswith(f"old {size}\n"), said
+    (tmp_path / "request").write_text(request)
+    (tmp_path / "answer").write_text(ran(*witness, "cosign", given=request)[1])
+    code, out, said = ran(*files, "--request", str(tmp_path / "request"), "--take", str(tmp_path / "answer"))
+    assert code == 0 and "cosigned up to" in out, said
+    code, out, _ = ran(
+        "irerctl.main", "audit", "verify", "--state-dir", str(irerd.state), "--log", "engine_state", "--witness", vkey
+    )
+    assert code == 0 and f"1 of 1 @ {int(request.partition(chr(10) * 2)[2].splitlines()[1]):,}" in out
     (blob,) = (irerd.state / "blobs").glob("??/*")
     raw = blob.read_bytes()
     for harm, why in ((lambda: blob.write_bytes(raw[:-3] + b"w" + raw[-2:]), "not what it was"), (blob.unlink, "is missing")):

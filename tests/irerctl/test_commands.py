@@ -14,7 +14,9 @@ from core.engine import Command, Refused, write
 from core.engines import ENGINES
 from core.fields import Name, privacy
 from irerctl import about, fields, generic, rows
+from irerctl.call import SECRETS
 from irerctl.commands import COMMANDS
+from irerctl.fields import field_types, is_secret
 from tests.irerctl.conftest import Run, Serve
 from tests.irerctl.peer import RECEIPT, Stream, Written
 from tests.irerctl.samples import TASK
@@ -140,6 +142,33 @@ def test_call_prints_the_result_as_one_json_value_whatever_the_format(run: Run, 
     assert run("call", "system.ping").stdout == "{}\n"
     told = run("call", "resource.scale", "-", "--receipt", input='{"pool": "compute", "size": 8}')
     assert json.loads(told.stdout) == {"result": SCALED, "receipt": RECEIPT}
+
+
+def test_call_takes_a_secret_from_elsewhere_and_says_so_where_it_did_not(run: Run, serve: Serve, tmp_path: Path) -> None:
+    peer = serve({"gate.check": {"allowed": True}})
+    place = tmp_path / "a.token"
+    place.write_text("s3cret\n")
+    whole = tmp_path / "params.json"
+    whole.write_text('{"token": "@not-a-file", "domain": "wealth"}')
+    asked = [
+        run("call", "gate.check", f'{{"token": "@{place}", "domain": "wealth"}}'),
+        run("call", "gate.check", '{"token": "-", "domain": "wealth"}', input="s3cret\n"),
+        run("call", "gate.check", f"@{whole}"),
+    ]
+    assert [ran.exit_code for ran in asked] == [0, 0, 0] and {ran.stderr for ran in asked} == {""}
+    assert [call.p["token"] for call in peer.calls] == ["s3cret", "s3cret", "@not-a-file"]
+    told = run("call", "gate.check", '{"token": "s3cret", "domain": "wealth"}')
+    assert told.exit_code == 0 and "other users can read it" in told.stderr and "s3cret" not in told.stderr
+    quiet = run("-o", "json", "call", "gate.check", '{"token": "s3cret", "domain": "wealth"}')
+    assert quiet.stderr == "" and peer.calls[-1].p["token"] == "s3cret"
+    missing = run("call", "gate.check", '{"token": "@nowhere"}')
+    assert (missing.exit_code, len(peer.calls)) == (66, 5) and "cannot read nowhere" in missing.stderr
+
+
+def test_every_parameter_that_is_a_secret_is_known_to_call_and_no_other_has_its_name() -> None:
+    named = {(name, is_secret(kind)) for row in generic.catalogue().rows.values() for name, kind in field_types(row.params).items()}
+    assert {name for name, secret in named if secret} == set(SECRETS)
+    assert not {(name, False) for name in SECRETS} & named
 
 
 def test_call_stream_prints_each_item_on_a_line(run: Run, serve: Serve) -> None:

@@ -22,6 +22,25 @@ def test_no_text_moves_the_cursor_or_breaks_the_line(text: str) -> None:
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", render.clean(text))
 
 
+DIRECTIONS = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def test_no_text_turns_round_what_follows_and_json_keeps_its_meaning() -> None:
+    """A name with such a character in it would be read as another one, on a terminal that heeds them."""
+    name = f"pay{DIRECTIONS}moc.live"
+    shown = [render.clean(name), render.word(name), render.word({"a": [name]}), render.fields({name: name}), render.dumps(name)]
+    assert not any(sign in text for text in shown for sign in DIRECTIONS)
+    assert render.clean("a\u202eb") == "a\\u202eb" and render.clean("שלום 中文 é 🎉") == "שלום 中文 é 🎉"
+    assert json.loads(render.dumps({name: name})) == {name: name}
+
+
+def test_one_long_cell_makes_no_other_line_wide(capsys: pytest.CaptureFixture[str]) -> None:
+    render.table(["key", "rev"], [["short", "1"], ["k" * 512, "2"]], ["rev"])
+    head, short, long = capsys.readouterr().out.splitlines()
+    assert max(len(head), len(short)) <= render.PAD_MAX + render.GAP + len("rev")
+    assert long == "k" * 512 + "    2" and short.split() == ["short", "1"]
+
+
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=8), st.integers(80, 200))
 def test_columns_fit_the_terminal_and_short_ones_stay_whole(widths: list[int], columns: int) -> None:
     found = render.fitted(widths, columns)

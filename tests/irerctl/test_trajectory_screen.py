@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from core.trajectory.reads import Closure, Comparison, Explanation, OccupancyAnswer, ProgramPage, ProgramStatus, SearchAnswer
+from irerctl import programs
 from irerctl.screens import trajectory
 from tests.irerctl.conftest import Run, Serve
 from tests.irerctl.peer import Written
@@ -273,23 +274,42 @@ def loaded(params: dict[str, Any]) -> Written:
             "part": params["part"],
             "whole": not params["more"],
             "facts": len(problem.get("facts", [])),
-            "rules": len(problem.get("rules", [])),
+            "rules": len(problem.get("columns", {"rule_ids": []})["rule_ids"]),
         }
     )
 
 
+def rules_in(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rules of all parts, by the numbers of their atoms."""
+    atoms: list[str] = []
+    found = []
+    for each in sent:
+        told = each["problem"].get("columns")
+        if told is None:
+            continue
+        atoms += told["atoms"]
+        left = iter(told["premises"])
+        for rule_id, count, head, cost, group in zip(
+            *(told[name] for name in ("rule_ids", "counts", "conclusions", "costs", "group_of")), strict=True
+        ):
+            body = [atoms[next(left)] for _ in range(count)]
+            rule = {"rule_id": rule_id, "premises": body, "conclusion": atoms[head], "cost": cost}
+            found.append({**rule, "group": told["groups"][group]})
+    return found
+
+
 def test_a_large_file_goes_in_parts_that_fit_and_are_one_load(run: Run, serve: Serve, tmp_path: Path) -> None:
-    rules = [{"rule_id": f"r{n}", "premises": ["A", f"b{n}"], "conclusion": f"c{n}"} for n in range(4_500)]
+    rules = [{"rule_id": f"r{n}", "premises": ["A", f"b{n}"], "conclusion": f"c{n}"} for n in range(9_000)]
     wide = [{"rule_id": f"w{n}", "premises": [f"{'x' * 100}{k}" for k in range(60)], "conclusion": "c"} for n in range(100)]
     file = tmp_path / "program.json"
     file.write_text(json.dumps({"facts": ["A"], "rules": rules + wide, "goals": ["c1"]}))
     peer = serve({"trajectory.load": loaded})
-    assert "1 fact and 4,600 rules are the program now" in run("trajectory", "load", str(file)).stdout
+    assert "1 fact and 9,100 rules are the program now" in run("trajectory", "load", str(file)).stdout
     sent = [call.p for call in peer.calls]
-    assert [each["part"] for each in sent] == list(range(len(sent))) and len(sent) > 3
+    assert [each["part"] for each in sent] == list(range(len(sent))) and len(sent) > 2
     assert [each["more"] for each in sent] == [True] * (len(sent) - 1) + [False]
     assert len({each["load"] for each in sent}) == 1 and len(sent[0]["load"]) >= 8
-    assert [rule for each in sent for rule in each["problem"].get("rules", [])] == rules + wide
+    assert rules_in(sent) == [{**rule, "cost": 1.0, "group": "default"} for rule in rules + wide]
     assert max(len(json.dumps(each)) for each in sent) < 500_000
     run("trajectory", "load", str(file))
     assert peer.calls[-1].p["load"] != sent[0]["load"], "two loads are told apart"
@@ -325,7 +345,7 @@ def test_the_first_wrong_rule_is_named_before_anything_is_sent(run: Run, serve: 
 def test_a_program_with_too_many_premises_is_refused_before_anything_is_sent(
     run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trajectory, "LITERALS_MAX", 3)
+    monkeypatch.setattr(programs, "LITERALS_MAX", 3)
     peer = serve({"trajectory.load": loaded})
     ran = run("trajectory", "load", "-", input=json.dumps({"rules": [RULE1, {**RULE1, "rule_id": "r2"}]}))
     assert ran.exit_code and "up to rule 2, r2, it has more than 3 premises" in ran.output and not peer.calls
@@ -339,11 +359,11 @@ def test_a_planning_problem_is_loaded_by_its_relaxation(run: Run, serve: Serve) 
         "actions": [{"name": "(move a b)", "pre": ["at a"], "add": ["at b"], "del": ["at a"]}],
     }
     assert run("trajectory", "load", "--strips", "-", input=json.dumps(problem)).exit_code == 0
-    assert peer.calls[0].p["problem"] == {
-        "facts": ["at a"],
-        "rules": [{"rule_id": "move:a:b", "premises": ["at a"], "conclusion": "at b", "cost": 1.0}],
-        "goals": ["at b"],
-    }
+    [sent] = [call.p for call in peer.calls]
+    assert (sent["problem"]["facts"], sent["problem"]["goals"]) == (["at a"], ["at b"])
+    assert [(rule["rule_id"], rule["premises"], rule["conclusion"]) for rule in rules_in([sent])] == [
+        ("move:a:b", ["at a"], "at b")
+    ]
     ran = run("trajectory", "load", "--strips", "-", input=json.dumps({"init": [], "actions": [{"name": "x"}]}))
     assert "action 1, x, cannot be taken" in ran.output
 

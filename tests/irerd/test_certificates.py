@@ -4,6 +4,8 @@ Fields are planted; JAX is never asked for one.
 """
 
 import json
+import math
+import statistics
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,18 +17,19 @@ import pytest
 np = pytest.importorskip("numpy")
 
 from core.engine import Errand, JobEnded  # noqa: E402
-from core.hunt import certificate  # noqa: E402
+from core.hunt import certificate, start  # noqa: E402
 from core.hunt.certificate import Figures  # noqa: E402
 from core.settings import Compute  # noqa: E402
 from core.sim.chunk import Chunk, Grid, Lane, Settings  # noqa: E402
 from core.sim.model import checked  # noqa: E402
 from irerd.effects.certificates import Certificates  # noqa: E402
 from irerd.effects.runs import Paths  # noqa: E402
-from irerd.work import certify, chunk  # noqa: E402
+from irerd.work import certify, chunk, components  # noqa: E402
 from irerd.worker import JobFailed  # noqa: E402
 from irerd.workers import Progress, WorkFailed  # noqa: E402
 from kernels import nulls  # noqa: E402
 from kernels.artefact import Artefact, write  # noqa: E402
+from kernels.score import log_primes  # noqa: E402
 
 JOB = "123e4567-e89b-42d3-a456-426614174000"
 CHUNK = Chunk(
@@ -96,7 +99,7 @@ def test_the_best_of_a_hunt_is_compared_with_the_best_of_as_many(tmp_path):
     paths = [stored(tmp_path / f"{seed}.h5", seed) for seed in range(1, 4)]
 
     def p(best: float, among: list[str]) -> float:
-        spec = {"artefacts": among, "targets": 5, "draws": 999, "best": best}
+        spec = {"artefacts": [[path] for path in among], "seeds": 1, "targets": 5, "draws": 999, "best": best}
         return float(json.loads(certify.family(json.dumps(spec).encode(), told))["p_family"])
 
     alone, together = p(4.1, paths[:1]), p(4.1, paths)
@@ -104,6 +107,40 @@ def test_the_best_of_a_hunt_is_compared_with_the_best_of_as_many(tmp_path):
     assert p(-1.0, paths) == 0.001, "it is never 0"
     with pytest.raises(JobFailed, match="no-artefact"):
         p(1.0, [str(tmp_path / "gone.h5")])
+
+
+def test_the_best_of_medians_is_compared_with_the_best_of_as_many_medians(tmp_path):
+    """By hand, draw for draw; a run that left nothing, or diverged, scores nothing and counts."""
+    paths = [stored(tmp_path / f"{seed}.h5", seed) for seed in range(1, 4)]
+    groups, draws, best = [paths[:2], paths[2:]], 999, 4.1
+    scores = {}
+    for seed, path in enumerate(paths, 1):
+        found = nulls.phase_draws(noise(seed), UUID(int=seed), log_primes(5), draws).score
+        scores[path] = [math.inf if math.isnan(score) else float(score) for score in found]
+    wanted = 0
+    for at in range(draws):
+        medians = [statistics.median([*(scores[path][at] for path in group), *[math.inf] * (3 - len(group))]) for group in groups]
+        wanted += min(medians) <= best + 1e-9
+    spec = {"artefacts": groups, "seeds": 3, "targets": 5, "draws": draws, "best": best}
+    told_p = json.loads(certify.family(json.dumps(spec).encode(), told))["p_family"]
+    assert 5 < wanted < 990 and told_p == (1 + wanted) / (1 + draws)
+    with pytest.raises(JobFailed, match="out-of-range"):
+        certify.family(json.dumps({**spec, "seeds": 1}).encode(), told)
+
+
+def test_the_gaps_that_a_hunt_selects_by_are_those_that_null_profile_finds(tmp_path):
+    path, job, snaps = stored(tmp_path / "run.h5", 3), str(UUID(int=3)), noise(3)
+    variables = {"draws": start.GAP_DRAWS, "targets": 5}
+    spec = {"artefact": path, "job_uuid": job, "variables": variables}
+    wanted = json.loads(components.null_profile(json.dumps(spec).encode(), told))["outputs"]
+    work = msgspec.structs.replace(CHUNK, targets=5, gap_draws=start.GAP_DRAWS, lanes=[Lane(job, 7, checked({}, "x"))])
+    measured = chunk._measured(snaps, work)
+    assert measured is not None
+    found = chunk._gaps(work, work.lanes[0], snaps, measured, wanted["log_prime_sse"], told)
+    assert {name: found[name] for name in ("gap_phase", "gap_target")} == {
+        name: wanted[name] for name in ("gap_phase", "gap_target")
+    }
+    assert found["gap_target"] is not None and found["gap"] is not None and found["gap"] <= found["gap_target"] + 1e-12
 
 
 # --- the errand -----------------------------------------------------------------------------------------------------------
@@ -137,11 +174,14 @@ class Desk:
         return json.dumps({"figures": runs}).encode()
 
 
+FAMILY = {"family": [[JOB]], "seeds": 1, "family_targets": 5, "found": {"objectives": ["gap"], "seeds": 1, "gap_phase": 0.5}}
+
+
 async def carried(desk: Desk, place: Path, progress: list[Any] | None = None, job: str = JOB) -> JobEnded:
     calls = [{"kind": kind, "chunk": msgspec.to_builtins(CHUNK)} for kind in ("fresh", "half_step", "finer")]
-    work = {"job": job, "job_uuid": JOB, "hunt_id": "h", "calls": calls, "draws": 999, "others": [], "family": [JOB], "best": 0.1}
+    work = {"job": job, "job_uuid": JOB, "hunt_id": "h", "calls": calls, "draws": 999, "others": [], "best": 0.1}
     heard = progress if progress is not None else []
-    errand = Errand("hunt_log:1:0", "hunt.certify", {**work, "family_targets": 5})
+    errand = Errand("hunt_log:1:0", "hunt.certify", {**work, **FAMILY})
     return await Certificates(desk, place, Compute).run(errand, heard.append)  # type: ignore[arg-type]
 
 
@@ -155,6 +195,7 @@ async def test_the_errand_puts_the_figures_together_and_leaves_what_the_engine_w
     page = json.loads((tmp_path / f"certificates/certificate_{JOB}.json").read_text())
     judged = certificate.judge(msgspec.convert(ended.result["figures"], list[Figures]))
     assert page["verdict"] == judged.verdict == "inconclusive" and page["reasons"] == judged.reasons
+    assert page["found"] == FAMILY["found"], "what the hunt found stands beside the verdict"
     assert page["figures"] == ended.result["figures"] and heard[-1]["done"] <= heard[-1]["total"]
 
 

@@ -9,7 +9,7 @@ import trio
 from core import resource
 from core.access import Rules
 from core.catalogue import Catalogue
-from core.engine import Actor, Event, Refused
+from core.engine import Actor, Command, Decision, Engine, Event, Refused, Stamp, write
 from core.fields import Code, Name, patterns
 from core.keys import Keys
 from core.settings import Settings
@@ -47,11 +47,54 @@ class SmallHost:
         return function(*args)
 
 
+class Weigh(Command):
+    """Asks for a weight.
+
+    kg: how much
+    parts: of what
+    """
+
+    kg: float
+    parts: list[float] = []
+
+
+class Weighed(Event, type="sum.weighed"):
+    """Weighed.
+
+    kg: how much
+    parts: of what
+    """
+
+    kg: float
+    parts: list[float] = []
+
+
+def _keep(kept: list[Weighed], event: Weighed, stamp: Stamp) -> None:
+    kept.append(event)
+
+
+SCALES = Engine(
+    "sum",
+    log="sum_log",
+    state=list,
+    rows=[
+        write(
+            "weigh",
+            Weigh,
+            lambda kept, command, ctx: Decision(Weighed(command.kg, command.parts)),
+            apply={Weighed: _keep},
+            help="Weigh",
+            example={"kg": 1.0},
+        )
+    ],
+)
+
+
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine = SUM) -> None:
         host: Any = SmallHost()
-        self.world = World([SUM])
-        self.dispatch = Dispatch(host, self.world, Catalogue([SUM]), Keys(), Settings(), Rules())
+        self.world = World([engine])
+        self.dispatch = Dispatch(host, self.world, Catalogue([engine]), Keys(), Settings(), Rules())
         self.dispatch.ledger = open_ledger(host.files, lambda: "x")
         log = recover(host.files, "sum_log", "irer.invalid/0/sum_log", lambda: (host.now_us(), 1, "b0071d00"), lambda _: None).log
         self.dispatch.ledger.add_log("sum_log")
@@ -95,6 +138,21 @@ async def test_a_bug_in_apply_writes_nothing_and_the_engine_is_rebuilt_with_what
     bench.add(2)
     await trio.testing.wait_all_tasks_blocked()
     assert bench.state.total == 17
+
+
+@pytest.mark.parametrize(("kg", "parts"), [(-0.0, []), (0.5, [1.0, -0.0]), (-0.0, [-0.0])])
+async def test_no_state_and_no_answer_has_a_zero_that_a_replay_would_not_have(
+    nursery: trio.Nursery, kg: float, parts: list[float]
+) -> None:
+    bench, told = Bench(SCALES), []
+    nursery.start_soon(bench.writer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    bench.dispatch.write(bench.world.rows["sum.weigh"], Weigh(kg, parts), CALLER, told.append)
+    await trio.testing.wait_all_tasks_blocked()
+    [live] = bench.world.states["sum"]
+    [_, record] = bench.dispatch.stored("sum_log", 0, 100)
+    assert repr(bench.world.event(record.event_type, record.payload)) == repr(live) == repr(told[0].result)
+    assert (live.kg, live.parts) == (kg, parts)
 
 
 async def test_at_the_third_fault_within_an_hour_the_engine_only_reads(bench: Bench) -> None:
@@ -175,3 +233,32 @@ def test_a_wrong_parameter_is_refused_in_words_with_the_page_to_read() -> None:
         [words] = problem.values()
         assert refused.value.detail == f"resource.submit_task: {path}: must be {words}. See: irerctl api show resource.submit_task"
         assert list(refused.value.fields) == [(path, f"must be {words}")]
+
+
+async def test_a_hint_refuses_nothing_and_a_bug_in_who_is_told_harms_no_call(bench: Bench) -> None:
+    told: list[Any] = []
+    bench.dispatch.foresee["sum.add"] = told.append
+    bench.dispatch.announce([("sum.add", {"amount": 1, "ones": 1}), ("sum.other", {}), ("sum.add", {"amount": "one"})])
+    assert told == [[Add(1, ones=1)]], "what is no such command is refused when it is called, and not before"
+    bench.dispatch.foresee["sum.add"] = lambda coming: coming[7]
+    bench.dispatch.announce([("sum.add", {"amount": 1, "ones": 1})])
+    assert bench.faults == ["foresee"] and bench.state.applied == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "said"),
+    [
+        ({}, "kg", "sum.weigh: kg is missing. See: irerctl api show sum.weigh"),
+        ({"kg": "x"}, "kg", "sum.weigh: kg: must be a number, not a text. See: irerctl api show sum.weigh"),
+        (
+            {"kg": 1, "parts": ["x"]},
+            "parts[0]",
+            "sum.weigh: parts[0]: must be a number, not a text. See: irerctl api show sum.weigh",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_the_parameters_is_named_by_its_path_and_in_words(given: Any, path: str, said: str) -> None:
+    dispatch = Bench(SCALES).dispatch
+    with pytest.raises(Refused) as refused:
+        dispatch.params(dispatch.world.rows["sum.weigh"], given)
+    assert (refused.value.detail, [name for name, _ in refused.value.fields]) == (said, [path])

@@ -51,6 +51,19 @@ async def test_the_task_that_held_the_loop_is_named_while_the_watch_is_on(monkey
     assert len(said.lines) == 1
 
 
+async def test_switching_the_watch_on_blames_nobody_for_the_time_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, clock = Said(), Clock()
+    monkeypatch.setattr(loop, "journal", lambda: said)
+    clock.now_us = 3_600_000_000
+    steps = SlowSteps(clock)  # type: ignore[arg-type]
+    for _ in range(2):
+        steps.watch(50.0)
+        await trio.lowlevel.checkpoint()
+        steps.watch(0.0)
+        clock.now_us += 60_000_000
+    assert said.lines == []
+
+
 async def test_lag_is_the_longest_lateness_of_the_last_ten_seconds(
     mock_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:

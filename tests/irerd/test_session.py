@@ -86,7 +86,7 @@ async def test_the_connections_of_one_uid_take_turns_and_others_come_between(
 ) -> None:
     """Three connections have much to ask, two of them of one uid: after each turn of that uid the other has one."""
     monkeypatch.setattr("irerd.session.TURN_S", -1.0)  # every message is a turn of its own
-    service: Any = SimpleNamespace(turns={}, dispatch=None)
+    service: Any = SimpleNamespace(turns={}, dispatch=SimpleNamespace(announce=lambda calls: None))
     handled: list[str] = []
 
     def connected(name: str, uid: int) -> Session:

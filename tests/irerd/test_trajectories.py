@@ -16,6 +16,7 @@ from core import trajectory
 from core.engine import IRER, Refused
 from core.spine import Rule
 from core.trajectory import closure, front, reads, small
+from core.trajectory.question import question, snapshot
 from irerd import trajectories
 from irerd.session import Stream
 from irerd.trajectories import TrajectoryPorts
@@ -470,3 +471,44 @@ def test_only_so_many_closures_are_kept() -> None:
     for depth in range(20):
         ask(ports, reads.ForwardChain(max_depth=depth))
     assert len(ports._closures) == len(ports._costs) + 3 == trajectories.CLOSURES_KEPT
+
+
+def _told(names: list[str], spec: bytes) -> tuple[Any, ...]:
+    """A sheet in words."""
+    arrays = {name: _numbers_in(field) for name, field in unpack(spec).arrays.items()}
+    bodies = [[names[atom] for atom in arrays["body"][begin:end]] for begin, end in pairwise(arrays["body_start"])]
+    holding = {name for name, holds in zip(names, arrays["initial"], strict=True) if holds}
+    assert len(set(names)) == len(names) and all(arrays["initial"][: len(holding)]), "what holds comes first"
+    return bodies, [names[atom] for atom in arrays["head"]], arrays["cost"], holding
+
+
+def _numbers_in(field: Field) -> list[int]:
+    return array({"<i8": "q", "<i4": "i", "|b1": "b"}[field.dtype], bytes(field.data)).tolist()
+
+
+RULES_OF_TWO = [
+    {"rule_id": "r1", "premises": ["A", "B", "A"], "conclusion": "é", "cost": 1.5, "group": "north"},
+    {"rule_id": "r2", "premises": [], "conclusion": "B"},
+    {"rule_id": "r3", "premises": ["é"], "conclusion": "A"},
+]
+
+
+@pytest.mark.parametrize("initial", [None, ["é", "nobody's", "A"], []])
+@pytest.mark.parametrize("way", ["at once", "in parts that name atoms again", "with a rule told later"])
+def test_a_sheet_made_of_numbers_says_what_one_made_of_names_says(initial: list[str] | None, way: str) -> None:
+    """The numbers are those of the columns; where they may not be used, names are looked up, and it comes to the same."""
+    loop = EngineLoop(trajectory.ENGINE)
+    first, rest = (RULES_OF_TWO, []) if way == "at once" else (RULES_OF_TWO[:2], RULES_OF_TWO[2:])
+    loop.ask("load", {"problem": {"facts": ["A", "elsewhere"], "rules": first}, "more": way.startswith("in parts")})
+    if way.startswith("in parts"):
+        loop.ask("load", {"problem": {"rules": rest}, "part": 1})
+    for rule in rest if way.startswith("with") else ():
+        loop.ask("add_rule", rule)
+    held = snapshot(loop.state)
+    assert (held.numbers is None) == way.startswith("with")
+    asked = question(held, initial, [])
+    plain = _told(*trajectories.sheet(asked.rules, asked.initial, {}))
+    assert _told(*trajectories.whole_sheet(asked, {})) == plain
+    assert plain[1] == ["é", "B", "A"] and plain[3] == set(initial if initial is not None else ["A", "elsewhere"])
+    blocked = question(held, initial or [], ["B"])
+    assert _told(*trajectories.whole_sheet(blocked, {}))[1] == ["é", "A"], "a rule left out is in no sheet"

@@ -14,11 +14,13 @@ import pytest
 import trio
 
 from core.canonical import event_payload
-from core.data.embedding import embed, nearest, numbers, text_of, unit
+from core.data.embedding import MODEL as MODEL_OF_TEXTS
+from core.data.embedding import OWN, TABLE_MODEL, embed, nearest, numbers, text_of, unit
 from core.data.events import VectorForgotten
 from core.data.model import LOG
-from core.data.told import ContentCreated, EmbeddingGenerated, id_of
-from core.engine import Errand, Event
+from core.data.telemetry import embed_series
+from core.data.told import ContentCreated, EmbeddingGenerated, TelemetryReceived, id_of
+from core.engine import Errand, Event, JobEnded
 from irerd import vectors as keeping
 from irerd.vectors import FOLDER, MANIFEST, Vectors
 from irerd.worker import JobFailed
@@ -51,7 +53,9 @@ class Records:
     def stored(self, log: str, first: int, last: int) -> list[Any]:
         assert self.first_seq <= first <= last < len(self.events)
         return [
-            SimpleNamespace(seq=seq, event_type=event.event_type, payload=event_payload(event), event_hash=f"{self.history}{seq}")
+            SimpleNamespace(
+                seq=seq, event_type=event.event_type, payload=event_payload(event), event_hash=f"{self.history}{seq}", time_us=0
+            )
             for seq, event in enumerate(self.events[first : last + 1], first)
         ]
 
@@ -326,3 +330,89 @@ def test_texts_get_vectors_and_what_is_near_them(records: Records) -> None:
     assert [each["event"] for each in made] == ids
     assert made[0]["priors"] == [] and made[1]["priors"][0]["event"] == ids[0]
     assert {prior["event"] for prior in made[2]["priors"]} == set(ids[:2])
+
+
+class Tables:
+    """A worker that makes vectors of texts, or cannot."""
+
+    def __init__(self, records: Records) -> None:
+        self.faults: list[str] = []
+        self.asked: list[list[str]] = []
+        self.wrong = False
+        records.work = self.work  # type: ignore[method-assign,assignment]
+
+    async def work(self, name: str, spec: bytes, *, timeout_s: float) -> bytes:
+        assert name == "embed"
+        asked = json.loads(spec)
+        self.asked.append(asked["texts"])
+        if self.faults:
+            raise WorkFailed(self.faults.pop(0))
+        size = 8 if self.wrong else OWN[asked["model"]]
+        return json.dumps({"vectors": [text_of(unit([1.0] * size)) if "pump" in text else "" for text in asked["texts"]]}).encode()
+
+
+async def test_a_model_that_is_not_there_is_waited_for_and_then_goes_on(
+    records: Records, autojump_clock: trio.testing.MockClock
+) -> None:
+    tables = Tables(records)
+    tables.faults = ["not-installed", "other-files", "busy", "poison"]
+    ended = await records.view().derive(Errand("choose", "data.derive", {"model": TABLE_MODEL, "records": []}), print)
+    assert ended == JobEnded("choose", True, "ok") and len(tables.asked) == 5
+
+
+def test_texts_get_vectors_of_the_model_that_was_chosen(records: Records) -> None:
+    tables, texts = Tables(records), ["a heat pump", "a sailing boat"]
+    records.events += [ContentCreated("content_created", text) for text in texts]
+    ids = [id_of(event) for event in records.events]
+    asked = {"model": TABLE_MODEL, "records": [0, 1], "near": False}
+    ended = trio.run(records.view().derive, Errand("some", "data.derive", asked), print)
+    assert ended.result["made"] == [{"event": ids[0], "vector": text_of(unit([1.0] * 256))}, {"event": ids[1], "code": "no-words"}]
+    assert tables.asked == [texts]
+    tables.wrong = True
+    ended = trio.run(records.view().derive, Errand("some", "data.derive", asked), print)
+    assert (ended.ok, ended.code) == (False, "bad-output"), "a vector of another dimension is none"
+
+
+def test_what_a_worker_keeps_mapped_is_what_stands_there_now(tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    from irerd.work import search
+
+    def stand(name: str, value: float, rows: int) -> search.Segment:
+        for suffix, data in ((".f32", np.full((rows, SIZE), value, "<f4").tobytes()), (".ids", bytes(40 * rows))):
+            path = tmp_path / f"{name}{suffix}"
+            path.unlink(missing_ok=True)
+            path.write_bytes(data)
+        return search.Segment(str(tmp_path / name), rows)
+
+    first, other = stand("1", 1.0, 3), stand("2", 2.0, 3)
+    assert search.mapped(first, SIZE)[0].base is search.mapped(first, SIZE)[0].base, "mapped once"
+    with (tmp_path / "1.f32").open("ab") as vectors, (tmp_path / "1.ids").open("ab") as keys:
+        vectors.write(np.full((2, SIZE), 5.0, "<f4").tobytes())
+        keys.write(bytes(80))
+    assert search.mapped(search.Segment(first.place, 5), SIZE)[0][:, 0].tolist() == [1, 1, 1, 5, 5], "it grew"
+    assert search.mapped(first, SIZE)[0].shape == (3, SIZE), "and only what was asked for is compared"
+    assert search.mapped(stand("1", 7.0, 4), SIZE)[0].tolist() == [[7.0] * SIZE] * 4, "a name came to stand for other files"
+    (tmp_path / "1.ids").unlink()
+    search.mapped(other, SIZE)
+    assert first.place not in search._MAPPED, "of files that are gone nothing is held"
+    os.truncate(tmp_path / "2.f32", 8)
+    with pytest.raises(JobFailed):
+        search.mapped(other, SIZE)
+
+
+def test_telemetry_and_texts_of_one_batch_are_near_their_own_kind_alone(records: Records) -> None:
+    waves, level = [float(place % 7) for place in range(40)], [4.0] * 40
+    records.events += [
+        ContentCreated("content_created", "the power of the pump"),
+        TelemetryReceived("telemetry_received", "power", ["pump"], waves),
+        ContentCreated("content_created", "the power of the pump and more"),
+        TelemetryReceived("telemetry_received", "power", ["boiler"], level),
+    ]
+    ids = [id_of(event) for event in records.events]
+    ended = trio.run(
+        records.view().derive, Errand("some", "data.derive", {"model": MODEL_OF_TEXTS, "records": [0, 1, 2, 3]}), print
+    )
+    made = {each["event"]: each for each in ended.result["made"]}
+    assert made[ids[1]]["vector"] == text_of(embed_series("power", ["pump"], waves))
+    assert [[prior["event"] for prior in made[id]["priors"]] for id in ids] == [[], [], [ids[0]], [ids[1]]]
+    assert records.view().said([1]) == [("1970-01-01T00:00:00.000000Z", "power pump")]

@@ -233,6 +233,21 @@ async def test_a_full_disk_is_noticed_before_anything_is_decided_and_so_is_its_e
     assert bench.writer.full("one") is None
 
 
+async def test_so_much_room_as_is_asked_for_is_enough_for_all_logs_together(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """What the first claims of it again is not missed by the others."""
+    bench = Bench()
+    fill(bench, 4096)
+    await bench.writer.prepare()
+    nursery.start_soon(bench.writer.run)
+    await trio.sleep(3)
+    assert all(bench.writer.full(name) is not None for name in bench.logs)
+    fill(bench, ROOM.back_bytes)
+    await trio.sleep(3)
+    assert all(bench.writer.full(name) is None for name in bench.logs)
+
+
 async def test_nothing_is_queued_that_has_no_room_on_disk_and_irers_own_part_is_kept(bench: Bench) -> None:
     size = measure(pending("x" * 50_000))
     queued = 0
@@ -277,7 +292,7 @@ async def test_nobody_is_ahead_of_who_is_told_that_there_is_room(
     bench.files.capacity = None
     whole = bench.logs["one"].reserve
 
-    def reserve(waiting: int = 0) -> None:
+    def reserve(waiting: int = 0, free_before: int = 0) -> None:
         whole(waiting)
         assert seen == [] and bench.writer.full("one") is not None
 

@@ -464,3 +464,11 @@ def test_a_gap_is_from_the_median_and_there_is_none_where_most_draws_have_no_sco
     assert nulls.gap(np.array([1.0, nan, 2.0, 4.0, nan]), 3.0) == -1.0
     assert nulls.gap(np.array([1.0, nan, 2.0, nan]), 3.0) is None, "half are not most"
     assert nulls.gap(np.array([nan, nan]), 3.0) is None and nulls.gap(np.array([]), 3.0) is None
+
+
+def test_for_a_search_a_draw_without_peaks_meets_no_target():
+    """A gap over all draws: where chance has no peaks at all, peaks at the right places are worth the most."""
+    nan = np.nan
+    assert nulls.gap_of_all(np.array([1.0, 5.0, 2.0]), 0.5, 5) == nulls.gap(np.array([1.0, 5.0, 2.0]), 0.5) == 1.5
+    assert nulls.gap_of_all(np.array([1.0, nan, nan]), 0.5, 5) == 4.5 and nulls.gap(np.array([1.0, nan, nan]), 0.5) is None
+    assert align(np.array([40.0]), T5, 0.1, 0.1).score == 5.0, "as much as peaks that meet none"

@@ -33,7 +33,7 @@ from irerd.daemon import Daemon
 from irerd.ports import Ports
 from state.alone import Refusal
 from state.backup import End, end_of, known, log_of
-from state.ledger import Locked, hold, open_ledger, read_ledger
+from state.ledger import BadLedger, Locked, hold, open_ledger, read_ledger
 from state.log import Log
 from state.prefix import longest
 from state.restore import Place, Row, Source, Wanted, restore
@@ -242,11 +242,11 @@ async def some_history(running: Running) -> None:
         await trio.sleep(0.004)
 
 
-def restored(data: bytes, disk: Any, *, wanted: Wanted = NO_KEYS, ids: int = 700) -> Row:
+def restored(data: bytes, disk: Any, *, wanted: Wanted = NO_KEYS, ids: int = 700, mounted: bool = False) -> Row:
     def remove(path: str) -> None:
         discard(disk._files if isinstance(disk, NthFails) else disk, path)
 
-    place = Place(disk, DIR, lambda name: Inside(disk, name), lambda files: None, remove)  # type: ignore[arg-type, return-value]
+    place = Place(disk, DIR, lambda name: Inside(disk, name), lambda files: None, remove, mounted)  # type: ignore[arg-type, return-value]
     return restore(Source(lambda offset, size: data[offset : offset + size], len(data)), place, wanted, "uid:7", stamp, Ids(ids))
 
 
@@ -750,3 +750,68 @@ def test_a_crash_at_any_step_of_a_restore_loses_neither_state(good: bytes) -> No
             assert all(row["ok"] for row in verify_files(inside) if row["done"])
             assert not [name for name in left.list(".") if "restoring" in name], "what was unfinished is gone"
     assert steps > 100
+
+
+# --- a mount point ----------------------------------------------------------------------------------------------------------------
+
+
+def mount_point(*there: str) -> SimFiles:
+    """An empty file system of its own, as such a one begins."""
+    disk = SimFiles()
+    for path in (DIR, f"{DIR}/lost+found", *there):
+        disk.mkdir(path)
+        disk.fsync_dir(path.rpartition("/")[0] or ".")
+    return disk
+
+
+def test_an_empty_mount_point_is_restored_into(good: bytes) -> None:
+    disk, beside = mount_point(), SimFiles()
+    row, expected = restored(good, disk, mounted=True), restored(good, beside)
+    assert row == expected
+    assert tree(disk, DIR) | {"LOCK": b""} == tree(beside, DIR) | {"LOCK": b""}, "the very same directory"
+    assert "lost+found" in disk.list(DIR) and disk.list(".") == [DIR]
+
+
+@pytest.mark.parametrize("there", ["documents", "log.d", "restoring-ffff"])
+def test_a_mount_point_that_holds_something_is_left_as_it_is(good: bytes, there: str) -> None:
+    disk = mount_point(f"{DIR}/{there}")
+    disk.plant(f"{DIR}/{there}/file", b"somebody's")
+    with pytest.raises(Refusal, match="is a mount point and not empty"):
+        restored(good, disk, mounted=True)
+    assert tree(disk, DIR)[f"{there}/file"] == b"somebody's"
+
+
+def test_somebodys_files_beside_an_unfinished_restore_are_left_too(good: bytes) -> None:
+    disk = mount_point(f"{DIR}/restoring-0123456789abcdef")
+    disk.plant(f"{DIR}/thesis.txt", b"somebody's")
+    with pytest.raises(Refusal, match="not empty"):
+        restored(good, disk, mounted=True)
+    assert tree(disk, DIR)["thesis.txt"] == b"somebody's"
+
+
+def test_a_crash_at_any_step_of_a_restore_into_a_mount_point_leaves_no_half_of_one(good: bytes) -> None:
+    """No ledger, so no daemon takes it, and the same command again finishes it; or all of it."""
+    disk = mount_point()
+    calls = NthFails(disk, 0, Killed(), CHANGES)
+    restored(good, calls, mounted=True)
+    steps = 0
+    for nth in range(1, calls.count + 1):
+        if 12 < nth <= calls.count - 40 and nth % 53:
+            continue  # one file after another is unpacked: each like the one before
+        disk = mount_point()
+        with pytest.raises(Killed):
+            restored(good, NthFails(disk, nth, Killed(), CHANGES, after=bool(nth % 2)), mounted=True)
+        for left in (disk.crash(Random(nth)), disk.kill()):
+            steps += 1
+            inside: Any = Inside(left, DIR)
+            if "ledger.json" in left.list(DIR):
+                assert all(row["ok"] for row in verify_files(inside) if row["done"]), "it has a ledger, so it is whole"
+                open_ledger(inside, Ids()).close()
+                continue
+            if any(name.endswith(".jsonl") for name in left.list(DIR)):
+                with pytest.raises(BadLedger):
+                    open_ledger(inside, Ids())
+            restored(good, left, ids=900, mounted=True)
+            assert all(row["ok"] for row in verify_files(inside) if row["done"])
+            assert not [name for name in left.list(DIR) if "restoring" in name]
+    assert steps > 80

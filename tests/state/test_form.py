@@ -1,12 +1,15 @@
 """A line may have a true hash and still be no record, or the wrong one: each rule of the form, broken with a hash that fits."""
 
+from collections.abc import Collection
 from random import Random
+from unittest.mock import patch
 
 import pytest
 
+import state.scan
 from state.recover import Corrupt
 from state.scan import BLOCK_BYTES, Position, Scan, later_batch, lines
-from state.seal import BadLine, Pending, parse, parse_many, seal, sealed_line
+from state.seal import BadLine, Pending, measure, parse, parse_many, seal, seal_many, sealed_line
 from state.verify import verify_files
 from tests.sim.disk import SimFiles
 from tests.state.logs import ACTIVE, GOLDEN, GOLDEN_TIPS, HEAD, NAME, golden_disk, golden_head, pending, recovered
@@ -265,3 +268,136 @@ def test_line_surgery_is_damage(surgery):
     }[surgery]
     with pytest.raises(Corrupt):
         recovered(golden_disk(data, watermark=2))
+
+
+def test_many_are_sealed_as_one_by_one():
+    """Whatever changes from one record to the next, and whatever is refused."""
+    random, refused = Random("seals"), 0
+    for _ in range(200):
+        count, first = random.choice((1, 2, 3, 20, 256)), random.randrange(10_000)
+        records = [
+            pending(place, random.choice((0, 20, 300)))._replace(
+                actor=random.choice(("irer", "uid:1000")),
+                event_type=random.choice(("task.note", "task.done")),
+                mono_us=random.choice((0, 1, 41_000_001, 2**53 - 1)),
+                time_us=random.choice((0, 999_999, 1_000_000, 2**53 - 1)),
+                idem=random.choice((None, ("5f1d0c0e9b6a4f7785a3d2c1b0e9f877", "cli-8d2f6c01"))),
+            )
+            for place in range(count)
+        ]
+        if random.random() < 0.3:
+            wrong = {
+                "actor": 'a"b',
+                "boot_id": "B7F3C1D2",
+                "event_type": "Task",
+                "mono_us": -1,
+                "time_us": 2**53,
+                "payload": random.choice((b"[]", b'{"a":\n1}', b'{"t":"' + b"x" * 60_000 + b'"}')),
+                "idem": ("short", "cli-8d2f6c01"),
+            }
+            name, place = random.choice(list(wrong)), random.randrange(count)
+            records[place] = records[place]._replace(**{name: wrong[name]})
+        sealed: list[bytes] | None = []
+        parent, offset = "ab" * 32, first * 512
+        try:
+            for index, record in enumerate(records):
+                measure(record)
+                line, parent = seal(record, (7, index, count), parent, first + index, offset)
+                sealed, offset = [*(sealed or []), line], offset + len(line)
+        except ValueError:
+            sealed, refused = None, refused + 1
+        if sealed is None:
+            with pytest.raises(ValueError):
+                seal_many(records, 7, "ab" * 32, first, first * 512)
+        else:
+            lines_, hashes = seal_many(records, 7, "ab" * 32, first, first * 512)
+            assert ([line + b"\n" for line in lines_], hashes[-1]) == (sealed, parent)
+            assert hashes == [line[-67:-3].decode() for line in sealed]
+    assert refused > 30
+
+
+# --- the quick way through a block is the slow way ----------------------------------------------------------------------------
+
+
+def walked(data: bytes) -> tuple[object, ...]:
+    scan = Scan(lambda offset, size: data[offset : offset + size], len(data), hashing=True)
+    found = [(batch, scan.leaves, scan.end) for batch in scan.batches()]
+    return found, scan.end, scan.bad
+
+
+def rechained(lines: list[bytes], first: int) -> list[bytes]:
+    return sealed_again(lines, range(first, len(lines)), chained=True)
+
+
+def sealed_again(lines: list[bytes], places: Collection[int], *, chained: bool) -> list[bytes]:
+    """The hashes of these lines are true again, and, where they are `chained`, their parents the lines before."""
+    fixed: list[bytes] = []
+    for place, line in enumerate(lines):
+        if place not in places:
+            fixed.append(line)
+            continue
+        body = line[:-82] + b"}"
+        if fixed and chained:
+            start = body.find(b'"parent_hash":"') + len(b'"parent_hash":"')
+            body = body[:start] + fixed[-1][-67:-3] + body[start + 64 :]
+        fixed.append(sealed_line(body))
+    return fixed
+
+
+EDITS = (
+    (
+        b'"actor":"uid:1000"',
+        b'"actor":"uid:\\u0031000"',
+        b'"actor":"' + b"x" * 65 + b'"',
+        b'"actor":"a\nb"',
+        b' "actor":"uid:1000"',
+    ),
+    (b'"commit":[', b'"commit":[0', b'"commit":[ ', b'"commit":[1'),
+    (b',"idem":{', b',"idem":{ ', b""),
+    (b'"mono_us":', b'"mono_us":0', b'"mono_us":99999999', b'"mono_us":"'),
+    (b',"pad":"', b',"pad":" ', b',"pad":"' + b" " * 512, b',"pad":"x', b',"pad":"","pad":"'),
+    (b',"parent_hash"', b',"pad":"","parent_hash"', b',"parent_hash":"","parent_hash"'),
+    (b'"payload":{', b'"payload":{{', b'"payload":{"a":1},"b":{', b'"payload":{"\xff":1,'),
+    (b'"seq":', b'"seq":0', b'"seq":1', b'"seq":-'),
+    (b'"timestamp":1', b'"timestamp":9', b'"timestamp":01', b'"timestamp":1e'),
+    (b'{"actor"', b'x{"actor"', b'{"actor":"a","actor"', b'\n{"actor"'),
+)
+
+
+def test_what_one_look_at_many_lines_accepts_is_what_line_by_line_is_accepted():
+    """Each line is changed with hashes that are true of the change and without: batches, leaves, the end and what is bad agree."""
+    random, lines_ = Random("blocks"), LINES + _more()
+    told = set()
+    for turn in range(1_000):
+        place = random.randrange(len(lines_))
+        old, *news = EDITS[turn % len(EDITS)]
+        line = lines_[place].replace(old, random.choice(news), 1) if random.random() < 0.7 else bytearray(lines_[place])
+        if isinstance(line, bytearray):
+            line[random.randrange(len(line) - 83)] = random.randrange(256)
+        changed = [*lines_[:place], bytes(line), *lines_[place + 1 :]]
+        if random.random() < 0.1:
+            changed = changed[:place] + changed[place + 1 :]
+        sealing = random.random()
+        if sealing < 0.6:
+            changed = rechained(changed, place)
+        elif sealing < 0.8:
+            changed = sealed_again(changed, (place,), chained=False)
+        data = b"".join(changed)
+        with patch.object(state.scan, "WALK_BYTES", random.choice((700, 3_000, 131_072))):
+            quick = walked(data)
+            with patch.object(state.scan, "parse_block", lambda block, offset: None):
+                assert quick == walked(data)
+        told.add(quick[2] and quick[2].why.partition(" ")[0])  # type: ignore[attr-defined]
+    assert len(told) >= 7, "each kind of fault was met"
+
+
+def _more() -> list[bytes]:
+    """Batches of one and of many behind the golden log."""
+    made: list[bytes] = []
+    parent, offset = GOLDEN_TIPS[-1][1], len(GOLDEN)
+    for number, count in enumerate((1, 1, 7, 1, 9), 3):
+        for index in range(count):
+            line, parent = seal(pending(len(made)), (number, index, count), parent, len(LINES) + len(made), offset)
+            made.append(line)
+            offset += len(line)
+    return made

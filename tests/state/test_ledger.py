@@ -81,6 +81,31 @@ def test_a_second_holder_is_refused_and_told_who_holds():
     assert open_ledger(files, Ids()).boots == 2
 
 
+def test_a_start_on_a_full_disk_takes_what_is_there():
+    """All but its own number can be had without writing, and who holds it is said by the lock."""
+    files = SimFiles()
+    first = open_ledger(files, Ids())
+    first.add_log("engine_state")
+    first.close()
+    files.capacity = 0
+    full = open_ledger(files, Ids())
+    assert (full.id, full.logs, full.key, full.boots) == (first.id, first.logs, first.key, 2)
+    with pytest.raises(Locked):
+        open_ledger(files, Ids())
+    full.close()
+    files.capacity = None
+    after = open_ledger(files.kill(), Ids())
+    assert (after.id, after.logs, after.boots) == (first.id, first.logs, 2)
+
+
+def test_a_new_ledger_needs_room():
+    files = SimFiles(0)
+    with pytest.raises(OSError):
+        open_ledger(files, Ids())
+    files.capacity = None
+    assert open_ledger(files, Ids()).boots == 1
+
+
 def test_a_refused_start_holds_nothing():
     files = made()
     files.plant(KEY, b"short")

@@ -198,7 +198,7 @@ def may_in_doubt(self: Any, peer: Any, row: Any) -> Any:
 
 
 def hashing_anew() -> AbstractContextManager[Any]:
-    return patch.multiple(state.scan, parse=written_anew, parse_many=lambda lines, offset: None)
+    return patch.multiple(state.scan, parse=written_anew, parse_block=lambda block, offset: None)
 
 
 CONTROLS: dict[str, tuple[Check, Callable[[], AbstractContextManager[Any]]]] = {

@@ -28,14 +28,21 @@ function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined).map((child) => (child instanceof Node ? child : String(child))));
+  element.append(...children.filter((child) => child !== null && child !== undefined).map((child) => (child instanceof Node ? child : plain(child))));
   return element;
+}
+
+const TURNING = /[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text in which no character turns round how the rest is read: a name could look like any other. @param {unknown} text */
+function plain(text) {
+  return String(text).replace(TURNING, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Write a text only where it differs, so that screen readers hear each news once. @param {string} id @param {unknown} text */
 export function say(id, text) {
   const place = at(id);
-  const words = String(text ?? "");
+  const words = plain(text ?? "");
   if (place.textContent !== words) place.textContent = words;
 }
 
@@ -76,10 +83,11 @@ export function table(id, rows, classes = [], none = "none yet", shown = (cells)
   );
 }
 
-/** The choices of a select; what was chosen stays chosen. @param {string} id @param {string[]} names */
-export function options(id, names) {
+/** The choices of a select; what was chosen stays chosen.
+ * @param {string} id @param {string[]} names @param {(name: string) => string} words for each */
+export function options(id, names, words = (name) => name) {
   const chosen = at(id).value;
-  redraw(id, names, () => names.map((name) => make("option", { value: name }, name)));
+  redraw(id, names, () => names.map((name) => make("option", { value: name }, words(name))));
   if (names.includes(chosen)) at(id).value = chosen;
 }
 

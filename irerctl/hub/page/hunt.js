@@ -2,13 +2,17 @@
 
 import * as chance from "./chance.js";
 import { front, field, spectrum } from "./charts.js";
-import { at, redraw, say, show } from "./dom.js";
+import { at, options, redraw, say, show } from "./dom.js";
 import { fillLedger } from "./ledger.js";
-import { panel, wish } from "./panel.js";
-import { count, duration, number, spaced } from "./words.js";
+import { nudge } from "./link.js";
+import { due, panel, soon, wish } from "./panel.js";
+import { count, day, duration, number, spaced } from "./words.js";
 
 const GOAL = { sse: 0.01, h: 0.001 };
 const LEDGER_MAX = 1_000;
+const HUNTS_MAX = 100;
+const HUNTS_S = 10;
+const NEWEST = "";
 const PICTURE_POINTS = 96;
 const BUSY = new Set(["running", "stopping"]);
 const WAITING = '{ "status": "Waiting for hunt to complete..." }';
@@ -16,6 +20,7 @@ const WAITING = '{ "status": "Waiting for hunt to complete..." }';
 let state = { hunt_id: null, state: "idle" };
 let seen = "";
 let hunt = null;
+let chosen = NEWEST;
 let pictured = null;
 let picturing = false;
 
@@ -24,13 +29,30 @@ export function begin() {
     asked.preventDefault();
     start();
   });
+  at("hunt-chosen").addEventListener("change", () => {
+    chosen = at("hunt-chosen").value;
+    nudge();
+  });
   at("stop-hunt-btn").addEventListener("click", () =>
-    wish("hunt-answer", "hunt.stop", {}, () => "The chunk that runs is finished, then the hunt stops."),
+    wish("hunt-answer", "hunt.stop", which(), () => "The chunk that runs is finished, then the hunt stops."),
   );
   chance.begin();
   at("resume-hunt-btn").addEventListener("click", () =>
     wish("hunt-answer", "hunt.resume", { hunt_id: state.hunt_id }, () => "The hunt goes on."),
   );
+}
+
+/** The hunt that is shown, as irerd is asked about it: the newest one, whichever that is, or the one that was chosen. */
+function which() {
+  return chosen === NEWEST ? {} : { hunt_id: chosen };
+}
+
+function choices({ hunts }) {
+  const words = new Map(hunts.map((each) => [each.hunt_id, `${day(each.started_at)} · ${count(each.jobs_total)} runs · ${each.hunt_id.slice(0, 8)}`]));
+  if (!words.has(chosen)) chosen = NEWEST;
+  options("hunt-chosen", [NEWEST, ...words.keys()], (id) => words.get(id) ?? "The newest hunt");
+  at("hunt-chosen").value = chosen;
+  show("hunt-choice", hunts.length > 1);
 }
 
 async function start() {
@@ -49,7 +71,11 @@ async function start() {
   }
   const params = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null));
   at("start-hunt-btn").disabled = true;
-  await wish("hunt-answer", "hunt.start", params, (begun) => `Hunt ${begun.hunt_id} has begun.`);
+  await wish("hunt-answer", "hunt.start", params, (begun) => {
+    chosen = NEWEST;
+    soon("hunts");
+    return `Hunt ${begun.hunt_id} has begun.`;
+  });
   at("start-hunt-btn").disabled = BUSY.has(state.state);
 }
 
@@ -82,7 +108,8 @@ export async function refresh(status) {
     say("no-hunt", `This irerd (${status.version}) has no hunt: its engines are ${Object.keys(status.engines).join(", ")}.`);
     return;
   }
-  await panel("hunt-note", "hunt.status", {}, progress);
+  if (due("hunts", HUNTS_S)) await panel("hunts-note", "hunt.list", { limit: HUNTS_MAX }, choices);
+  await panel("hunt-note", "hunt.status", which(), progress);
   if (state.hunt_id !== hunt) {
     hunt = state.hunt_id;
     chance.forget();

@@ -64,7 +64,7 @@ def refused(loop: EngineLoop, verb: str, params: dict[str, Any], actor: Actor = 
 def test_an_issued_token_is_good_and_says_whose_it_is(loop: EngineLoop) -> None:
     issued = issue(loop, ttl_s=60)
     before = copy.deepcopy(loop.states)
-    assert check(loop, issued.token) == CheckedHttpToken(True, "ann", "operator", issued.expires_at)
+    assert check(loop, issued.token) == CheckedHttpToken(True, "ann", "operator", issued.expires_at, issued.jti)
     assert loop.states == before and len(loop.records) == 1, "a good token leaves no record"
     assert issued.expires_at == "2026-01-01T00:01:00.000000Z"
 

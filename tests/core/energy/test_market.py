@@ -38,13 +38,15 @@ def orders(seed: int) -> dict[str, int]:
         try:
             if draw.random() < 0.5:
                 order = {
-                    "asset": draw.choice(["CEU", "CEU", "CEU", "CEU", "PFT", "MUNT"]),
+                    "asset": draw.choice(["CEU"] * 12 + ["PFT", "MUNT"]),
                     "side": draw.choice(["buy", "buy", "sell"]),
-                    "quantity": draw.choice([0.000001, 1.0, 33.333333, 250.0, 1e9]),
+                    "quantity": draw.choice([0.000001, 1.0, 33.333333, 250.0] * 5 + [1e9]),
                 }
                 quotes.append((actor, loop.get("market_quote", order, actor).quote_id))
             else:
-                owner, quote_id = draw.choice(quotes[-2:])
+                owner, quote_id = quotes[-1]
+                if draw.random() < 0.9 and len(quotes) > 1:
+                    quotes.pop()
                 loop.get("market_trade", {"quote_id": quote_id}, owner if draw.random() < 0.9 else actor)
         except Refused:
             refused += 1

@@ -40,7 +40,7 @@ def plain_formula(lane: Lane, chunk: Chunk) -> dict[str, Any]:
         return {**said, **codes, "status": "diverged", "fail_step": 3, "scaling_factor": None, "resolved": False}
     if lane.seed % 5 == 0:
         return {**said, "log_prime_sse": None, "sse_code": "no_peaks", "n_peaks": 0, "scaling_factor": None}
-    return said
+    return {**said, "gap": 0.0} if chunk.gap_draws else said
 
 
 def none_diverges(lane: Lane, chunk: Chunk) -> dict[str, Any]:

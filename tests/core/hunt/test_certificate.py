@@ -210,7 +210,7 @@ def test_a_worker_that_cannot_be_right_certifies_nothing(lie):
 def test_what_cannot_be_certified_is_refused_and_what_is_cancelled_can_be_asked_for_again():
     running = Hunter(formula=formula)
     running.start(LARGE)
-    with pytest.raises(Refused, match="no such candidate"):
+    with pytest.raises(Refused, match="no candidate of the newest hunt was run"):
         running.ask("certify", {})
     running.to_the_end()
     running.ask("resume", {"add_generations": 1})

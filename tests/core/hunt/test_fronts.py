@@ -3,9 +3,10 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
-from core.hunt.fronts import crowding, dominance, ranks, thinned
+from core.hunt.fronts import crowding, crowdings, dominance, ranks, thinned
 
 INF, NAN = math.inf, math.nan
 
@@ -139,3 +140,15 @@ def test_who_stands_where_does_not_depend_on_the_order():
         order = chance.sample(range(len(distinct)), len(distinct))
         apart = crowding(distinct).tolist()
         assert crowding([distinct[place] for place in order]).tolist() == [apart[place] for place in order]
+
+
+def test_the_crowding_of_many_fronts_at_once_is_that_of_each_alone():
+    chance = random.Random(9)
+    for number in range(200):
+        given = points(chance, 1 + number % 3, chance.randrange(1, 30))
+        front = np.array([chance.randrange(4) for _ in given])
+        objectives = np.array([each[1] for each in given])
+        found = crowdings(objectives, front)
+        for level in range(4):
+            members = np.flatnonzero(front == level)
+            assert found[members].tolist() == crowding(objectives[members]).tolist()

@@ -37,7 +37,7 @@ def rows(hunter: Hunter) -> list[dict[str, str]]:
 
 
 def test_the_columns_are_those_that_other_programs_read() -> None:
-    assert HEADER.decode().rstrip("\n") == ",".join([SOURCE, *PARAMETERS])
+    assert HEADER.decode().rstrip("\n") == ",".join([SOURCE, *PARAMETERS, "gap", "seeds", "run_uuid"])
 
 
 def test_every_candidate_is_a_row_with_what_it_was_and_what_it_came_to() -> None:

@@ -4,18 +4,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core import trajectory
 from core.canonical import event_payload
-from core.engine import Actor, Refused
+from core.engine import Actor, Refused, Stamp
+from core.micro import micro
 from core.trajectory import commands, program
-from core.trajectory.events import Cell, Folded, Loaded
+from core.trajectory.events import Cell, Fact, Folded, Loaded, StoredRule
 from core.world import EVENTS_MAX
 from tests.core.engine_loop import EngineLoop
 
 BOB = Actor("uid:1002", "operator", 1002)
 GOLDEN = "6f0327c68095150b09c5bc6da5e0e5938399325355779045d5a58ba37ef844c0"
 RULE1: dict[str, Any] = {"rule_id": "rule1", "premises": ["A"], "conclusion": "B", "cost": 1.0}
+STAMP = Stamp("trajectory_log", 0, 0, 0, "00000000", "uid:1001")
 SPINE: dict[str, Any] = {"facts": ["A"], "goals": ["B"], "rules": [RULE1]}
 
 
@@ -191,8 +195,77 @@ def test_a_large_part_is_written_in_records_that_a_log_takes() -> None:
     assert [each.first for each in pieces].index(True) == 0 and sum(each.first for each in pieces) == 1
     assert pieces[-1].last and sum(each.last for each in pieces) == 1
     assert list(made.state.parts.rules) == [each["rule_id"] for each in many] and made.replayed() == made.state
-    wide = [{**each, "premises": ["A", "\\" * 120, '"' * 120]} for each in many]
+    wide = [{**each, "premises": [f"{place}{sign * 110}" for sign in ("\\", '"')]} for place, each in enumerate(many)]
     assert refused(made, "load", {"problem": {"rules": wide}}).reason == "part-too-large"
+
+
+COLUMNS: dict[str, Any] = {
+    "atoms": ["A", "B", "é"],
+    "rule_ids": ["r1", "r2", "r3"],
+    "counts": [2, 0, 3],
+    "premises": [0, 1, 0, 0, 2],
+    "conclusions": [2, 1, 1],
+    "costs": [1, 0.000001, 2.5],
+    "groups": ["north", "default"],
+    "group_of": [0, 1, 0],
+}
+
+
+def test_columns_are_the_rules_that_their_numbers_say_also_over_parts_and_a_restart() -> None:
+    made = EngineLoop(trajectory.ENGINE)
+    made.ask("load", {"problem": {"facts": ["A"], "columns": COLUMNS}, "more": True})
+    made.restart()
+    later = {**COLUMNS, "atoms": ["B"], "rule_ids": ["r4", "r5", "r6"], "conclusions": [3, 2, 0]}
+    assert answer(made, "load", {"problem": {"columns": later}, "part": 1}) == commands.LoadAnswer(1, True, 0, 3)
+    as_rules = [
+        {"rule_id": "r1", "premises": ["A", "B"], "conclusion": "é", "cost": 1.0, "group": "north"},
+        {"rule_id": "r2", "premises": [], "conclusion": "B", "cost": 0.000001},
+        {"rule_id": "r3", "premises": ["A", "é"], "conclusion": "B", "cost": 2.5, "group": "north"},
+        {"rule_id": "r4", "premises": ["A", "B"], "conclusion": "B", "cost": 1.0, "group": "north"},
+        {"rule_id": "r5", "premises": [], "conclusion": "é", "cost": 0.000001},
+        {"rule_id": "r6", "premises": ["A", "é"], "conclusion": "A", "cost": 2.5, "group": "north"},
+    ]
+    assert list(made.state.parts.rules.values()) == list(loaded_rules(as_rules)) and made.state.parts.literals == 14
+    assert made.replayed() == made.state
+
+
+def loaded_rules(told: list[dict[str, Any]]) -> Any:
+    return loop(("load", {"problem": {"rules": told}})).state.parts.rules.values()
+
+
+UNEVEN: dict[str, tuple[dict[str, Any], str]] = {
+    "a cost too few": ({"costs": [1.0, 2.0]}, "columns.costs has 2 entries, and there are 3 rules"),
+    "a conclusion too many": ({"conclusions": [0, 1, 2, 2]}, "columns.conclusions has 4 entries"),
+    "no group": ({"group_of": []}, "columns.group_of has 0 entries"),
+    "premises of nobody": ({"counts": [2, 0, 2]}, "columns.counts add up to 4, and there are 5 premises"),
+    "an atom of no name": ({"conclusions": [2, 1, 3]}, "columns.conclusions name number 3, and numbers go up to 2"),
+    "a premise of no name": ({"premises": [0, 1, 9, 0, 2]}, "columns.premises name number 9"),
+    "a group of no name": ({"group_of": [0, 2, 0]}, "columns.group_of name number 2, and numbers go up to 1"),
+    "a rule twice": ({"rule_ids": ["r1", "r2", "r1"]}, "rule 3, r1, has the name of a rule before it"),
+    "a cost too fine": ({"costs": [1.0, 1e-7, 1e-8]}, "rule 2, r2, has the cost 1e-07"),
+}
+
+
+@pytest.mark.parametrize("wrong", UNEVEN)
+def test_columns_that_do_not_fit_each_other_are_refused(wrong: str) -> None:
+    change, said = UNEVEN[wrong]
+    found = refused(the_source(), "load", {"problem": {"columns": {**COLUMNS, **change}}})
+    assert found.code == "invalid-argument" and said in found.detail
+    both = {"rules": [RULE1], "columns": COLUMNS}
+    assert "Choose one of them" in refused(the_source(), "load", {"problem": both}).detail
+
+
+def test_a_log_from_before_there_were_columns_still_replays() -> None:
+    made = EngineLoop(trajectory.ENGINE)
+    rule = StoredRule("r", ["A"], "B", 1_500_000)
+    event = Loaded("uid:1001", "", 0, first=True, last=True, facts=[Fact("A")], rules=[rule])
+    program.apply_loaded(made.state, event, STAMP)
+    assert list(made.state.parts.rules.values()) == [program.rule_of(rule)] and made.state.parts.literals == 2
+
+
+@given(st.one_of(st.floats(0, 1e9), st.integers(0, 10**15).map(lambda amount: amount / 1e6), st.integers(0, 10**9).map(float)))
+def test_a_cost_is_priced_as_the_decimal_that_it_is(cost: float) -> None:
+    assert commands.whole_micro(cost) == micro(cost)
 
 
 def test_the_order_of_rules_outlives_a_dump() -> None:

@@ -82,3 +82,19 @@ def test_a_deadline_is_a_whole_number_within_its_bound(text):
     with pytest.raises(Failed):
         deadline_of(text, 3_600_000)
     assert deadline_of("3600000", 3_600_000) == 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[" * 5_000, "it is nested too deeply"),
+        (b'{"a":' * 3_000, "it is nested too deeply"),
+        (b'{"a": "\xed\xa0\x80"}', "a text in it is not UTF-8"),
+        (b'{"a": NaN}', "invalid character (byte 6)"),
+        (b'{"a": 1e999}', "Number out of range"),
+    ],
+)
+def test_a_body_that_is_no_json_is_told_so_in_no_interpreters_words(body: bytes, said: str) -> None:
+    with pytest.raises(Failed) as refused:
+        answers.params_of(body, None)
+    assert refused.value.body["detail"] == f"the body is not JSON: {said}"

@@ -172,3 +172,19 @@ def test_a_terminal_an_unknown_name_and_an_empty_list_are_told_in_three_parts(ru
     assert unknown.exit_code == 66 and "'cash' names no method" in unknown.stderr and "irerctl api ls" in unknown.stderr
     nothing = run("mcp", "--only", "gate.issue_token", input="")
     assert nothing.exit_code == 65 and "irerctl mcp --write" in nothing.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--engine", "mailer"), "Give both"),
+        (("--engine-key", "@key"), "Give both"),
+        (("--engine", "mailer", "--engine-key", "irk_s3cret"), "never stands on a command line"),
+        (("--engine", "mailer", "--engine-key", "-"), "standard input is the agent's"),
+        (("--engine", "mailer", "--engine-key", "@-"), "standard input is the agent's"),
+        (("--engine", "mailer", "--engine-key", "@nowhere"), "cannot read nowhere"),
+    ],
+)
+def test_a_key_comes_from_a_file_and_never_from_where_others_read_or_the_agent_speaks(run: Run, options: Any, said: str):
+    ran = run("mcp", *options)
+    assert ran.exit_code and said in ran.stderr and "s3cret" not in ran.stderr

@@ -1,0 +1,78 @@
+"""Who is one caller to the hub, and whose turn it is: so that one who asks for much takes nothing from those who ask for little.
+
+Counts by address, for nothing else is known of a stranger. Keeps no name and nothing of what was asked.
+"""
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Address, ip_address, ip_network
+
+import trio
+
+IPV6_PREFIX = 64
+"""Whoever has one address of such a network has all of them."""
+
+
+def one_of(address: str) -> str:
+    """The caller that an address stands for."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address) or found.is_loopback:
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ip_network((found, IPV6_PREFIX), strict=False))
+
+
+class Turns:
+    """So many may be at it at once. A place that gets free goes to who has the fewest, and among those to who waits longest."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._held: Counter[str] = Counter()
+        self._waiting: OrderedDict[str, deque[trio.Event]] = OrderedDict()
+
+    @asynccontextmanager
+    async def one(self, peer: str) -> AsyncIterator[None]:
+        await self._take(peer)
+        try:
+            yield
+        finally:
+            self._give(peer)
+
+    async def _take(self, peer: str) -> None:
+        if self._free:
+            self._free -= 1
+            self._held[peer] += 1
+            return
+        turn = trio.Event()
+        self._waiting.setdefault(peer, deque()).append(turn)
+        try:
+            await turn.wait()
+        except trio.Cancelled:
+            if turn.is_set():  # the place came with the end of the patience
+                self._give(peer)
+            else:
+                self._forget(peer, turn)
+            raise
+
+    def _give(self, peer: str) -> None:
+        self._held[peer] -= 1
+        if not self._held[peer]:
+            del self._held[peer]
+        if not self._waiting:
+            self._free += 1
+            return
+        following = min(self._waiting, key=lambda each: self._held[each])
+        turn = self._waiting[following][0]
+        self._forget(following, turn)
+        self._held[following] += 1
+        turn.set()
+
+    def _forget(self, peer: str, turn: trio.Event) -> None:
+        self._waiting[peer].remove(turn)
+        if not self._waiting[peer]:
+            del self._waiting[peer]

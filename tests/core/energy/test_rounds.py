@@ -1,0 +1,109 @@
+"""Rules of rounds: points that are advanced together come to what they would have come to alone, whatever was announced."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.energy import sensing
+from core.engine import Refused
+from tests.core.energy.eil_loop import BEGIN_US, EilLoop, rows_of, settings, time_of
+
+SOURCES = {"b": {"idle_w": 100.0, "max_w": 300.0, "surroundings_k": 295.0}}
+VALUES = (1.0, 1.5, 90.0, -400.0, 1e18)
+
+
+def commands(draw: random.Random, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """Senses and batches of a few sources: repeated times, older ones, values that cannot be, metrics that come and go."""
+    at = dict.fromkeys("abcd", 0)
+    made: list[tuple[str, dict[str, Any]]] = []
+    for _ in range(count):
+        source = draw.choice("abcd")
+        metrics = draw.sample(["power_draw", "cpu_usage", "temperature", "x"], draw.choice([1, 2, 4, 4, 4]))
+
+        def number() -> float:
+            return draw.choice(VALUES) if draw.random() < 0.1 else round(draw.gauss(1, 0.1), 2)
+
+        at[source] += draw.choice([10, 10, 10, 10, 0, -10, 300])
+        if draw.random() < 0.8:
+            telemetry = {metric: number() for metric in metrics}
+            made.append(("sense", {"source": source, "timestamp": time_of(max(at[source], 0)), "telemetry": telemetry}))
+            continue
+        times = [BEGIN_US + 1_000_000 * (at[source] + 10 * (place + 100)) for place in range(draw.choice([1, 5, 30]))]
+        at[source] += 10 * (len(times) + 99)
+        lines = [[number() for _ in metrics] for _ in times]
+        made.append(("sense_batch", {"source": source, "metrics": metrics, "times": times, "values": lines, "predict": True}))
+    return made
+
+
+def asked(loop: EilLoop, verb: str, params: dict[str, Any]) -> Any:
+    loop.mono_us += 1_000
+    try:
+        return loop.get(verb, params)
+    except Refused as refused:
+        return refused.code, refused.reason, str(refused), refused.data
+
+
+def announce(loop: EilLoop, some: list[tuple[str, dict[str, Any]]]) -> None:
+    kinds = {"sense": sensing.Sense, "sense_batch": sensing.SenseBatch}
+    sensing.foresee(loop.state, [msgspec.convert(params, kinds[verb], strict=True) for verb, params in some])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_announced_together_comes_to_the_same_as_one_by_one(seed: int) -> None:
+    draw = random.Random(seed)
+    given_ = commands(draw, 50)
+    alone, together = EilLoop(settings(sources=SOURCES)), EilLoop(settings(sources=SOURCES))
+    told = [asked(alone, verb, params) for verb, params in given_]
+    at = 0
+    while at < len(given_):
+        ahead = given_[at : at + draw.choice([1, 4, 9, 30])]
+        said = list(ahead)
+        if draw.random() < 0.3:  # what is announced is not always what comes
+            draw.shuffle(said)
+            said = [*said[draw.randrange(len(said)) :], *commands(draw, 3)]
+        announce(together, said)
+        for verb, params in ahead:
+            assert asked(together, verb, params) == told[at]
+            at += 1
+            if draw.random() < 0.02:
+                assert rows_of(together)  # whoever looks sees all that was taken over
+    assert [(kind, payload) for kind, payload, _ in together.records] == [(kind, payload) for kind, payload, _ in alone.records]
+    assert rows_of(together) == rows_of(alone)
+    assert together.replayed() == together.state and rows_of(together.replayed()) == rows_of(together)
+
+
+def test_senses_of_many_sources_that_came_together_cost_one_pass() -> None:
+    loop = EilLoop()
+    for place in range(20):
+        loop.sense(0, f"s{place}", power_draw=100.0)
+    senses = [
+        ("sense", {"source": f"s{place}", "timestamp": time_of(10), "telemetry": {"power_draw": 101.0}}) for place in range(20)
+    ]
+    announce(loop, senses)
+    view = loop.state.view
+    for verb, params in senses:
+        loop.get(verb, params)
+        assert len(view._rounds) == 1, "each finds itself in the round that the first one led to"
+    assert not view._foreseen and not view._expected
+    assert {follow.ticks for follow in view._follows.values()} == {2}
+
+
+def test_a_source_that_was_given_up_is_not_what_was_foreseen_of_it() -> None:
+    """It comes back and even gets its old row, which has been others' meanwhile."""
+    loop = EilLoop(settings(streams_max=2))
+    for name in ("a", "b"):
+        loop.sense(0, name, x=1.0)
+    last = {"source": "a", "timestamp": time_of(30), "telemetry": {"x": 2.0}}
+    announce(loop, [("sense", {**last, "source": "b", "timestamp": time_of(10)}), ("sense", last)])
+    loop.sense(10, "b", x=2.0)
+    for evicted, newcomer in (("a", "c"), ("b", "d"), ("c", "e"), ("d", "f"), ("e", "a")):
+        loop.wall_us += 2 * sensing.IDLE_US
+        assert loop.get("sense", {**last, "source": newcomer}).accepted == 1
+        assert loop.of(sensing.Sensed)[-1].evicted == evicted
+        rows_of(loop)
+    assert loop.state.view._rows["a"] == {0: 0}
+    fresh = EilLoop()
+    fresh.sense(30, "a", x=2.0)
+    assert rows_of(loop)["a", 0] == rows_of(fresh)["a", 0]

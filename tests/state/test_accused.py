@@ -1,0 +1,55 @@
+"""What a witness said against a log is believed as long as the log has that name, and nothing of it is lost without a word."""
+
+import pytest
+
+from core.notes import COSIGNER, Key, public_key
+from state.accused import DAMAGED, Accusation, Accusations, accused_by, beside, outside
+from state.ledger import open_ledger
+from tests.sim.disk import SimFiles
+
+KEY = Key("w.example", public_key(bytes(32)), COSIGNER)
+ORIGIN = "irer.invalid/0/engine_state"
+SAID = Accusation("engine_state", ORIGIN, 7, KEY.text(), "a witness has seen 9 records of it, and there are 7")
+
+
+def kept(files: SimFiles, aside: SimFiles | None) -> Accusations:
+    accusations = Accusations(files, aside)  # type: ignore[arg-type]
+    assert accusations.of("engine_state", ORIGIN) is None
+    assert accusations.keep(SAID)
+    return accusations
+
+
+@pytest.mark.parametrize("lost", ["neither", "beside", "outside"])
+def test_it_is_there_as_long_as_one_of_both_is(lost: str) -> None:
+    files, aside = SimFiles(), SimFiles()
+    kept(files, aside)
+    files, aside = SimFiles() if lost == "beside" else files.kill(), SimFiles() if lost == "outside" else aside.kill()
+    accusations = Accusations(files, aside)  # type: ignore[arg-type]
+    assert accusations.of("engine_state", ORIGIN) == SAID
+    assert accusations.of("engine_state", f"{ORIGIN}2") is None, "under another name it is another history, and openly so"
+    accusations.drop("engine_state", ORIGIN)
+    assert Accusations(files.kill(), aside.kill()).of("engine_state", ORIGIN) is None  # type: ignore[arg-type]
+
+
+def test_a_damaged_one_still_accuses_and_any_witness_may_clear_it() -> None:
+    files = SimFiles()
+    accusations = kept(files, None)
+    fd = files.open(beside("engine_state"), 2)
+    files.write(fd, b"x")
+    found = accusations.of("engine_state", ORIGIN)
+    assert found is not None and (found.vkey, found.why) == ("", DAMAGED)
+
+
+def test_a_verifier_without_a_daemon_hears_of_it_where_it_trusts_that_witness() -> None:
+    files = SimFiles()
+    ledger = open_ledger(files, lambda: "x")  # type: ignore[arg-type]
+    ledger.add_log("engine_state")
+    said = Accusation("engine_state", ledger.origin("engine_state"), 7, KEY.text(), SAID.why)
+    assert Accusations(files, None).keep(said)  # type: ignore[arg-type]
+    assert accused_by(files, "engine_state", [KEY]) == SAID.why  # type: ignore[arg-type]
+    assert accused_by(files, "engine_state", []) is None  # type: ignore[arg-type]
+    assert accused_by(files, "gate_log", [KEY]) is None  # type: ignore[arg-type]
+
+
+def test_names_outside_are_no_paths() -> None:
+    assert "/" not in outside(ORIGIN) and outside(ORIGIN) != outside(f"{ORIGIN}2")
