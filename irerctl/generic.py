@@ -25,6 +25,7 @@ from msgspec import inspect
 from core.catalogue import Catalogue
 from core.engine import Row
 from core.engines import ENGINES
+from core.fields import takes_secret
 from core.schemas import words
 from irerctl import fields, live, render
 from irerctl.commands import COMMANDS
@@ -39,6 +40,9 @@ HAND_MADE = frozenset(name for name, entry in COMMANDS.items() if entry.place)
 """Names whose commands are written by hand, though rows may bear them too."""
 ROWS_ON_TERMINAL_MAX = 1_000
 """A list stops here on a terminal, where nobody said how much of it is wanted."""
+JUDGEMENTS = frozenset({"actions.check"})
+"""Worth something, so they are never told without their record."""
+DRY_RUN = "Print the events it would write; write nothing."
 
 
 class Fixed(NamedTuple):
@@ -298,6 +302,11 @@ def command(row: Row, name: str, spelled: Spelled | None = None) -> Command:
     return Command(name, params=params, callback=callback, help=_help(row, help, documents, arguments), short_help=help)
 
 
+def is_tried(row: Row) -> bool:
+    """Whether irerd would say what a write led to without doing it: never what it thinks of a secret, and no judgement."""
+    return row.name not in JUDGEMENTS and not takes_secret(row.params)
+
+
 def _about_the_call(row: Row) -> list[click.Parameter]:
     params: list[click.Parameter] = []
     if row.shown_once:
@@ -309,7 +318,7 @@ def _about_the_call(row: Row) -> list[click.Parameter]:
     if row.kind == "write":
         params += [
             click.Option(["--receipt"], is_flag=True, help="Also print where in the log it stands."),
-            click.Option(["--dry-run"], is_flag=True, help="Print the events it would write; write nothing."),
+            *([click.Option(["--dry-run"], is_flag=True, help=DRY_RUN)] if is_tried(row) else []),
             click.Option(["--idem"], metavar="KEY", help="Idempotency key: the same key does it only once."),
         ]
     return params

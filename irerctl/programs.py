@@ -153,9 +153,7 @@ class _Count(NamedTuple):
 
 def _each_key_once(text: str, told: _ToldProgram, every: _Count) -> bool:
     """A decoder takes the last of two values under one key, and nobody would know. Each text stands between two quotation marks, so
-    where none is written within a text, their number says how many keys there are."""
-    if '\\"' in text:
-        return False
+    their number says how many keys there are; one within a text only leads to a closer look."""
     facts, goals = told.facts or [], told.goals or []
     objects = [fact for fact in facts if not isinstance(fact, str)]
     keys = sum(given is not UNSET for given in (told.facts, told.rules, told.goals)) + 5 * every.rules

@@ -77,6 +77,7 @@ LAST_REPLIES_S = 1.0
 LAG_DEGRADED_MS = 1000.0
 ADMIN_CONNECTIONS = 4
 """Connections that only an admin may open beyond the limits: whoever set them too low, or filled them, does not shut the door."""
+RAISE = "An admin raises [limits] in irerd.toml and runs: irerctl reload"
 NO_CREDENTIALS = Refused(
     "permission-denied",
     "the kernel could not say who you are, as for a caller in a user namespace of its own. Call from outside of it",
@@ -552,9 +553,12 @@ class Daemon:
             return NO_CREDENTIALS
         kept = ADMIN_CONNECTIONS if "admin" in self._recognise(credentials).roles else 0
         if len(self._sessions) >= limits.connections + kept:
-            return Refused("resource-exhausted", f"{limits.connections} connections are open already", reason="connections")
+            text = f"{limits.connections} connections are open already, which is the limit. Try again when some have ended. {RAISE}"
+            return Refused("resource-exhausted", text, reason="connections")
         if self._per_uid.get(credentials.uid, 0) >= limits.connections_per_uid + kept:
-            text = f"uid {credentials.uid} has {limits.connections_per_uid} connections open"
+            text = (
+                f"uid {credentials.uid} has {limits.connections_per_uid} connections open, which is the limit. Close one. {RAISE}"
+            )
             return Refused("resource-exhausted", text, reason="connections-per-uid")
         return None
 

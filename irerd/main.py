@@ -56,7 +56,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: {DEFAULT_PATH} if it exists)")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="the logs (default: $STATE_DIRECTORY or ~/.local/state/irer)")
     parser.add_argument(
-        "--socket", type=Path, metavar="PATH", help="where callers connect (default: $RUNTIME_DIRECTORY/irerd.sock)"
+        "--socket",
+        type=Path,
+        metavar="PATH",
+        help="where callers connect (default: irerd.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/irer, or with the logs)",
     )
     parser.add_argument(
         "--check-config", action="store_true", help="print the values in force and their origins, then exit 0 or 78"

@@ -223,8 +223,11 @@ class Log:
         end = self.end + sum(sizes)
         if end - self.end > BATCH_BYTES_MAX + ALIGN:
             raise TooLarge(f"a batch of {end - self.end:,} bytes; it holds {BATCH_BYTES_MAX:,}")
-        starts = accumulate(sizes[:-1], initial=self.end)
-        receipts = list(map(Receipt._make, zip(range(seq, seq + count), hashes, starts, sizes, strict=True)))
+        if count == 1:
+            receipts = [Receipt(seq, hashes[0], self.end, sizes[0])]
+        else:
+            starts = accumulate(sizes[:-1], initial=self.end)
+            receipts = list(map(Receipt._make, zip(range(seq, seq + count), hashes, starts, sizes, strict=True)))
         self.view.places.add(seq, self.end)
         self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq + count, end, hashes[-1]
         self.edge = self.edge.extend(leaves_of(lines))

@@ -59,7 +59,7 @@ _LINE = re.compile(("\\{" + ",".join(_FIELDS) + "\\}\n\\Z").encode())
 _COLUMNS = (
     r'"actor":"([^"]*)"',
     r'"boot_id":"([^"]*)"',
-    _FIELDS[2],
+    rf'"commit":\[({_INTEGER},{_INTEGER},{_INTEGER})\]',
     r'"event_type":"([^"]*)"(?:,"idem":\{"digest":"([0-9a-f]{32})","key":"([A-Za-z0-9._:-]{8,64})"\})?',
     rf'"mono_us":({_INTEGER})(,"pad":" *")?',
     r'"parent_hash":"(.{64})"',
@@ -196,11 +196,14 @@ def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int
         tip = event_hash.encode()
         lines.append(b'%b,"event_hash":"%b"}' % (body, tip))
         hashes.append(event_hash)
-    offset += sum(map(len, lines)) + len(lines)
+    if lines:
+        offset += sum(map(len, lines)) + len(lines)
     if len(records[-1].payload) > _SURELY_FITS_BYTES:
         measure(records[-1])
     last, event_hash = seal(records[-1], (batch, count - 1, count), tip.decode(), seq + count - 1, offset)
-    return [*lines, last[:-1]], [*hashes, event_hash]
+    lines.append(last[:-1])
+    hashes.append(event_hash)
+    return lines, hashes
 
 
 def _keyed(digest: str, key: str) -> bytes:
@@ -276,21 +279,20 @@ def parse_block(block: bytes, offset: int) -> Block | None:
     rows = _ROWS.findall(block)
     if rest or not lines or len(rows) != len(lines):
         return None
-    actors, boots, batches, places, counts, types, digests, keys, monos, pads, parents, payloads, seqs, times, stored = zip(
-        *rows, strict=True
-    )
+    actors, boots, commits, types, digests, keys, monos, pads, parents, payloads, seqs, times, stored = zip(*rows, strict=True)
     hashes = [sha256(line[:_TAIL_FROM_END] + b"}").hexdigest() for line in lines]
-    if "".join(hashes).encode() != b"".join(stored) or _HEX.match(parents[0]) is None:
+    found = "".join(hashes).encode()
+    if found != b"".join(stored) or parents[0] + found[:-64] != b"".join(parents):
         return None
-    chained = [parents[0].decode(), *hashes[:-1]]
-    if "".join(chained).encode() != b"".join(parents) or not _are_objects(payloads):
+    if _HEX.match(parents[0]) is None or not _are_objects(payloads):
         return None
     names = _named(actors, _ACTOR_BYTES), _named(boots, _BOOT_BYTES), _named(types, _TYPE_BYTES)
     mono_us, time_us = list(map(int, monos)), list(map(int, b" ".join(times).replace(b".", b"").split()))
     if None in names or max(mono_us) > INTEGER_MAX or max(time_us) > INTEGER_MAX:
         return None
     actor_names, boot_ids, event_types = names
-    block_commits = list(zip(map(int, batches), map(int, places), map(int, counts), strict=True))
+    numbers = map(int, b",".join(commits).split(b","))
+    block_commits = list(zip(numbers, numbers, numbers, strict=True))
     block_pads = [len(pad) - _PAD_MEMBER_BYTES if pad else None for pad in pads]
     block_seqs, sizes = list(map(int, seqs)), [len(line) + 1 for line in lines]
     columns = (
@@ -301,7 +303,7 @@ def parse_block(block: bytes, offset: int) -> Block | None:
         _idems(digests, keys),
         mono_us,
         block_pads,
-        chained,
+        [parents[0].decode(), *hashes[:-1]],
         payloads,
         block_seqs,
         time_us,
@@ -319,6 +321,8 @@ _record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
 
 def _named(column: Sequence[bytes], shape: re.Pattern[bytes]) -> list[str] | None:
     """Names repeat, so each is judged and made a text once; None where one has not this shape."""
+    if column.count(column[0]) == len(column):
+        return [column[0].decode()] * len(column) if shape.match(column[0]) is not None else None
     found = {name: name.decode() for name in set(column) if shape.match(name) is not None}
     try:
         return [found[name] for name in column]

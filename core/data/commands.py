@@ -125,6 +125,8 @@ def emitted(happened: Sequence[Event]) -> Emitted:
 def decide_emit(data: Data, command: Emit, ctx: Context) -> Decision:
     name = f"{command.family}.{command.type}"
     fields = _checked_size(command.data)
+    if name in _OWN and fields.get("type") == command.type:
+        fields = {field: value for field, value in fields.items() if field != "type"}  # as it may stand with any other type
     if name == told.CitationTracked.event_type:
         return decide_cite(data, _as(Cite, fields, name), ctx)
     if name == told.FeedbackReceived.event_type:

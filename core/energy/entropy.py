@@ -96,7 +96,7 @@ def permutation(block: Block) -> Floats:
     """Of the orders of three values in a row, nats: at most ln 6, 0 where they only rise or fall."""
     shares = block.f4[ORDERS].astype(np.float64)
     shares = shares / np.maximum(shares.sum(axis=0), 1e-12)
-    found: Floats = -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0.0), axis=0)
+    found: Floats = 0.0 - np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0.0), axis=0)
     return found
 
 

@@ -13,7 +13,7 @@ from core.redact.found import Find
 from core.redact.names import announced, plain_words
 from core.redact.personal import personal
 from core.redact.secret import looks_secret, secret_shapes, secrets
-from core.redact.views import View, is_mark, is_plain, joined, unmarked, views
+from core.redact.views import View, is_listed, is_mark, is_plain, joined, unmarked, views
 
 KEY_BYTES_MIN = 16
 DEPTH_MAX = 32
@@ -244,7 +244,9 @@ def _free(made: dict[str, Any], key: str) -> str:
 def finds(text: str, context: str) -> list[Find]:
     """What is to be taken out, from left to right and apart."""
     if is_plain(text):
-        found = [*secrets(text), *personal(text, context), *_cut_up(View(text, None), context)]
+        found = [*secrets(text), *personal(text, context)]
+        if is_listed(text):
+            found += _cut_up(View(text, None), context)
         return _apart(found) if len(found) > 1 else found
     found = []
     for view in views(text):
@@ -256,15 +258,14 @@ def finds(text: str, context: str) -> list[Find]:
                 for find in source:
                     start, end = view.place(find.start, find.end)
                     found.append(Find(start, end, find.kind, find.value))
-    found += _cut_up(view, context)
+    if is_listed(view.text):
+        found += _cut_up(view, context)
     return _apart(found) if len(found) > 1 else found
 
 
 def _cut_up(view: View, context: str) -> list[Find]:
     """What is whole only when the texts of a list that is written out are put together."""
     whole = joined(view)
-    if whole is None:
-        return []
     found = [*secret_shapes(whole.text), *(find for find in personal(whole.text, context) if find.kind == "card")]
     return [Find(*whole.place(find.start, find.end), find.kind, find.value) for find in found]
 

@@ -69,12 +69,14 @@ def views(text: str) -> list[View]:
     return found
 
 
-def joined(view: View) -> View | None:
-    """A list that is written out, with its texts put together; None where there is nothing to put together."""
-    if not ("[" in view.text or "(" in view.text):
-        return None
-    made = _replaced(view, _JOINT, lambda _: "")
-    return None if made.text == view.text else made
+def is_listed(text: str) -> bool:
+    """Whether texts of a list that is written out stand side by side in it."""
+    return ("[" in text or "(" in text) and ('"' in text or "'" in text) and _JOINT.search(text) is not None
+
+
+def joined(view: View) -> View:
+    """A list that is written out, with its texts put together."""
+    return _replaced(view, _JOINT, lambda _: "")
 
 
 _JOINT = re.compile(r"""["'][ \t\r\n]{0,8},[ \t\r\n]{0,8}["'](?![^"'\n]{0,128}["'][ \t]{0,4}:)""")

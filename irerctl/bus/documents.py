@@ -16,6 +16,7 @@ from irerctl.bus.broker import Message
 from irerctl.bus.topics import fill
 
 PAYLOAD_BYTES_MAX = 1_000_000
+WHOLE_MAX = 2**53 - 1
 POINTS_MAX = 2_048
 """What one call of irerd takes up."""
 _SINGLE = frozenset({"id", "source", "timestamp", "telemetry", "context"})
@@ -97,14 +98,33 @@ def _document(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(found, int | float) and not isinstance(found, bool):
         if "metric" not in names:
             raise Bad("form", "a bare number needs a topic whose levels name the metric")
-        return {"telemetry": {names["metric"]: found}}
+        return {"telemetry": {names["metric"]: _figure(found)}}
     if isinstance(found, dict):
         for form, needed in ((_SINGLE, {"telemetry"}), (_BATCH, {"metrics", "times", "values"})):
             if needed <= set(found):
                 if more := set(found) - form:
                     raise Bad("form", f"it holds what has no meaning here: {', '.join(sorted(more))[:200]}")
-                return found
+                # A time that is null tells no time: two such messages that say the same are two samples.
+                return {name: _figures(value) for name, value in found.items() if name != "timestamp" or value is not None}
     raise Bad("form", "neither one sample (telemetry) nor several (metrics, times, values)")
+
+
+def _figures(value: Any) -> Any:
+    """Whole numbers beyond 2^53, as a counter of bytes has them, as the figures they are: irerd takes no such number for whole."""
+    if isinstance(value, dict):
+        return {name: _figure(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [[_figure(each) for each in line] if isinstance(line, list) else _figure(line) for line in value]
+    return value
+
+
+def _figure(value: Any) -> Any:
+    if type(value) is not int or -WHOLE_MAX <= value <= WHOLE_MAX:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return value
 
 
 def _decoded(message: Message) -> Any:

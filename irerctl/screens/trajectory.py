@@ -4,6 +4,7 @@ Costs are the daemon's; nothing is added up here. What was not proved is never c
 which some rule is known to be wrong.
 """
 
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -135,6 +136,8 @@ WRITES = [
     *WRITES,
 )
 def rule(rule_id: str, conclusion: str, premises: tuple[str, ...], cost: float | None, group: str | None, **about: Any) -> None:
+    if cost is not None and not math.isfinite(cost):
+        raise click.UsageError(f"--cost {cost} is no amount. Give a number such as 2.5")
     told: dict[str, Any] = {"rule_id": rule_id, "premises": list(premises), "conclusion": conclusion}
     told |= {name: value for name, value in (("cost", cost), ("group", group)) if value is not None}
     full = {"cost": 1.0, "group": "default", **told}
@@ -161,8 +164,8 @@ def _amounts(texts: Sequence[str], form: str) -> dict[str, float]:
         try:
             found[name] = float(amount)
         except ValueError:
-            raise click.UsageError(f"{render.clean(text)} is not of the form {form}, such as rule1=2.5") from None
-        if not name:
+            found[name] = math.nan
+        if not name or not math.isfinite(found[name]):
             raise click.UsageError(f"{render.clean(text)} is not of the form {form}, such as rule1=2.5")
     return found
 

@@ -52,6 +52,13 @@ class Page(msgspec.Struct):
 
     results: list[Changed]
     last_seq: Seq
+    limit: int = 0
+    """How many were asked for in the end. Of fewer there are no more."""
+
+
+class _Listed(msgspec.Struct):
+    results: list[Changed]
+    last_seq: Seq
 
 
 class Fed(Changed):
@@ -215,25 +222,26 @@ class Database:
         return await self._persist(ask)
 
     async def changes(self, since: Seq, limit: int) -> Page:
-        """The leaves of the documents that changed after this; fewer than `limit` where there are no more."""
+        """The leaves of the documents that changed after this: at most `limit`, and as many as one answer can hold."""
         while True:
             query = {"style": "all_docs", "since": str(since), "limit": str(limit)}
             try:
-                page = await self._persist(partial(self._page, query))
+                listed = await self._persist(partial(self._listed, query))
             except TooLarge:
                 if limit == 1:
                     raise Failed("bad-answer", "the far end's list of changes is larger than any may be") from None
                 limit //= 2
                 continue
+            page = Page(listed.results, listed.last_seq, limit)
             if len(page.results) > limit:
                 raise _bad("sent more changes than asked for")
             if len(str(page.last_seq)) > SEQ_CHARS_MAX or (page.results and page.last_seq == since):
                 raise _bad("sent a sequence that cannot be used")
             return page
 
-    async def _page(self, query: dict[str, str]) -> Page:
-        page: Page = await self._checked(await self._exchange.send("GET", f"{self._path}/_changes", query), Page)
-        return page
+    async def _listed(self, query: dict[str, str]) -> _Listed:
+        listed: _Listed = await self._checked(await self._exchange.send("GET", f"{self._path}/_changes", query), _Listed)
+        return listed
 
     async def feed(self, since: Seq) -> AsyncGenerator[Fed, None]:
         """The changes after this as they come, until the far end ends it. Raises Failed at whatever else ends it."""

@@ -47,7 +47,7 @@ class Http:
         self._client = httpx2.AsyncClient(
             headers=headers,
             timeout=timeout_s,
-            limits=httpx2.Limits(max_connections=2, max_keepalive_connections=1),
+            limits=httpx2.Limits(max_connections=2, max_keepalive_connections=2),
             trust_env=False,
             follow_redirects=False,
         )

@@ -1,12 +1,13 @@
 """The order of a replication: what we have goes there, what they have comes here, and each step is remembered on both sides.
 
-A step is remembered only once what it did is confirmed: theirs by their answer, ours by our disk. So it may end anywhere, and
+Steps are remembered only once what they did is confirmed: theirs by their answer, ours by our disk. So it may end anywhere, and
 the next one begins where both sides remember the same place. Where they do not, because the far end was restored, emptied or
 exchanged, everything is compared: that costs time and loses nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from core.cache.commands import Pushed, Sent, SetCheckpoint
 from core.cache.job import LEFT_OUT_MAX
 from core.cache.sync import Change, Leaf, changes_since, leaf_bodies, revs_diff, waiting
 from core.engine import Refused
-from irerd.couch.database import Checkpoint, Database, Page, Seq
+from irerd.couch.beside import beside
+from irerd.couch.database import Checkpoint, Database, Found, Page, Seq
 from irerd.couch.failures import Failed, TooLarge
 from irerd.couch.here import Here
 
@@ -26,6 +28,8 @@ REV_BYTES = 40
 PULL_BYTES_HIGH = 2_097_152
 PULL_BYTES_LOW = 262_144
 """An answer with documents larger, or smaller, than this halves, or doubles, how many are asked for next."""
+REMEMBERED_STEPS = 4
+"""A place is remembered after so many steps, and at the end: to remember costs as much as a step, to compare one again little."""
 NAMES_MAX = 10_000
 """Documents left out of which one is not counted twice."""
 
@@ -78,6 +82,8 @@ class Replication:
         self._at = _NOWHERE
         self._remembered = _NOWHERE
         self._seldom = False
+        self._steps = 0
+        self._last_key = ""
         self._asked_at_once = min(step, 100)
         self._phase = "begin"
         self._push: Checkpoint
@@ -90,6 +96,7 @@ class Replication:
         await self.push_all()
         await self._pull_all()
         await self._catch_up()
+        await self.remember()
 
     @property
     def cursor(self) -> Seq:
@@ -110,8 +117,9 @@ class Replication:
 
     async def pull_some(self, page: Page) -> None:
         """Changes that came by themselves."""
-        last_key = await self._pull_page(page)
-        await self._reach(self._at._replace(cursor=page.last_seq, last_key=last_key or self._at.last_key))
+        async for found in self._documents(page):
+            self._last_key = await self._take_in(found) or self._last_key
+        await self._reach(self._at._replace(cursor=page.last_seq, last_key=self._last_key or self._at.last_key))
         await self._catch_up()
 
     def say(self, phase: str) -> None:
@@ -132,6 +140,7 @@ class Replication:
     async def _begin(self) -> None:
         self.say("begin")
         self._at = self._remembered = _NOWHERE
+        self._last_key = ""
         update_seq = await self._there.update_seq()
         self._push = await self._there.checkpoint(self._name("push"))
         self._pull = await self._there.checkpoint(self._name("pull"))
@@ -246,17 +255,33 @@ class Replication:
     # --- in -----------------------------------------------------------------------------------------------------------
 
     async def _pull_all(self) -> None:
+        """Their disk and ours work at once: while some documents are taken in, the next ones are asked for."""
         self.say("pull")
-        while True:
-            page = await self._there.changes(self._at.cursor, self._step)
-            last_key = await self._pull_page(page)
-            if page.last_seq != self._at.cursor:
-                await self._reach(self._at._replace(cursor=page.last_seq, last_key=last_key or self._at.last_key))
-            if not page.results or len(page.results) < self._step:
-                return
+        async with aclosing(self._coming()) as coming:
+            step = await anext(coming, None)
+            while step is not None:
+                _, step = await beside(partial(self._take, step), partial(anext, coming, None))
 
-    async def _pull_page(self, page: Page) -> str:
-        """Merge what of it we do not have; answer the last key that came."""
+    async def _coming(self) -> AsyncGenerator[Found | Page, None]:
+        """Documents that we do not have, and after those of a page the page itself."""
+        cursor = self._at.cursor
+        while True:
+            page = await self._there.changes(cursor, self._step)
+            async for found in self._documents(page):
+                yield found
+            yield page
+            if not page.results or len(page.results) < page.limit:
+                return
+            cursor = page.last_seq
+
+    async def _take(self, step: Found | Page) -> None:
+        if isinstance(step, Found):
+            self._last_key = await self._take_in(step) or self._last_key
+        elif step.last_seq != self._at.cursor:
+            await self._reach(self._at._replace(cursor=step.last_seq, last_key=self._last_key or self._at.last_key))
+
+    async def _documents(self, page: Page) -> AsyncGenerator[Found, None]:
+        """What of a page we do not have, as much at once as is well."""
         wanted: list[tuple[str, str]] = []
         for row in page.results:
             if row.id.startswith("_"):
@@ -269,25 +294,31 @@ class Replication:
                 continue
             if absent is not None:
                 wanted += [(row.id, rev) for rev in absent.missing]
-        last_key = ""
-        while wanted:
-            some, wanted = wanted[: self._asked_at_once], wanted[self._asked_at_once :]
-            last_key = await self._fetch(some) or last_key
-        return last_key
+        left: Sequence[tuple[str, str]] = wanted
+        while left:
+            found, left = await self._ask_for(left)
+            if found is not None:
+                yield found
 
-    async def _fetch(self, asked: Sequence[tuple[str, str]]) -> str:
+    async def _ask_for(self, wanted: Sequence[tuple[str, str]]) -> tuple[Found | None, Sequence[tuple[str, str]]]:
+        """The first of these documents, and those that are left to ask for."""
+        asked, rest = wanted[: self._asked_at_once], wanted[self._asked_at_once :]
         try:
             found = await self._there.bulk_get(asked)
         except TooLarge:
             if len(asked) == 1:
                 self.tally.leave_out(asked[0][0], "too-large")
-                return ""
-            self._asked_at_once = half = len(asked) // 2
-            return await self._fetch(asked[:half]) or await self._fetch(asked[half:])
+                return None, rest
+            self._asked_at_once = len(asked) // 2
+            return None, wanted
         if found.size > PULL_BYTES_HIGH:
             self._asked_at_once = max(1, self._asked_at_once // 2)
         elif found.size < PULL_BYTES_LOW:
             self._asked_at_once = min(self._step, self._asked_at_once * 2)
+        return found, rest
+
+    async def _take_in(self, found: Found) -> str:
+        """The last key of it that is ours now."""
         for id in found.gone:
             self.tally.leave_out(id, "gone")
         merged, left_out = await self._here.merge(found.documents)
@@ -314,7 +345,8 @@ class Replication:
     async def _reach(self, place: _Place) -> None:
         """Both directions have come so far: what it stands for is confirmed."""
         self._at = place
-        if not self._seldom:
+        self._steps += 1
+        if not self._seldom and self._steps % REMEMBERED_STEPS == 0:
             await self.remember()
 
     async def remember(self) -> None:

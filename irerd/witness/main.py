@@ -41,9 +41,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="irer-witness",
         description="Cosign checkpoints of logs, and never one that goes backwards: C2SP tlog-witness, or by hand.",
     )
-    parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="its key and what it cosigned (default: $STATE_DIRECTORY or ~/.local/state/…)"
-    )
+    places = "$STATE_DIRECTORY, else ~/.local/state/irer-witness"
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help=f"its key and what it cosigned (default: {places})")
     parser.add_argument("--version", action="version", version=f"irer-witness {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = commands.add_parser("run", help="serve the socket, in the foreground")

@@ -520,14 +520,14 @@ def _mixed(draw: random.Random, lines: list[str]) -> str:
 def test_the_first_look_hides_nothing():
     """What is passed over because nothing near it speaks is what a look at everything finds nothing in."""
     draw, lines = random.Random(os.urandom(8) if os.environ.get("IRER_EXAMPLES") == "new" else 5), list(clean_lines(3, 300))
-    texts = [_mixed(draw, lines) for _ in range(2_500)]
+    texts = [_mixed(draw, lines) for _ in range(1_500)]
     fast = [[finds(text, context) for context in ("", "home phone")] for text in texts]
     with ExitStack() as slow:
         for each in _no_first_look():
             slow.enter_context(each)
         twin = [[finds(text, context) for context in ("", "home phone")] for text in texts]
     assert [text for text, one, other in zip(texts, fast, twin, strict=True) if one != other] == []
-    assert sum(bool(found[0]) for found in fast) > 1_000
+    assert sum(bool(found[0]) for found in fast) > 600
 
 
 def test_every_card_begins_as_one_may():

@@ -36,6 +36,27 @@ def test_records_of_the_log_layer_reach_no_engine() -> None:
     assert world.states["sum"].total == 0
 
 
+@pytest.mark.parametrize(
+    ("event_type", "payload", "log"),
+    [
+        ("sum.subtracted", b"{}", "sum_log"),
+        ("sum.added", b'{"amount":2,"new":1}', "sum_log"),
+        ("sum.added", b'{"amount":2}', "other_log"),
+    ],
+)
+def test_many_are_replayed_and_refused_as_one_is(event_type: str, payload: bytes, log: str) -> None:
+    """What came before the refused one is applied, what belongs to the log layer is passed over, nothing after it is looked at."""
+    many, one = World([summing()]), World([summing()])
+    added = ("sum.added", b'{"amount":5}', stamp(1))
+    with pytest.raises(UnknownEvent) as alone:
+        one.replay(event_type, payload, stamp(3, log))
+    one.replay(*added)
+    with pytest.raises(UnknownEvent) as among:
+        many.replay_all([added, ("log.head", b"{}", stamp(2)), (event_type, payload, stamp(3, log)), added])
+    assert str(among.value) == str(alone.value)
+    assert many.states == one.states and many.states != World([summing()]).states
+
+
 def test_a_command_that_leads_to_more_than_one_batch_is_a_bug_and_nothing_changes() -> None:
     world = World([summing()])
     context: Any = None

@@ -329,3 +329,12 @@ def test_a_dry_run_makes_no_file(run: Run, serve: Serve, place: Path) -> None:
 def test_every_method_that_shows_a_secret_once_can_write_it_to_a_file() -> None:
     once = [row for row in generic.catalogue().rows.values() if row.shown_once]
     assert once and all(len(secrets_of(row)) == 1 for row in once)
+
+
+@pytest.mark.parametrize(
+    ("command", "offered"),
+    [("engine scale", True), ("gate issue", True), ("gate check", False), ("nav go", False), ("control check", False)],
+)
+def test_a_dry_run_is_offered_where_irerd_would_serve_it(run: Run, command: str, offered: bool) -> None:
+    shown = run(*command.split(), "--help")
+    assert shown.exit_code == 0 and ("--dry-run" in shown.stdout) == offered

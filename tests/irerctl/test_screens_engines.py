@@ -472,7 +472,8 @@ def test_every_method_that_answers_yes_or_no_is_known_as_such() -> None:
             "control config set pools.compute.ceiling null",
             "config.set",
             {"key": "pools.compute.ceiling", "rev": 2, "set": False, "left_out": ["pools.compute.floor"]},
-            "pools.compute.ceiling is what the file says; revision 2. Not in force any more, see irerctl status: pools.compute.floor",
+            "pools.compute.ceiling is what the file says; revision 2. Not in force any more, see irerctl status: "
+            "pools.compute.floor",
         ),
         ("control suspend mailer", "engines.suspend", {"engine_id": "mailer"}, "mailer is suspended, from its next call on"),
         ("control suspend mailer", "engines.suspend", {}, "nothing changed: it was so before"),

@@ -10,6 +10,7 @@ import pytest
 from core.trajectory.reads import Closure, Comparison, Explanation, OccupancyAnswer, ProgramPage, ProgramStatus, SearchAnswer
 from irerctl import programs
 from irerctl.screens import trajectory
+from irerctl.session import Session
 from tests.irerctl.conftest import Run, Serve
 from tests.irerctl.peer import Written
 
@@ -340,6 +341,34 @@ def test_the_first_wrong_rule_is_named_before_anything_is_sent(run: Run, serve: 
     ran = run("trajectory", "load", "-", input=json.dumps(document))
     assert ran.exit_code and said in ran.output and not peer.calls
     assert "^" not in ran.output, "no pattern is shown to a person"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rule", "r", "C", "--cost", "nan"), "--cost nan is no amount. Give a number such as 2.5"),
+        (("rule", "r", "C", "--cost", "-inf"), "--cost -inf is no amount"),
+        (("costs", "rule1=inf"), "rule1=inf is not of the form RULE_ID=COST, such as rule1=2.5"),
+        (("search", "--budget", "north=nan"), "north=nan is not of the form GROUP=COST, such as rule1=2.5"),
+    ],
+)
+def test_what_is_no_amount_is_named_as_it_was_typed(run: Run, serve: Serve, words: tuple[str, ...], said: str) -> None:
+    peer = serve({})
+    ran = run("trajectory", *words)
+    assert ran.exit_code == 2 and said in ran.output and not peer.calls
+
+
+def test_what_follows_is_waited_for_as_long_as_a_million_rules_take(
+    run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless somebody says how long."""
+    waited: list[float] = []
+    call = Session.call
+    monkeypatch.setattr(Session, "call", lambda self, *told, **more: waited.append(self.timeout_s) or call(self, *told, **more))
+    serve({"trajectory.forward_chain": CLOSED, "trajectory.explain": EXPLAINED})
+    for words in (("trajectory", "closure"), ("trajectory", "explain", "E"), ("--timeout", "7", "trajectory", "closure")):
+        assert run(*words).exit_code == 0
+    assert waited == [trajectory.CLOSURE_S, trajectory.CLOSURE_S, 7.0] and trajectory.CLOSURE_S >= 300
 
 
 def test_a_program_with_too_many_premises_is_refused_before_anything_is_sent(

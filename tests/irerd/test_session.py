@@ -10,6 +10,7 @@ import trio.testing
 
 from core.access import Peer
 from core.engine import Nothing, Row
+from core.wire.calls import Call, Cancel
 from core.wire.codec import VALUES_MAX, decode
 from core.wire.frames import FRAME_MAX, Frames
 from irerd.dispatch import Answer
@@ -110,3 +111,17 @@ async def test_the_connections_of_one_uid_take_turns_and_others_come_between(
     assert len({name for name in first if name != "b"}) == 1, "two connections of one uid were handled side by side"
     runs = [len(list(run)) for _, run in groupby(first)]
     assert max(runs) <= 2, f"trio shuffles who is ready; more than two turns in a row means that somebody waited: {first}"
+
+
+async def test_calls_that_came_in_one_piece_are_announced_before_the_first_of_them_is_served(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    service: Any = SimpleNamespace(turns={}, dispatch=SimpleNamespace(announce=lambda calls: seen.append(list(calls))))
+    session = Session(Pipe(room=10), PEER, service)
+    monkeypatch.setattr(session, "_handle", lambda message, nursery: seen.append(message))
+    both = [Call(1, "eil.sense", {"a": 1}), Cancel(1), Call(2, "eil.act", {})]
+    for received in (both, both[:1]):
+        monkeypatch.setattr(session._connection, "receive", lambda data, received=received: received)
+        await session._handle_all(b"", nursery)
+    assert seen == [[("eil.sense", {"a": 1}), ("eil.act", {})], *both, both[0]], "one alone is not worth a word"

@@ -14,6 +14,7 @@ import trio
 
 from core.cache.model import Cache
 from irerd.couch import database as database_module
+from irerd.couch.beside import beside
 from irerd.couch.database import LINE_BYTES_MAX, Checkpoint, Database
 from irerd.couch.failures import Failed, TooLarge
 from irerd.couch.http import ANSWER_BYTES_MAX, Answer, Http
@@ -146,9 +147,35 @@ async def test_a_server_without_bulk_get_is_asked_for_each_document():
 
 async def test_a_page_too_large_is_asked_for_in_halves():
     told = Told(TooLarge(), said({"results": [], "last_seq": 9}))
-    assert (await database(told).changes(0, 8)).last_seq == 9
+    page = await database(told).changes(0, 8)
+    assert page.last_seq == 9 and page.limit == 4  # so that no page of four is taken for the last one
     assert [query["limit"] for _, _, query, _ in told.asked if query] == ["8", "4"]
     assert (await failure(Told(TooLarge()), lambda it: it.changes(0, 8))).code == "bad-answer"
+
+
+async def test_of_two_things_at_once_each_comes_to_its_end():
+    done: list[str] = []
+    gate = trio.Event()
+
+    async def late() -> str:
+        await gate.wait()
+        done.append("late")
+        return "late"
+
+    async def fails() -> str:
+        gate.set()
+        raise Failed("busy", "no")
+
+    async def quick() -> str:
+        gate.set()
+        return "quick"
+
+    assert await beside(late, quick) == ("late", "quick") and await beside(quick, late) == ("quick", "late")
+    for one, other in ((late, fails), (fails, late)):
+        gate = trio.Event()
+        with pytest.raises(Failed):
+            await beside(one, other)
+    assert done == ["late"] * 4
 
 
 async def test_documents_that_the_far_end_will_not_have_together_are_told_by_status():

@@ -409,10 +409,24 @@ def test_telemetry_and_texts_of_one_batch_are_near_their_own_kind_alone(records:
         TelemetryReceived("telemetry_received", "power", ["boiler"], level),
     ]
     ids = [id_of(event) for event in records.events]
-    ended = trio.run(
-        records.view().derive, Errand("some", "data.derive", {"model": MODEL_OF_TEXTS, "records": [0, 1, 2, 3]}), print
-    )
+    same = text_of(embed_series("power", ["pump"], waves))
+    records.events.append(EmbeddingGenerated("f" * 64, MODEL_OF_TEXTS, 256, same))  # it says the same, of another model
+    asked = {"model": MODEL_OF_TEXTS, "records": [0, 1, 2, 3]}
+    ended = trio.run(records.view().derive, Errand("some", "data.derive", asked), print)
     made = {each["event"]: each for each in ended.result["made"]}
-    assert made[ids[1]]["vector"] == text_of(embed_series("power", ["pump"], waves))
-    assert [[prior["event"] for prior in made[id]["priors"]] for id in ids] == [[], [], [ids[0]], [ids[1]]]
+    assert made[ids[1]]["vector"] == same
+    priors = [{prior["event"] for prior in made[id]["priors"]} for id in ids]
+    assert priors == [{"f" * 64}, set(), {ids[0], "f" * 64}, {ids[1]}]
     assert records.view().said([1]) == [("1970-01-01T00:00:00.000000Z", "power pump")]
+
+
+def test_many_questions_at_once_are_a_workers_however_few_vectors_there_are(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numpy")
+    monkeypatch.setattr(keeping, "SMALL_ROWS", 100)
+    records.add(40)
+    view, query = records.view(), unit([1.0] * SIZE)
+    for many, worked in ((2, 0), (3, 1)):
+        trio.run(view.nearest_each, MODEL, [query] * many, 5)
+        assert len(records.worked) == worked

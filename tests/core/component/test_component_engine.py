@@ -107,7 +107,7 @@ class Played:
             child = Child(index, self.job(generation, index), 1, {"eps": 1.0}, [0.5])
             self._apply(HuntAsked(self.hunt_id, generation, index, [child]))
 
-    def scored(self, generation: int, index: int, *, artefact: bool = True, best: bool = False) -> None:
+    def scored(self, generation: int, index: int, *, artefact: bool = True, best: bool = False, run: str | None = None) -> None:
         event = HuntScored(
             self.hunt_id,
             generation,
@@ -117,6 +117,7 @@ class Played:
             0.1,
             artefact_sha256=HASH if artefact else None,
             best=best,
+            run=run,
         )
         self._apply(event)
 
@@ -306,6 +307,16 @@ def test_a_job_and_a_component_have_one_id_whichever_boot_finds_them():
         assert len(work(loop)) == 3
         found.append([payload for _, payload, _ in loop.records])
     assert found[0] == found[1] == found[2], "an interrupted hunt leads to the same records"
+
+
+def test_of_a_candidate_with_several_seeds_the_run_that_scores_the_median_is_looked_at():
+    played, middle = Played(population=1), "aaaaaaaa-0000-4000-8000-000000000000"
+    loop = loop_with(played.hunts, settings([BSSN_CHECK], [NULL_PROFILE]))
+    played.asked(0)
+    played.scored(0, 0, best=True, run=middle)
+    played.closed(0)
+    loop.settle()
+    assert sorted(begun(loop)) == [(BSSN_CHECK, middle), (NULL_PROFILE, middle)]
 
 
 def test_no_more_are_begun_than_may_wait_and_the_rest_follow():

@@ -221,3 +221,13 @@ def test_however_often_models_change_no_text_has_vectors_of_two_and_the_log_lead
     derive(loop)
     assert not loop.state.anew and not loop.state.waiting
     assert loop.replayed() == loop.state and load(dump(loop.state)) == loop.state
+
+
+def test_a_type_may_be_said_twice_but_not_two_types() -> None:
+    loop = loop_of()
+    older, newer = emit(loop, TEXTS[0]), emit(loop, TEXTS[1])
+    for kind, data in (("citation_tracked", {"from": newer, "to": older}), ("content_stored", {"event": older, "place": "shelf"})):
+        asked = {"family": "vector", "type": kind, "data": {**data, "type": kind}}
+        assert loop.ask("emit", asked, ANN)[0].event_type == f"vector.{kind}"
+        with pytest.raises(Refused):
+            loop.ask("emit", {**asked, "data": {**data, "type": "evolved"}}, ANN)

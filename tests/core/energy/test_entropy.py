@@ -85,3 +85,8 @@ def test_heat_makes_entropy_both_ways() -> None:
     assert idle_hot[0] > 0 and idle_cold[0] > 0
     generating = entropy.production(np.array([-300.0]), np.array([318.0]), ambient, resistance, np.array([10.0]))
     assert generating[0] < 0
+
+
+def test_no_order_at_all_is_told_as_nought_and_not_as_less() -> None:
+    found = entropy.permutation(rows_after(np.array([[1.0]])))
+    assert found.tolist() == [0.0] and math.copysign(1, found[0]) == 1

@@ -165,6 +165,14 @@ def test_an_even_number_of_seeds_is_refused_and_so_are_more_runs_than_a_hunt_has
         hunter.ask("resume", {"add_generations": 2_000})
 
 
+def test_all_runs_of_a_candidate_must_have_room_in_one_call() -> None:
+    large = {**SMALL, "settings": {"grid": {"n": 2048}, "lanes": 1}}
+    Hunter().start(large)
+    with pytest.raises(Refused) as caught:
+        Hunter().start({**large, "settings": {**large["settings"], "seeds": 9}})
+    assert caught.value.code == "resource-exhausted"
+
+
 def test_a_call_that_is_lost_costs_whole_candidates_and_no_others() -> None:
     hunter = Hunter(formula=by_seed)
     hunter.start(THREE)

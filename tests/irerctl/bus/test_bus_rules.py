@@ -104,6 +104,29 @@ def test_what_cannot_be_told_from_its_own_repetition_is_refused():
     assert refused.value.reason == "no-identity"
 
 
+def test_a_time_that_is_null_tells_no_time_and_two_alike_are_two_samples():
+    untold = {**TIMED, "timestamp": None}
+    with pytest.raises(Bad) as bad:
+        calls(untold, source="rack")
+    assert bad.value.reason == "no-identity", "else the second of two equal readings would count as the first once more"
+    first, second = (calls(untold, source="rack", place=f"t/0/{place}", time_us=place).asks[0] for place in (1, 2))
+    assert first.idem != second.idem and first.params["timestamp"] == "1970-01-01T00:00:00.000001Z"
+
+
+@pytest.mark.parametrize("great", [2**53, 2**64 - 1, -(10**30)])
+def test_a_counter_beyond_2_to_the_53_is_the_figure_it_is(great):
+    assert calls({**TIMED, "telemetry": {"bytes": great, "a": 2**53 - 1}}, source="rack").asks[0].params["telemetry"] == {
+        "bytes": float(great),
+        "a": 2**53 - 1,
+    }
+    batch = {"metrics": ["bytes"], "times": [1, 2], "values": [[great], [None]]}
+    params = calls(batch, source="rack").asks[0].params
+    assert params["values"] == [[float(great)], [None]] and type(params["times"][0]) is int
+    [bare] = calls(great, {"source": "rack", "metric": "bytes"}, arrival="x").asks
+    assert type(bare.params["telemetry"]["bytes"]) is float
+    assert calls({**TIMED, "telemetry": {"a": 10**400}}, source="rack").asks[0].params["telemetry"] == {"a": 10**400}
+
+
 @pytest.mark.parametrize(
     ("document", "reason"),
     [

@@ -345,3 +345,16 @@ async def test_a_call_without_an_answer_ends_with_its_deadline(socket_path, serv
         await trio.to_thread.run_sync(peer.quiet.wait, 10)
         assert len(peer.cancelled) == 1
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+def test_who_never_ends_a_handshake_keeps_nobody_out(hub, certificate):
+    cert, key = certificate
+    gateway = hub({}, "--tls-cert", str(cert), "--tls-key", str(key), "--limit", "connections=3")
+    trusting = ssl.create_default_context(cafile=str(cert))
+    silent = [Connection(gateway.port, f"127.0.0.{number}") for number in (5, 5, 6)]
+    with Connection(gateway.port, "127.0.0.7", tls=trusting) as caller:
+        assert caller.ask("GET", "/icon.svg").status == 200
+        assert silent[0].more() == b"", "the oldest of who has most"
+    for each in silent:
+        each.sock.close()
