@@ -60,7 +60,7 @@ _MAPPED: dict[str, _Mapped] = {}
 
 
 def mapped(segment: Segment, dimension: int) -> tuple[Any, Any]:
-    """The rows of a segment, and whose they are. What is mapped of files that are gone is let go of first: it would hold their bytes."""
+    """The rows of a segment, and whose they are. What is mapped of gone files is let go of first: it would hold their bytes."""
     try:
         for place in [place for place, old in _MAPPED.items() if old.files != _files(place)]:
             del _MAPPED[place]

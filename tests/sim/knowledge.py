@@ -282,6 +282,7 @@ class Draft:
     def take(self, payload: Mapping[str, Any]) -> None:
         self.facts |= {fact["symbol"]: fact.get("value", True) for fact in payload.get("facts", ())}
         self.rules |= {rule["rule_id"] for rule in payload.get("rules", ())}
+        self.rules |= set((payload.get("columns") or {}).get("rule_ids", ()))
         self.goals += len(payload.get("goals", ()))
 
     def told(self) -> dict[str, int]:
