@@ -27,6 +27,10 @@ _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f":
 _AGREED_FLOAT_MIN = 1e-5
 _AGREED_FLOAT_MAX = float(2**53)
 
+GOOD_KEYS_MAX = 4_096
+"""Keys that are remembered as good."""
+_good_keys: set[str] = set()
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _astuple = msgspec.structs.astuple
 
@@ -98,7 +102,7 @@ def _eased(container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> bool
     """Makes 5.0 into 5 throughout a list or dict that is nobody else's, and answers what `_agreed` would then say of it."""
     if depth >= DEPTH_MAX:
         return False
-    agreed = type(container) is list or all(type(key) is str and _KEY.match(key) is not None for key in container)
+    agreed = type(container) is list or _are_good(container)
     for place, value in items:
         kind = type(value)
         if kind is str or kind is bool or value is None:
@@ -213,8 +217,10 @@ def _agreed(value: Any, depth: int) -> bool:
     if depth >= DEPTH_MAX:
         return False
     if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str or _KEY.match(key) is None or not _agreed(item, depth + 1):
+        if not _are_good(value):
+            return False
+        for item in value.values():
+            if not _agreed(item, depth + 1):
                 return False
         return True
     if kind is list or kind is tuple:
@@ -223,6 +229,24 @@ def _agreed(value: Any, depth: int) -> bool:
                 return False
         return True
     return False
+
+
+def _are_good(keys: Iterable[Any]) -> bool:
+    """Whether these are keys, and plain texts: one that only equals a text may be written otherwise."""
+    for key in keys:
+        if type(key) is not str or (key not in _good_keys and not _is_good(key)):
+            return False
+    return True
+
+
+def _is_good(key: str) -> bool:
+    """Keys repeat, so each is judged once; where very many do not, all are forgotten now and then."""
+    if _KEY.match(key) is None:
+        return False
+    if len(_good_keys) >= GOOD_KEYS_MAX:
+        _good_keys.clear()
+    _good_keys.add(key)
+    return True
 
 
 def _write_mixed(value: Any, parts: list[str], depth: int, path: str) -> None:

@@ -116,6 +116,8 @@ def _usage(failure: click.ClickException, args: Sequence[str]) -> int:
     detail = render.clean(failure.format_message())
     ctx = getattr(failure, "ctx", None)
     advice = f"Try: {ctx.command_path} --help" if ctx and "irerctl --help" not in detail else ""
+    if isinstance(failure, click.NoSuchOption) and failure.option_name.lstrip("-")[:1].isdigit():
+        advice = f"A value that begins with - stands behind -- at the end. {advice}"
     body = {"code": "invalid-argument", "title": "wrong usage", "reason": "usage", "detail": detail, "help": advice}
     render.error(body, _wanted_output(args))
     return 2

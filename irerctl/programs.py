@@ -32,6 +32,10 @@ from irerctl.session import Failure
 PART_FACTS, PART_RULES = 4_000, 4_000
 PART_BYTES, PART_VALUES = 200_000, 40_000
 """What a part is to be about as large as: small enough that others are served between two."""
+PART_NAMES = 100_000
+"""Letters of the names of a part's rules, and of those who bear them: with its atoms they are what is long in it."""
+FACTS_BESIDE_BYTES = 50_000
+"""Facts that the first rules go with; more go alone."""
 GOALS_BESIDE_MAX = 100
 """Goals that go with the last rules; more go alone."""
 VALUES_OF_RULE = 5
@@ -281,7 +285,8 @@ def parts(program: Program) -> Iterator[dict[str, Any]]:
     """The problem of each part, small enough for one call; at least one. Facts first, goals with the last."""
     pieces: list[dict[str, Any]] = [{"facts": batch} for batch in _batches(program.facts, PART_FACTS)]
     for columns in _columns(program.rules):
-        if pieces and "columns" not in pieces[-1]:
+        facts = pieces[-1].get("facts") if pieces else None
+        if facts is not None and "columns" not in pieces[-1] and len(msgspec.json.encode(facts)) <= FACTS_BESIDE_BYTES:
             pieces[-1]["columns"] = columns
         else:
             pieces.append({"columns": columns})
@@ -341,7 +346,13 @@ def _spans(rules: Rules, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
     begin = 0
     while begin < rules_in_all:
         end = min(rules_in_all, begin + PART_RULES)
-        while end - begin > 1 and starts[end] - starts[begin] + VALUES_OF_RULE * (end - begin) > PART_VALUES:
+        while end - begin > 1 and not _has_room(rules, starts, begin, end):
             end = begin + (end - begin) // 2
         yield begin, end
         begin = end
+
+
+def _has_room(rules: Rules, starts: Sequence[int], begin: int, end: int) -> bool:
+    groups = map(rules.groups.__getitem__, set(rules.group_of[begin:end]))
+    names = sum(map(len, rules.rule_ids[begin:end])) + sum(map(len, groups))
+    return names <= PART_NAMES and starts[end] - starts[begin] + VALUES_OF_RULE * (end - begin) <= PART_VALUES

@@ -39,14 +39,15 @@ class Anomalies:
         if self._detector is None:
             return
         found: list[Found] = []
+        note = self._detector.note
         try:
             for log, last in durable.items():
                 waiting = self._waiting.get(log)
                 while waiting and waiting[0][0] + len(waiting[0][1]) - 1 <= last:
                     first, records = waiting.popleft()
-                    for seq, record in enumerate(records, first):
-                        stamp = Stamp(log, seq, record.time_us, record.mono_us, record.boot_id, record.actor)
-                        found += self._detector.note(record.event_type, record.payload, stamp)
+                    for seq, (event_type, payload, actor, boot_id, mono_us, time_us, _) in enumerate(records, first):
+                        if unusual := note(event_type, payload, Stamp(log, seq, time_us, mono_us, boot_id, actor)):
+                            found += unusual
         except Exception as error:
             self._detector = None
             self._waiting.clear()

@@ -2,9 +2,20 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from core.engine import Refused
 
 VERSION = "w1"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Of each log, which record comes next: what `ends` says, but of one log this. `ends` is shared by many and never changed."""
+
+    ends: Mapping[str, int]
+    log: str = ""
+    """None of them, where it is empty."""
+    seq: int = 0
 
 
 class Cursors:
@@ -12,10 +23,27 @@ class Cursors:
 
     def __init__(self, ledger_id: str) -> None:
         self._head = f"{VERSION}.{ledger_id}."
+        self._ends: Mapping[str, int] = {}
+        self._around: dict[str, tuple[str, str]] = {}
+        """Of each log, the text of these ends before and after its number: answers of one moment differ in nothing else."""
 
-    def text(self, position: Mapping[str, int]) -> str:
+    def text(self, position: Mapping[str, int] | Position) -> str:
         """`position` says of each log which record comes next."""
+        if isinstance(position, Position):
+            return self._of(position)
         return self._head + "-".join([f"{log}~{seq}" for log, seq in position.items()])
+
+    def _of(self, position: Position) -> str:
+        log = position.log
+        if not log:
+            return self.text(position.ends)
+        if position.ends is not self._ends:
+            self._ends, self._around = position.ends, {}
+        around = self._around.get(log)
+        if around is None:
+            before, _, after = self.text({**position.ends, log: -1}).partition("~-1")
+            around = self._around[log] = f"{before}~", after
+        return f"{around[0]}{position.seq}{around[1]}"
 
 
 def parse_cursor(text: str, ledger_id: str) -> dict[str, int]:

@@ -301,8 +301,9 @@ class Daemon:
             if said is None or not self.witnesses.trusts(said.vkey):
                 continue
             if self.witnesses.vouches(name, said.vkey):
-                await self.host.offload(self.accusations.drop, name, log.origin)
                 journal().info("the witness vouches for it again", engine=name, said_before=said.why)
+                if not await self.host.offload(self.accusations.drop, name, log.origin):
+                    journal().warning("what it said is kept in the cache directory still, and cannot be deleted there", engine=name)
             else:
                 self._tampered(name, said.seq, said.why)
 

@@ -27,6 +27,7 @@ from core.settings import Settings
 from core.wire.codec import Typed
 from core.wire.errors import problem
 from core.world import World
+from irerd.cursors import Position
 from irerd.host import Host
 from irerd.values import Values
 from irerd.writer import Receipt, Writer
@@ -51,7 +52,7 @@ class Answer(NamedTuple):
     receipt: Receipt | None = None
     error: Refused | None = None
     replayed: bool = False
-    position: Mapping[str, int] | None = None
+    position: Position | None = None
     """Of each log, the record after the last one that this answer knows of: list, then watch from here, without a hole."""
 
 
@@ -59,14 +60,14 @@ Reply = Callable[[Answer], None]
 Still = Callable[[], object]
 
 
-class _Decided(NamedTuple):
+class _Decided(msgspec.Struct, frozen=True):
     """A command on its way to the disk, and all that is needed to tell of it then."""
 
     row: Row
     decision: Decision
     actor: Actor
     reply: Reply
-    position: Mapping[str, int]
+    position: Position
     log: str
     first_seq: int
     now_us: int
@@ -131,7 +132,7 @@ class Dispatch:
         """Those of the state directory once it is open; until then, ones that fit nothing."""
         self.redactor = Redactor(self.secrets.pepper)
         """Likewise: it stands on the ledger's key once that is read."""
-        self.count_instead: Callable[[str, str, Reply, Answer], bool] = lambda caller, method, reply, answer: False
+        self.count_instead: Callable[[str, str, Reply, Answer, int | None], bool] = lambda *given: False
         """Asked when a credential was turned down: whether it is only counted, because this caller has had very many."""
         self.user_names: dict[int, str | None] = {}
         """Names of callers without a role, looked up when they connected: a directory service may be slow."""
@@ -151,6 +152,9 @@ class Dispatch:
         self._rebuilds: dict[str, list[int]] = {}
         self._peeked: dict[str, int] = {}
         self._last_moment_us = 0
+        self._ends: Mapping[str, int] = {}
+        self._durable_ends: Mapping[str, int] = {}
+        """What the writer said when `_ends` was made of it."""
 
     # --- contexts ---------------------------------------------------------------------------------------------------
 
@@ -261,7 +265,7 @@ class Dispatch:
         if engine.log is None:
             result = self.ports[row.name](params, actor)
             logs = tuple(self.world.logs) if row.name == "system.status" or getattr(params, "job", None) is not None else ()
-            answer = Answer(result, position=self._position(logs) if logs else None)
+            answer = Answer(result, position=self._position_of_all() if logs else None)
             self._once_durable(self._permitted_by(actor) | self._newest(logs), reply, answer)
             return True
         self._peeked = self._permitted_by(actor)
@@ -276,7 +280,7 @@ class Dispatch:
             if found is None:
                 return False
             result = result.then(found)
-        self._once_durable(needed, reply, Answer(result, position=self._position((engine.log,))))
+        self._once_durable(needed, reply, Answer(result, position=self._position(engine.log)))
         return True
 
     def _newest(self, logs: Iterable[str]) -> dict[str, int]:
@@ -330,7 +334,7 @@ class Dispatch:
             raise Refused("data-loss", f"{log} did not verify. See: irerctl audit hashchain", reason="read-only")
         for _ in range(FETCHES_MAX):
             self._peeked = self._permitted_by(actor)
-            position = self._position((log,))
+            position = self._position(log)
             try:
                 fetch: Fetch | Refused = self.world.read(row, params, self.context(actor))
             except Refused as refused:
@@ -380,12 +384,38 @@ class Dispatch:
         value = await self.values.store(self.world.engine_of[row.name], getattr(params, row.large), keep)
         return msgspec.structs.replace(params, **{row.large: value})
 
-    def _position(self, seen: tuple[str, ...]) -> dict[str, int]:
-        """Up to the newest record of the logs that were looked at, and of the others only up to what is durable."""
+    async def kept(self, row: Row, params: Command) -> Command:
+        """The same where it was only tried before: what stands for a large one is on disk now."""
+        value = getattr(params, row.large)
+        if not isinstance(value, Large):
+            return params
+        return msgspec.structs.replace(params, **{row.large: await self.values.store_raw(value.raw, value.value)})
+
+    def repeats(self, row: Row, params: Command, actor: Actor, reply: Reply, idem: str, still: Still | None) -> bool:
+        """Whether this key was used before; then the answer is on its way. `write` asks again. Raises Refused."""
+        log = self.world.engine_of[row.name].log
+        assert self.ledger is not None
+        if log in self.held:
+            return False
+        if still is not None:
+            still()
+        return self._repeat(row, actor, idem, self.ledger.digest(row.name, _canonical(row, params)), reply)
+
+    def _position(self, seen: str) -> Position:
+        """Up to the newest record of the log that was looked at, and of the others only up to what is durable."""
         writer = self.writer
         if writer is None:
-            return dict(self.next_seq)
-        return {**self.next_seq, **writer.durable_ends, **{log: self.next_seq[log] for log in seen if log in self.next_seq}}
+            return self._position_of_all()
+        if self._durable_ends is not writer.durable_ends:
+            self._durable_ends = writer.durable_ends
+            self._ends = {**self.next_seq, **writer.durable_ends}
+        if seen not in self.next_seq:  # not one record of it verified
+            return Position(self._ends)
+        return Position(self._ends, seen, self.next_seq[seen])
+
+    def _position_of_all(self) -> Position:
+        """Up to the newest record of every log."""
+        return Position(dict(self.next_seq))
 
     def write(
         self, row: Row, params: Command, actor: Actor, reply: Reply, idem: str | None = None, still: Still | None = None
@@ -420,7 +450,7 @@ class Dispatch:
             nothing = decision.answer if decision.answer is not None else {}
             self._once_durable(self._peeked | self._newest((log,)), reply, Answer(nothing))
             return
-        if decision.turned_down and self.count_instead(actor.name, row.name, reply, Answer(_answer(row, decision))):
+        if decision.turned_down and self.count_instead(actor.name, row.name, reply, Answer(_answer(row, decision)), actor.uid):
             return
         needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
         first_seq = self.next_seq[log]
@@ -437,7 +467,7 @@ class Dispatch:
             self.values.note_large(engine, first_seq, records[0], large.raw)
         if idem is not None:
             self._in_flight[actor.name, idem] = _InFlight(digest, log, first_seq, [])
-        decided = _Decided(row, decision, actor, reply, self._position((log,)), log, first_seq, ctx.now_us, idem, digest)
+        decided = _Decided(row, decision, actor, reply, self._position(log), log, first_seq, ctx.now_us, idem, digest)
         self.writer.submit(log, records, size, needs, partial(self._release, decided))
 
     def _release(self, decided: _Decided, receipt: Receipt | None) -> None:
@@ -464,7 +494,8 @@ class Dispatch:
 
     def _redacted(self, decision: Decision) -> Decision:
         """Before an event is applied, stored or shown: what no log may hold is gone from it."""
-        events = [redact_event(self.redactor, event) for event in decision.events]
+        redactor = self.redactor
+        events = [redact_event(redactor, event) for event in decision.events]
         if all(map(is_, events, decision.events)):
             return decision
         return Decision(*events, answer=decision.answer, turned_down=decision.turned_down)
@@ -680,7 +711,7 @@ class Dispatch:
         )
         self.world.replay_all(chain(stored, decided))
 
-    def _outcome(self, row: Row, decision: Decision, receipt: Receipt | None, position: Mapping[str, int] | None = None) -> Answer:
+    def _outcome(self, row: Row, decision: Decision, receipt: Receipt | None, position: Position | None = None) -> Answer:
         if receipt is None:
             text = "a sync failed, so whether this was stored is not known. irerd is stopping; ask system.op_status afterwards"
             return Answer(error=Refused("durability-unknown", text, effect="unknown"), position=position)

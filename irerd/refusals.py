@@ -5,8 +5,8 @@ for the one record that counts them, so nobody fills the disk by asking. Where t
 its caller waits for the next second too. A refusal that cannot be stored at all, as on a full disk, is still a refusal.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import trio
 
@@ -40,7 +40,7 @@ FINISH_TRIES_MAX, FINISH_PAUSE_S = 100, 0.1
 
 
 def most_held(calls_max: int) -> int:
-    """How many answers to wrong credentials of one caller may wait at once, so that its connection has room for right ones."""
+    """How many answers to wrong credentials of one uid may wait at once, so that its connection has room for right ones."""
     return calls_max - max(calls_max // 8, 1)
 
 
@@ -68,6 +68,8 @@ class Refusals:
         self.is_slowed: Callable[[str], bool] = lambda caller: False
         """Whether this caller showed very many credentials that did not hold."""
         self.held_max: Callable[[], int] = lambda: most_held(64)
+        self._held: Counter[str | int] = Counter()
+        """Answers to credentials that did not hold which wait, of each uid."""
         self._opened = trio.Event()
         self._turned_away = 0
         self.total = 0
@@ -87,21 +89,31 @@ class Refusals:
         if not self._is_counted(caller, method, tell, SINGLE_MAX):
             self._record(Refuse(caller, method, refused.code, refused.reason or "role"), tell)
 
-    def count_instead(self, caller: str, method: str, reply: Reply, answer: Answer) -> bool:
+    def count_instead(self, caller: str, method: str, reply: Reply, answer: Answer, uid: int | None = None) -> bool:
         """The same of a credential that did not hold. Very many of them slow whoever shows them, and nobody else: an answer that
-        waits takes up a place on its connection, so of more than may wait each is counted and told to come later.
+        waits takes up a place on its connection, so of more than may wait each is counted and told to come later. Over one
+        connection many may call, in the names of tokens and engines, so what waits is counted together for all of a uid.
         """
         slowed = self.is_slowed(caller)
         if not slowed and (failures := self._failures.note(caller, self.now_us())) >= FAILURES_MAX:
             self._failures.forget(caller)
             self._window(caller).failures = failures
         single_max, window = 0 if slowed else SINGLE_MAX, self._window(caller)
-        if window.count >= single_max and len(window.waiting) >= self.held_max():
+        place = caller if uid is None else uid
+
+        def tell() -> None:
+            self._held[place] -= 1
+            reply(answer)
+
+        if window.count >= single_max and self._held[place] >= self.held_max():
             window.count += 1
             self.count(caller, method)
             reply(Answer(error=LATER))
             return True
-        return self._is_counted(caller, method, partial(reply, answer), single_max)
+        if not self._is_counted(caller, method, tell, single_max):
+            return False
+        self._held[place] += 1
+        return True
 
     async def turn_away(self, caller: str, refused: Refused) -> Refused:
         """Record that somebody gets no connection; answers what to tell them once that may be told."""

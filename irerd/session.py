@@ -23,9 +23,10 @@ from core.wire.codec import VALUES_MAX, CodecError
 from core.wire.errors import body as error_body
 from core.wire.frames import FRAME_MAX
 from irerd.bearers import CHECK_METHOD, Bearers
+from irerd.cursors import Position
 from irerd.dispatch import Answer, Dispatch
 from irerd.host import Transport
-from irerd.refusals import Refusals
+from irerd.refusals import Refusals, most_held
 
 HELLO_S = 5.0
 READER_FRAME_MAX = calls.FRAME_MAX_READER
@@ -132,7 +133,7 @@ class Service:
     refusals: Refusals
     tasks: Mapping[str, TaskPort]
     welcome: Callable[[Peer], dict[str, Any]]
-    cursor: Callable[[Mapping[str, int]], str]
+    cursor: Callable[[Position], str]
     state: Callable[[], str]
     """recovering, ready or draining."""
     progress: Callable[[], str]
@@ -166,6 +167,8 @@ class Session:
         self._engines: dict[str, tuple[int, Actor]] = {}
         """Engines that proved a key on this connection: which of their keys, and how they are called."""
         self._bearers = Bearers(service.dispatch)
+        self._refused = 0
+        """Calls whose refusal waits for its record."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -435,13 +438,26 @@ class Session:
             error = Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
             self._answer(call.id, row, Answer(error=error))
             return
-        crowded = None if call.id in self._in_flight else self._crowded()
+        crowded = self._crowded_by_refusals() or (None if call.id in self._in_flight else self._crowded())
         if crowded is not None:  # any number of refused reads may come, and each would wait for the end of its second
             self._service.refusals.count(self.actor.name, row.name)
             self._answer(call.id, row, Answer(error=crowded))
             return
         self._in_flight[call.id] = None
-        self._service.refusals.refuse(self.actor.name, row.name, refused, lambda answer: self._answer(call.id, row, answer))
+        self._refused += 1
+
+        def tell(answer: Answer) -> None:
+            self._refused -= 1
+            self._answer(call.id, row, answer)
+
+        self._service.refusals.refuse(self.actor.name, row.name, refused, tell)
+
+    def _crowded_by_refusals(self) -> Refused | None:
+        """Refused calls wait for their record and never take up every place: others may call over the same connection."""
+        if self._refused < max(most_held(self._service.dispatch.settings.limits.calls), 1):
+            return None
+        text = f"{self._refused} refusals wait for their record on this connection, so this call is told nothing. Try again"
+        return Refused("resource-exhausted", f"{text} in a second", reason="calls", retry_ms=1_000)
 
     def _speaker(self, call: Call, row: Row) -> Actor:
         """Who asks: the peer itself, or an engine that proved its key on this connection and has not lost it since."""
@@ -526,10 +542,19 @@ class Session:
     async def _write_large(
         self, call: Call, row: Row, params: Command, actor: Actor, reply: Callable[[Answer], None]
     ) -> Answer | None:
-        """A write one of whose parameters is stored first. Until that is done nothing is decided, and it can be cancelled."""
+        """A write one of whose parameters is stored first. Until that is done nothing is decided, and it can be cancelled.
+
+        A request that was made before is answered and stores nothing, so that its answer is heard on a full disk too.
+        """
         dispatch = self._service.dispatch
-        params = await dispatch.stored_first(row, params, keep=not call.dry)
-        self._in_flight[call.id] = None
+        params = await dispatch.stored_first(row, params, keep=not call.dry and call.idem is None)
+        scope, self._in_flight[call.id] = self._in_flight[call.id], None
+        if call.idem is not None and not call.dry:
+            if dispatch.repeats(row, params, actor, reply, call.idem, self._still(call, row)):
+                return None
+            self._in_flight[call.id] = scope
+            params = await dispatch.kept(row, params)
+            self._in_flight[call.id] = None
         if call.dry:
             dispatch.dry(row, params, actor, reply)
         else:

@@ -300,13 +300,23 @@ class Vectors:
             await self._catch_up()
 
     async def _catch_up(self) -> None:
-        while await self._host.offload(self._some):
+        oldest = self._oldest()
+        while await self._host.offload(self._some, oldest):
             pass
 
-    def _some(self) -> bool:
+    def _oldest(self) -> int:
+        """The record of the oldest event that can be found: each vector that is kept was told after it. 0 while something is
+        decided that is not on disk: a failing disk undoes it, and what it let go of can be found again."""
+        data = self._dispatch.world.states["data"]
+        assert isinstance(data, Data)
+        return data.oldest_node() or 0 if self._dispatch.next_seq.get(LOG, 0) - 1 == self._durable_seq(LOG) else 0
+
+    def _some(self, oldest: int) -> bool:
         """One piece of the log; answer whether there is more. Runs away from the loop."""
         if not self._opened:
             self._open()
+        if not self.position:  # made anew: most of a long log was let go of
+            self.position = oldest
         self.position = max(self.position, self._logs[LOG].first_seq)
         last = self._durable_seq(LOG)
         if self.position > last:

@@ -244,8 +244,9 @@ class Witnesses:
             signature = None
         if signature is None:
             return "what it answers is not its signature of this checkpoint: is the vkey in irerd.toml the right one?"
-        origin = note.checkpoint.origin
-        cosigned = note_of(note.checkpoint, [*(each for each in note.signatures if each.name == origin), signature])
+        own = self._seals.key(note.checkpoint.origin)
+        mine = (each for each in note.signatures if (each.name, each.id) == (own.name, own.id))  # not what was added on the way
+        cosigned = note_of(note.checkpoint, [*mine, signature])
         standing = self.standing(log, key)
         if not await self._host.offload(write_cosigned, self._host.files, log, key, cosigned):
             return "the disk has no room to keep what it cosigned"

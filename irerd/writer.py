@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from irerd.host import Host
@@ -38,16 +39,13 @@ Release = Callable[[Receipt | None], None]
 """Called with the receipt once the command is durable, or with None when its sync failed."""
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True):
     records: Sequence[Pending]
     size: int
     needs: Mapping[str, int]
     release: Release
-
-    @property
-    def room(self) -> int:
-        """The most it can take on disk, as a batch of its own."""
-        return self.size + PADDING_BYTES_MAX
+    room: int
+    """The most it can take on disk, as a batch of its own."""
 
 
 class _Pause(NamedTuple):
@@ -113,7 +111,7 @@ class Writer:
         self._queues = {name: _LogQueue(log) for name, log in logs.items()}
         self._after_group = after_group
         self.durable_ends = {name: log.next_seq for name, log in logs.items()}
-        """Of each log, the record after the last durable one."""
+        """Of each log, the record after the last durable one. Replaced where it changes, so that who has it has one moment."""
         self.after_look: Callable[[str], None] = lambda log: None
         """Called after each look at a full log, and when one has become full or has room again."""
         self.sealer: Sealer = _Unsealed()
@@ -167,9 +165,9 @@ class Writer:
 
     def submit(self, log: str, records: Sequence[Pending], size: int, needs: Mapping[str, int], release: Release) -> None:
         """Queue one command's records, of at most `size` bytes. `needs` are records of other logs that must be durable first."""
-        queue, command = self._queues[log], _Waiting(records, size, needs, release)
-        queue.waiting.append(command)
-        queue.bytes += command.room
+        queue, room = self._queues[log], size + PADDING_BYTES_MAX
+        queue.waiting.append(_Waiting(records, size, needs, release, room))
+        queue.bytes += room
         self._work.set()
 
     def when_durable(self, log: str, seq: int, release: Callable[[], None]) -> None:
@@ -334,7 +332,7 @@ class Writer:
                 size += command.size
                 if taken and (records > RECORDS_MAX or size > BATCH_BYTES_MAX):
                     break
-                if not self._met(command):
+                if command.needs and not self._met(command):
                     break
                 taken.append(queue.take())
             if taken:
@@ -377,7 +375,7 @@ class Writer:
 
     def _durable_to(self, queue: _LogQueue, seq: int) -> None:
         queue.durable_seq = seq
-        self.durable_ends[queue.log.name] = seq + 1
+        self.durable_ends = {**self.durable_ends, queue.log.name: seq + 1}
 
     def _release_watchers(self, queue: _LogQueue) -> None:
         while queue.watchers and queue.watchers[0][0] <= queue.durable_seq:

@@ -7,6 +7,7 @@ lies in it. It is evidence and no lock: whoever has the daemon's uid can delete 
 
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 import msgspec
@@ -43,27 +44,34 @@ class Accusations:
     def keep(self, said: Accusation) -> bool:
         """False where no disk has room for it. Blocks, as all of this does."""
         data = sealed_line(encode(msgspec.structs.asdict(said)))
+        kept = False
+        with suppress(OSError):  # a cache may be emptied at any time: that costs this copy and nothing else
+            kept = self._aside is not None and _written(self._aside, outside(said.origin), data)
         with durable(said.log):
             make_directory(self._files, "log.d")
             make_directory(self._files, head_directory(said.log))
-            kept = [_written(self._files, beside(said.log), data)]
-            if self._aside is not None:
-                kept.append(_written(self._aside, outside(said.origin), data))
-        return any(kept)
+            return _written(self._files, beside(said.log), data) or kept
 
     def of(self, log: str, origin: str) -> Accusation | None:
         """What is kept against the log of this name."""
         found = _read(self._files, beside(log), log, origin)
         if found is None and self._aside is not None:
-            found = _read(self._aside, outside(origin), log, origin)
+            try:
+                found = _read(self._aside, outside(origin), log, origin)
+            except OSError:  # something stands there, and what was said cannot be read
+                found = Accusation(log, origin, 0, "", DAMAGED)
         return found
 
-    def drop(self, log: str, origin: str) -> None:
-        """That witness cosigned it again."""
+    def drop(self, log: str, origin: str) -> bool:
+        """That witness cosigned it again. False where the copy outside cannot be deleted."""
         with durable(log):
             _gone(self._files, beside(log), head_directory(log))
+        try:
             if self._aside is not None:
                 _gone(self._aside, outside(origin), ".")
+        except OSError:
+            return False
+        return True
 
 
 def accused_by(files: Files, log: str, keys: Sequence[Key]) -> str | None:

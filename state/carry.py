@@ -56,7 +56,8 @@ def take(files: Files, log: str, key: Key, came: Came) -> Row:
     except BadNote as bad:
         raise Refusal(f"{bad.why}. Give the request that was carried, and what irer-witness cosign printed") from None
     newest, at = _newest(files, log), note.checkpoint
-    if not signed_by(note, Key(newest.checkpoint.origin, _public(files))):
+    own = Key(newest.checkpoint.origin, _public(files))
+    if not signed_by(note, own):
         raise Refusal(f"{log} never signed this checkpoint. Give the request that was made here")
     if at.size > newest.checkpoint.size:
         raise Refusal(
@@ -71,7 +72,7 @@ def take(files: Files, log: str, key: Key, came: Came) -> Row:
         raise Refusal("what came back is not that witness's signature of this checkpoint: is --vkey its key? Nothing was kept")
     known = _known(files, log, key)
     if at.size >= known:
-        mine = (each for each in note.signatures if each.name == at.origin)
+        mine = (each for each in note.signatures if (each.name, each.id) == (own.name, own.id))  # not what was added on the way
         if not write_cosigned(files, log, key, note_of(at, [*mine, signature])):
             raise Refusal("the disk has no room to keep what was cosigned. Free some space and try again")
     return {"log": log, "origin": at.origin, "size": at.size, "old": known, "kept": at.size >= known}

@@ -189,9 +189,20 @@ class RealFiles:
         found = os.stat(path, dir_fd=self._root, follow_symlinks=False)
         return found.st_uid, found.st_gid
 
-    def give(self, path: str, owner: tuple[int, int]) -> None:
-        """Make it somebody else's."""
+    def give(self, path: str, owner: tuple[int, int], leave: str) -> None:
+        """Make a directory somebody else's, with all that is in it but what is called `leave`.
+
+        Gone into by descriptors and never over a link: whose it is by then may exchange what is in it meanwhile.
+        """
+
+        def fail(error: OSError) -> None:
+            raise error
+
         os.chown(path, *owner, dir_fd=self._root, follow_symlinks=False)
+        for _, directories, names, fd in os.fwalk(path, onerror=fail, dir_fd=self._root):
+            directories[:] = [name for name in directories if name != leave]
+            for name in (*directories, *names):
+                os.chown(name, *owner, dir_fd=fd, follow_symlinks=False)
 
     def discard(self, path: str) -> None:
         """Delete a directory and all that is in it."""

@@ -28,30 +28,44 @@ def is_mount(place: Path) -> bool:
         listed = (read_all(files, "mountinfo") or b"").decode(errors="surrogateescape")
     finally:
         files.shut()
-    points = {line.split(" ")[4] for line in listed.splitlines()}
+    return is_listed(place, listed)
+
+
+def is_listed(place: Path, listed: str) -> bool:
+    """In the kernel's list, one line each. Names may hold other ends of lines, and anybody may mount: those end nothing here."""
+    points = {line.split(" ")[4] for line in listed.split("\n") if line}
     return re.sub(r"[ \t\n\\]", lambda odd: f"\\{ord(odd[0]):03o}", str(place)) in points
 
 
 @contextmanager
 def emptied(files: Files, path: str, discard: Callable[[str], None]) -> Iterator[None]:
     """Hold it, without what an earlier restore left unfinished. `discard` deletes a directory in it. Raises Refusal, Locked."""
+    _leftovers(files, path)  # before anything is written to what may be anybody's directory
     held = hold(files)
     try:
-        names = set(files.list(".")) - LEFT_ALONE
-        unfinished = {name for name in names if _UNFINISHED.fullmatch(name)}
-        if unfinished and LEDGER not in names and all(_PARTS.fullmatch(name) for name in names):
-            for name in [*sorted(names - unfinished), *sorted(unfinished)]:  # it is known by the last, also after another crash
-                _delete(files, name, discard)
-                files.fsync_dir(".")
-            names = set()
-        if names:
-            raise Refusal(
-                f"{path} is a mount point and not empty, so what it holds cannot be moved aside. Nothing was changed. Empty it, or "
-                f"give a directory within it: {path}/state"
-            )
+        for name in _leftovers(files, path):
+            _delete(files, name, discard)
+            files.fsync_dir(".")
         yield
     finally:
         files.close(held)
+
+
+def _leftovers(files: Files, path: str) -> list[str]:
+    """What a restore left that did not come to its end, in the order in which to delete it. Raises Refusal where there is more.
+
+    Of moved parts the last, `ledger.json`, is where it was made still: if it is not, they are a whole directory's.
+    """
+    names = set(files.list(".")) - LEFT_ALONE
+    unfinished = {name for name in names if _UNFINISHED.fullmatch(name)}
+    moved = names - unfinished
+    has_begun = any(files.stat_path(f"{name}/{LEDGER}") is not None for name in unfinished)
+    if moved and not (has_begun and LEDGER not in names and all(_PARTS.fullmatch(name) for name in moved)):
+        raise Refusal(
+            f"{path} is a mount point and not empty, so what it holds cannot be moved aside. Nothing was changed. Empty it, or "
+            f"give a directory within it: {path}/state"
+        )
+    return [*sorted(moved), *sorted(unfinished)]  # it is known by the last, also after another crash
 
 
 def _delete(files: Files, name: str, discard: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from io import BytesIO
@@ -489,17 +489,7 @@ def _shut(files: Files) -> None:
 
 def _give(parent: RealFiles, path: str, owner: tuple[int, int]) -> None:
     """The daemon must be able to open what root has made."""
-    for name in _below(parent, path):
-        parent.give(name, owner)
-
-
-def _below(parent: RealFiles, path: str) -> Iterable[str]:
-    yield path
-    found = parent.stat_path(path)
-    if found is not None and not found.mode & 0o100000:
-        for name in parent.list(path):
-            if name != LOST_AND_FOUND:
-                yield from _below(parent, f"{path}/{name}")
+    parent.give(path, owner, LOST_AND_FOUND)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -28,6 +28,8 @@ BLOCK_BYTES = 1_048_576
 WALK_BYTES = 131_072
 """One step of a walk: what is larger leaves the cache of a core."""
 INDEX_STEP_BYTES = 16_384
+PROBE_BYTES = 8_192
+"""Where a line is looked for: most are short, and to read as much as the longest may take is read for nothing."""
 _PAD_MEMBER_BYTES = len(',"pad":""')
 _RECORD_START = b'{"actor":'
 _SEQ = b',"seq":'
@@ -317,12 +319,17 @@ def seq_of(line: bytes) -> int:
 def offset_near(read: Read, size: int, seq: int) -> int:
     """The start of a line at or a little before this record, in a segment that holds it: by halving, without an index."""
     low, high = 0, size
-    while high - low > 2 * LINE_BYTES_MAX:
+    while high - low > PROBE_BYTES:
         middle = (low + high) // 2
-        block = read(middle, 2 * LINE_BYTES_MAX)
-        begin = block.find(b"\n") + 1
-        end = block.find(b"\n", begin) + 1
-        if begin and end and seq_of(block[begin:end]) <= seq:
+        line = b""
+        for probe in (PROBE_BYTES, 2 * LINE_BYTES_MAX):
+            block = read(middle, probe)
+            begin = block.find(b"\n") + 1
+            end = block.find(b"\n", begin) + 1
+            if begin and end:
+                line = block[begin:end]
+                break
+        if line and seq_of(line) <= seq:
             low = middle + begin
         else:
             high = middle

@@ -235,7 +235,7 @@ def parse(line: bytes, offset: int = 0) -> Record:
         raise BadLine("event_hash does not match the bytes")
     try:
         _raw.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # nothing is stored that is nested so deep
         raise BadLine("the payload is no JSON object") from None
     mono_us, time_us = int(mono), int(when.replace(b".", b""))
     if mono_us > INTEGER_MAX or time_us > INTEGER_MAX:
@@ -334,7 +334,7 @@ def _are_objects(payloads: Iterable[bytes]) -> bool:
     try:
         for payload in payloads:
             _raw.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 

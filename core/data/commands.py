@@ -366,9 +366,15 @@ def errands(data: Data, asked: str) -> Iterator[Errand]:
         yield _errand(batch[0][0], data.model, [waiting.seq for _, waiting in batch])
     elif data.anew:
         yield _errand(_anew_effect(data), data.model, list(islice(data.anew.values(), ANEW_BATCH)), near=False)
-    if asked != data.model and data.models.get(asked, OWN[asked]) == OWN[asked]:
+    if _may_choose(data, asked):
         yield _errand(_choice_effect(data, asked), asked, [])
     yield from clusters.errands(data)
+
+
+def _may_choose(data: Data, asked: str) -> bool:
+    """Logs from before irer had a model may hold vectors that a caller named like it: these would be taken for its own."""
+    callers = data.models.get(asked, OWN[asked]) != OWN[asked] or (not data.chosen and data.kept[asked] > 0)
+    return asked != data.model and not callers
 
 
 def _errand(effect: str, model: str, records: list[int], near: bool = True) -> Errand:
@@ -401,7 +407,7 @@ def decide_ended(data: Data, command: JobEnded, ctx: Context) -> Decision:
         return clusters.decide_grouped(data, command)
     asked = ctx.settings.data.model
     if command.effect == _choice_effect(data, asked):
-        chosen = command.ok and asked != data.model
+        chosen = command.ok and _may_choose(data, asked)
         return Decision(derived.ModelChosen(asked, OWN[asked], command.effect)) if chosen else NOTHING
     if command.effect in data.waiting:
         batch = [(command.effect, data.waiting[command.effect]), *islice(data.waiting.items(), BATCH)]

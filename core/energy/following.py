@@ -359,11 +359,11 @@ _BOUND_OF = dict(zip(layout.SCALES, regimes.BOUNDS, strict=True))
 
 
 def _by_time(done: rounds.Round, row_of: Mapping[int, int]) -> dict[float, list[Shown]]:
-    """In the order in which they were found: of one moment, by row."""
+    """In the order of time, and of one moment by stream: which rows a source was given, no log tells."""
     if not done.shifts:
         return {}
     found: dict[float, list[Shown]] = {}
-    for stream, row in sorted(row_of.items(), key=lambda each: each[1]):
+    for stream, row in sorted(row_of.items()):
         for each in done.shifts.get(row, ()):
             shown = Shown(
                 stream,

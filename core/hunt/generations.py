@@ -188,11 +188,13 @@ def _of_several(run: LaneOutcome) -> RunScored:
 
 def _middle(runs: Sequence[LaneOutcome], order: "Callable[[LaneOutcome], Any]") -> LaneOutcome:
     """What most are not better than, and most not worse: a number only where more than half have one. The first among equals."""
-    return sorted(runs, key=order)[len(runs) // 2]
+    return sorted(runs, key=order)[len(runs) // 2] if len(runs) > 1 else runs[0]
 
 
 def _median(values: Sequence[float | None], sign: float = 1.0) -> float | None:
     """The same of numbers alone; of those of which much is good the sign is -1. What is none stands behind all numbers."""
+    if len(values) == 1:
+        return values[0]
     return sorted(values, key=lambda value: math.inf if value is None else sign * value)[len(values) // 2]
 
 

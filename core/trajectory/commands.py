@@ -1,8 +1,9 @@
 """What the trajectory engine may be asked to change. A command judges and changes nothing."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice, pairwise
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -289,8 +290,8 @@ def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
     owner = ctx.actor.name
     before, atoms_before = _before(program, command, owner)
     problem = command.problem
-    columns = _columns(problem, atoms_before)
-    rules = _checked(columns, before, atoms_before + len(columns.atoms))
+    columns = _columns(problem, len(atoms_before))
+    rules = _checked(columns, before, _names(problem, atoms_before))
     facts = [Fact(fact) if isinstance(fact, str) else fact for fact in problem.facts]
     if len(before.facts) + len(facts) > FACTS_MAX:
         raise Refused("resource-exhausted", f"a program holds at most {FACTS_MAX:,} facts. Load a smaller one", reason="facts")
@@ -319,10 +320,10 @@ def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
     )
 
 
-def _before(program: Program, command: Load, owner: str) -> tuple[Parts, int]:
-    """What of this load is there already, and how many atoms have numbers."""
+def _before(program: Program, command: Load, owner: str) -> tuple[Parts, Sequence[str]]:
+    """What of this load is there already, and the atoms that have numbers."""
     if not command.part:
-        return Parts(), 0
+        return Parts(), ()
     staged = program.staged
     if staged is None or (staged.owner, staged.load) != (owner, command.load):
         text = f"part {command.part} belongs to no load that is going on: another one began since, or it is done. Begin with part 0"
@@ -330,7 +331,7 @@ def _before(program: Program, command: Load, owner: str) -> tuple[Parts, int]:
     if staged.next_part != command.part:
         text = f"part {command.part} does not come next: part {staged.next_part} does. Send that one; part 0 begins anew"
         raise Refused("failed-precondition", text, reason="part", data={"next_part": staged.next_part})
-    return staged.parts, len(staged.atoms)
+    return staged.parts, staged.atoms
 
 
 def loaded(events: Sequence[Event]) -> LoadAnswer:
@@ -340,17 +341,40 @@ def loaded(events: Sequence[Event]) -> LoadAnswer:
     return LoadAnswer(pieces[-1].part, pieces[-1].last, facts, rules)
 
 
-def _checked(told: RuleColumns, before: Parts, atoms: int) -> StoredColumns:
+def _names(problem: Problem, atoms_before: Sequence[str]) -> Sequence[Any]:
+    """What each number of a problem's columns names; of a list of rules the numbers themselves, as each atom has one there."""
+    if problem.columns is None:
+        return range(sys.maxsize)
+    own = problem.columns.atoms
+    if len(atoms_before) + len(own) > LITERALS_MAX:
+        text = f"a program numbers at most {LITERALS_MAX:,} atoms. Give each one number, and load a smaller program"
+        raise Refused("resource-exhausted", text, reason="atoms")
+    return [*atoms_before, *own] if own else atoms_before
+
+
+def _checked(told: RuleColumns, before: Parts, names: Sequence[Any]) -> StoredColumns:
     """All rules as the log keeps them, or the first that is wrong with its number."""
-    _even(told, atoms)
+    _even(told, len(names))
     _new_names(told.rule_ids, before)
     _room(len(before.rules) + len(told.rule_ids), before.literals + len(told.rule_ids) + len(told.premises))
     costs = [amount for cost in told.costs if (amount := whole_micro(cost)) is not None]
     if len(costs) < len(told.costs):
         _too_fine(told, before)
-    bodies = [body if len(set(body)) == len(body) else dict.fromkeys(body) for body in bodies_of(told.counts, tuple(told.premises))]
+    named = bodies_of(told.counts, tuple(map(names.__getitem__, told.premises)))
+    bodies = [
+        body if len(set(atoms)) == len(body) else _each_once(body, atoms)
+        for body, atoms in zip(bodies_of(told.counts, tuple(told.premises)), named, strict=True)
+    ]
     counts, premises = list(map(len, bodies)), list(chain.from_iterable(bodies))
     return StoredColumns(told.rule_ids, counts, premises, told.conclusions, costs, told.groups, told.group_of)
+
+
+def _each_once(body: Sequence[int], atoms: Sequence[Any]) -> tuple[int, ...]:
+    """The first number of each atom: two may stand for one, and a rule needs it once."""
+    first: dict[Any, int] = {}
+    for number, atom in zip(body, atoms, strict=True):
+        first.setdefault(atom, number)
+    return tuple(first.values())
 
 
 def _too_fine(told: RuleColumns, before: Parts) -> None:

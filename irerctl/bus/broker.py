@@ -38,6 +38,14 @@ class NotTaken(Exception):
     """The broker will never take this: too large, or not allowed there."""
 
 
+class TooLarge(NotTaken):
+    """It is one of those that were to be published, and the others go."""
+
+    def __init__(self, why: str, which: Outgoing) -> None:
+        super().__init__(why)
+        self.which = which
+
+
 class Broker(Protocol):
     """A connection that is made again whenever it is lost."""
 

@@ -10,7 +10,7 @@ import trio
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as Record
 
-from irerctl.bus.broker import Message, NotTaken, Outgoing
+from irerctl.bus.broker import Message, NotTaken, Outgoing, TooLarge
 from irerctl.bus.desk import pause_s
 from irerctl.bus.offsets import Offsets
 from irerctl.bus.settings import Kafka, Settings, secret
@@ -82,9 +82,11 @@ class KafkaBroker:
             while len(reports) < len(waiting):
                 await trio.to_thread.run_sync(self._producer.flush, POLL_S)
             errors = {id(each): error for each, error in reports if error is not None}
-            for error in errors.values():
+            for each, error in reports:
+                if error is None:
+                    continue
                 if error.code() in LATE:
-                    raise NotTaken(error.str().lower())
+                    raise _not_taken(error, each)
                 self._failed(error)
                 if error.fatal():
                     self._producer = Producer(self._producer_settings, logger=LOG)
@@ -111,7 +113,7 @@ class KafkaBroker:
             except BufferError:
                 await trio.to_thread.run_sync(self._producer.poll, POLL_S)
             except KafkaException as problem:
-                raise NotTaken(problem.args[0].str().lower()) from None
+                raise _not_taken(problem.args[0], one) from None
 
     # What runs in a thread
 
@@ -187,6 +189,11 @@ class KafkaBroker:
         assert topic is not None and number is not None and offset is not None
         self._open += 1
         take(message._replace(handle=self._offsets.take((topic, number), offset)))
+
+
+def _not_taken(error: KafkaError, which: Outgoing) -> NotTaken:
+    why = error.str().lower()
+    return TooLarge(why, which) if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else NotTaken(why)
 
 
 def common_settings(kafka: Kafka, client: str, failed: Callable[[KafkaError], None]) -> dict[str, Any]:

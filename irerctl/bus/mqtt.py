@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from irerctl.bus.broker import Message, NotTaken, Outgoing
+from irerctl.bus.broker import Message, NotTaken, Outgoing, TooLarge
 from irerctl.bus.settings import Mqtt, Settings, secret
 from irerctl.bus.topics import Pattern
 from irerctl.session import Failure
@@ -29,6 +29,8 @@ DELAY_S = (1, 30)
 TLS_PORT, PORT = 8883, 1883
 DAY_S = 86_400
 LEAVE_S = 2.0
+HEADER_BYTES = 9
+"""Of a packet at most, besides topic, properties and payload: its kind and length, the topic's length, its number."""
 ID = "id"
 """The user property that names a message."""
 
@@ -48,6 +50,9 @@ class MqttBroker:
         self._taking = True
         self._open = 0
         self._waiting: dict[int, tuple[trio.Event, list[ReasonCode]]] = {}
+        self._met = trio.Event()
+        self._packet_max: int | None = None
+        """What the broker takes at most, as it said when it was met."""
         self._client = self._made()
 
     def _made(self) -> Client:
@@ -95,14 +100,15 @@ class MqttBroker:
         self._taking = False
 
     async def publish(self, many: Sequence[Outgoing]) -> None:
+        await self._met.wait()
+        packets = [(each, _properties(each)) for each in many]
+        for each, properties in packets:
+            # Sent, it would end the connection, and be sent again over each that follows.
+            size = len(each.topic.encode()) + len(each.payload) + len(properties.pack()) + HEADER_BYTES  # type: ignore[no-untyped-call]
+            if self._packet_max is not None and size > self._packet_max:
+                raise TooLarge(f"the broker takes {self._packet_max:,} bytes at most, and this has {size:,}", each)
         waited: list[tuple[trio.Event, list[ReasonCode]]] = []
-        for each in many:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            if each.id is not None:
-                properties.UserProperty = (ID, each.id)
-            if each.correlation is not None:
-                properties.CorrelationData = each.correlation.encode()
-            properties.ContentType = "application/json"
+        for each, properties in packets:
             sent = self._client.publish(each.topic, each.payload, qos=1, properties=properties)
             if sent.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
                 raise NotTaken(f"it cannot be sent ({MQTTErrorCode(sent.rc).name})")
@@ -124,6 +130,8 @@ class MqttBroker:
             self._tell(f"refused: {str(reason).lower()}")
             return
         self._tell("up")
+        self._packet_max = getattr(properties, "MaximumPacketSize", None)
+        self._soon(self._met.set)
         if self._filters:
             options = partial(SubscribeOptions, qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
             client.subscribe([(each, options()) for each in self._filters])
@@ -187,6 +195,16 @@ class MqttBroker:
         if event is not None:
             said.append(reason)
             event.set()
+
+
+def _properties(each: Outgoing) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if each.id is not None:
+        properties.UserProperty = (ID, each.id)
+    if each.correlation is not None:
+        properties.CorrelationData = each.correlation.encode()
+    properties.ContentType = "application/json"
+    return properties
 
 
 def tls_of(mqtt: Mqtt) -> ssl.SSLContext:

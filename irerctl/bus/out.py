@@ -3,7 +3,9 @@
 The cursor is saved after the broker's word, never before, so a bridge that dies sends a few events again, each with the id it had.
 """
 
+import base64
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,17 @@ from typing import Any
 import trio
 
 from irerctl.aio import Client, Error, Stream
-from irerctl.bus.broker import Broker, NotTaken, Outgoing
+from irerctl.bus.broker import Broker, NotTaken, Outgoing, TooLarge
 from irerctl.bus.counts import Counts, write_whole
 from irerctl.bus.desk import pause_s
 from irerctl.bus.settings import Out
 from irerctl.bus.topics import fill
 from irerctl.session import Failure
 
+LOG = logging.getLogger("irerctl.bus")
 BATCH_MAX = 64
+DEAD_BYTES = 1_024
+"""So much of an event that is too large goes with its reason, which is to be small enough; the log has it whole."""
 QUIET_S = 1.0
 """How often the cursor is saved where nothing goes out."""
 FIRST_S = 0.02
@@ -32,8 +37,9 @@ Item = tuple[Mapping[str, Any], str]
 class Follower:
     """Events of one type, from the log to one topic."""
 
-    def __init__(self, rule: Out, bridge: str, folder: Path, broker: Broker, counts: Counts) -> None:
+    def __init__(self, rule: Out, bridge: str, folder: Path, broker: Broker, counts: Counts, dead_topic: str) -> None:
         self._rule = rule
+        self._dead_topic = dead_topic
         self._bridge = bridge
         self._file = folder / f"{rule.type}.cursor"
         self._broker = broker
@@ -115,25 +121,50 @@ class Follower:
                         items.append(receive.receive_nowait())
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
-                await self._publish([self._event(item) for item, _ in items])
+                published = await self._publish([self._event(item) for item, _ in items])
                 await self._save(items[-1][1])
-                self._counts.published += len(items)
+                self._counts.published += published
                 self._failures = 0
         if failures:
             raise failures[0]
 
-    async def _publish(self, events: list[Outgoing]) -> None:
+    async def _publish(self, events: list[Outgoing]) -> int:
+        """Answers how many the broker has now: all but those that are too large for it."""
         failures = 0
-        while True:
+        while events:
             try:
                 await self._broker.publish(events)
+            except TooLarge as refused:
+                await self._put_aside(refused.which, str(refused))
+                events = [each for each in events if each is not refused.which]
             except NotTaken as refused:
                 failures += 1
                 self._counts.not_taken += 1
                 self._counts.broker = f"it takes no {self._rule.type} at {events[0].topic}: {refused}"
                 await trio.sleep(pause_s(failures + 20, None))
             else:
-                return
+                break
+        return len(events)
+
+    async def _put_aside(self, event: Outgoing, why: str) -> None:
+        """Sent again it would be refused again, and nothing behind it would ever go out."""
+        self._counts.dead += 1
+        self._counts.not_taken += 1
+        LOG.warning("put aside: %s is too large for %s (%d bytes): %s", event.id, event.topic, len(event.payload), why)
+        body = {
+            "reason": "too-large",
+            "detail": why,
+            "topic": event.topic,
+            **{name: value for name, value in (("id", event.id), ("key", event.key)) if value},
+            "payload": base64.b64encode(event.payload[:DEAD_BYTES]).decode(),
+            "bytes": len(event.payload),
+        }
+        letter = Outgoing(self._dead_topic, json.dumps(body, separators=(",", ":")).encode(), event.key, event.id)
+        try:
+            await self._broker.publish([letter])
+        except NotTaken as refused:
+            self._counts.not_taken += 1
+            LOG.warning("the broker does not take what goes to %s: %s", self._dead_topic, refused)
 
     async def _save(self, cursor: str | None) -> None:
         if cursor is not None and cursor != self._saved:

@@ -190,7 +190,8 @@ async def main(path: str, settings: Settings, broker: Broker, keys: Mapping[str,
             nursery.start_soon(_hear, bridge.lanes, broker, settings.drain_s, nursery.cancel_scope)
             nursery.start_soon(_tell, settings, counts, broker, say)
             for rule in settings.out:
-                await nursery.start(Follower(rule, settings.name, folder, broker, counts).run, client)
+                follower = Follower(rule, settings.name, folder, broker, counts, settings.dead_topic)
+                await nursery.start(follower.run, client)
             await nursery.start(broker.run, bridge.take)
             LOG.info("irerctl bus ready · %s · pid %d · socket %s", settings.name, os.getpid(), path)
     finally:

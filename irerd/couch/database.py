@@ -52,13 +52,15 @@ class Page(msgspec.Struct):
 
     results: list[Changed]
     last_seq: Seq
-    limit: int = 0
-    """How many were asked for in the end. Of fewer there are no more."""
+    more: bool = False
+    """Whether others come after these, as far as can be told."""
 
 
 class _Listed(msgspec.Struct):
     results: list[Changed]
     last_seq: Seq
+    pending: Any = None
+    """How many come after these. Not every server says so."""
 
 
 class Fed(Changed):
@@ -191,9 +193,13 @@ class Database:
             written = await self._persist(ask)
             if written is not None:
                 return written
-            checkpoint = await self.checkpoint(checkpoint.name)  # our own request came through, or another irer has the same id
-            if checkpoint.history and checkpoint.history[0].get("session_id") == session:
-                return checkpoint
+            found = await self.checkpoint(checkpoint.name)  # our own request came through, or another irer has the same id
+            if found.history and found.history[0].get("session_id") == session:
+                return found
+            if (last := next(iter(checkpoint.positions), None)) is not None and not found.knows(last):
+                text = "the far end forgot how far it had come while it was asked: it was restored or made anew. Begin another sync"
+                raise Failed("busy", text, transient=True)
+            checkpoint = found
         raise Failed("busy", "somebody else keeps writing the far end's checkpoint. Is this state directory in use twice?")
 
     async def revs_diff(self, asked: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -232,7 +238,8 @@ class Database:
                     raise Failed("bad-answer", "the far end's list of changes is larger than any may be") from None
                 limit //= 2
                 continue
-            page = Page(listed.results, listed.last_seq, limit)
+            few = len(listed.results) < limit and (not isinstance(listed.pending, int) or listed.pending < 1)
+            page = Page(listed.results, listed.last_seq, bool(listed.results) and not few)
             if len(page.results) > limit:
                 raise _bad("sent more changes than asked for")
             if len(str(page.last_seq)) > SEQ_CHARS_MAX or (page.results and page.last_seq == since):

@@ -117,8 +117,9 @@ class Replication:
 
     async def pull_some(self, page: Page) -> None:
         """Changes that came by themselves."""
-        async for found in self._documents(page):
-            self._last_key = await self._take_in(found) or self._last_key
+        async with aclosing(self._documents(page)) as documents:
+            async for found in documents:
+                self._last_key = await self._take_in(found) or self._last_key
         await self._reach(self._at._replace(cursor=page.last_seq, last_key=self._last_key or self._at.last_key))
         await self._catch_up()
 
@@ -267,10 +268,11 @@ class Replication:
         cursor = self._at.cursor
         while True:
             page = await self._there.changes(cursor, self._step)
-            async for found in self._documents(page):
-                yield found
+            async with aclosing(self._documents(page)) as documents:
+                async for found in documents:
+                    yield found
             yield page
-            if not page.results or len(page.results) < page.limit:
+            if not page.more:
                 return
             cursor = page.last_seq
 

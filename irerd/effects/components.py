@@ -5,7 +5,10 @@ What a worker says is a stranger's word here; whether it is what the manifest pr
 """
 
 import json
+import stat
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
@@ -86,6 +89,7 @@ class Components:
         self._turns = Turns(SCRIPTS_AT_ONCE, SCRIPTS_MAX, LONG_S)
         self._going: set[str] = set()
         """Jobs whose scripts run or wait."""
+        self._one_tidies = threading.Lock()
         self._swept = False
 
     async def run(self, errand: Errand, progress: Tell) -> JobEnded:
@@ -198,15 +202,16 @@ class Components:
     def _make_room(self) -> None:
         """What was left longest ago goes first, a whole run at a time, until the rest is within its bound. What a run that goes on
         left before, it leaves again; and the newest stays, whatever it takes."""
-        runs = _left(self._state_dir / FILES)
-        total, most = sum(run.size for run in runs), self._settings().component.files_bytes_max
-        for run in runs[:-1]:
-            if total <= most:
-                return
-            if run.job not in self._going:
-                for name in run.names:
-                    self._host.files.unlink(f"{FILES}/{name}")
-                total -= run.size
+        with self._one_tidies, suppress(OSError):  # what does not go now goes later: no run that left its files fails for that
+            runs = _left(self._state_dir / FILES)
+            total, most = sum(run.size for run in runs), self._settings().component.files_bytes_max
+            for run in runs[:-1]:
+                if total <= most:
+                    return
+                if run.job not in self._going:
+                    for name in run.names:
+                        self._host.files.unlink(f"{FILES}/{name}")
+                    total -= run.size
 
 
 class _Left(NamedTuple):
@@ -219,11 +224,13 @@ class _Left(NamedTuple):
 
 
 def _left(place: Path) -> list[_Left]:
-    """By run, who ended longest ago first: a file changed last when it got its name, which no script can make otherwise."""
+    """By run, who ended longest ago first: a file changed last when it got its name, which no script can make otherwise. What
+    somebody else put there is nobody's of these."""
     found: dict[str, list[tuple[int, str, int]]] = {}
     for entry in place.iterdir():
-        seen = entry.stat(follow_symlinks=False)
-        found.setdefault(entry.name.partition("_")[0], []).append((seen.st_ctime_ns, entry.name, seen.st_size))
+        seen, (job, parted, _) = entry.stat(follow_symlinks=False), entry.name.partition("_")
+        if parted and _is_uuid(job) and stat.S_ISREG(seen.st_mode):
+            found.setdefault(job, []).append((seen.st_ctime_ns, entry.name, seen.st_size))
     runs = [
         _Left(max(since for since, _, _ in files), job, sorted(name for _, name, _ in files), sum(size for _, _, size in files))
         for job, files in found.items()

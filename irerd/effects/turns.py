@@ -16,7 +16,7 @@ class _Run:
     def __init__(self, name: str, memory_bytes: int) -> None:
         self.name = name
         self.memory_bytes = memory_bytes
-        self.admitted = trio.Event()
+        self.admitted = False
         self.since = 0.0
 
 
@@ -28,6 +28,8 @@ class Turns:
         self._running: list[_Run] = []
         self._waiting: OrderedDict[str, deque[_Run]] = OrderedDict()
         """By name, whose turn is next first."""
+        self._began = trio.Event()
+        """Somebody began: those who still wait look anew until when."""
 
     @asynccontextmanager
     async def turn(self, name: str, memory_bytes: int, room_bytes: int) -> AsyncIterator[None]:
@@ -35,10 +37,11 @@ class Turns:
         run = _Run(name, memory_bytes)
         self._waiting.setdefault(name, deque()).append(run)
         try:
-            while not run.admitted.is_set():
-                self._admit(room_bytes)
+            self._admit(room_bytes)
+            while not run.admitted:
                 with trio.move_on_at(self._next_long()):
-                    await run.admitted.wait()
+                    await self._began.wait()
+                self._admit(room_bytes)
             yield
         finally:
             self._gone(run)
@@ -61,7 +64,9 @@ class Turns:
                 del self._waiting[run.name]
             run.since = trio.current_time()
             self._running.append(run)
-            run.admitted.set()
+            run.admitted = True
+            self._began.set()
+            self._began = trio.Event()
 
     def _first(self, room_bytes: int) -> _Run | None:
         """Of those that wait, who may begin now."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import canonical
 from core.canonical import _LEFT_ALONE, CanonicalError, _write, decode, encode, event_payload, payload_and_sign
 
 FROM_RFC_8785 = [  # appendix B: the bits of a double, and its only text
@@ -323,3 +324,32 @@ def test_fields_at_their_default_are_left_out():
 def test_an_event_that_has_no_form_is_refused(event):
     with pytest.raises(CanonicalError):
         event_payload(event)
+
+
+class Word(str):
+    """Equals a text, and is none."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    held: dict[str, Any]
+
+
+def test_a_key_that_was_good_once_vouches_for_nothing_that_only_equals_it() -> None:
+    """msgspec refuses such a key, so it is for `_write` to write, however often its like was seen."""
+    assert encode({"seen": 1}) == encode({Word("seen"): 1}) == b'{"seen":1}'
+    assert event_payload(Held({"seen": 1.0})) == event_payload(Held({Word("seen"): 1.0}))
+
+
+def test_a_key_that_is_not_allowed_is_refused_each_time() -> None:
+    for _ in range(2):
+        with pytest.raises(CanonicalError):
+            encode({"good": 1, "bad\n": 2})
+        with pytest.raises(CanonicalError):
+            event_payload(Held({"good": 1, "bad\n": 2}))
+
+
+def test_the_keys_that_are_remembered_have_a_bound() -> None:
+    for number in range(canonical.GOOD_KEYS_MAX + 2):
+        encode({f"key {number}": number})
+        assert len(canonical._good_keys) <= canonical.GOOD_KEYS_MAX
+    assert "key 0" not in canonical._good_keys and encode({"key 0": 0}) == b'{"key 0":0}'

@@ -81,19 +81,23 @@ class FarDatabase:
     def put(self, id: str, **members: Any) -> str:
         """An edit of the winner, whatever that is now."""
         path = f"/{quote(id, safe='')}"
-        known = self.ask("GET", path)
-        rev = {"_rev": known["_rev"]} if "_rev" in known else {}
-        answer = self.ask("PUT", path, {**members, **rev})
-        assert answer.get("ok"), answer
-        return str(answer["rev"])
+        while True:
+            known = self.ask("GET", path)
+            rev = {"_rev": known["_rev"]} if "_rev" in known else {}
+            answer = self.ask("PUT", path, {**members, **rev})
+            if answer.get("error") != "conflict":  # a sync that goes on may bring another winner in between
+                assert answer.get("ok"), answer
+                return str(answer["rev"])
 
     def delete(self, id: str) -> str | None:
-        known = self.ask("GET", f"/{quote(id, safe='')}")
-        if "_rev" not in known:
-            return None
-        answer = self.ask("DELETE", f"/{quote(id, safe='')}?rev={known['_rev']}")
-        assert answer.get("ok"), answer
-        return str(answer["rev"])
+        while True:
+            known = self.ask("GET", f"/{quote(id, safe='')}")
+            if "_rev" not in known:
+                return None
+            answer = self.ask("DELETE", f"/{quote(id, safe='')}?rev={known['_rev']}")
+            if answer.get("error") != "conflict":
+                assert answer.get("ok"), answer
+                return str(answer["rev"])
 
     def get(self, id: str) -> Any:
         return self.ask("GET", f"/{quote(id, safe='')}")

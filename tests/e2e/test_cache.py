@@ -100,6 +100,11 @@ def test_a_large_write_is_keyed_tried_dry_and_refused_as_a_small_one_is(daemon: 
     assert again.r == first.r and again.rc == first.rc and again.replayed
     other = raw.ask("cache.set", {"key": "a", "value": large + "!"}, idem="key-00000001")
     assert isinstance(other, Err) and other.e["reason"] == "key-reused"
+    (blob,) = (daemon.state / "blobs").glob("??/*")
+    blob.unlink()
+    assert raw.ask("cache.set", {"key": "a", "value": large}, idem="key-00000001").r == first.r
+    assert not blob.exists(), "what was asked before is looked up and stores nothing: its answer is heard on a full disk too"
+    assert isinstance(raw.ask("cache.set", {"key": "b", "value": large}, idem="key-00000002"), Done) and blob.exists()
     aborted = raw.ask("cache.set", {"key": "a", "value": large, "if_rev": "1-a"})
     assert isinstance(aborted, Err) and aborted.e["code"] == "aborted"
     assert isinstance(found := raw.ask("cache.get", {"key": "a"}), Done) and found.r["rev"] == first.r["rev"]

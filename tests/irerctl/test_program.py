@@ -168,6 +168,7 @@ def test_a_field_named_in_the_sentence_is_not_named_again(run: Run, serve: Serve
         (("call", "system.ping", "[" * 100_000), "the parameters are nested too deeply"),
         (("--timeout", "0", "status"), "0 is outside"),
         (("-o", "xml", "status"), "'xml' is not one of"),
+        (("market", "quote", "CEU", "buy", "-1"), "stands behind -- at the end"),
     ],
 )
 def test_usage_errors_exit_2_and_say_what_to_type(run: Run, args: tuple[str, ...], says: str) -> None:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.trajectory import ENGINE
 from irerctl import programs
 from irerctl.programs import Program, at_once, one_by_one, parts
 from irerctl.session import Failure
+from tests.core.engine_loop import EngineLoop
 
 ATOMS = st.text('ab "\\é🏠{}[],:\u2028\x00', min_size=0, max_size=4)
 COSTS = st.one_of(st.integers(-1, 3), st.sampled_from([0.5, 1e-6, 1e-7, 1e9, 1e10, 2.0]), st.none())
@@ -98,6 +100,25 @@ def test_parts_hold_all_of_a_program_and_each_is_small() -> None:
     assert [fact for part in sent for fact in part.get("facts", [])] == document["facts"]
     assert sent[-1] == {"goals": document["goals"]}, "very many goals go alone"
     assert list(parts(programs.program_of({}))) == [{}], "an empty program is a program too"
+
+
+def test_however_long_its_names_are_each_part_is_taken() -> None:
+    atoms = [f"p{place:06}{'x' * 110}" for place in range(1_600)]
+    rules = [
+        {
+            "rule_id": f"r{at:063}",
+            "premises": [atoms[(at + each) % 1_600] for each in range(5)],
+            "conclusion": "c",
+            "group": f"g{at:063}",
+        }
+        for at in range(4_000)
+    ]
+    whole = at_once(json.dumps({"facts": atoms, "rules": rules}))
+    assert whole is not None
+    made, pieces = EngineLoop(ENGINE), list(parts(whole))
+    for place, piece in enumerate(pieces):
+        made.ask("load", {"problem": piece, "part": place, "more": place < len(pieces) - 1})
+    assert len(made.state.parts.rules) == 4_000 and len(made.state.parts.facts) == 1_600
 
 
 def test_the_collector_goes_on_as_before_also_after_a_failure() -> None:

@@ -132,6 +132,8 @@ def test_tokens_of_one_subject_are_one_actor_and_of_two_subjects_two() -> None:
     names = [actor_name(each) for each in subjects]
     assert len(set(names)) == len(subjects)
     assert all(name.startswith("http:") and len(name) <= 64 for name in names)
+    long = actor_name("a" * 64)
+    assert actor_name(long.removeprefix("http:")) != long, "nor is a subject another's that is called as that one is cut"
 
 
 def test_tokens_shown_one_after_another_fill_no_memory() -> None:

@@ -5,6 +5,7 @@ import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import trio
@@ -106,6 +107,19 @@ async def test_there_are_never_more_than_so_many_nor_more_than_there_is_memory_f
     assert (await told(greedy)).began == ["a@0", "b@0", "c@10", "d@100"], "the first two take what their manifests say"
 
 
+async def test_who_waits_while_all_take_long_is_let_in_beside_those_that_took_their_places_and_take_long_too(autojump_clock):
+    async def act(crowd: Crowd) -> None:
+        for name, lasts_s in (("a", 100), ("b", 100), ("c", 95)):
+            await crowd.come(name, lasts_s)
+        await trio.sleep(30)
+        waiting = [await crowd.come(name, math.inf) for name in "def"]
+        await trio.sleep(200)
+        for scope in waiting:
+            scope.cancel()
+
+    assert (await told(act, most=3)).began == ["a@0", "b@0", "c@10", "d@100", "e@100", "f@110"]
+
+
 async def test_who_is_cancelled_while_it_waits_leaves_no_gap(autojump_clock):
     async def act(crowd: Crowd) -> None:
         await crowd.come("a", 5)
@@ -123,6 +137,7 @@ async def test_who_is_cancelled_while_it_waits_leaves_no_gap(autojump_clock):
 def kept(components: Components, place: Path, job: str, *sizes: int) -> None:
     """As a run leaves it, at a time of its own."""
     before = max((entry.stat().st_ctime_ns for entry in os.scandir(place / FILES)), default=0) if (place / FILES).is_dir() else 0
+    job = job_of(job)
     cage = place / "component_cages" / job
     cage.mkdir(parents=True, exist_ok=True)
     found = {}
@@ -134,8 +149,14 @@ def kept(components: Components, place: Path, job: str, *sizes: int) -> None:
     components._keep(job, found)
 
 
+def job_of(name: str) -> str:
+    return str(UUID(int=ord(name)))
+
+
 def there(place: Path) -> set[str]:
-    return {entry.name for entry in os.scandir(place / FILES)}
+    """Names of what is there, with the letter that stands for a run."""
+    found = (entry.name.partition("_") for entry in os.scandir(place / FILES))
+    return {f"{chr(UUID(job).int)}_{stored}" if stored else job for job, _, stored in found}
 
 
 def made(place: Path, most: int) -> Components:
@@ -153,8 +174,8 @@ def test_what_was_left_longest_ago_goes_first_and_a_whole_run_at_a_time(tmp_path
     assert there(tmp_path) == {"b_out0.csv", "b_out1.csv", "c_out0.csv", "c_out1.csv"}, "by when it ended, not by its name"
     kept(components, tmp_path, "a", 10, 10)
     assert len(there(tmp_path)) == 6, "what fits stays"
-    kept(components, tmp_path, "huge", 500)
-    assert there(tmp_path) == {"huge_out0.csv"}, "the newest stays, whatever it takes"
+    kept(components, tmp_path, "h", 500)
+    assert there(tmp_path) == {"h_out0.csv"}, "the newest stays, whatever it takes"
 
 
 def test_what_a_run_left_that_goes_on_again_stays_and_a_lower_bound_applies_from_the_next_on(tmp_path):
@@ -162,9 +183,35 @@ def test_what_a_run_left_that_goes_on_again_stays_and_a_lower_bound_applies_from
     for job in ("a", "b", "c"):
         kept(components, tmp_path, job, 40)
     lower = made(tmp_path, 100)
-    lower._going.add("a")
+    lower._going.add(job_of("a"))
     kept(lower, tmp_path, "d", 10)
     assert there(tmp_path) == {"a_out0.csv", "c_out0.csv", "d_out0.csv"}, "a is begun anew after a crash"
+
+
+def test_what_somebody_else_put_there_stays_and_counts_for_nothing(tmp_path):
+    components = made(tmp_path, 50)
+    kept(components, tmp_path, "a", 20)
+    outside = tmp_path / "outside"
+    outside.write_bytes(bytes(500))
+    (tmp_path / FILES / "notes").write_bytes(bytes(500))
+    (tmp_path / FILES / f"{job_of('f')}_folder").mkdir()
+    (tmp_path / FILES / f"{job_of('l')}_link").symlink_to(outside)
+    kept(components, tmp_path, "b", 20)
+    kept(components, tmp_path, "c", 20)
+    assert there(tmp_path) == {"notes", "f_folder", "l_link", "b_out0.csv", "c_out0.csv"}
+    assert outside.stat().st_size == 500
+
+
+def test_a_run_has_left_its_files_though_no_room_could_be_made(tmp_path):
+    components = made(tmp_path, 50)
+    kept(components, tmp_path, "a", 40)
+    components._host.files.unlink = gone  # type: ignore[method-assign]
+    kept(components, tmp_path, "b", 40)
+    assert there(tmp_path) == {"a_out0.csv", "b_out0.csv"}
+
+
+def gone(path: str) -> None:
+    raise FileNotFoundError(path)
 
 
 def test_a_run_that_leaves_no_file_makes_no_folder(tmp_path):

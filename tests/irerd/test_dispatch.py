@@ -14,6 +14,7 @@ from core.fields import Code, Name, patterns
 from core.keys import Keys
 from core.settings import Settings
 from core.world import World
+from irerd.cursors import Cursors
 from irerd.dispatch import Answer, Dispatch
 from irerd.writer import Writer
 from state.ledger import open_ledger
@@ -262,3 +263,21 @@ async def test_what_is_wrong_with_the_parameters_is_named_by_its_path_and_in_wor
     with pytest.raises(Refused) as refused:
         dispatch.params(dispatch.world.rows["sum.weigh"], given)
     assert (refused.value.detail, [name for name, _ in refused.value.fields]) == (said, [path])
+
+
+async def test_an_answer_stands_behind_its_own_record_and_behind_what_was_durable_elsewhere_when_decided(bench: Bench) -> None:
+    """Whoever lists and then watches from here may miss nothing of another log that was decided meanwhile."""
+    dispatch, writer, text = bench.dispatch, bench.writer, Cursors("").text
+    told: list[Answer] = []
+    wanted: list[str] = []
+    dispatch.next_seq["other"] = 9
+    for durable in (4, 4, 7):
+        if writer.durable_ends.get("other") != durable:
+            writer.durable_ends = {**writer.durable_ends, "other": durable}
+        dispatch.write(bench.world.rows["sum.add"], Add(5, ones=1), CALLER, told.append)
+        wanted.append(text({"sum_log": dispatch.next_seq["sum_log"], "other": durable}))
+    writer.durable_ends = {**writer.durable_ends, "other": 8}
+    await trio.testing.wait_all_tasks_blocked()
+    assert [text(answer.position or {}) for answer in told] == wanted
+    ends = {"sum_log": dispatch.next_seq["sum_log"], "other": 8}
+    assert text(dispatch._position("damaged")) == text(ends), "no record of it verified, and it can be asked about"

@@ -87,5 +87,28 @@ def test_wrong_credentials_never_take_up_every_place_on_a_connection(refusals: R
         assert RefuseMany("uid:1", 500 - singles, "gate.check", "gate.check") in records.commands, "told or not, each is counted"
 
 
+def test_whoever_calls_in_many_names_over_one_connection_takes_up_no_more_of_its_places(refusals: Refusals) -> None:
+    """Behind a hub are many actors, and one connection: two who guess would fill it together."""
+    told: list[str] = []
+    refusals.held_max = lambda: most_held(16)
+    refusals.is_slowed = lambda caller: True
+
+    def shown(caller: str, uid: int) -> None:
+        def tell(answer: Answer) -> None:
+            told.append("later" if answer.error is LATER else "held")
+
+        assert refusals.count_instead(caller, "nav.navigate", tell, Answer({"ok": False}), uid)
+
+    for number in range(60):
+        shown(f"http:guest-{number % 3}", 990)
+    assert told == ["later"] * 46
+    shown("uid:7", 7)
+    assert len(told) == 46, "of another uid is counted apart"
+    refusals.close_windows()
+    assert told[46:] == ["held"] * 15
+    shown("http:guest-1", 990)
+    assert len(told) == 61, "there is room again"
+
+
 def test_there_is_always_a_place_left() -> None:
     assert [most_held(calls_max) for calls_max in (1, 2, 8, 64, 65_536)] == [0, 1, 7, 56, 57_344]

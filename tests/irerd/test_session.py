@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from core.access import Peer
-from core.engine import Nothing, Row
+from core.engine import Nothing, Refused, Row
 from core.wire.calls import Call, Cancel
 from core.wire.codec import VALUES_MAX, decode
 from core.wire.frames import FRAME_MAX, Frames
@@ -125,3 +125,30 @@ async def test_calls_that_came_in_one_piece_are_announced_before_the_first_of_th
         monkeypatch.setattr(session._connection, "receive", lambda data, received=received: received)
         await session._handle_all(b"", nursery)
     assert seen == [[("eil.sense", {"a": 1}), ("eil.act", {})], *both, both[0]], "one alone is not worth a word"
+
+
+@pytest.mark.parametrize(("calls_max", "held"), [(16, 14), (1, 1)])
+async def test_refusals_that_wait_for_their_record_never_take_up_every_place_on_a_connection(calls_max: int, held: int) -> None:
+    """Behind a hub are many callers: one who is refused again and again keeps nobody else waiting."""
+    waiting: list[Any] = []
+    counted: list[str] = []
+    refusals = SimpleNamespace(refuse=lambda *given: waiting.append(given), count=lambda caller, method: counted.append(method))
+    dispatch = SimpleNamespace(settings=SimpleNamespace(limits=SimpleNamespace(calls=calls_max)))
+    service: Any = SimpleNamespace(dispatch=dispatch, turns={}, refusals=refusals, state=lambda: "ready")
+    session = Session(Pipe(room=0), PEER, service)
+    told: list[str] = []
+    session._answer = lambda id, row, answer: (session._in_flight.pop(id, None), told.append(answer.error.code))  # type: ignore[method-assign, assignment]
+    denied = Refused("permission-denied", "not yours", reason="owner")
+
+    def refuse(id: int) -> None:
+        session._in_flight[id] = None  # decided, and so in flight
+        session._fail(Call(id, ROW.name, {}), ROW, denied)
+
+    for id in range(1, 61):
+        refuse(id)
+    assert (len(waiting), told) == (held, ["resource-exhausted"] * (60 - held)) and len(counted) == 60 - held
+    for *_, reply in waiting:
+        reply(Answer(error=denied))
+    assert told[60 - held :] == ["permission-denied"] * held and not session._in_flight
+    refuse(61)
+    assert len(waiting) == held + 1, "there is room again"

@@ -3,6 +3,7 @@
 The answers here are made up, because no sound server gives them; what a real one does is in tests/e2e/test_sync.py.
 """
 
+import gc
 import json
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -11,14 +12,17 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from core.cache.model import Cache
+from core.engine import Refused
 from irerd.couch import database as database_module
 from irerd.couch.beside import beside
 from irerd.couch.database import LINE_BYTES_MAX, Checkpoint, Database
 from irerd.couch.failures import Failed, TooLarge
 from irerd.couch.http import ANSWER_BYTES_MAX, Answer, Http
 from irerd.couch.live import Live
+from irerd.couch.replicate import Replication
 
 
 class Told:
@@ -148,9 +152,52 @@ async def test_a_server_without_bulk_get_is_asked_for_each_document():
 async def test_a_page_too_large_is_asked_for_in_halves():
     told = Told(TooLarge(), said({"results": [], "last_seq": 9}))
     page = await database(told).changes(0, 8)
-    assert page.last_seq == 9 and page.limit == 4  # so that no page of four is taken for the last one
+    assert page.last_seq == 9 and not page.more
     assert [query["limit"] for _, _, query, _ in told.asked if query] == ["8", "4"]
     assert (await failure(Told(TooLarge()), lambda it: it.changes(0, 8))).code == "bad-answer"
+
+
+@pytest.mark.parametrize(
+    ("count", "pending", "more"),
+    [(4, None, True), (4, 0, True), (3, None, False), (3, 0, False), (3, 7, True), (3, "lots", False), (0, 7, False)],
+)
+async def test_a_page_is_the_last_one_where_it_has_fewer_than_were_asked_for_and_none_are_said_to_follow(count, pending, more):
+    rows = [{"id": f"k{number}", "changes": []} for number in range(count)]
+    told = Told(TooLarge(), said({"results": rows, "last_seq": 9} | ({} if pending is None else {"pending": pending})))
+    assert (await database(told).changes(0, 8)).more is more  # eight were too many for one answer, so four are a whole page
+
+
+class Full:
+    """A side here that has no room for what comes."""
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+        self.merged = 0
+
+    async def merge(self, documents: Any) -> tuple[int, list[tuple[str, str]]]:
+        self.merged += 1
+        await trio.lowlevel.checkpoint()
+        if self.merged == 2:
+            raise Refused("resource-exhausted", "no room", reason="disk-full")
+        return len(documents), []
+
+
+async def test_a_store_that_fails_while_more_is_fetched_ends_the_sync_and_nothing_counts_as_read(recwarn):
+    """What was fetched meanwhile is let go of, and no reader of a page is left open."""
+    here: Any = Full()
+    rows = [{"id": f"k{number}", "changes": [{"rev": "1-a"}]} for number in range(500)]
+    answers = [
+        said({"results": [{"id": row["id"], "docs": [{"ok": {"_id": row["id"]}}]} for row in rows[start:end]]})
+        for start, end in ((0, 100), (100, 300), (300, 500))
+    ]
+    told = Told(said({"results": rows, "last_seq": 9}), *answers)
+    far = database(told)
+    replication = Replication(here, far, "far", "ledger", 500, lambda: "id")
+    with pytest.raises(Refused):
+        await replication._pull_all()
+    gc.collect()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (replication.cursor, here.merged) == (0, 2) and [str(each.message) for each in recwarn] == []
 
 
 async def test_of_two_things_at_once_each_comes_to_its_end():
@@ -189,6 +236,18 @@ async def test_a_checkpoint_that_came_through_unheard_is_found_and_not_written_t
     at = Checkpoint("irer-push-1", database_module._Local(rev="0-1", source_last_seq=3))
     written = await database(told).record(at, "s", 7, {})
     assert written.rev == "0-2" and written.knows(7) and [method for method, *_ in told.asked] == ["PUT", "PUT", "GET"]
+
+
+async def test_a_far_end_restored_while_it_was_asked_is_told_by_its_checkpoint_and_not_written_over(autojump_clock):
+    """Written over, it would seem to know what it has lost, and no later sync would send that again."""
+    for older in ({"_rev": "0-1", "source_last_seq": 3}, {}):
+        told = Told(said({}, 409), said(older, 200 if older else 404))
+        with pytest.raises(Failed) as failed:
+            await database(told).record(Checkpoint("irer-push-1", database_module._Local(rev="0-5", source_last_seq=6)), "s", 7, {})
+        assert failed.value.transient and [method for method, *_ in told.asked] == ["PUT", "GET"]
+    told = Told(said({}, 409), said({"_rev": "0-6", "history": [{"recorded_seq": 8}, {"recorded_seq": 6}]}), said({"rev": "0-7"}))
+    at = Checkpoint("irer-push-1", database_module._Local(rev="0-5", source_last_seq=6))
+    assert (await database(told).record(at, "s", 7, {})).knows(7), "somebody else wrote beside us"
 
 
 def test_a_position_is_known_by_value_and_kind():

@@ -17,7 +17,7 @@ from core.canonical import event_payload
 from core.data.embedding import MODEL as MODEL_OF_TEXTS
 from core.data.embedding import OWN, TABLE_MODEL, embed, nearest, numbers, text_of, unit
 from core.data.events import VectorForgotten
-from core.data.model import LOG
+from core.data.model import LOG, Data, Node
 from core.data.telemetry import embed_series
 from core.data.told import ContentCreated, EmbeddingGenerated, TelemetryReceived, id_of
 from core.engine import Errand, Event, JobEnded
@@ -43,6 +43,10 @@ class Records:
         self.history = "a"
         self.worked: list[str] = []
         self.fault = ""
+        self.data = Data()
+        self.world = SimpleNamespace(states={"data": self.data})
+        self.undecided = 0
+        self.read_from: list[int] = []
 
     # --- what the view sees ---------------------------------------------------------------------------------------------
 
@@ -50,7 +54,12 @@ class Records:
         """A new one, as a start makes it."""
         return Vectors(cast(Any, self), cast(Any, self), self.root, cast(Any, {LOG: self}), lambda log: len(self.events) - 1)
 
+    @property
+    def next_seq(self) -> dict[str, int]:
+        return {LOG: len(self.events) + self.undecided}
+
     def stored(self, log: str, first: int, last: int) -> list[Any]:
+        self.read_from.append(first)
         assert self.first_seq <= first <= last < len(self.events)
         return [
             SimpleNamespace(
@@ -234,6 +243,23 @@ def test_whatever_became_of_the_files_they_are_made_anew(
     records.agrees(records.view())
     records.add(10)
     records.agrees(records.view())
+
+
+@pytest.mark.parametrize("undecided", [0, 1])
+def test_made_anew_it_reads_no_more_of_the_log_than_what_can_be_found(records: Records, undecided: int) -> None:
+    view = records.view()
+    records.add(200)
+    records.agrees(view)
+    records.drop(*range(150))
+    records.add(3, replaces=170)
+    records.data.nodes["event"] = Node(150, 0, "uid:1001", "local.content_created")
+    records.agrees(view)
+    assert 150 not in records.read_from, "what is behind it it reads on, for older rows have to go"
+    (records.root / MANIFEST).unlink(missing_ok=True)
+    records.read_from.clear()
+    records.undecided = undecided
+    records.agrees(records.view())
+    assert records.read_from[0] == (0 if undecided else 150)
 
 
 def test_rows_of_a_run_that_ended_early_are_not_found_twice(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:

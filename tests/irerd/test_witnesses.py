@@ -3,7 +3,7 @@
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from core.notes import COSIGNER, Key, cosignature, public_key
+from core.notes import COSIGNER, SIGNATURES_MAX, Key, Signature, cosignature, public_key
 from core.settings import TrustedWitness, Witness
 from core.witness import Request, read_request
 from irerd.seals import Seals
@@ -113,6 +113,18 @@ async def test_what_is_new_is_cosigned_and_kept_and_what_is_not_is_not_asked() -
     await world.witnesses.ask_all()
     assert len(world.asked) == 4 and world.health() == ("ok", "")
     assert list(world.witnesses.sizes()) == [("beside", NAME, 18)]
+
+
+async def test_signatures_that_were_added_on_the_way_are_not_kept() -> None:
+    """With them the note would be too long to be read ever again, and the next start would not take the log."""
+    world = World()
+    world.write(3)
+    note = world.seals.note(NAME)
+    assert note is not None
+    junk = tuple(Signature(ORIGIN, bytes([number] * 4), bytes(64)) for number in range(SIGNATURES_MAX - 1))
+    answer = cosignature(note.checkpoint, KEY.name, bytes(32), 1).line()
+    assert await world.witnesses.keep(NAME, KEY, note._replace(signatures=(*note.signatures, *junk)), answer) == ""
+    assert world.cosigned() == note.checkpoint.size
 
 
 async def test_a_start_goes_on_from_what_was_cosigned_and_asks_first_with_that() -> None:

@@ -11,7 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from irerd.writer import HEAD_IDLE_S, Receipt, WriteFailed, Writer
-from state.log import Log, SyncFailed
+from state.log import PADDING_BYTES_MAX, Log, SyncFailed
 from state.recover import records_between, recover
 from state.room import ROOM
 from state.seal import BATCH_BYTES_MAX, RECORDS_MAX, Pending, measure
@@ -104,9 +104,11 @@ async def test_nobody_is_told_before_the_sync_that_covers_it(bench: Bench) -> No
 async def test_the_end_of_what_is_durable_is_told_of_every_log(bench: Bench) -> None:
     bench.submit("one", "a", count=2)
     await wait_all_tasks_blocked()
-    assert bench.writer.durable_ends == {"one": 1, "two": 1}, "decided is not durable"
+    before = bench.writer.durable_ends
+    assert before == {"one": 1, "two": 1}, "decided is not durable"
     await bench.host.let_go()
     assert bench.writer.durable_ends == {"one": 3, "two": 1}
+    assert before == {"one": 1, "two": 1}, "whoever took it up still has that moment"
 
 
 async def test_the_end_of_what_is_durable_follows_work_on_a_log(bench: Bench) -> None:
@@ -275,6 +277,15 @@ async def test_once_written_there_is_room_for_as_much_again(bench: Bench) -> Non
         bench.host.let_all_go()
         await wait_all_tasks_blocked()
         assert bench.writer.fits("one", BATCH_BYTES_MAX), "the largest command there may be"
+
+
+async def test_each_command_that_waits_has_room_for_a_batch_of_its_own(bench: Bench) -> None:
+    """Each may be written alone, and the padding of a batch is no part of what a command measures."""
+    free = bench.logs["one"].reserved_bytes - ROOM.own_bytes
+    for _ in range(3):
+        bench.submit("one", "a")
+        free -= measure(pending("a")) + PADDING_BYTES_MAX
+    assert bench.writer.fits("one", free - PADDING_BYTES_MAX) and not bench.writer.fits("one", free - PADDING_BYTES_MAX + 1)
 
 
 async def test_nobody_is_ahead_of_who_is_told_that_there_is_room(

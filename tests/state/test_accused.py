@@ -1,9 +1,12 @@
 """What a witness said against a log is believed as long as the log has that name, and nothing of it is lost without a word."""
 
+from pathlib import Path
+
 import pytest
 
 from core.notes import COSIGNER, Key, public_key
 from state.accused import DAMAGED, Accusation, Accusations, accused_by, beside, outside
+from state.fs import RealFiles
 from state.ledger import open_ledger
 from tests.sim.disk import SimFiles
 
@@ -29,6 +32,23 @@ def test_it_is_there_as_long_as_one_of_both_is(lost: str) -> None:
     assert accusations.of("engine_state", f"{ORIGIN}2") is None, "under another name it is another history, and openly so"
     accusations.drop("engine_state", ORIGIN)
     assert Accusations(files.kill(), aside.kill()).of("engine_state", ORIGIN) is None  # type: ignore[arg-type]
+
+
+def test_a_place_outside_that_is_gone_or_useless_costs_only_that_copy(tmp_path: Path) -> None:
+    """A cache may be emptied at any time, by anybody's broom, and irerd goes on."""
+    for name in ("gone", "useless"):
+        (place := tmp_path / name).mkdir()
+        aside = RealFiles(place)
+        if name == "gone":
+            place.rmdir()
+        else:
+            (place / outside(ORIGIN) / "in the way").mkdir(parents=True)
+        accusations = Accusations(SimFiles(), aside)  # type: ignore[arg-type]
+        assert accusations.keep(SAID) and accusations.of("engine_state", ORIGIN) == SAID
+        assert accusations.drop("engine_state", ORIGIN) is (name == "gone")
+        found = accusations.of("engine_state", ORIGIN)
+        assert (found.why if found is not None else None) == (None if name == "gone" else DAMAGED)
+        aside.shut()
 
 
 def test_a_damaged_one_still_accuses_and_any_witness_may_clear_it() -> None:

@@ -779,6 +779,7 @@ def test_a_mount_point_that_holds_something_is_left_as_it_is(good: bytes, there:
     with pytest.raises(Refusal, match="is a mount point and not empty"):
         restored(good, disk, mounted=True)
     assert tree(disk, DIR)[f"{there}/file"] == b"somebody's"
+    assert "LOCK" not in disk.list(DIR), "nothing was changed"
 
 
 def test_somebodys_files_beside_an_unfinished_restore_are_left_too(good: bytes) -> None:
@@ -787,6 +788,18 @@ def test_somebodys_files_beside_an_unfinished_restore_are_left_too(good: bytes) 
     with pytest.raises(Refusal, match="not empty"):
         restored(good, disk, mounted=True)
     assert tree(disk, DIR)["thesis.txt"] == b"somebody's"
+
+
+def test_a_whole_directory_that_lost_its_ledger_is_never_taken_for_an_unfinished_restore(good: bytes) -> None:
+    """The directory of a restore that was killed at its very last step, and went on as a daemon's."""
+    disk = mount_point()
+    restored(good, disk, mounted=True)
+    disk.mkdir(f"{DIR}/restoring-0123456789abcdef")
+    disk.unlink(f"{DIR}/ledger.json")
+    before = tree(disk, DIR)
+    with pytest.raises(Refusal, match="not empty"):
+        restored(good, disk, ids=900, mounted=True)
+    assert tree(disk, DIR) == before and any(name.endswith(".jsonl") for name in before)
 
 
 def test_a_crash_at_any_step_of_a_restore_into_a_mount_point_leaves_no_half_of_one(good: bytes) -> None:

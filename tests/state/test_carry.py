@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.notes import COSIGNER, Checkpoint, Key, cosignature, public_key, read_note, signed
+from core.notes import COSIGNER, SIGNATURES_MAX, Checkpoint, Key, Signature, cosignature, public_key, read_note, signed
 from irerd.witness.book import Book
 from state.alone import Refusal
 from state.carry import Came, request, take
@@ -132,3 +132,17 @@ def test_what_cannot_be_asked_is_said_so(log: str, old: int | None, why: str) ->
         afar.write(2)
     with pytest.raises(Refusal, match=why):
         request(afar.files, log, afar.key, old)  # type: ignore[arg-type]
+
+
+def test_what_was_written_beside_on_the_way_is_not_kept() -> None:
+    """Signatures of nobody, in the name of the log: with them the note would be too long to be read ever again."""
+    afar = Afar()
+    afar.write(5)
+    came = afar.came(afar.asked())
+    junk = "".join(Signature(afar.origin, bytes([number] * 4), bytes(64)).line() for number in range(SIGNATURES_MAX - 1))
+    assert afar.take(came._replace(checkpoint=came.checkpoint + junk))["kept"] is True
+    assert afar.cosigned() == 6
+    afar.take(came)
+    alone = cosigned_of(afar.files, LOG)  # type: ignore[arg-type]
+    afar.take(came._replace(checkpoint=came.checkpoint + junk))
+    assert cosigned_of(afar.files, LOG) == alone  # type: ignore[arg-type]

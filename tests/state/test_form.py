@@ -69,6 +69,13 @@ def test_a_member_out_of_form_is_no_record(old, new):
         parse(resealed(LINES[1], old, new))
 
 
+def test_a_payload_nested_deeper_than_anybody_can_follow_is_no_record_and_ends_nobody() -> None:
+    line = resealed(LINES[1], b'"payload":{', b'"payload":{"a":' + b"[" * 20_000 + b"]" * 20_000 + b",")
+    with pytest.raises(BadLine, match="no JSON object"):
+        parse(line)
+    assert parse_many([line], 0) is None
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.canonical import event_payload
 from core.data import ENGINE, clusters, commands, events, reads, told
 from core.data.embedding import MODEL, OWN, TABLE_MODEL, text_of, unit
 from core.data.model import dump, load
-from core.engine import Errand, JobEnded, Nothing, Refused
+from core.engine import Errand, JobEnded, Nothing, Refused, Stamp
 from core.settings import Data, Settings
 from tests.core.engine_loop import ANN, EngineLoop
 
@@ -98,6 +99,24 @@ def test_until_it_was_tried_the_model_of_before_goes_on() -> None:
     assert loop.ask("job_ended", JobEnded(trial.id, False, "not-installed")) == [] and loop.state.model == MODEL
     configure(loop, MODEL)
     assert loop.ask("job_ended", JobEnded(trial.id, True, "ok")) == [] and loop.state.model == MODEL, "nobody wants it any more"
+
+
+def test_what_a_caller_named_like_a_model_is_never_taken_for_its_vectors() -> None:
+    loop = loop_of()
+    theirs, other = emit(loop, TEXTS[0]), emit(loop, TEXTS[1])
+    derive(loop)
+    given = told.EmbeddingGenerated(theirs, TABLE_MODEL, OWN[TABLE_MODEL], vector(TABLE_MODEL, theirs))
+    stamp = Stamp("event_log", len(loop.records), loop.wall_us, loop.mono_us, loop.boot_id, ANN.name)
+    loop.records.append((given.event_type, event_payload(given), stamp))
+    loop.world.apply(given, stamp)
+    configure(loop, TABLE_MODEL)
+    assert not wanted(loop) and loop.state.model == MODEL
+    tried = JobEnded(f"event_log:0:model-{TABLE_MODEL}", True, "ok", "", {})
+    assert loop.ask("job_ended", tried) == []
+    loop.ask("forget", {"event": theirs})
+    derive(loop)
+    assert models(loop) == {other: {TABLE_MODEL}} and loop.state.model == TABLE_MODEL
+    assert loop.replayed() == loop.state
 
 
 def test_what_was_made_for_the_model_of_before_comes_too_late() -> None:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from core.energy import sensing
+from core.energy.facts import RegimeShifted
 from core.engine import Refused
 from tests.core.energy.eil_loop import BEGIN_US, EilLoop, rows_of, settings, time_of
 
@@ -107,3 +108,19 @@ def test_a_source_that_was_given_up_is_not_what_was_foreseen_of_it() -> None:
     fresh = EilLoop()
     fresh.sense(30, "a", x=2.0)
     assert rows_of(loop)["a", 0] == rows_of(fresh)["a", 0]
+
+
+def test_what_was_only_tried_leaves_the_order_of_shifts_as_it_was() -> None:
+    """Rows that were given back come again the other way round; the log and a restart know nothing of that."""
+    alone, tried = EilLoop(), EilLoop()
+    row = tried.world.rows["eil.sense"]
+    first = {"source": "m", "timestamp": time_of(0), "telemetry": {"x": 1.0, "y": 2.0}}
+    tried.world.decide(row, msgspec.convert(first, row.params), tried.context())
+    for loop in (alone, tried):
+        draw = random.Random(3)
+        for at in range(170):
+            off = draw.gauss(0, 1) + (40 if at > 155 else 0)
+            loop.sense(10 * at, "m", x=1 + off, y=2 + off)
+    assert [len(shift.streams) for shift in tried.of(RegimeShifted)] == [2]
+    assert tried.of(RegimeShifted) == alone.of(RegimeShifted)
+    assert rows_of(tried) == rows_of(tried.replayed())

@@ -255,6 +255,24 @@ def test_columns_that_do_not_fit_each_other_are_refused(wrong: str) -> None:
     assert "Choose one of them" in refused(the_source(), "load", {"problem": both}).detail
 
 
+def test_an_atom_with_two_numbers_is_one_premise_also_over_parts() -> None:
+    twice = {**COLUMNS, "atoms": ["A", "B", "A"], "premises": [2, 0, 1, 2, 0]}
+    made = loop(("load", {"problem": {"columns": twice}, "more": True}))
+    later = {**twice, "rule_ids": ["r4", "r5", "r6"], "atoms": ["B"], "counts": [0, 0, 5], "premises": [3, 2, 1, 0, 3]}
+    made.ask("load", {"problem": {"columns": later}, "part": 1})
+    bodies = [rule.premises for rule in made.state.parts.rules.values()]
+    assert bodies == [("A",), (), ("B", "A"), (), (), ("B", "A")] and made.state.parts.literals == 11
+    assert made.replayed() == made.state
+
+
+def test_atoms_that_no_rule_names_do_not_pile_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "LITERALS_MAX", 5)
+    only = {**{name: [] for name in COLUMNS}, "atoms": ["A", "B"]}
+    made = loop(*[("load", {"problem": {"columns": only}, "part": part, "more": True}) for part in range(2)])
+    found = refused(made, "load", {"problem": {"columns": only}, "part": 2, "more": True})
+    assert (found.code, found.reason) == ("resource-exhausted", "atoms")
+
+
 def test_a_log_from_before_there_were_columns_still_replays() -> None:
     made = EngineLoop(trajectory.ENGINE)
     rule = StoredRule("r", ["A"], "B", 1_500_000)

@@ -1,18 +1,21 @@
 """What goes out: the cursor that is saved is never ahead of what the broker has."""
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from irerctl.aio import Error
-from irerctl.bus.broker import Outgoing
+from irerctl.bus.broker import NotTaken, Outgoing, TooLarge
 from irerctl.bus.counts import Counts
 from irerctl.bus.out import BATCH_MAX, QUIET_S, Follower
-from irerctl.bus.settings import Out
+from irerctl.bus.settings import Out, Settings
 from irerctl.session import Failure
 
 RULE = Out(type="energy.source_lost", topic="out/{source}")
@@ -131,7 +134,7 @@ async def test_what_comes_at_the_last_moment_is_not_passed_over(tmp_path, autoju
 
 
 async def follow(folder: Path, log: Log, broker: Broker, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-    await Follower(RULE, "b", folder, broker, Counts()).run(log, task_status=task_status)  # type: ignore[arg-type]
+    await Follower(RULE, "b", folder, broker, Counts(), "dead").run(log, task_status=task_status)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -163,12 +166,82 @@ async def test_a_log_that_no_longer_reaches_back_is_told_and_followed_from_now(t
     log.refusals.append(Error("compacted"))
     broker = Broker(tmp_path / "none", random.Random(0))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Follower(RULE, "b", tmp_path, broker, counts).run, log)  # type: ignore[arg-type]
+        nursery.start_soon(Follower(RULE, "b", tmp_path, broker, counts, "dead").run, log)  # type: ignore[arg-type]
         await log.followed.wait()
         log.add(1)
         await broker.wait_last("s20")
         nursery.cancel_scope.cancel()
     assert counts.gaps == 1 and broker.has == ["s20"] and "since" not in log.asked[1]
+
+
+class Narrow(Broker):
+    """Has no room for one of them; of what is put aside it takes none if `shut`."""
+
+    def __init__(self, file: Path, large: str, shut: bool) -> None:
+        super().__init__(file, random.Random(0), delay_s=0)
+        self._large, self._shut = large, shut
+        self.dead: list[dict[str, Any]] = []
+
+    async def publish(self, many: Sequence[Outgoing]) -> None:
+        if many[0].topic == "dead":
+            if self._shut:
+                raise NotTaken("topic authorization failed")
+            self.dead += [json.loads(each.payload) for each in many]
+            return
+        if large := [each for each in many if each.topic == f"out/{self._large}"]:
+            raise TooLarge("broker: message size too large", large[0])
+        await super().publish(many)
+
+
+@pytest.mark.parametrize("shut", [False, True])
+async def test_an_event_too_large_for_the_broker_is_put_aside_and_holds_up_none(tmp_path, autojump_clock, at_once, caplog, shut):
+    file = tmp_path / f"{RULE.type}.cursor"
+    file.write_text("0\n")
+    log, counts, broker = Log(), Counts(), Narrow(tmp_path / "none", "s1", shut)
+    log.add(3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Follower(RULE, "b", tmp_path, broker, counts, "dead").run, log)  # type: ignore[arg-type]
+        with trio.fail_after(3_600):
+            await broker.wait_last("s2")
+            await trio.sleep(QUIET_S)
+        nursery.cancel_scope.cancel()
+    assert file.read_text() == "3\n"
+    assert broker.has == ["s0", "s2"] and (counts.published, counts.dead, counts.not_taken) == (2, 1, 1 + shut)
+    put_aside = [(each["reason"], each["id"], each["topic"]) for each in broker.dead]
+    assert put_aside == ([] if shut else [("too-large", "energy_log:1", "out/s1")])
+    assert "energy_log:1 is too large" in caplog.text
+
+
+async def test_kafka_says_which_one_was_too_large():
+    pytest.importorskip("confluent_kafka", reason="NOT TESTED: the Kafka bridge, for confluent-kafka is not installed")
+    from irerctl.bus.kafka import KafkaBroker
+
+    settings = msgspec.convert({"name": "b", "kafka": {"brokers": ["127.0.0.1:9"]}}, Settings)
+    large = Outgoing("out", bytes(1_100_000))
+    with pytest.raises(TooLarge) as refused:
+        await KafkaBroker(settings, []).publish([large])
+    assert refused.value.which is large
+
+
+async def test_mqtt_sends_nothing_larger_than_the_broker_said_it_takes(autojump_clock):
+    pytest.importorskip("paho.mqtt", reason="NOT TESTED: the MQTT bridge, for paho-mqtt is not installed")
+    from irerctl.bus.mqtt import MqttBroker
+
+    broker: Any = MqttBroker(msgspec.convert({"name": "b", "mqtt": {"host": "127.0.0.1", "tls": False}}, Settings), [])
+    sent: list[Any] = []
+    broker._client = SimpleNamespace(publish=lambda topic, *_, **__: sent.append(topic) or SimpleNamespace(rc=0, mid=len(sent)))
+    broker._token = trio.lowlevel.current_trio_token()
+    large = Outgoing("large", bytes(300), id="1")
+    with trio.move_on_after(60):
+        await broker.publish([large])
+    assert not sent, "what it takes is not known yet"
+    broker._connected(None, None, None, SimpleNamespace(is_failure=False), SimpleNamespace(MaximumPacketSize=300))
+    with pytest.raises(TooLarge) as refused:
+        await broker.publish([Outgoing("small", b"1"), large])
+    assert refused.value.which is large and not sent
+    with trio.move_on_after(60):
+        await broker.publish([Outgoing("small", b"1")])
+    assert sent == ["small"]
 
 
 @pytest.mark.parametrize(("code", "said"), [("not-found", "energy.source_lost"), ("invalid-argument", "cursor")])
