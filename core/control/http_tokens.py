@@ -316,7 +316,7 @@ def _is_over(token: HttpToken, ctx: Context) -> bool:
 AS = "http#"
 """Before the id of a token in `as`. No engine's id holds this sign, so the one is never taken for the other."""
 SUBJECT_MAX = 58
-"""Characters of a subject that stand whole in its actor's name. One that is cut has one more: no subject is called as another is cut."""
+"""Characters of a subject that stand whole in its actor's name. A cut one has one more, so none is called as another is cut."""
 
 
 def id_in(as_: str | None) -> str | None:

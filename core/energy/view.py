@@ -54,6 +54,10 @@ class Expected(NamedTuple):
     times: Sequence[float]
     values: Lines
 
+    def says(self, ask: "Ask") -> bool:
+        """Whether these are the points that came."""
+        return self.source == ask.source and self.times == ask.times and self.values == ask.values
+
 
 class Promise(NamedTuple):
     """A claim that goes with what the source has come to."""
@@ -192,15 +196,21 @@ class View:
         return done, 0
 
     def _beside(self, ask: "Ask") -> "list[Ask]":
-        """What is expected next of every other source. Of one that waits for its turn, the later points stay expected."""
+        """What is expected next of every other source, where this was expected too. Of one that waits for its turn, the later
+        points stay expected.
+        """
         chosen: dict[str, Ask] = {}
         later: deque[Expected] = deque()
+        mine = next((each for each in self._expected if each.says(ask)), None)
+        if mine is None:
+            return []  # whoever sent this announced nothing, and does not work for who did
         here, room = False, ROUND_POINTS_MAX - len(ask.times) * len(ask.rows)
         for each in self._expected:
             rows, size = self._rows.get(each.source, {}), len(each.times) * len(each.streams)
             if each.source == ask.source and not here:
-                here = True  # it has come, or something else has in its place
-            elif each.source == ask.source or each.source in chosen or each.source in self._foreseen or size > room:
+                here = each is mine  # it has come; what was said of this source before has not, and will not
+                continue
+            if each.source == ask.source or each.source in chosen or each.source in self._foreseen or size > room:
                 later.append(each)
             elif each.source not in self._waiting and all(stream in rows for stream in each.streams):
                 chosen[each.source] = self._ask(each.source, rows, each.metrics, each.streams, each.times, each.values)

@@ -6,7 +6,6 @@ What a worker says is a stranger's word here; whether it is what the manifest pr
 
 import json
 import stat
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -89,7 +88,6 @@ class Components:
         self._turns = Turns(SCRIPTS_AT_ONCE, SCRIPTS_MAX, LONG_S)
         self._going: set[str] = set()
         """Jobs whose scripts run or wait."""
-        self._one_tidies = threading.Lock()
         self._swept = False
 
     async def run(self, errand: Errand, progress: Tell) -> JobEnded:
@@ -202,7 +200,7 @@ class Components:
     def _make_room(self) -> None:
         """What was left longest ago goes first, a whole run at a time, until the rest is within its bound. What a run that goes on
         left before, it leaves again; and the newest stays, whatever it takes."""
-        with self._one_tidies, suppress(OSError):  # what does not go now goes later: no run that left its files fails for that
+        with suppress(OSError):  # another run may tidy too, and what does not go now goes later: no run fails for that
             runs = _left(self._state_dir / FILES)
             total, most = sum(run.size for run in runs), self._settings().component.files_bytes_max
             for run in runs[:-1]:

@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 240_000;
 const ARGUMENTS = [
   // Tests may run as root, where Chromium's sandbox cannot; the pages are our own. The rest keeps it off the network.
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

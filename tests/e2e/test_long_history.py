@@ -11,6 +11,9 @@ from tests.e2e.harness import Irerd
 from tests.e2e.raw import Raw
 from tests.e2e.test_kill import chain
 
+STILL = "[pools]\nscale_hold_s = 86400.0\n"
+"""Pools that grow or shrink meanwhile would be another state."""
+
 
 def submit(irerd: Irerd, count: int, name: str = "t") -> list[Any]:
     with irerd.client() as client:
@@ -31,7 +34,7 @@ def status(irerd: Irerd) -> tuple[Any, int]:
 
 
 def test_a_start_reads_only_what_came_after_the_newest_snapshot(irerd: Irerd) -> None:
-    irerd.config.write_text("[log]\nsnapshot_records = 100\n[pools]\nscale_hold_s = 1000\n")
+    irerd.config.write_text(STILL + "[log]\nsnapshot_records = 100\n")
     irerd.start()
     submit(irerd, 450)
     before, _ = status(irerd)
@@ -46,6 +49,7 @@ def test_a_start_reads_only_what_came_after_the_newest_snapshot(irerd: Irerd) ->
 
 
 def test_a_clean_stop_leaves_a_snapshot_so_that_a_start_replays_nothing(irerd: Irerd) -> None:
+    irerd.config.write_text(STILL)
     irerd.start()
     submit(irerd, 50)
     before, _ = status(irerd)
@@ -56,6 +60,7 @@ def test_a_clean_stop_leaves_a_snapshot_so_that_a_start_replays_nothing(irerd: I
 
 
 def test_a_snapshot_that_is_damaged_only_costs_time(irerd: Irerd) -> None:
+    irerd.config.write_text(STILL)
     irerd.start()
     submit(irerd, 50)
     before, _ = status(irerd)
@@ -70,7 +75,7 @@ def test_a_snapshot_that_is_damaged_only_costs_time(irerd: Irerd) -> None:
 
 
 def test_a_long_log_is_cut_into_segments_and_stays_one_history(irerd: Irerd) -> None:
-    irerd.config.write_text("[pools]\nscale_hold_s = 1000\n")
+    irerd.config.write_text(STILL)
     irerd.start()
     replies = submit(irerd, 36_000)
     first = irerd.state / "engine_state.0000000000000000.jsonl"

@@ -91,6 +91,21 @@ def test_senses_of_many_sources_that_came_together_cost_one_pass() -> None:
     assert {follow.ticks for follow in view._follows.values()} == {2}
 
 
+def test_nobody_works_for_what_another_announced() -> None:
+    """It may be refused for want of a role, or never come; and a batch of many moments takes long."""
+    loop = EilLoop()
+    for name in ("a", "b", "c"):
+        loop.sense(0, name, x=1.0)
+    senses = [("sense", {"source": name, "timestamp": time_of(10), "telemetry": {"x": 2.0}}) for name in "ab"]
+    announce(loop, senses)
+    loop.sense(10, "c", x=2.0)
+    loop.sense(10, "a", x=3.0)
+    assert not loop.state.view._foreseen, "neither a source of which nothing was said, nor points that were not said"
+    announce(loop, senses)
+    assert asked(loop, *senses[1]).accepted == 1
+    assert set(loop.state.view._foreseen) == {"a"}
+
+
 def test_a_source_that_was_given_up_is_not_what_was_foreseen_of_it() -> None:
     """It comes back and even gets its old row, which has been others' meanwhile."""
     loop = EilLoop(settings(streams_max=2))
