@@ -5,7 +5,7 @@ Bounds, in each log: so many keys a caller, so many in all, none older than a da
 longer known, so `complete_since_us` says from when the memory is whole.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import NamedTuple
 
 import msgspec
@@ -55,9 +55,8 @@ class _Memory:
 
     def __init__(self) -> None:
         self.callers: dict[str, OrderedDict[str, Remembered]] = {}
-        self.order: deque[tuple[str, str, Remembered]] = deque()
-        """As they came; a key that came again stands here twice, and only its newest place counts."""
-        self.size = 0
+        self.order: OrderedDict[tuple[str, str], Remembered] = OrderedDict()
+        """All of them, as they came. What one caller's newer keys push out leaves from the midst of it."""
         self.complete_since_us = 0
 
     def find(self, caller: str, key: str) -> Remembered | None:
@@ -65,51 +64,45 @@ class _Memory:
         return held.get(key) if held is not None else None
 
     def put(self, caller: str, key: str, entry: Remembered) -> OrderedDict[str, Remembered]:
-        held = self.callers.setdefault(caller, OrderedDict())
+        held = self.callers.get(caller)
+        if held is None:
+            held = self.callers[caller] = OrderedDict()
+        place = caller, key
         if key in held:
-            self.size -= 1
             held.move_to_end(key)
-        held[key] = entry
-        self.order.append((caller, key, entry))
-        self.size += 1
+            self.order.move_to_end(place)
+        held[key] = self.order[place] = entry
         return held
 
     def remember(self, caller: str, key: str, entry: Remembered) -> None:
         held = self.put(caller, key, entry)
         if len(held) > PER_CALLER_MAX:
-            _, dropped = held.popitem(last=False)
-            self._forgot(dropped)
-        while self.order and (self.size > IN_ALL_MAX or self._aged(entry.time_us)):
+            pushed_out, _ = held.popitem(last=False)
+            self._forgot(self.order.pop((caller, pushed_out)))
+        while len(self.order) > IN_ALL_MAX or next(iter(self.order.values())).time_us <= entry.time_us - AGE_US_MAX:
             self._drop_oldest()
 
-    def _aged(self, now_us: int) -> bool:
-        caller, key, entry = self.order[0]
-        return entry.time_us <= now_us - AGE_US_MAX or self.find(caller, key) is not entry
-
     def _drop_oldest(self) -> None:
-        caller, key, entry = self.order.popleft()
-        held = self.callers.get(caller)
-        if held and held.get(key) is entry:
-            self._forgot(held.pop(key))
-            if not held:
-                del self.callers[caller]
+        (caller, key), entry = self.order.popitem(last=False)
+        held = self.callers[caller]
+        del held[key]
+        if not held:
+            del self.callers[caller]
+        self._forgot(entry)
 
     def _forgot(self, entry: Remembered) -> None:
-        self.size -= 1
         self.complete_since_us = max(self.complete_since_us, entry.time_us + 1)
 
     def first_seq(self) -> int | None:
         """The oldest record that an answer may still be read from."""
-        return next((entry.first_seq for caller, key, entry in self.order if self.find(caller, key) is entry), None)
+        return next((entry.first_seq for entry in self.order.values()), None)
 
     def dump(self) -> KeysDump:
-        find = self.find
         return KeysDump(
             self.complete_since_us,
             [
                 KeyDump(caller, key, entry.digest, entry.first_seq, entry.last_seq, entry.time_us)
-                for caller, key, entry in self.order
-                if find(caller, key) is entry
+                for (caller, key), entry in self.order.items()
             ],
         )
 
@@ -124,7 +117,7 @@ class Keys:
         self._logs: dict[str, _Memory] = {}
 
     def __len__(self) -> int:
-        return sum(memory.size for memory in self._logs.values())
+        return sum(len(memory.order) for memory in self._logs.values())
 
     @property
     def complete_since_us(self) -> int:

@@ -615,7 +615,7 @@ def _iban(text: str, start: int) -> Iterator[Find]:
 
 
 def _shape(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern + r"(?![0-9A-Za-z_]|[-.][0-9])", re.IGNORECASE)
+    return re.compile(rf"(?:{pattern})(?![0-9A-Za-z_]|[-.][0-9])", re.IGNORECASE)
 
 
 _NATIONAL: list[tuple[re.Pattern[str], re.Pattern[str], numbers.Check]] = [

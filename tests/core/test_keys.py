@@ -37,6 +37,15 @@ def test_a_caller_keeps_its_newest_ten_thousand_and_says_since_when_it_would_kno
     assert memory.complete_since_us == 5
 
 
+def test_what_a_busy_caller_pushes_out_is_let_go_beside_the_older_key_of_a_quiet_one() -> None:
+    memory = Keys()
+    with bounds(10, 100):
+        for number in range(1_000):
+            memory.remember("busy" if number else "quiet", f"key-{number}", entry(number, number))
+        assert len(memory._logs["log"].order) == len(memory) == 11
+    assert memory.find("quiet", "key-0", 1_000) == entry(0, 0) and memory.first_seq("log") == 0
+
+
 def test_a_key_is_unknown_after_a_day() -> None:
     memory = Keys()
     memory.remember("a", "key", entry(1, 1_000))

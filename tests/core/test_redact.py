@@ -548,6 +548,13 @@ def test_every_name_that_announces_a_secret_is_seen_in_a_text(name):
     assert "q7Vb2Lx9Tz4Kp8Rw" not in REDACTOR.text(f"with {name}=q7Vb2Lx9Tz4Kp8Rw and more")
 
 
+@pytest.mark.parametrize(("word", "number"), [("tax", "41111111611"), ("bsn", "111222333"), ("nir", "255081416802538")])
+def test_the_head_of_a_longer_number_is_no_number_of_a_country(word, number):
+    assert REDACTOR.text(f"{word} {number} due") != f"{word} {number} due"
+    assert REDACTOR.text(f"{word} {number}1 due") == f"{word} {number}1 due"
+    assert REDACTOR.text(f"{word} {number}-7 due") == f"{word} {number}-7 due"
+
+
 _RESTS = ["7" * length for length in range(8, 16)]
 
 

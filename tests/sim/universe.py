@@ -497,9 +497,9 @@ class Universe:
         self._ends = {}
         keep = daemon.refusals._keep
 
-        def kept(command: Any) -> None:
+        def kept(command: Any) -> Any:
             self.excused.add(command.caller)
-            keep(command)
+            return keep(command)
 
         daemon.refusals._keep = kept  # type: ignore[method-assign]
         async with trio.open_nursery() as nursery:
