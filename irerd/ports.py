@@ -196,6 +196,10 @@ class Ports:
             return system.Operation("done", known.first_seq, system.Receipt(*dispatch.receipt_of(known)), job=job)
         if state == "pending":
             return system.Operation("pending")
+        if dispatch.damaged:  # its keys were not all read
+            logs = ", ".join(sorted(dispatch.damaged))
+            text = f"nobody can say whether that was done: {logs} did not verify. See: irerctl audit hashchain"
+            raise Refused("data-loss", text, reason="read-only")
         since_us = max(dispatch.keys.complete_since_us, self._daemon.host.now_us() - AGE_US_MAX)
         return system.Operation("absent", complete_since=time_text(since_us))
 

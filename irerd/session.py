@@ -206,7 +206,7 @@ class Session:
         self._batching = True
         turn_ends = trio.current_time() + TURN_S
         received = self._connection.receive(data)
-        if len(received) > 1:
+        if len(received) > 1 and self.peer.roles:
             self._service.dispatch.announce((each.m, each.p) for each in received if isinstance(each, Call))
         for message in received:
             self._handle(message, nursery)

@@ -228,6 +228,8 @@ def test_a_damaged_log_is_read_only_and_the_others_go_on(irerd: Irerd) -> None:
     caller = Raw(irerd.socket)
     error = caller.ask("resource.submit_task", {"resource_type": "compute"})
     assert isinstance(error, Err) and error.e["code"] == "data-loss"
+    lost = caller.ask("system.op_status", {"idem": "a-key-that-may-stand-there"})
+    assert isinstance(lost, Err) and (lost.e["code"], lost.e["reason"]) == ("data-loss", "read-only"), "absent would be a guess"
     status = caller.ask("system.status")
     assert isinstance(status, Done) and status.r["health"] == "failed"
     found = {log["log"]: log["integrity"] for log in status.r["logs"]}
