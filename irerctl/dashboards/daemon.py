@@ -2,7 +2,6 @@
 
 from irerctl.dashboards import Board, Line, Panel, Row
 
-_NONE_IS_GOOD = ((None, "good"), (1, "bad"))
 _YES = ((1.0, "yes", "good"), (0.0, "no", "bad"))
 
 
@@ -10,53 +9,39 @@ def _engine(engine: str, *figures: str) -> tuple[Line, ...]:
     return tuple(Line(f'irer_engine{{engine="{engine}",figure="{figure}"}}', figure.replace("_", " ")) for figure in figures)
 
 
+def _lamp(title: str, description: str, expression: str, legend: str, from_one: tuple[int, str] = (1, "bad")) -> Panel:
+    """A count of what should not be: good while there is none."""
+    return Panel(title, description, (Line(expression, legend),), "stat", steps=((None, "good"), from_one), width=4, height=4)
+
+
 _WRONG = Row(
     "Is anything wrong?",
     (
-        Panel(
-            "Failed",
-            "Subsystems that have failed. Type: irerctl status",
-            (Line('sum(irer_health_checks{health="failed"})', "failed"),),
-            "stat",
-            steps=_NONE_IS_GOOD,
-            width=4,
-            height=4,
-        ),
-        Panel(
+        _lamp("Failed", "Subsystems that have failed. Type: irerctl status", 'sum(irer_health_checks{health="failed"})', "failed"),
+        _lamp(
             "Degraded",
             "Subsystems that work, but not as they should. Type: irerctl status",
-            (Line('sum(irer_health_checks{health="degraded"})', "degraded"),),
-            "stat",
-            steps=((None, "good"), (1, "warn")),
-            width=4,
-            height=4,
+            'sum(irer_health_checks{health="degraded"})',
+            "degraded",
+            (1, "warn"),
         ),
-        Panel(
+        _lamp(
             "Logs that did not verify",
             "Their engines serve reads only. Type: irerctl audit verify",
-            (Line("count(irer_log_sound == 0) or vector(0)", "not sound"),),
-            "stat",
-            steps=_NONE_IS_GOOD,
-            width=4,
-            height=4,
+            "count(irer_log_sound == 0) or vector(0)",
+            "not sound",
         ),
-        Panel(
+        _lamp(
             "Logs without room",
             "Their engines refuse writes until the disk has room.",
-            (Line("count(irer_log_full == 1) or vector(0)", "full"),),
-            "stat",
-            steps=_NONE_IS_GOOD,
-            width=4,
-            height=4,
+            "count(irer_log_full == 1) or vector(0)",
+            "full",
         ),
-        Panel(
+        _lamp(
             "Bugs met, last hour",
             "Calls that were answered `internal`. Nothing was written by them. Type: journalctl -u irerd",
-            (Line('sum(increase(irer_rpc_requests_total{code="internal"}[1h])) or vector(0)', "internal"),),
-            "stat",
-            steps=_NONE_IS_GOOD,
-            width=4,
-            height=4,
+            'sum(increase(irer_rpc_requests_total{code="internal"}[1h])) or vector(0)',
+            "internal",
         ),
         Panel(
             "Up for",
