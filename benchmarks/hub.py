@@ -152,11 +152,12 @@ def streams(wrk: str, server: Http, options: argparse.Namespace) -> dict[str, li
         time.sleep(IDLE_S)
         added = server.resident_mb() - before
     shares = []
-    for _ in range(options.rounds):
-        alone = asked(wrk, server, options)["s"]
-        with contextlib.closing(stream(server.port, receive_bytes=4_096)):
-            beside = asked(wrk, server, options)["s"]
-        shares.append(beside / alone)
+    for number in range(options.rounds):
+        found = {}
+        for beside in (False, True) if number % 2 else (True, False):
+            with contextlib.closing(stream(server.port, receive_bytes=4_096)) if beside else contextlib.nullcontext():
+                found[beside] = asked(wrk, server, options)["s"]
+        shares.append(found[True] / found[False])
     return {"streams_mb": [added], "slow_share": shares}
 
 

@@ -1,6 +1,6 @@
 """Closure, exact search and new costs beside clingo.
 
-    .venv/bin/python -m benchmarks.trajectory [--cores N] [--rounds N] [--large SECONDS] [--write]
+    .venv/bin/python -m benchmarks.trajectory [--cores N] [--rounds N] [--large SECONDS] [--million] [--write]
 
 Both sides run in this process on the same cores, in processor seconds. The kernels are given arrays, clingo is given text, with an
 atom of its own for each; what it takes to read that text is in its grounding time, and on these programs is most of it, so solving
@@ -24,8 +24,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import million, peers
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "trajectory.json"
+STATE = ROOT / "benchmarks/.work"
 LITERALS_PER_S_MIN, CLOSURE_RATIO_MIN, COSTS_RATIO_MIN = 20e6, 10.0, 10.0
 LARGE = 10**6
 """Rules for which clingo takes minutes: it has a turn only where that is asked for, in a process of its own with a limit."""
@@ -284,6 +287,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         figures += [f"{row['costs']['ms']:g}"]
         figures += [f"{row['grounding']['ms']:,.0f}", f"{row['costs_ratio']:g}", _yes(row["same"])] if there else ["", "", ""]
         lines.append(f"| {row['programs']} | {' | '.join(figures)} |")
+    if result.get("million"):
+        lines += million.markdown(result["million"])
     lines += [
         "",
         f"Exact search over {summed['tasks']} tasks: {summed['exact_ms']:g} ms; clingo grounds them in {summed['ground_ms']:g} ms "
@@ -332,8 +337,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--large", type=int, default=0, metavar="SECONDS", help="ask clingo for a million rules too, with this limit"
     )
+    parser.add_argument("--million", action="store_true", help="only a million rules through irerctl and irerd, on all cores")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} and the table of README.md")
     given = parser.parse_args(argv)
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    whole = _million(min(given.rounds, 3)) if given.million or given.write else before.get("million")
+    result = before if given.million else _beside_clingo(given)
+    verdicts = [verdict for verdict in result["targets"] if "million" not in verdict]
+    result |= {"million": whole, "targets": [*verdicts, *(million.judged(whole) if whole else [])]}
+    print(json.dumps({"sums": result["sums"], "targets": result["targets"]}), flush=True)
+    if given.write:
+        from benchmarks.report import put_into
+
+        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+        put_into(ROOT / "benchmarks" / "README.md", markdown(result), "trajectory")
+    wrong = any(row["same"] is False for row in [*result["closures"], *result["tasks"]])
+    return int(wrong or any(not verdict["won"] for verdict in result["targets"]))
+
+
+def _million(rounds: int) -> dict[str, Any]:
+    place = peers.Place(STATE)
+    try:
+        found = million.measured(place, rounds)
+    finally:
+        place.remove()
+    print(json.dumps({"million": found}), flush=True)
+    return found
+
+
+def _beside_clingo(given: argparse.Namespace) -> dict[str, Any]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-given.cores :])
     about = _about(given)
     closures = []
@@ -347,16 +379,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exact_rows.append(least_row(name, problem, given.rounds, given.limit))
         print(json.dumps(exact_rows[-1]), flush=True)
     summed = sums(exact_rows)
-    verdicts = judged(closures, summed)
-    result = {"about": about, "targets": verdicts, "closures": closures, "sums": summed, "tasks": exact_rows}
-    print(json.dumps({"sums": summed, "targets": verdicts}), flush=True)
-    if given.write:
-        from benchmarks.report import put_into
-
-        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
-        put_into(ROOT / "benchmarks" / "README.md", markdown(result), "trajectory")
-    wrong = any(row["same"] is False for row in [*closures, *exact_rows])
-    return int(wrong or any(not verdict["won"] for verdict in verdicts))
+    return {"about": about, "targets": judged(closures, summed), "closures": closures, "sums": summed, "tasks": exact_rows}
 
 
 if __name__ == "__main__":

@@ -148,6 +148,34 @@ class Fetch:
         self.then = then
 
 
+class Kept(msgspec.Struct, gc=False):
+    """A stored value in memory: a view that may go at any time."""
+
+    seq: int
+    """The record that it stands in."""
+    raw: bytes
+    """Its canonical JSON."""
+    used: int = 0
+    """How often it was asked for since memory was last short."""
+    of: Any = None
+    """What of the state an answer was made for: while that very object stands, the answer is the same."""
+    note: str = ""
+    """What that answer says beside the value."""
+    load: Any = None
+    """How the value is had from `raw`."""
+    wire: bytes = b""
+    """The answer as it is sent; nothing, where it was not asked for twice yet."""
+
+
+class Quick(NamedTuple):
+    """How a read is answered from memory alone, without a context, where its answer cannot have changed."""
+
+    find: Callable[[Any, Any, Mapping[str, Kept]], Kept | None]
+    """Of a state, the parameters and the values in memory by name: the one that is the answer, made out to what stands now."""
+    answer: Callable[[Any, Kept], Any]
+    """What the read would answer, from its parameters and that. Nothing in it is shared with another answer."""
+
+
 class Seen(NamedTuple):
     """What a view counts of the values that were asked for. It is not logged, and begins anew with the daemon."""
 
@@ -347,6 +375,8 @@ class Row:
     cli: str = ""
     """How `irerctl` spells it, without the program: `engine scale POOL SIZE`."""
     needs: str = ""
+    quick: Quick | None = None
+    """Of a read of stored values, the short way."""
     large: str = ""
     """The parameter, any JSON value, that may be too large for a record: it is then stored first, and `Large` stands for it."""
     deadline_ms: int | None = 30_000

@@ -164,8 +164,14 @@ def packed_id(id: str) -> bytes | None:
 
 
 def unpack(deleted: bool, generation: int, packed: bytes) -> Branch:
+    return Branch(deleted, generation, unpacked_ids(packed))
+
+
+def unpacked_ids(packed: bytes) -> tuple[str, ...]:
     text = packed.hex()
-    return Branch(deleted, generation, tuple(text[at : at + 2 * ID_BYTES] for at in range(0, len(text), 2 * ID_BYTES)))
+    if len(packed) == ID_BYTES:
+        return (text,)
+    return tuple([text[at : at + 2 * ID_BYTES] for at in range(0, len(text), 2 * ID_BYTES)])
 
 
 def followed(packed: bytes, id: bytes, limit: int = REVS_LIMIT) -> bytes:

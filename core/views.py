@@ -134,22 +134,31 @@ class Follower:
 
         `divides` is called before an event that wants the totals sampled.
         """
-        if first_seq < self.positions.get(log, 0):
-            self.feed(log, [(each.event_type, each.payload, _stamp(log, seq, each)) for seq, each in enumerate(records, first_seq)])
-            return
-        self.positions[log] = first_seq + len(records)
-        view, state, first = self.view, self.state, records[0]
-        if view.command is not None and not first.event_type.startswith(LAYER):
-            moment = (first.boot_id, first.mono_us)
-            if self._moments.get(log) != moment:
-                self._moments[log] = moment
-                view.command(state, _stamp(log, first_seq, first))
-        for seq, each in enumerate(records, first_seq):
-            fold = view.folds.get(each.event_type)
-            if fold is not None:
-                if each.event_type in view.sample_before:
-                    divides()
-                fold(state, each.payload, _stamp(log, seq, each))
+        self.take_all(log, [(first_seq, records)], divides)
+
+    def take_all(self, log: str, commands: Iterable[tuple[int, Sequence[Decided]]], divides: Callable[[], None]) -> None:
+        """The same of several commands, each with its first record."""
+        view, state, positions, moments = self.view, self.state, self.positions, self._moments
+        command, folds = view.command, view.folds
+        for first_seq, records in commands:
+            if first_seq < positions.get(log, 0):
+                self.feed(
+                    log, [(each.event_type, each.payload, _stamp(log, seq, each)) for seq, each in enumerate(records, first_seq)]
+                )
+                continue
+            positions[log] = first_seq + len(records)
+            first = records[0]
+            if command is not None and not first.event_type.startswith(LAYER):
+                moment = (first.boot_id, first.mono_us)
+                if moments.get(log) != moment:
+                    moments[log] = moment
+                    command(state, _stamp(log, first_seq, first))
+            for seq, each in enumerate(records, first_seq):
+                fold = folds.get(each.event_type)
+                if fold is not None:
+                    if each.event_type in view.sample_before:
+                        divides()
+                    fold(state, each.payload, _stamp(log, seq, each))
 
     def dump(self) -> Any:
         """All of it, as something that may be encoded later, away from the loop: nothing in it changes any more."""

@@ -3,8 +3,9 @@
 Holds no clock, file or task. Who calls it (the daemon, a simulation, a verifier) brings the context and keeps the log.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,6 +33,7 @@ class _Kind(NamedTuple):
     engine: str
     log: str | None
     read: Callable[[bytes], Event]
+    read_all: Callable[[Sequence[bytes]], list[Event]]
     apply: Callable[[Any, Any, Stamp], None]
 
 
@@ -50,6 +52,16 @@ def _reader(event: type[Event]) -> Callable[[bytes], Event]:
     if not _holds_anything(msgspec.inspect.type_info(event)):
         return decoder.decode
     return lambda payload: msgspec.convert(decode(payload), event, strict=True)
+
+
+@cache
+def _row_reader(event: type[Event]) -> Callable[[Sequence[bytes]], list[Event]]:
+    """The same of many payloads, each of which is a whole object: at one go where that is quicker."""
+    if _holds_anything(msgspec.inspect.type_info(event)):
+        read = _reader(event)
+        return lambda payloads: list(map(read, payloads))
+    rows = msgspec.json.Decoder(list[event], strict=True)  # type: ignore[valid-type]
+    return lambda payloads: rows.decode(b"[%b]" % b",".join(payloads))
 
 
 def _holds_anything(info: Any) -> bool:
@@ -91,7 +103,7 @@ class World:
                 raise ValueError(f"two engines apply {event.event_type}")
             if event.event_type.startswith(LAYER):
                 raise ValueError(f"{event.event_type} belongs to the log layer")
-            self._kinds[event.event_type] = _Kind(engine.name, engine.log, _reader(event), apply)
+            self._kinds[event.event_type] = _Kind(engine.name, engine.log, _reader(event), _row_reader(event), apply)
 
     def reset(self, log: str) -> None:
         """Forget what the engines of this log know, before a replay."""
@@ -152,7 +164,7 @@ class World:
         kinds, states = self._kinds, self.states
         for event_type, payload, stamp in records:
             try:
-                engine, log, read, apply = kinds[event_type]
+                engine, log, read, _, apply = kinds[event_type]
                 event = read(payload)
             except (KeyError, msgspec.ValidationError, CanonicalError):
                 self.replay(event_type, payload, stamp)  # what belongs to no engine, or an error with its reason
@@ -160,6 +172,24 @@ class World:
             if log != stamp.log:
                 self.replay(event_type, payload, stamp)
             apply(states[engine], event, stamp)
+
+    def replay_columns(self, log: str, event_types: Sequence[str], payloads: Sequence[bytes], stamps: Iterator[Stamp]) -> None:
+        """The same of records of one log, each of whose payloads is a whole object: those of one type are read at one go."""
+        end = 0
+        for event_type, alike in groupby(event_types):
+            start, end = end, end + len(list(alike))
+            kind = self._kinds.get(event_type)
+            try:
+                events = kind.read_all(payloads[start:end]) if kind is not None and kind.log == log else []
+            except (msgspec.ValidationError, CanonicalError):
+                events = []
+            if kind is None or not events:  # what belongs to no engine, or an error with its reason
+                for payload, stamp in zip(payloads[start:end], stamps, strict=False):
+                    self.replay(event_type, payload, stamp)
+                continue
+            state, apply = self.states[kind.engine], kind.apply
+            for event, stamp in zip(events, stamps, strict=False):
+                apply(state, event, stamp)
 
     def event(self, event_type: str, payload: bytes) -> Event:
         """A stored event of a type this world knows."""

@@ -115,7 +115,8 @@ def _wanted_output(args: Sequence[str]) -> render.Output:
 def _usage(failure: click.ClickException, args: Sequence[str]) -> int:
     detail = render.clean(failure.format_message())
     ctx = getattr(failure, "ctx", None)
-    advice = f"Try: {ctx.command_path} --help" if ctx and "irerctl --help" not in detail else ""
+    typed = ctx.command_path.replace(" \0", "") if ctx else ""  # a group's own row has a name that nobody types (generic.OWN)
+    advice = f"Try: {typed} --help" if ctx and "irerctl --help" not in detail else ""
     if isinstance(failure, click.NoSuchOption) and failure.option_name.lstrip("-")[:1].isdigit():
         advice = f"A value that begins with - stands behind -- at the end. {advice}"
     body = {"code": "invalid-argument", "title": "wrong usage", "reason": "usage", "detail": detail, "help": advice}

@@ -5,16 +5,17 @@ one by one, so that the first wrong rule can be named. Must never let a part go 
 """
 
 import gc
-from collections import defaultdict
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, chain, count
+from itertools import accumulate, chain, compress, islice, pairwise
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from core.fields import Name
+from core.trajectory import packs
 from core.trajectory.commands import (
     FACTS_MAX,
     GOALS_MAX,
@@ -24,22 +25,20 @@ from core.trajectory.commands import (
     RuleOf,
     whole_micro,
 )
-from core.trajectory.events import PREMISES_MAX, Fact, Symbol
+from core.trajectory.events import PACK_GROUPS_MAX, PREMISES_MAX, Fact, StoredPack, Symbol
+from core.trajectory.numbering import micro_of_many, numbered, numbered_one_by_one
+from core.trajectory.packs import Opened
 from core.wire.errors import problem
 from irerctl import fields, render
 from irerctl.session import Failure
 
-PART_FACTS, PART_RULES = 4_000, 4_000
-PART_BYTES, PART_VALUES = 200_000, 40_000
-"""What a part is to be about as large as: small enough that others are served between two."""
-PART_NAMES = 100_000
-"""Letters of the names of a part's rules, and of those who bear them: with its atoms they are what is long in it."""
-FACTS_BESIDE_BYTES = 50_000
-"""Facts that the first rules go with; more go alone."""
+PACK_BYTES, PACK_BYTES_MAX = 40_000, 48_000
+"""Of one record of the log: what is aimed at, and what fits for sure."""
+PACK_RULES, PACK_FACTS = 2_000, 4_000
+PART_BYTES, PART_PACKS = 400_000, 16
+"""What a part is to be at most: small enough that others are served between two."""
 GOALS_BESIDE_MAX = 100
 """Goals that go with the last rules; more go alone."""
-VALUES_OF_RULE = 5
-"""Entries of a rule in the columns, besides its premises."""
 
 _Cost = Annotated[float, Meta(ge=0, le=1e9)]
 
@@ -65,45 +64,72 @@ class _ToldProgram(msgspec.Struct, forbid_unknown_fields=True):
     goals: Annotated[list[str], Meta(max_length=GOALS_MAX)] | UnsetType = UNSET
 
 
-class Rules(NamedTuple):
-    """Rules, a list for each of their fields, and atoms and groups by their places."""
+class Program(NamedTuple):
+    """A program that is well, in columns: atoms and groups by their places."""
 
     atoms: Sequence[str]
+    """In the order in which facts and rules name them."""
+    facts: "array[int]"
+    """Of one that is denied, -1 - its number."""
     rule_ids: Sequence[str]
-    counts: Sequence[int]
-    premises: Sequence[int]
-    conclusions: Sequence[int]
-    costs: Sequence[float]
+    counts: bytes
+    premises: "array[int]"
+    conclusions: "array[int]"
+    costs_micro: "array[int]"
     groups: Sequence[str]
-    group_of: Sequence[int]
-
-
-def _rules(
-    rule_ids: Sequence[str],
-    bodies: Sequence[Sequence[str]],
-    conclusions: Sequence[str],
-    costs: Sequence[float],
-    groups: Sequence[str],
-) -> Rules:
-    number, place_of = _numbers(), _numbers()
-    atom, group = number.__getitem__, place_of.__getitem__
-    counts, premises = list(map(len, bodies)), list(map(atom, chain.from_iterable(bodies)))
-    heads, whose = list(map(atom, conclusions)), list(map(group, groups))
-    return Rules(list(number), rule_ids, counts, premises, heads, costs, list(place_of), whose)
-
-
-def _numbers() -> defaultdict[str, int]:
-    """What is asked for the first time gets the next number."""
-    return defaultdict(count().__next__)
-
-
-class Program(NamedTuple):
-    """A program that is well."""
-
-    facts: Sequence[Any]
-    """Atoms, or objects of a symbol and a value."""
-    rules: Rules
+    group_of: "array[int]"
     goals: Sequence[str]
+
+
+class _Rest(NamedTuple):
+    """Of a program all but the atoms."""
+
+    values: Sequence[bool]
+    """Of its facts."""
+    rule_ids: str
+    """One a line: a million texts of their own would keep the memory that those around them had."""
+    lengths: Sequence[int]
+    """How many atoms each rule names: premises, and last what it concludes."""
+    costs_micro: "array[int]"
+    groups: list[str]
+    group_of: "array[int]"
+    goals: Sequence[str]
+
+
+def _program(named: list[str], rest: _Rest) -> Program:
+    """`named`: atoms of facts, then of each rule. It is emptied on the way, as there may be millions."""
+    known = len(rest.values)
+    atoms, flat = numbered(named)
+    heads = bytearray(len(flat))
+    for end in islice(accumulate(rest.lengths, initial=known - 1), 1, None):
+        heads[end] = 1
+    told = array("i", [number if value else -1 - number for number, value in zip(flat, rest.values, strict=False)])
+    del flat[:known], heads[:known]
+    conclusions = array("i", compress(flat, heads))
+    premises = array("i", compress(flat, heads.translate(_OTHERS)))
+    counts, premises = _each_once(bytes([length - 1 for length in rest.lengths]), premises)
+    names = packs.lines(rest.rule_ids)
+    return Program(atoms, told, names, counts, premises, conclusions, rest.costs_micro, rest.groups, rest.group_of, rest.goals)
+
+
+_OTHERS = bytes([1, 0]) + bytes(254)
+
+
+def _each_once(counts: bytes, premises: "array[int]") -> tuple[bytes, "array[int]"]:
+    """Premises that a rule names twice it needs once."""
+    wrong = packs.twice(counts, premises)
+    if not wrong:
+        return counts, premises
+    found, lengths = array("i"), bytearray(counts)
+    rule = done = 0
+    for place in wrong:
+        begin = done + sum(counts[rule:place])
+        rule, end = place + 1, begin + counts[place]
+        body = list(dict.fromkeys(premises[begin:end]))
+        found += premises[done:begin]
+        found.extend(body)
+        lengths[place], done = len(body), end
+    return bytes(lengths), found + premises[done:]
 
 
 @contextmanager
@@ -127,22 +153,48 @@ def at_once(text: str) -> Program | None:
         told = msgspec.json.decode(text, type=_ToldProgram)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-    facts: list[Any] = list(told.facts or ())
-    plain = [fact if isinstance(fact, str) else msgspec.to_builtins(fact) for fact in facts]
-    rules = told.rules or []
-    costs, groups = [rule.cost for rule in rules], [rule.group for rule in rules]
-    bodies = [rule.premises for rule in rules]
-    if not _each_key_once(text, told, _Count(len(rules), sum(map(len, bodies)), costs.count(UNSET), groups.count(UNSET))):
+    named = [fact if isinstance(fact, str) else fact.symbol for fact in told.facts or ()]
+    rest = _rest(text, told, named)
+    del told  # millions of values, of which only some are needed from here on
+    if rest is None:
         return None
-    found = _rules(
-        [rule.rule_id for rule in rules],
-        bodies,
-        [rule.conclusion for rule in rules],
-        [1.0 if cost is UNSET else cost for cost in costs],
-        ["default" if group is UNSET else group for group in groups],
-    )
-    goals = told.goals or []
-    return Program(plain, found, goals) if _well(found) and _well_told(plain, goals) else None
+    found = _program(named, rest)
+    return found if _well(found) else None
+
+
+def _rest(text: str, told: _ToldProgram, named: list[str]) -> _Rest | None:
+    """All but the atoms, which go to `named`. None where something may be wrong with a name, a cost or the keys."""
+    names: list[str] = []
+    lengths: list[int] = []
+    costs: list[float | UnsetType] = []
+    groups: list[str | UnsetType] = []
+    for rule in told.rules or ():  # once, as what lies scattered in memory is slow to come by
+        body = rule.premises
+        named += body
+        named.append(rule.conclusion)
+        names.append(rule.rule_id)
+        lengths.append(1 + len(body))
+        costs.append(rule.cost)
+        groups.append(rule.group)
+    every = _Count(len(names), sum(lengths) - len(names), costs.count(UNSET), groups.count(UNSET))
+    if not _each_key_once(text, told, every):
+        return None
+    micro = _micro([1.0 if cost is UNSET else cost for cost in costs])
+    in_lines = "\n".join(names)
+    if micro is None or len(set(names)) < len(names) or not packs.are_names(in_lines, names):
+        return None
+    places, group_of = numbered_one_by_one(["default" if group is UNSET else group for group in groups])
+    values = [isinstance(fact, str) or fact.value is not False for fact in told.facts or ()]
+    return _Rest(values, in_lines, lengths, micro, places, group_of, told.goals or [])
+
+
+def _micro(costs: Sequence[float]) -> "array[int] | None":
+    """As `whole_micro` has each; None where there is none for one."""
+    quick = micro_of_many(costs)
+    if quick is not None:
+        return quick
+    found = [whole_micro(cost) for cost in costs]
+    return array("q", [micro for micro in found if micro is not None]) if None not in found else None
 
 
 class _Count(NamedTuple):
@@ -166,22 +218,15 @@ def _each_key_once(text: str, told: _ToldProgram, every: _Count) -> bool:
     return text.count('"') == 2 * (keys + texts)
 
 
-def _well(rules: Rules) -> bool:
-    names = set(rules.rule_ids)
-    if len(names) < len(rules.rule_ids) or len(rules.rule_ids) + len(rules.premises) > LITERALS_MAX:
+def _well(found: Program) -> bool:
+    if len(found.rule_ids) + len(found.premises) > LITERALS_MAX:
         return False
-    if None in map(whole_micro, set(rules.costs)):
+    denied = {-1 - number for number in found.facts if number < 0}
+    if denied and not denied.isdisjoint(found.facts):
         return False
-    return _are(Name, rules.rule_ids) and _are(Name, rules.groups) and _are(Symbol, rules.atoms)
-
-
-def _well_told(facts: Sequence[Any], goals: Sequence[str]) -> bool:
-    holds: dict[str, bool] = {}
-    for fact in facts:
-        symbol, value = (fact, True) if isinstance(fact, str) else (fact["symbol"], fact.get("value", True))
-        if holds.setdefault(symbol, value) != value:
-            return False
-    return _are(Symbol, holds) and _are(Symbol, goals)
+    if not packs.are_symbols("\n".join(found.atoms), found.atoms):
+        return False
+    return _are(Name, found.groups) and _are(Symbol, found.goals)
 
 
 def _are(kind: Any, texts: Any) -> bool:
@@ -215,14 +260,19 @@ def one_by_one(file: str, document: Mapping[str, Any]) -> Program:
 def program_of(document: Mapping[str, Any]) -> Program:
     """A document of which nothing is wrong."""
     told = document.get("rules", ())
-    rules = _rules(
-        [rule["rule_id"] for rule in told],
-        [rule["premises"] for rule in told],
-        [rule["conclusion"] for rule in told],
-        [rule.get("cost", 1.0) for rule in told],
-        [rule.get("group", "default") for rule in told],
+    facts = [
+        (fact, True) if isinstance(fact, str) else (fact["symbol"], fact.get("value", True)) for fact in document.get("facts", ())
+    ]
+    bodies = [[*rule["premises"], rule["conclusion"]] for rule in told]
+    rest = _Rest(
+        [value for _, value in facts],
+        "\n".join([rule["rule_id"] for rule in told]),
+        [len(body) for body in bodies],
+        array("q", [micro for rule in told if (micro := whole_micro(float(rule.get("cost", 1)))) is not None]),
+        *numbered_one_by_one([rule.get("group", "default") for rule in told]),
+        document.get("goals", ()),
     )
-    return Program(document.get("facts", ()), rules, document.get("goals", ()))
+    return _program([*(symbol for symbol, _ in facts), *chain.from_iterable(bodies)], rest)
 
 
 def _check_facts(file: str, document: Mapping[str, Any]) -> None:
@@ -283,76 +333,92 @@ def document(file: str, text: str) -> dict[str, Any]:
 
 def parts(program: Program) -> Iterator[dict[str, Any]]:
     """The problem of each part, small enough for one call; at least one. Facts first, goals with the last."""
-    pieces: list[dict[str, Any]] = [{"facts": batch} for batch in _batches(program.facts, PART_FACTS)]
-    for columns in _columns(program.rules):
-        facts = pieces[-1].get("facts") if pieces else None
-        if facts is not None and "columns" not in pieces[-1] and len(msgspec.json.encode(facts)) <= FACTS_BESIDE_BYTES:
-            pieces[-1]["columns"] = columns
-        else:
-            pieces.append({"columns": columns})
-    if not pieces or len(program.goals) > GOALS_BESIDE_MAX:
-        pieces.append({})
-    if program.goals:
-        pieces[-1]["goals"] = list(program.goals)
-    yield from pieces
-
-
-def _batches(values: Sequence[Any], most: int) -> Iterator[list[Any]]:
-    """By number, and by bytes where these are many."""
-    batch: list[Any] = []
-    size = 0
-    for value in values:
-        octets = len(msgspec.json.encode(value))
-        if batch and (len(batch) >= most or size + octets > PART_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(value)
-        size += octets
-    if batch:
-        yield batch
-
-
-def _columns(rules: Rules) -> Iterator[dict[str, Any]]:
-    """Atoms first, as numbers are to stand for something; the last of them with the first rules."""
-    last: list[str] = []
-    for batch in _batches(rules.atoms, PART_VALUES):
+    last: dict[str, Any] = {}
+    for part in _parted(_packs(program)):
         if last:
-            yield _column(last, rules, slice(0), slice(0))
-        last = batch
-    starts = list(accumulate(rules.counts, initial=0))
-    for begin, end in _spans(rules, starts):
-        yield _column(last, rules, slice(begin, end), slice(starts[begin], starts[end]))
-        last = []
+            yield last
+        last = {"packs": part}
+    if last and len(program.goals) > GOALS_BESIDE_MAX:
+        yield last
+        last = {}
+    yield {**last, "goals": list(program.goals)} if program.goals else last
 
 
-def _column(atoms: list[str], rules: Rules, own: slice, bodies: slice) -> dict[str, Any]:
-    whose = rules.group_of[own]
-    place_of = {group: place for place, group in enumerate(dict.fromkeys(whose))}
-    return {
-        "atoms": atoms,
-        "rule_ids": rules.rule_ids[own],
-        "counts": rules.counts[own],
-        "premises": rules.premises[bodies],
-        "conclusions": rules.conclusions[own],
-        "costs": rules.costs[own],
-        "groups": [rules.groups[group] for group in place_of],
-        "group_of": [place_of[group] for group in whose],
-    }
+def _parted(made: Iterator[tuple[StoredPack, int]]) -> Iterator[list[dict[str, Any]]]:
+    part: list[dict[str, Any]] = []
+    size = 0
+    for pack, octets in made:
+        if part and (len(part) >= PART_PACKS or size + octets > PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(msgspec.to_builtins(pack))
+        size += octets
+    if part:
+        yield part
 
 
-def _spans(rules: Rules, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """From which rule to which each part goes: as a part has room for."""
-    rules_in_all = len(rules.rule_ids)
-    begin = 0
-    while begin < rules_in_all:
-        end = min(rules_in_all, begin + PART_RULES)
-        while end - begin > 1 and not _has_room(rules, starts, begin, end):
-            end = begin + (end - begin) // 2
-        yield begin, end
-        begin = end
+def _packs(program: Program) -> Iterator[tuple[StoredPack, int]]:
+    """Packs and their bytes: facts first, each with the atoms that it is the first to name."""
+    cut = _Cut(program)
+    for begin in range(0, len(program.facts), PACK_FACTS):
+        yield from packs.halves(begin, min(begin + PACK_FACTS, len(program.facts)), cut.facts)
+    rules = len(program.rule_ids)
+    many = max(1, -(-cut.octets() // PACK_BYTES), -(-rules // PACK_RULES))
+    for begin, end in pairwise(sorted({rules * place // many for place in range(many + 1)})):
+        yield from packs.halves(begin, end, cut.rules)
 
 
-def _has_room(rules: Rules, starts: Sequence[int], begin: int, end: int) -> bool:
-    groups = map(rules.groups.__getitem__, set(rules.group_of[begin:end]))
-    names = sum(map(len, rules.rule_ids[begin:end])) + sum(map(len, groups))
-    return names <= PART_NAMES and starts[end] - starts[begin] + VALUES_OF_RULE * (end - begin) <= PART_VALUES
+class _Cut:
+    """Cuts packs off a program, one after the other, and knows how far its atoms and premises were told."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._atoms = 0
+        self._premises = 0
+
+    def octets(self) -> int:
+        """About what all rules take."""
+        told = self._program
+        return len(told.premises) * 16 // 3 + 20 * len(told.rule_ids) + sum(map(len, told.rule_ids)) + sum(map(len, told.atoms))
+
+    def facts(self, begin: int, end: int) -> tuple[StoredPack, int] | None:
+        facts = self._program.facts[begin:end]
+        named = max(max(facts), -1 - min(facts)) + 1
+        return self._if_small(end - begin, named, 0, _NO_RULES._replace(atoms=self._new(named), facts=facts))
+
+    def rules(self, begin: int, end: int) -> tuple[StoredPack, int] | None:
+        told = self._program
+        counts, whose = told.counts[begin:end], told.group_of[begin:end]
+        groups = {group: place for place, group in enumerate(dict.fromkeys(whose))}
+        if len(groups) > PACK_GROUPS_MAX:
+            return None
+        premises = told.premises[self._premises : self._premises + sum(counts)]
+        conclusions = told.conclusions[begin:end]
+        named = max(max(premises, default=-1), max(conclusions)) + 1
+        pack = Opened(
+            self._new(named),
+            array("i"),
+            list(told.rule_ids[begin:end]),
+            counts,
+            premises,
+            conclusions,
+            told.costs_micro[begin:end],
+            [told.groups[group] for group in groups],
+            bytes(map(groups.__getitem__, whose)),
+        )
+        return self._if_small(end - begin, named, len(premises), pack)
+
+    def _new(self, named: int) -> list[str]:
+        return list(self._program.atoms[self._atoms : named])
+
+    def _if_small(self, entries: int, named: int, premises: int, pack: Opened) -> tuple[StoredPack, int] | None:
+        made = packs.closed(pack)
+        octets = len(msgspec.json.encode(made))
+        if octets > PACK_BYTES_MAX and entries > 1:
+            return None
+        self._atoms = max(self._atoms, named)
+        self._premises += premises
+        return made, octets
+
+
+_NO_RULES = packs.opened(StoredPack())

@@ -53,6 +53,7 @@ ROWS = {
         "feedback": "Rate an event",
         "field": "How patterns would spread over the clusters",
         "forget": "Let go of an event: it is not found any more, its record stays",
+        "index": "The approximate index: what it covers, and its measured recall",
         "overlap": "How much events have in common, over all clusters",
         "patterns": "Patterns, the strongest first",
         "search": "The events that are nearest to a text or a vector",

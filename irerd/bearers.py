@@ -6,7 +6,7 @@ nothing: only where that very token was shown, for as long as it lives, and neve
 """
 
 from core.access import Peer
-from core.control.http_tokens import CheckedHttpToken, actor_of, id_in, peer_of
+from core.control.http_tokens import CheckedHttpToken, actor_name, actor_of, id_in, peer_of
 from core.control.model import HTTP_TOKENS_MAX, HttpToken
 from core.engine import Actor, Refused, Row
 from irerd.dispatch import Answer, Dispatch
@@ -32,6 +32,12 @@ class Bearers:
         if len(self._shown) >= HTTP_TOKENS_MAX and judged.jti not in self._shown:
             self._shown = {jti for jti in self._shown if self._dispatch.bearer(jti) is not None}
         self._shown.add(judged.jti)
+
+    def name_in(self, as_: str | None) -> str | None:
+        """The name of whose token `as` names, if it is good: what is refused to them is on record as refused to them."""
+        jti = id_in(as_)
+        token = self._dispatch.bearer(jti) if jti is not None and jti in self._shown else None
+        return actor_name(token.subject) if token is not None else None
 
     def speaker(self, as_: str | None, peer: Peer, row: Row, *, unnamed: bool) -> Actor | None:
         """Who calls in the name of a token; None where `as` names none. Asked again when the call is decided. Raises Refused."""

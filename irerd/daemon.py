@@ -180,14 +180,14 @@ class Daemon:
         self.effects = Effects(host, self.dispatch, children, errands)
         self.jobs = Operations(self.dispatch, self.effects.progress)
         self.effects.on_progress = self.jobs.stir
-        self.views = Views(host, [VIEW], self._logs, self.dispatch.next_seq, self._totals, self._internal_error)
+        self.views = Views(host, [VIEW], self._logs, self._totals, self._internal_error)
         self.rows = SimulationLedger(host, self.dispatch, self._logs, self.durable_seq, self._internal_error)
         self.witnesses = Witnesses(
             host, self.seals, lambda: self.settings.witness, self._logs, self.damage.__contains__, self._proof_of, self._tampered
         )
         self.accusations = Accusations(host.files, aside)
         self.witnesses.accusations = self.accusations
-        self.anomalies = Anomalies(self._give_found, self.dispatch.next_seq, self._internal_error)
+        self.anomalies = Anomalies(self._give_found, self._internal_error)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
         self.cursors = Cursors("")
@@ -259,6 +259,7 @@ class Daemon:
                 async with self.host.computing(self.ledger.id, self.settings.compute), trio.open_nursery() as nursery:
                     nursery.start_soon(self.effects.run)
                     nursery.start_soon(self.refusals.run)
+                    nursery.start_soon(self.vectors.indexes.run)
         finally:
             self._rested.set()
 

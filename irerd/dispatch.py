@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from itertools import chain
-from operator import is_
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +18,7 @@ from core.access import Peer, Rules, Verdict, judge
 from core.canonical import CanonicalError, event_payload, payload_and_sign
 from core.catalogue import Catalogue
 from core.control.model import HttpToken
-from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Large, Place, Refused, Row, Stamp
+from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Kept, Large, Place, Refused, Row, Stamp
 from core.keys import Keys, Remembered
 from core.redact import Redactor, redact_event
 from core.secrets import Secrets
@@ -45,7 +44,7 @@ FETCHES_MAX = 3
 GATE_SHUT = "Until then nobody gets in by a token or an engine key: each is judged on record, or not at all"
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a caller gets: a result with its receipt, or an error."""
 
     result: Any = None
@@ -60,7 +59,7 @@ Reply = Callable[[Answer], None]
 Still = Callable[[], object]
 
 
-class _Decided(msgspec.Struct, frozen=True):
+class _Decided(msgspec.Struct, frozen=True, gc=False):
     """A command on its way to the disk, and all that is needed to tell of it then."""
 
     row: Row
@@ -84,6 +83,9 @@ class _InFlight(NamedTuple):
     others: list[Reply]
 
 
+_pending: Callable[[tuple[Any, ...]], Pending] = partial(tuple.__new__, Pending)
+"""As `Pending._make`, which counts again what is counted already."""
+_NOTHING: Mapping[str, int] = {}
 _MISSING = " is missing"
 
 
@@ -146,6 +148,8 @@ class Dispatch:
         """Logs whose upkeep is under way, with the writes that wait for its end."""
         self.foresee: dict[str, Callable[[Sequence[Any]], None]] = {}
         """By method, who works on commands together: told of those that came in one piece before they are decided one by one."""
+        self._converted: dict[int, tuple[Mapping[str, Any], Command]] = {}
+        """What was announced, by the identity of what was given, which is kept with it."""
         self.timed: dict[str, Callable[[int], None]] = {}
         """By method, who is told how long each command took to be on disk, in µs."""
         self._in_flight: dict[tuple[str, str], _InFlight] = {}
@@ -160,23 +164,25 @@ class Dispatch:
 
     def context(self, actor: Actor, mono_us: int | None = None, *, deciding: bool = False) -> Context:
         """`deciding`: something may be done because of what is seen, so all of it must have verified."""
-        return Context(
-            now_us=self.host.now_us(),
-            mono_us=self.host.mono_us() if mono_us is None else mono_us,
-            boot_id=self.host.boot_id,
-            actor=actor,
-            settings=self.settings,
-            new_id=self.host.new_id,
-            random=self.host.random,
-            peek=self._peek_whole if deciding else self._peek,
-            secrets=self.secrets,
-            seen=self.values.seen,
-            file=self.file_settings,
+        host = self.host
+        return Context(  # without the names of its fields, which would cost more than all the rest
+            host.now_us(),
+            host.mono_us() if mono_us is None else mono_us,
+            host.boot_id,
+            actor,
+            self.settings,
+            host.new_id,
+            host.random,
+            self._peek_whole if deciding else self._peek,
+            self.secrets,
+            self.values.seen,
+            self.file_settings,
         )
 
     def _moment_us(self) -> int:
         """Each command has a moment of its own: that is how replay knows where one ends and the next begins in a batch."""
-        self._last_moment_us = max(self.host.mono_us(), self._last_moment_us + 1)
+        now_us = self.host.mono_us()
+        self._last_moment_us = now_us if now_us > self._last_moment_us else self._last_moment_us + 1
         return self._last_moment_us
 
     def context_of_irer(self) -> Context:
@@ -241,10 +247,13 @@ class Dispatch:
     def announce(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Calls came in one piece: a hint to engines that are quicker with many, on which no answer depends."""
         coming: dict[Callable[[Sequence[Any]], None], list[Command]] = {}
+        self._converted.clear()
         for method, given in calls:
             if (foresee := self.foresee.get(method)) is not None:
                 with suppress(msgspec.ValidationError):
-                    coming.setdefault(foresee, []).append(msgspec.convert(given, self.world.rows[method].params, strict=True))
+                    command = msgspec.convert(given, self.world.rows[method].params, strict=True)
+                    self._converted[id(given)] = given, command
+                    coming.setdefault(foresee, []).append(command)
         for foresee, commands in coming.items():
             try:
                 foresee(commands)
@@ -252,6 +261,11 @@ class Dispatch:
                 self.on_internal_error("foresee", error)
 
     def params(self, row: Row, given: Mapping[str, Any]) -> Command:
+        """The very command that was announced, where one was made of these."""
+        if self._converted:
+            known, command = self._converted.pop(id(given), (None, None))
+            if known is given and command is not None and type(command) is row.params:
+                return command
         try:
             return msgspec.convert(given, row.params, strict=True)
         except msgspec.ValidationError as error:
@@ -282,6 +296,26 @@ class Dispatch:
             result = result.then(found)
         self._once_durable(needed, reply, Answer(result, position=self._position(engine.log)))
         return True
+
+    def quick(self, row: Row, params: Command) -> Kept | None:
+        """A value in memory that is the answer to this read as things stand, all of it on disk. None where `read` is to see."""
+        engine = self.world.engine_of[row.name]
+        name, log = engine.name, engine.log
+        assert row.quick is not None and log is not None
+        if self.writer is None or self.writer.durable_ends.get(log, -1) < self.next_seq.get(log, 0):
+            return None
+        memory = self.values.memory[name]
+        kept = row.quick.find(self.world.states[name], params, memory.kept)
+        if kept is not None:
+            kept.used += 1
+            memory.quick += 1
+        return kept
+
+    def position(self, row: Row) -> Position:
+        """What goes with an answer of this row that was drawn from what is durable."""
+        log = self.world.engine_of[row.name].log
+        assert log is not None
+        return self._position(log)
 
     def _newest(self, logs: Iterable[str]) -> dict[str, int]:
         return {log: self.next_seq.get(log, 0) - 1 for log in logs}
@@ -319,10 +353,10 @@ class Dispatch:
             result = self.world.read(row, params, self.context(actor))
         except Refused as refused:
             if engine.stored is not None and refused.code == "not-found":
-                self.values.count(engine.name, misses=1)
+                self.values.memory[engine.name].misses += 1
             raise
         if isinstance(result, Fetch):
-            self.values.count(engine.name, hits=1)
+            self.values.memory[engine.name].hits += 1
         return result
 
     async def read_cold(self, row: Row, params: Command, actor: Actor) -> Answer:
@@ -452,7 +486,8 @@ class Dispatch:
             return
         if decision.turned_down and self.count_instead(actor.name, row.name, reply, Answer(_answer(row, decision)), actor.uid):
             return
-        needs = {name: seq for name, seq in self._peeked.items() if name != log and self.writer.behind(name, seq)}
+        peeked = self._peeked
+        needs = {name: seq for name, seq in peeked.items() if name != log and self.writer.behind(name, seq)} if peeked else _NOTHING
         first_seq = self.next_seq[log]
         records, size, stored = self._records(events, ctx, (digest, idem) if idem is not None else None)
         if stored is not events:
@@ -462,7 +497,8 @@ class Dispatch:
             raise Refused("resource-exhausted", text, reason="log-queue", retry_ms=100)
         self._apply(engine, log, events, ctx, first_seq)
         self.next_seq[log] = first_seq + len(events)
-        self.values.note(engine, first_seq, records)
+        if engine.stored is not None:
+            self.values.note(engine, first_seq, records)
         if row.large and isinstance(large := getattr(params, row.large), Large):
             self.values.note_large(engine, first_seq, records[0], large.raw)
         if idem is not None:
@@ -486,7 +522,7 @@ class Dispatch:
             decided.reply(answer)
             if others:
                 once = row.shown_once and receipt is not None
-                again = Answer(error=_shown_once(row)) if once else answer._replace(replayed=True)
+                again = Answer(error=_shown_once(row)) if once else msgspec.structs.replace(answer, replayed=True)
                 for other in others:
                     other(again)
         except Exception as error:  # the command is durable: a fault in telling it may not stop the writer
@@ -495,8 +531,13 @@ class Dispatch:
     def _redacted(self, decision: Decision) -> Decision:
         """Before an event is applied, stored or shown: what no log may hold is gone from it."""
         redactor = self.redactor
-        events = [redact_event(redactor, event) for event in decision.events]
-        if all(map(is_, events, decision.events)):
+        events: list[Event] = []
+        changed = False
+        for event in decision.events:
+            made = redact_event(redactor, event)
+            changed = changed or made is not event
+            events.append(made)
+        if not changed:
             return decision
         return Decision(*events, answer=decision.answer, turned_down=decision.turned_down)
 
@@ -605,7 +646,7 @@ class Dispatch:
         records = self.stored(known.log, known.first_seq, known.last_seq)
         events = [self.world.event(record.event_type, record.payload) for record in records]
         receipt = Receipt(known.log, known.last_seq, records[-1].event_hash)
-        return self._outcome(row, Decision(*events), receipt)._replace(replayed=True)
+        return msgspec.structs.replace(self._outcome(row, Decision(*events), receipt), replayed=True)
 
     def stored(self, log: str, first_seq: int, last_seq: int) -> list[Record]:
         """Records read back from the file. A disk that cannot read them is the disk's fault, and named so."""
@@ -664,7 +705,7 @@ class Dispatch:
                 payload, less = payload_and_sign(event)
             except CanonicalError as error:
                 raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
-            record = Pending(event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem)
+            record = _pending((event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem))
             try:
                 size += measure(record)
             except TooLarge as error:
@@ -715,7 +756,7 @@ class Dispatch:
         if receipt is None:
             text = "a sync failed, so whether this was stored is not known. irerd is stopping; ask system.op_status afterwards"
             return Answer(error=Refused("durability-unknown", text, effect="unknown"), position=position)
-        return Answer(_answer(row, decision), receipt, position=position)
+        return Answer(_answer(row, decision), receipt, None, False, position)
 
 
 def _as_asked(row: Row, params: Command) -> Command:

@@ -45,7 +45,7 @@ class EnergyPorts:
         daemon.dispatch.foresee.update(dict.fromkeys(("eil.sense", "eil.sense_batch"), self._foresee))
 
     def _foresee(self, coming: Sequence[Any]) -> None:
-        sensing.foresee(self._daemon.world.states["eil"], coming)
+        sensing.foresee(self._daemon.world.states["eil"], coming, self._daemon.host.now_us())
 
     async def stream(self, params: standing.WatchEnergy, actor: Actor, stream: Stream) -> None:
         await self._watch(system.Watch(engine="eil", since=params.since), actor, stream)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import trio
 
 from core.engine import Check, Refused
-from core.hunt.ledger import HEADER, NAME, WINDOW, Line, Projection
+from core.hunt.ledger import HEADER, NAME, WINDOW, Line, Projection, recolumned
 from core.hunt.state import LOG
 from irerd.dispatch import Dispatch
 from irerd.host import Host
@@ -110,6 +110,8 @@ class SimulationLedger:
     def _some(self) -> bool:
         """One piece of the log; answer whether there may be more. What could not be written is written before more is read."""
         try:
+            if not self._size and self._position < self._logs[LOG].first_seq:
+                self._take_columns()
             if not self._to_write():
                 return self._read_on() or self._settled()
             self._write()
@@ -133,6 +135,23 @@ class SimulationLedger:
                 self._take(line)
         self._position = end + 1
         return True
+
+    def _take_columns(self) -> None:
+        """The log no longer leads to the first lines. Where an earlier version wrote them they stay, with the columns of today."""
+        files = self._host.files
+        if (text := recolumned(read_all(files, NAME) or b"")) is None:
+            return
+        new = files.open(TEMPORARY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            write_all(files, new, text)
+            files.fsync(new)
+        finally:
+            files.close(new)
+        self._put_in_place()
+
+    def _put_in_place(self) -> None:
+        self._host.files.rename(TEMPORARY, NAME)
+        sync_directory(self._host.files, directory_of(NAME))
 
     def _take(self, line: Line) -> None:
         if line.job_uuid in self._tail:
@@ -230,8 +249,7 @@ class SimulationLedger:
                 files.close(new)
         finally:
             files.close(before)
-        files.rename(TEMPORARY, NAME)
-        sync_directory(files, directory_of(NAME))
+        self._put_in_place()
         self._size = self._base + len(changed)
         self._base += sum(map(len, self._left))
         self._left.clear()

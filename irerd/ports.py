@@ -108,6 +108,7 @@ class Ports:
             "hunt.paradox": self.hunts.paradox,
             "data.events": self.data.events,
             "data.search": self.data.search,
+            "data.index": self.data.index,
             "data.topology": self.data.topology,
             "data.clusters": daemon.clusters.clusters,
             "data.field": daemon.clusters.spread,

@@ -5,6 +5,7 @@ read its replies. The end of the stream cancels every call of the connection; wh
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 import trio
 
 from core.access import Peer
-from core.engine import Actor, Command, Refused, Row
+from core.engine import Actor, Command, Kept, Refused, Row
 from core.fields import takes_secret
 from core.paging import weight
 from core.wire import calls
@@ -34,6 +35,8 @@ WRITER_FRAME_MAX = FRAME_MAX
 STREAM_PAUSE_BYTES = 65_536
 READ_PAUSE_BYTES = 262_144
 SLOW_S = 30.0
+QUICK_BYTES_MAX = 16_384
+"""Of an answer that is sent the short way."""
 TURN_S = 0.01
 """How long the calls of one connection are served before all others get their turn."""
 ACCESS_CODES = frozenset({"unauthenticated", "permission-denied"})
@@ -47,6 +50,7 @@ UNNAMED_METHODS = frozenset({"system.ping", "system.info", PROOF_METHOD})
 """What a caller whose only role is `engine` may call before it has said which engine it is."""
 NO_PROOF = "no valid engine proof on this connection. Call engines.validate with the engine's key first"
 _ENGINE_ONLY = frozenset({"engine"})
+_AS_THEY_ARE = (bytes,)
 
 
 class Outbox:
@@ -102,21 +106,27 @@ class Outbox:
 class Stream:
     """The answering side of one streaming call."""
 
-    def __init__(self, id: int, outbox: Outbox) -> None:
+    def __init__(self, id: int, outbox: Outbox, may_go_on: Callable[[], bool] | None = None) -> None:
         self._id = id
         self._outbox = outbox
         self._count = 0
+        self._may_go_on = may_go_on
+        """Of a stream in the name of somebody who may lose that name meanwhile."""
 
     async def wait_room(self) -> None:
         """Until the connection has room: a slow reader costs no memory and delays only itself."""
         await self._outbox.wait_below(STREAM_PAUSE_BYTES)
 
     def item(self, result: Any, cursor: str | None = None) -> None:
+        if self._may_go_on is not None and not self._may_go_on():
+            return
         self._outbox.put(calls.item(self._id, self._count, msgspec.to_builtins(result, builtin_types=(bytes,)), cur=cursor))
         self._count += 1
         self._outbox.flush_soon()
 
     def mark(self, cursor: str) -> None:
+        if self._may_go_on is not None and not self._may_go_on():
+            return
         self._outbox.put(calls.mark(self._id, cursor))
         self._outbox.flush_soon()
 
@@ -157,7 +167,9 @@ class Session:
         self._client_left = False
         self._over = False
         self._reading = trio.CancelScope()
-        self._hello_due = trio.current_time() + HELLO_S
+        self._now = trio.lowlevel.current_clock().current_time
+        """`trio.current_time`, without asking each time which run this is."""
+        self._hello_due = self._now() + HELLO_S
         self._batching = False
         self._streaming: dict[int, Row] = {}
         self._forbidden: dict[int, Refused] = {}
@@ -167,6 +179,9 @@ class Session:
         self._engines: dict[str, tuple[int, Actor]] = {}
         """Engines that proved a key on this connection: which of their keys, and how they are called."""
         self._bearers = Bearers(service.dispatch)
+        self._ends: Mapping[str, int] = {}
+        self._cursors: dict[str, bytes] = {}
+        """Of reads that are answered the short way, the cursor that goes with these ends."""
         self._refused = 0
         """Calls whose refusal waits for its record."""
 
@@ -204,15 +219,16 @@ class Session:
 
     async def _handle_all(self, data: bytes, nursery: trio.Nursery) -> None:
         self._batching = True
-        turn_ends = trio.current_time() + TURN_S
+        now = self._now
+        turn_ends = now() + TURN_S
         received = self._connection.receive(data)
         if len(received) > 1 and self.peer.roles:
             self._service.dispatch.announce((each.m, each.p) for each in received if isinstance(each, Call))
         for message in received:
             self._handle(message, nursery)
-            if self.outbox.size >= READ_PAUSE_BYTES or trio.current_time() > turn_ends:
+            if self.outbox.size >= READ_PAUSE_BYTES or now() > turn_ends:
                 await self._let_others_run()
-                turn_ends = trio.current_time() + TURN_S
+                turn_ends = now() + TURN_S
         self._batching = False
 
     async def _let_others_run(self) -> None:
@@ -322,9 +338,8 @@ class Session:
             self._leave_when_idle()
 
     def _answer(self, id: int, row: Row, answer: Answer) -> None:
-        code = answer.error.code if answer.error else "ok"
-        counts = self._service.dispatch.calls
-        counts[row.name, code] = counts.get((row.name, code), 0) + 1
+        counts, named = self._service.dispatch.calls, (row.name, "ok" if answer.error is None else answer.error.code)
+        counts[named] = counts.get(named, 0) + 1
         if answer.error is not None:
             self._end(id, calls.err(id, error_body(answer.error)))
             return
@@ -341,16 +356,13 @@ class Session:
         return Refused("internal", f"a bug in irer: the answer could not be told; {done}", data={"instance": instance})
 
     def _told(self, id: int, row: Row, answer: Answer) -> bytes:
-        receipt = None
-        if answer.receipt is not None:
-            receipt = {"log": answer.receipt.log, "seq": answer.receipt.seq, "event_hash": answer.receipt.event_hash}
-        log = self._service.dispatch.world.engine_of[row.name].log
+        dispatch = self._service.dispatch
         cursor = self._service.cursor(answer.position) if answer.position is not None else None
-        result = msgspec.to_builtins(answer.result, builtin_types=(bytes,))
-        if log in self._service.dispatch.damaged:
+        result = msgspec.to_builtins(answer.result, builtin_types=_AS_THEY_ARE)
+        if dispatch.damaged and dispatch.world.engine_of[row.name].log in dispatch.damaged:
             result["integrity"] = "failed"
         try:
-            return calls.done(id, result, rc=receipt, cur=cursor, replayed=answer.replayed)
+            return calls.done(id, result, answer.receipt, cursor, answer.replayed)
         except CodecError:
             size, values = weight(result)
             if size <= FRAME_MAX and values <= VALUES_MAX:
@@ -361,7 +373,7 @@ class Session:
     # --- in ---------------------------------------------------------------------------------------------------------
 
     def _handle(self, message: Any, nursery: trio.Nursery) -> None:
-        if isinstance(message, Call):
+        if type(message) is Call:
             self._call(message, nursery)
         elif isinstance(message, BadCall):
             self._send(calls.err(message.id, message.error))
@@ -408,17 +420,21 @@ class Session:
         if self._leaving or state == "draining":
             raise Refused("unavailable", "irerd is stopping; it takes nothing new", reason="draining", retry_ms=500)
         limits = self._service.dispatch.settings.limits
-        if row.kind != "read" and (crowded := self._crowded()) is not None:
+        if row.kind != "read" and len(self._in_flight) >= limits.calls and (crowded := self._crowded()) is not None:
             raise crowded
-        if row.streams and self._streams >= limits.streams:
+        if row.item is not None and self._streams >= limits.streams:
             raise Refused("resource-exhausted", f"{limits.streams} streams are open on this connection", reason="streams")
-        if call.dry and row.kind != "write":
+        if call.dry:
+            self._may_be_tried(row)
+
+    def _may_be_tried(self, row: Row) -> None:
+        if row.kind != "write":
             text = f"{row.name} writes nothing, so there is nothing to try dry"
             raise Refused("invalid-argument", text, fields=[("dry", "not a write")])
-        if call.dry and takes_secret(row.params):
+        if takes_secret(row.params):
             text = f"{row.name} judges a secret, and that is never tried without a record. Call it without dry"
             raise Refused("invalid-argument", text, fields=[("dry", "not with a secret")])
-        if call.dry and row.name == JUDGE_METHOD:
+        if row.name == JUDGE_METHOD:
             text = f"{row.name} judges, and no judgement is told without its record. Call it without dry"
             raise Refused("invalid-argument", text, fields=[("dry", "not of a judgement")])
 
@@ -438,9 +454,10 @@ class Session:
             error = Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
             self._answer(call.id, row, Answer(error=error))
             return
+        caller = self._bearers.name_in(call.as_) or self.actor.name
         crowded = self._crowded_by_refusals() or (None if call.id in self._in_flight else self._crowded())
         if crowded is not None:  # any number of refused reads may come, and each would wait for the end of its second
-            self._service.refusals.count(self.actor.name, row.name)
+            self._service.refusals.count(caller, row.name)
             self._answer(call.id, row, Answer(error=crowded))
             return
         self._in_flight[call.id] = None
@@ -450,7 +467,7 @@ class Session:
             self._refused -= 1
             self._answer(call.id, row, answer)
 
-        self._service.refusals.refuse(self.actor.name, row.name, refused, tell)
+        self._service.refusals.refuse(caller, row.name, refused, tell)
 
     def _crowded_by_refusals(self) -> Refused | None:
         """Refused calls wait for their record and never take up every place: others may call over the same connection."""
@@ -478,6 +495,16 @@ class Session:
         """Of an engine: whether it has not lost its standing by the time its command is decided."""
         return partial(self._speaker, call, row) if call.as_ is not None else None
 
+    def _goes_on(self, call: Call, row: Row, scope: trio.CancelScope) -> bool:
+        """Whether a stream in the name of an engine or a token has more to be told: one that has lost its name is ended."""
+        try:
+            self._speaker(call, row)
+        except Refused as refused:
+            self._forbidden[call.id] = refused
+            scope.cancel()
+            return False
+        return True
+
     def _bind(self, engine_id: str, answer: Answer) -> None:
         """An engine proved its key: from here on this connection may speak as it."""
         if answer.error is None and answer.result.valid:
@@ -489,22 +516,56 @@ class Session:
         if row.kind == "task":
             self._begin_task(call, row, params, actor, nursery)
             return
+        if row.quick is not None and call.as_ is None and self._quick(call.id, row, params):
+            return
         reply = partial(self._reply, call, row)
         self._in_flight[call.id] = None
         try:
             if row.kind == "read":
                 if not dispatch.read(row, params, actor, reply):
                     self._finish_later(call, row, partial(dispatch.read_cold, row, params, actor), nursery)
-            elif dispatch.may_be_large(row, params):
+            elif row.large and dispatch.may_be_large(row, params):
                 self._finish_later(call, row, partial(self._write_large, call, row, params, actor, reply), nursery)
             elif call.dry:
                 dispatch.dry(row, params, actor, reply)
             else:
-                dispatch.write(row, params, actor, reply, call.idem, self._still(call, row))
+                dispatch.write(row, params, actor, reply, call.idem, None if call.as_ is None else self._still(call, row))
         except Refused:
             raise
         except Exception as error:
             raise self._bug(row, error) from None
+
+    def _quick(self, id: int, row: Row, params: Command) -> bool:
+        """Answer a read from memory, if that is its answer as things stand. One that is asked for again is not even made again."""
+        dispatch = self._service.dispatch
+        kept = dispatch.quick(row, params)
+        if kept is None or dispatch.writer is None:
+            return False
+        if dispatch.writer.durable_ends is not self._ends:
+            self._ends, self._cursors = dispatch.writer.durable_ends, {}
+        cursor = self._cursors.get(row.name)
+        if cursor is None:
+            cursor = self._cursors[row.name] = calls.cursor(self._service.cursor(dispatch.position(row)))
+        wire = kept.wire
+        if not wire and not (wire := self._made(row, params, kept)):
+            return False
+        counts, name = dispatch.calls, (row.name, "ok")
+        counts[name] = counts.get(name, 0) + 1
+        self._send(calls.done_again(id, wire, cursor))
+        return True
+
+    def _made(self, row: Row, params: Command, kept: Kept) -> bytes:
+        """An answer from memory as it is sent; nothing where it is not small: then it goes the long way, and is counted there."""
+        values, engine = self._service.dispatch.values, self._service.dispatch.world.engine_of[row.name].name
+        assert row.quick is not None
+        if len(kept.raw) <= QUICK_BYTES_MAX:
+            with suppress(CodecError):
+                wire = calls.result(msgspec.to_builtins(row.quick.answer(params, kept), builtin_types=(bytes,)))
+                if len(wire) <= QUICK_BYTES_MAX:
+                    values.keep_wire(engine, kept, wire)
+                    return wire
+        values.memory[engine].quick -= 1
+        return b""
 
     def _reply(self, call: Call, row: Row, answer: Answer) -> None:
         if row.name == PROOF_METHOD:
@@ -522,7 +583,7 @@ class Session:
         self._streams += row.streams
         if row.streams:
             self._streaming[call.id] = row
-        stream = Stream(call.id, self.outbox)
+        stream = Stream(call.id, self.outbox, partial(self._goes_on, call, row, scope) if call.as_ is not None else None)
 
         async def work() -> Answer:
             return Answer(await self._service.tasks[row.name](params, actor, stream))

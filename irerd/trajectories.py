@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from core import spine as spines
 from core.engine import Actor, Refused
 from core.spine import BadSpine, Rule, Spine
-from core.trajectory import against, closure, front, reads, small
+from core.trajectory import against, closure, columns, front, reads, small
 from core.trajectory.closure import Derived
+from core.trajectory.columns import Columns, Names
 from core.trajectory.program import Program
 from core.trajectory.question import Plan, Question, Snapshot, goals_of, plan, question, snapshot
 from irerd.session import Stream
@@ -108,7 +109,7 @@ class TrajectoryPorts:
         assert isinstance(program, Program)
         held = self._held
         if held is None or (held.version, held.costs_version) != (program.version, program.costs_version):
-            held = self._held = snapshot(program)
+            held = self._held = await self._offload(snapshot, program, LITERALS_HERE_MAX)
         return held
 
     async def _offload(self, function: Callable[..., T], *args: object) -> T:
@@ -140,9 +141,9 @@ class TrajectoryPorts:
         return found
 
     async def _elsewhere(self, asked: Question, max_depth: int | None) -> tuple[Mapping[str, Derived], Mapping[str, int]]:
-        names, spec = await self._offload(whole_sheet, asked, {"max_depth": max_depth})
+        names, known, spec = await self._offload(whole_sheet, asked, {"max_depth": max_depth})
         answer = await self._work("closure", spec, CLOSURE_S)
-        return await self._offload(closed_as_said, answer, unpack(spec), names, len(asked.initial), max_depth)
+        return await self._offload(closed_as_said, answer, unpack(spec), names, known, max_depth)
 
     # --- search -----------------------------------------------------------------------------------------------------
 
@@ -152,8 +153,8 @@ class TrajectoryPorts:
             if best is not None and (best.rules is not None or budgets):
                 return reads.Found(best.rules, best.cost_micro, "optimal")
         values = {"mode": params.mode, "width": params.beam_width, "deadline_ms": params.deadline_ms}
-        rules = sorted(planned.rules, key=lambda rule: rule.rule_id)
-        _, spec = await self._offload(sheet, rules, asked.initial, values, planned.goals, budgets)
+        rules = await self._offload(by_name, planned.rules)
+        spec = await self._offload(search_sheet, rules, asked.initial, values, planned.goals, budgets)
         said = await self._work("search", spec, params.deadline_ms / 1000 + START_S)
         return await self._offload(found_of, said, rules, bool(budgets))
 
@@ -197,7 +198,13 @@ def _keep(kept: OrderedDict[Any, T], key: Any, found: T) -> None:
         kept.popitem(last=False)
 
 
+def by_name(rules: Sequence[Rule]) -> Sequence[Rule]:
+    return rules.by_name() if isinstance(rules, Columns) else sorted(rules, key=attrgetter("rule_id"))
+
+
 def _literals(asked: Question) -> int:
+    if isinstance(asked.rules, Columns):
+        return asked.rules.literals
     return len(asked.rules) + sum(map(len, map(attrgetter("premises"), asked.rules)))
 
 
@@ -217,13 +224,21 @@ def checked(asked: Question, planned: Plan, found: reads.Found, budgets: Mapping
     try:
         if len(spine.rules) != len(found.rules):
             raise nonsense()
-        spines.check(spine, {rule.rule_id: rule for rule in planned.rules}, start, planned.goals, cost)
+        spines.check(spine, _own(planned.rules, spine), start, planned.goals, cost)
     except BadSpine:
         raise nonsense() from None
     for group, most in budgets.items():
         if sum(rule.cost_micro for rule in spine.rules if rule.group == group) > most:
             raise nonsense()
     return spine
+
+
+def _own(rules: Sequence[Rule], spine: Spine) -> dict[str, Rule]:
+    """The program's own rules of the names that a spine has."""
+    if isinstance(rules, Columns):
+        names = {rule.rule_id for rule in spine.rules}
+        return {name: rules[place] for place, name in enumerate(rules.rule_ids()) if name in names}
+    return {rule.rule_id: rule for rule in rules}
 
 
 def checked_front(
@@ -293,29 +308,50 @@ def _sheet(names: list[str], known: int, values: Mapping[str, Any], arrays: Mapp
     return names, pack({**values, "atoms": len(names)}, {**arrays, "initial": initial})
 
 
-def whole_sheet(asked: Question, values: Mapping[str, Any]) -> tuple[list[str], bytes]:
-    """All rules that may be used. Where they have numbers, these are told instead of looked up, which takes a tenth of the time."""
-    numbers = asked.numbers
-    if numbers is None or len(numbers.conclusions) != len(asked.rules) or len(set(numbers.atoms)) < len(numbers.atoms):
-        return sheet(asked.rules, asked.initial, values)
-    start = set(asked.initial)
-    names = [*asked.initial, *(name for name in numbers.atoms if name not in start)]
-    here = {name: place for place, name in enumerate(asked.initial)}
-    rest = count(len(here))
-    place_of = array("i", [here[name] if name in start else next(rest) for name in numbers.atoms])
-    none = bytes(4 * len(asked.rules))
-    return _sheet(
-        names,
-        len(here),
-        values,
-        {
-            "body_start": _starts(numbers.counts),
-            "body": _numbers_of("i", map(place_of.__getitem__, numbers.premises)),
-            "head": _numbers_of("i", map(place_of.__getitem__, numbers.conclusions)),
-            "cost": _numbers_of("q", [rule.cost_micro for rule in asked.rules]),
-            "group": Field("<i4", (len(asked.rules),), none),
-        },
-    )
+def search_sheet(
+    rules: Sequence[Rule], initial: Sequence[str], values: Mapping[str, Any], goals: Sequence[str], budgets: Mapping[str, int]
+) -> bytes:
+    """As `sheet` has it, to the last bit; of columns in passes over arrays."""
+    if not isinstance(rules, Columns):
+        return sheet(rules, initial, values, goals, budgets)[1]
+    found = columns.numbered(rules, initial, goals)
+    arrays = {
+        "body_start": _field(rules.start, "<i8"),
+        "body": _field(found.body, "<i4"),
+        "head": _field(found.head, "<i4"),
+        "cost": _field(rules.cost, "<i8"),
+        "group": _field(found.group, "<i4"),
+        "goals": _field(found.goals, "<i4"),
+    }
+    if budgets:
+        arrays["budgets"] = _numbers_of("q", [budgets.get(name, -1) for name in found.groups])
+    holds = Field("|b1", (found.atoms,), bytes([1]) * found.known + bytes(found.atoms - found.known))
+    return pack({**values, "atoms": found.atoms}, {**arrays, "initial": holds})
+
+
+def whole_sheet(asked: Question, values: Mapping[str, Any]) -> tuple[Names, list[int], bytes]:
+    """All rules that may be used, their atoms, and the numbers of those that hold. Of columns they are the program's own."""
+    rules = asked.rules
+    if not isinstance(rules, Columns):
+        listed, spec = sheet(rules, asked.initial, values)
+        return Names.of(listed), list(range(len(asked.initial))), spec
+    names, known = rules.names.and_of(asked.initial)
+    holds = bytearray(len(names))
+    for number in known:
+        holds[number] = 1
+    arrays = {
+        "body_start": _field(rules.start, "<i8"),
+        "body": _field(rules.body, "<i4"),
+        "head": _field(rules.head, "<i4"),
+        "cost": _field(rules.cost, "<i8"),
+        "group": Field("<i4", (len(rules),), bytes(4 * len(rules))),
+        "initial": Field("|b1", (len(names),), bytes(holds)),
+    }
+    return names, known, pack({**values, "atoms": len(names)}, arrays)
+
+
+def _field(numbers: Any, dtype: str) -> Field:
+    return Field(dtype, numbers.shape, numbers.astype(dtype, copy=False).tobytes())
 
 
 def front_sheet(put: front.Problem, deadline_ms: int) -> bytes:
@@ -369,13 +405,13 @@ def _numbers_of(kind: str, numbers: Iterable[int]) -> Field:
 
 
 def closed_as_said(
-    answer: Sheet, told: Sheet, names: Sequence[str], known: int, max_depth: int | None
+    answer: Sheet, told: Sheet, names: Names, known: Sequence[int], max_depth: int | None
 ) -> tuple[Mapping[str, Derived], Mapping[str, int]]:
     """How each atom came to hold and what it costs, once that was held against every rule."""
     shapes = {"depth": "<i4", "rule": "<i4", "additive": "<i8"}
     depth, via, value = (_array(whole_field(answer, name, dtype, len(names))) for name, dtype in shapes.items())
     start, body, head, cost = (_array(told.arrays[name]) for name in ("body_start", "body", "head", "cost"))
-    arrays = against.Arrays(start, body, head, cost, known, names)
+    arrays = against.Arrays(start, body, head, cost, against.places(known), names)
     derived, costs = against.derived(arrays, depth, via, max_depth), against.costs(arrays, value)
     if derived is None or costs is None:
         raise nonsense()

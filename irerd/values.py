@@ -4,14 +4,16 @@ A view beside the states: it may be thrown away at any time and begins empty. Wh
 checked, and it never blocks the loop. Nothing in it is ever logged.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 import trio
 
-from core.engine import RECORD_VALUE_BYTES_MAX, Engine, Fetch, Large, Place, Refused, Seen
+from core.engine import RECORD_VALUE_BYTES_MAX, Engine, Fetch, Kept, Large, Place, Refused, Seen
 from core.world import World
 from irerd.host import Host
 from irerd.writer import WriteFailed
@@ -22,7 +24,7 @@ from state.seal import Pending
 
 READERS_MAX = 4
 """Cold values read at once: the log writer needs threads too."""
-ENTRY_BYTES = 200
+ENTRY_BYTES = 280
 """What remembering a value costs beside its bytes."""
 SHARE_MAX = 8
 """A value larger than this part of the memory is never remembered: it would drive out too many others."""
@@ -33,11 +35,35 @@ LOOKED_AT_HERE_BYTES = 20_000
 """Up to here it costs the loop little to find out."""
 
 _quick = msgspec.json.Encoder()
+_bytes = attrgetter("bytes")
 
 
-class _Hot(NamedTuple):
-    seq: int
-    raw: bytes
+class Memory:
+    """The values of one engine that are in memory, and what was asked of them. The one that came last is the last."""
+
+    __slots__ = ("bytes", "from_disk", "from_memory", "hand", "hits", "kept", "misses", "quick")
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Kept] = {}
+        self.hand: Iterator[str] = iter(())
+        """Names that are looked at next for one to let go; when they are over, all that are there by then."""
+        self.bytes = 0
+        self.hits = self.misses = self.from_memory = self.from_disk = 0
+        self.quick = 0
+        """Hits from memory that went the short way."""
+
+    def drop(self, name: str) -> int:
+        """Bytes that this frees."""
+        old = self.kept.pop(name, None)
+        if old is None:
+            return 0
+        size = _size(name, old)
+        self.bytes -= size
+        return size
+
+
+def _size(name: str, kept: Kept) -> int:
+    return len(kept.raw) + len(kept.wire) + len(name) + ENTRY_BYTES
 
 
 class Values:
@@ -45,10 +71,8 @@ class Values:
         self._host = host
         self._world = world
         self._memory_bytes = memory_bytes
-        self._hot: dict[tuple[str, str], _Hot] = {}
-        """The one used last is the last."""
+        self.memory: defaultdict[str, Memory] = defaultdict(Memory)
         self._size = 0
-        self._seen: dict[str, dict[str, int]] = {}
         self._readers = trio.CapacityLimiter(READERS_MAX)
         self._broken = trio.Event()
         self.blobs = Blobs(host.files)
@@ -56,33 +80,30 @@ class Values:
     # --- counting ---------------------------------------------------------------------------------------------------
 
     def seen(self, engine: str) -> Seen:
-        return Seen(**self._seen.get(engine, {}), memory_bytes=self._size)
-
-    def count(self, engine: str, **more: int) -> None:
-        seen = self._seen.setdefault(engine, {})
-        for name, number in more.items():
-            seen[name] = seen.get(name, 0) + number
+        of = self.memory[engine]
+        return Seen(of.hits + of.quick, of.misses, of.from_memory + of.quick, of.from_disk, self._size)
 
     # --- memory -----------------------------------------------------------------------------------------------------
 
     def look(self, engine: Engine, places: Sequence[Place]) -> list[bytes] | None:
         """The values, if all are in memory."""
         found: list[bytes] = []
-        memory, name = self._hot, engine.name
+        memory = self.memory[engine.name]
         for place in places:
-            key = name, place.name
-            hot = memory.pop(key, None)
-            if hot is None:
+            hot = memory.kept.get(place.name)
+            if hot is None or hot.seq != place.seq:
                 return None
-            memory[key] = hot
-            if hot.seq != place.seq:
-                return None
+            hot.used += 1
             found.append(hot.raw)
-        seen = self._seen.get(name)
-        if seen is None:
-            seen = self._seen[name] = {}
-        seen["from_memory"] = seen.get("from_memory", 0) + len(found)
+        memory.from_memory += len(found)
         return found
+
+    def keep_wire(self, engine: str, kept: Kept, wire: bytes) -> None:
+        """What is asked for a second time is kept as it is sent, where there is room for it."""
+        if kept.used > 1 and self._size + len(wire) <= self._memory_bytes():
+            kept.wire = wire
+            self.memory[engine].bytes += len(wire)
+            self._size += len(wire)
 
     def note(self, engine: Engine, first_seq: int, records: Sequence[Pending]) -> None:
         """Remember the values of records that were just decided."""
@@ -91,25 +112,40 @@ class Values:
         for seq, record in enumerate(records, first_seq):
             name, raw = engine.stored(record.payload)
             if name:
-                self._put(engine.name, name, seq, raw)
+                self.put(engine.name, name, seq, raw)
 
     def note_large(self, engine: Engine, seq: int, record: Pending, raw: bytes) -> None:
         """The same of a record that names a blob."""
         assert engine.stored is not None
-        self._put(engine.name, engine.stored(record.payload)[0], seq, raw)
+        self.put(engine.name, engine.stored(record.payload)[0], seq, raw)
 
-    def _put(self, engine: str, name: str, seq: int, raw: bytes | None) -> None:
-        old = self._hot.pop((engine, name), None)
-        if old is not None:
-            self._size -= len(old.raw) + len(name) + ENTRY_BYTES
-        memory = self._memory_bytes()
-        if raw is None or len(raw) > memory // SHARE_MAX:
+    def put(self, engine: str, name: str, seq: int, raw: bytes | None) -> None:
+        """Remember the value of a record; with None, that there is none in memory."""
+        of = self.memory[engine]
+        freed = of.drop(name)
+        self._size -= freed
+        memory_bytes = self._memory_bytes()
+        if raw is None or len(raw) > memory_bytes // SHARE_MAX:
             return
-        self._hot[engine, name] = _Hot(seq, raw)
-        self._size += len(raw) + len(name) + ENTRY_BYTES
-        while self._size > memory and self._hot:
-            oldest = next(iter(self._hot))
-            self._size -= len(self._hot.pop(oldest).raw) + len(oldest[1]) + ENTRY_BYTES
+        kept = of.kept[name] = Kept(seq, raw, used=1 if freed else 0)
+        size = _size(name, kept)
+        of.bytes += size
+        self._size += size
+        while self._size > memory_bytes:
+            self._let_one_go()
+
+    def _let_one_go(self) -> None:
+        """Of the engine that holds most, the value that came first among those that were not used since the last look."""
+        of = max(self.memory.values(), key=_bytes)
+        while True:
+            for name in of.hand:
+                kept = of.kept.get(name)
+                if kept is not None and not kept.used:
+                    self._size -= of.drop(name)
+                    return
+                if kept is not None:
+                    kept.used = 0
+            of.hand = iter(list(of.kept))
 
     # --- disk -------------------------------------------------------------------------------------------------------
 
@@ -117,9 +153,9 @@ class Values:
         """The answer, once its values were read back. Raises Pruned where a record went meanwhile, and Refused."""
         async with self._readers:
             values, answer = await self._host.offload(self._read, engine, log, fetch)
-        self.count(engine.name, from_disk=len(values))
+        self.memory[engine.name].from_disk += len(values)
         for place, raw in zip(fetch.places, values, strict=True):
-            self._put(engine.name, place.name, place.seq, raw)
+            self.put(engine.name, place.name, place.seq, raw)
         return answer
 
     def _read(self, engine: Engine, log: Log, fetch: Fetch) -> tuple[list[bytes], Any]:

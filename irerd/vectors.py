@@ -4,7 +4,7 @@ read.
 A view: what stands here follows from the records of `event_log`, is brought up to date when somebody asks, and is made anew
 where it is missing, of another version, or of another history. It is never what was acknowledged. Rows that were let go of are
 marked, and a segment with a quarter of such rows is written anew without them. A search compares every vector of one model, so
-its answer is exact.
+its answer is exact; only one that asks for less looks into the lists of an index (`irerd.indexes`).
 """
 
 import json
@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import trio
 from msgspec import Meta
 
+from core.data import index as heads
 from core.data import told
 from core.data.commands import ANEW_BATCH, PRIORS_MAX, VECTORS_MAX, check_model, packed
 from core.data.embedding import (
@@ -33,6 +34,7 @@ from core.data.embedding import (
     numbers,
     rank,
     raw_of,
+    stored_raw,
     text_of,
 )
 from core.data.model import LOG, Data
@@ -40,11 +42,14 @@ from core.data.network import topology
 from core.data.reads import (
     LIMIT_DEFAULT,
     AskEvents,
+    AskIndex,
     DataPage,
     EventPage,
     Hit,
+    IndexPage,
     Nearest,
     PlaceRow,
+    RecallRow,
     SearchData,
     SeenEvent,
     TopologyPage,
@@ -57,6 +62,7 @@ from core.paging import Room, order_after
 from core.times import time_text, time_us
 from irerd.dispatch import Dispatch
 from irerd.host import Host
+from irerd.indexes import Indexes, check_choice
 from irerd.journal import journal
 from irerd.session import Stream
 from irerd.workers import WorkFailed
@@ -80,6 +86,8 @@ SAVE_RECORDS = 16_384
 TAKEN_RECORDS = 4_096
 """Records that are taken in at once: to find where some begin costs as much as to read a hundred of them."""
 CHUNK_RECORDS = 256
+NEAR_RECORDS = 8
+"""To find where a record begins costs as much as to read so many."""
 ROOM_BYTES_MIN = 67_108_864
 RETRY_S = 5.0
 SEARCH_S_MAX = 60.0
@@ -126,10 +134,40 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
     tables: dict[str, Table]
 
 
+_Many = Annotated[int, Meta(ge=0, le=2**40)]
+
+
 class _Compared(msgspec.Struct, forbid_unknown_fields=True):
-    """What a worker found."""
+    """What a worker found, and how."""
 
     found: list[list[tuple[float, Annotated[int, Meta(ge=0, le=2**53)], Hash]]]
+    compared: _Many
+    method: Literal["exact", "approximate"] = "exact"
+    because: heads.Because | None = None
+    probes: _Many | None = None
+    lists: _Many | None = None
+    recall: heads.Share = 1.0
+    sampled: _Many | None = None
+    vectors: list[str] = []
+    """Of texts, empty where a text has none."""
+    among: list[list[tuple[float, _Many]]] = []
+    """Of each query the nearest of those before it, by their places."""
+
+
+class Wanted(NamedTuple):
+    """An approximate search: into so many lists, or until such a share of the nearest is found."""
+
+    probes: int | None = None
+    recall: float = heads.RECALL_WANTED
+
+
+class Looked(NamedTuple):
+    """What was found, and how it was looked for."""
+
+    found: list[list[Found]]
+    compared: int
+    how: dict[str, Any] = {}
+    """What an answer says of an approximate search, or of one that was exact instead."""
 
 
 class _Embedded(msgspec.Struct, forbid_unknown_fields=True):
@@ -181,6 +219,8 @@ class Vectors:
         """Models whose absence was told of in the journal."""
         self._opened = False
         self._saved = 0
+        self.indexes = Indexes(host, FOLDER, self._index_spec)
+        self._begun = False
         self._forget()
 
     def _forget(self) -> None:
@@ -193,34 +233,39 @@ class Vectors:
 
     async def nearest(self, model: str, query: bytes, k: int) -> tuple[list[Found], int]:
         """The k nearest vectors of a model that are durable now, and how many were compared."""
-        found, compared = await self.nearest_each(model, [query], k)
-        return found[0], compared
+        looked = await self.look(model, [query], k)
+        return looked.found[0], looked.compared
 
-    async def nearest_each(self, model: str, queries: Sequence[bytes], k: int) -> tuple[list[list[Found]], int]:
-        """The same for several at once."""
+    async def look(self, model: str, queries: Sequence[bytes], k: int, wanted: Wanted | None = None) -> Looked:
+        """The same for several at once, or for one by an index."""
         for _ in range(TRIES):
             try:
                 async with self._turn:
                     await self._catch_up()
                     table = self.tables.get(model)
                     if table is None or not table.live:
-                        return [[] for _ in queries], 0
+                        return Looked([[] for _ in queries], 0, {"because": "small"} if wanted else {})
+                    lists, how = await self._lists(model, table, k, wanted) if wanted else (None, {})
                     if table.live * len(queries) <= SMALL_ROWS:
-                        return await self._host.offload(self._compare, table, queries, k), table.live
-                    compared, spec = table.live, self._spec(table, queries, k)
-                found = await self._searched(spec, len(queries))
-                async with self._turn:
-                    if found is None:
-                        return await self._host.offload(self._compare, table, queries, k), table.live
-                return found, compared
+                        return Looked(await self._host.offload(self._compare, table, queries, k), table.live, how)
+                    asked = {"queries": [text_of(query) for query in queries], "k": k, "index": lists}
+                    spec = self._spec(table, asked)
+                said = await self._searched(spec, len(queries))
+                if said is None:
+                    async with self._turn:
+                        found = await self._host.offload(self._compare, table, queries, k)
+                    return Looked(found, table.live, {"because": "none"} if wanted else {})
+                if said.because == "damaged":
+                    await self._drop_index(model)
+                found = [[Found(*row) for row in rows] for rows in said.found]
+                return Looked(found, said.compared, how or _said(said) if wanted else {})
             except _Lost:
                 async with self._turn:
                     await self._host.offload(self._check)
         raise OSError("the vectors beside the log come and go")
 
-    def _spec(self, table: Table, queries: Sequence[bytes], k: int) -> bytes:
-        asked = {"dimension": table.dimension, "queries": [text_of(query) for query in queries], "k": k}
-        return json.dumps({**asked, "segments": self._segments(table)}).encode()
+    def _spec(self, table: Table, asked: dict[str, Any]) -> bytes:
+        return json.dumps({**asked, "dimension": table.dimension, "segments": self._segments(table)}).encode()
 
     def _segments(self, table: Table) -> list[dict[str, Any]]:
         return [
@@ -228,11 +273,10 @@ class Vectors:
             for segment in table.segments
         ]
 
-    async def _searched(self, spec: bytes, many: int) -> list[list[Found]] | None:
+    async def _searched(self, spec: bytes, many: int) -> _Compared | None:
         """By a worker; None where there is none. Raises _Lost where a segment went meanwhile, as one written anew."""
         try:
-            said = await self._host.work("nearest", spec, timeout_s=SEARCH_S_MAX)
-            found = [[Found(*row) for row in rows] for rows in msgspec.json.decode(said, type=_Compared).found]
+            said = msgspec.json.decode(await self._host.work("nearest", spec, timeout_s=SEARCH_S_MAX), type=_Compared)
         except WorkFailed as failed:
             if failed.code == "gone":
                 raise _Lost from None
@@ -241,9 +285,66 @@ class Vectors:
             raise
         except msgspec.MsgspecError:
             raise WorkFailed("bad-output") from None
-        if len(found) != many:
+        if len(said.found) != (sum(map(bool, said.vectors)) if len(said.vectors) == many else many):
             raise WorkFailed("bad-output")
-        return found
+        return said
+
+    # --- by an index ------------------------------------------------------------------------------------------------------
+
+    async def _lists(self, model: str, table: Table, k: int, wanted: Wanted) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """What a worker is to look into, or why there is nothing. One that covers too little is made anew, and used meanwhile."""
+        if table.live < heads.ROWS_MIN:
+            return None, {"because": "small"}
+        if k > heads.K_MAX:
+            return None, {"because": "many"}
+        kept = await self._host.offload(self.indexes.kept, model)
+        segments = {segment.name: segment.rows for segment in table.segments}
+        covered = self.indexes.covered(kept, segments) if kept is not None else 0
+        if sum(segments.values()) - covered > max(heads.ROWS_MIN, covered // heads.FRESH_SHARE):
+            self.indexes.want(model)
+        if not covered:
+            return None, {"because": "none" if self.indexes.failed(model) else "building"}
+        place = str(self._state_dir / FOLDER / self.indexes.name(model))
+        return {"place": place, "model": model, "probes": wanted.probes, "recall": wanted.recall}, {}
+
+    async def _drop_index(self, model: str) -> None:
+        async with self._turn:
+            await self._host.offload(self.indexes.drop, model)
+        self.indexes.want(model)
+
+    async def _index_spec(self, model: str) -> tuple[bytes, int] | None:
+        """What a worker is to index; None where nothing is stored."""
+        async with self._turn:
+            await self._catch_up()
+            table = self.tables.get(model)
+            if table is None or not table.live:
+                return None
+            spec = {"model": model, "dimension": table.dimension, "segments": self._segments(table)}
+            return json.dumps(spec).encode(), self.indexes.age
+
+    async def indexed(self, model: str) -> IndexPage:
+        """What there is of an index."""
+        async with self._turn:
+            await self._catch_up()
+            table = self.tables.get(model)
+            kept = await self._host.offload(self.indexes.kept, model) if table is not None else None
+        segments = {segment.name: segment.rows for segment in table.segments} if table is not None else {}
+        making, head = self.indexes.making.get(model), kept.head if kept is not None else None
+        return IndexPage(
+            model,
+            "ready" if head is not None else "making" if making is not None else "none",
+            table.live if table is not None else 0,
+            min(self.indexes.covered(kept, segments), table.live) if kept is not None and table is not None else 0,
+            head.lists if head is not None else 0,
+            head.sampled if head is not None else 0,
+            [RecallRow(level.noise, *_told_step(step)) for level in head.levels for step in level.steps] if head else [],
+            kept.bytes if kept is not None else 0,
+            making.progress.done if making is not None else None,
+            making.progress.total if making is not None else None,
+            self.indexes.failed(model) or None,
+        )
+
+    # --- other work on all of them ------------------------------------------------------------------------------------------
 
     async def work(self, job: str, model: str, asked: dict[str, Any], timeout_s: float, patient: bool = False) -> bytes | None:
         """What a worker's job says about all vectors of a model; None where there are none. Few of them travel with the question.
@@ -345,13 +446,15 @@ class Vectors:
             self._save()
         for name in rewritten:
             self._unlink(name)
+        if rewritten:
+            tables = {model: {segment.name: segment.rows for segment in table.segments} for model, table in self.tables.items()}
+            self.indexes.tidy(tables)
 
     def _take(self, record: Record, fresh: dict[str, list[tuple[bytes, bytes]]], gone: list[int]) -> None:
         if record.event_type == told.EmbeddingGenerated.event_type:
             said = msgspec.json.decode(record.payload, type=_Vector)
-            try:
-                raw = raw_of(said.vector, said.dimension)
-            except NoEmbedding:
+            raw = stored_raw(said.vector)
+            if len(raw) != 4 * said.dimension:
                 return
             table = self.tables.setdefault(said.model, Table(said.dimension))
             if table.dimension == said.dimension:
@@ -466,7 +569,9 @@ class Vectors:
 
     def _open(self) -> None:
         """Go on from what was saved, if it is of this version and this history."""
-        self._opened, self._saved = True, 0
+        if self._begun:  # it goes on from an earlier place, and may name its segments otherwise from there
+            self.indexes.begin_anew()
+        self._opened, self._saved, self._begun = True, 0, True
         self._forget()
         raw = read_all(self._host.files, MANIFEST)
         try:
@@ -503,6 +608,7 @@ class Vectors:
 
     def _clear(self) -> None:
         files = self._host.files
+        self.indexes.begin_anew()
         if files.stat_path(MANIFEST) is not None:
             files.unlink(MANIFEST)
         if files.stat_path(FOLDER) is not None:
@@ -524,7 +630,8 @@ class Vectors:
                 if not records:  # a model that is configured is tried, before anything rests on it
                     await self.embedded(model, [PROBE])
                     return JobEnded(errand.id, True, "ok")
-                await self.catch_up()
+                if not near:  # else what they are compared with is brought up to date first
+                    await self.catch_up()
                 made = await self._made(model, records, near)
                 return JobEnded(errand.id, True, "ok", "", {"made": made})
             except WorkFailed as failed:
@@ -559,47 +666,87 @@ class Vectors:
         return vectors
 
     async def _made(self, model: str, records: Sequence[int], priors: bool) -> list[dict[str, Any]]:
-        read = await self._host.offload(lambda: [(seq, *self._text(seq)) for seq in records])
-        measured = await self._host.offload(lambda: [(seq, event, said.vector()) for seq, event, said in read if said.metric])
-        read = [each for each in read if not each[2].metric]
-        vectors = await self.embedded(model, [said.text for _, _, said in read]) if read else []
-        texts = [(seq, event, raw) for (seq, event, _), raw in zip(read, vectors, strict=True)]
-        made: list[dict[str, Any]] = []
-        for own, some in ((model, texts), (SERIES_MODEL, measured)):
-            if not priors:
-                made += [{"event": event, **_told_vector(raw)} for _, event, raw in some]
-            elif some:
-                stored = await self._near(own, [raw for _, _, raw in some if raw])
-                made += await self._host.offload(self._with_priors, some, stored)
-        return made
+        read = await self._host.offload(self._texts, records)
+        measured: list[tuple[int, str, bytes]] = []
+        if any(said.metric for _, _, said in read):
+            measured = await self._host.offload(lambda: [(seq, event, said.vector()) for seq, event, said in read if said.metric])
+        texts = [(seq, event, said.text) for seq, event, said in read if not said.metric]
+        if not priors:
+            vectors = await self.embedded(model, [text for _, _, text in texts]) if texts else []
+            made = [{"event": event, **_told_vector(raw)} for (_, event, _), raw in zip(texts, vectors, strict=True)]
+            return made + [{"event": event, **_told_vector(raw)} for _, event, raw in measured]
+        return await self._near_texts(model, texts) + await self._near_ones(SERIES_MODEL, measured)
+
+    async def _near_texts(self, model: str, texts: Sequence[tuple[int, str, str]]) -> list[dict[str, Any]]:
+        """A worker that compares them hashes them too: that costs more than to send them."""
+        said = await self._by_worker(model, [text for _, _, text in texts], "texts") if model == MODEL and texts else None
+        if said is not None and len(said.vectors) == len(texts):
+            return _joined([(seq, event, vector) for (seq, event, _), vector in zip(texts, said.vectors, strict=True)], said)
+        vectors = await self.embedded(model, [text for _, _, text in texts]) if texts else []
+        return await self._near_ones(model, [(seq, event, raw) for (seq, event, _), raw in zip(texts, vectors, strict=True)])
+
+    async def _near_ones(self, model: str, some: Sequence[tuple[int, str, bytes]]) -> list[dict[str, Any]]:
+        queries = [raw for _, _, raw in some if raw]
+        said = await self._by_worker(model, [text_of(raw) for raw in queries], "queries") if queries else None
+        if said is not None:
+            return _joined([(seq, event, text_of(raw) if raw else "") for seq, event, raw in some], said)
+        return await self._host.offload(self._with_priors, some, await self._near(model, queries) if queries else [])
+
+    async def _by_worker(self, model: str, what: Sequence[str], name: str) -> _Compared | None:
+        """What is near each of a batch, stored or before it in the batch; None where they are few, or no worker can say it."""
+        for _ in range(TRIES):
+            async with self._turn:
+                await self._catch_up()
+                table = self.tables.get(model)
+                if table is None or table.live * len(what) <= SMALL_ROWS:
+                    return None
+                spec = self._spec(table, {name: what, "k": PRIORS_MAX + 1, "among": PRIORS_MAX})
+            try:
+                said = await self._searched(spec, len(what))
+                return said if said is not None and len(said.among) == len(said.found) else None
+            except WorkFailed:
+                return None
+            except _Lost:
+                async with self._turn:
+                    await self._host.offload(self._check)
+        return None
 
     def _with_priors(self, texts: Sequence[tuple[int, str, bytes]], found_each: Sequence[list[Found]]) -> list[dict[str, Any]]:
         """Each with what is near it among those that are stored, and those of the same batch that come before it."""
         stored, made = iter(found_each), list[dict[str, Any]]()
         extra: list[tuple[int, str, Sequence[float]]] = []
         for seq, event, raw in texts:
-            if not raw:
-                made.append({"event": event, **_told_vector(raw)})
-                continue
-            query = numbers(raw)
-            found = next(stored) + nearest(query, extra, PRIORS_MAX)
-            near = sorted((each for each in found if each.event != event), key=rank)[:PRIORS_MAX]
-            extra.append((seq, event, query))
-            nearest_ones = [{"event": each.event, "relevance": max(-1.0, min(1.0, each.relevance))} for each in near]
-            made.append({"event": event, "vector": text_of(raw), "priors": nearest_ones})
+            near: list[Found] = []
+            if raw:
+                query = numbers(raw)
+                near = next(stored) + nearest(query, extra, PRIORS_MAX)
+                extra.append((seq, event, query))
+            made.append(_with_near(event, text_of(raw) if raw else "", near))
         return made
 
     async def _near(self, model: str, queries: Sequence[bytes]) -> list[list[Found]]:
         """What is near each; where no worker can say it, slowly."""
         try:
-            return (await self.nearest_each(model, queries, PRIORS_MAX + 1))[0]
+            return (await self.look(model, queries, PRIORS_MAX + 1)).found
         except WorkFailed:
             async with self._turn:
                 return await self._host.offload(self._compare, self.tables[model], queries, PRIORS_MAX + 1)
 
-    def _text(self, seq: int) -> tuple[str, _Text]:
-        [record] = self._dispatch.stored(LOG, seq, seq)
-        return sha256(record.payload).hexdigest(), msgspec.json.decode(record.payload, type=_Text)
+    def _texts(self, seqs: Sequence[int]) -> list[tuple[int, str, _Text]]:
+        """What these records say, in their order. Runs away from the loop."""
+        found: list[tuple[int, str, _Text]] = []
+        at = 0
+        while at < len(seqs):  # those that stand close together are read together
+            last = at
+            while last + 1 < len(seqs) and 0 < seqs[last + 1] - seqs[last] <= NEAR_RECORDS:
+                last += 1
+            wanted = set(seqs[at : last + 1])
+            for record in self._dispatch.stored(LOG, seqs[at], seqs[last]):
+                if record.seq in wanted:
+                    text = msgspec.json.decode(record.payload, type=_Text)
+                    found.append((record.seq, sha256(record.payload).hexdigest(), text))
+            at = last + 1
+        return found
 
     def said(self, seqs: Sequence[int]) -> list[tuple[str, str]]:
         """When each was told, and how its text begins. Runs away from the loop."""
@@ -612,11 +759,50 @@ class Vectors:
         return found
 
 
+def _told_step(step: heads.Step) -> tuple[int, float, float]:
+    return step.probes, step.at_10, step.at_100
+
+
+def _said(found: _Compared) -> dict[str, Any]:
+    """What an answer says of how it was found."""
+    if found.method == "exact":
+        return {"because": found.because, "lists": found.lists}
+    said = {"method": found.method, "recall": found.recall, "probes": found.probes}
+    return {**said, "lists": found.lists, "sampled": found.sampled}
+
+
 def _hashed(text: str) -> bytes:
     try:
         return embed(text)
     except NoEmbedding:
         return b""
+
+
+def _with_near(event: str, vector: str, found: Sequence[Found]) -> dict[str, Any]:
+    """A text with its vector, and the nearest of these."""
+    if not vector:
+        return {"event": event, "code": "no-words"}
+    near = sorted((each for each in found if each.event != event), key=rank)[:PRIORS_MAX]
+    priors = [{"event": each.event, "relevance": max(-1.0, min(1.0, each.relevance))} for each in near]
+    return {"event": event, "vector": vector, "priors": priors}
+
+
+def _joined(texts: Sequence[tuple[int, str, str]], said: _Compared) -> list[dict[str, Any]]:
+    """Each with what a worker found near it: stored ones, and those of the same batch before it. Raises WorkFailed."""
+    stored, among = iter(said.found), iter(said.among)
+    before: list[tuple[int, str]] = []
+    made = []
+    for seq, event, vector in texts:
+        near: list[Found] = []
+        if vector:
+            near = [Found(*row) for row in next(stored)]
+            for relevance, place in next(among):
+                if place >= len(before):
+                    raise WorkFailed("bad-output")
+                near.append(Found(relevance, *before[place]))
+            before.append((seq, event))
+        made.append(_with_near(event, vector, near))
+    return made
 
 
 def _told_vector(raw: bytes) -> dict[str, str]:
@@ -639,12 +825,14 @@ class DataPorts:
     # --- search -------------------------------------------------------------------------------------------------------------
 
     async def search(self, params: SearchData, actor: Actor, stream: Stream) -> Nearest:
+        check_choice(params.method, params.probes, params.recall)
         model, query = await self._query(params)
+        wanted = Wanted(params.probes, params.recall or heads.RECALL_WANTED) if params.method == "approximate" else None
         daemon = self._daemon
         await daemon.dispatch.settled()
         began_us = daemon.host.mono_us()
         try:
-            found, compared = await daemon.vectors.nearest(model, query, params.k)
+            looked = await daemon.vectors.look(model, [query], params.k, wanted)
         except WorkFailed as failed:
             text = "the worker that compares vectors ended early. Ask again; if it stays so, see: irerctl doctor"
             raise Refused("unavailable", text, reason=failed.code) from None
@@ -652,14 +840,33 @@ class DataPorts:
             text = "the vectors beside the log cannot be read or written just now. Free some space, then ask again: irerctl doctor"
             raise Refused("unavailable", text, reason="disk") from None
         took_ms = (daemon.host.mono_us() - began_us) / 1_000
-        hits = [each for each in found if each.event in self._data.nodes]
+        hits = [each for each in looked.found[0] if each.event in self._data.nodes]
         nodes = [self._data.nodes[each.event] for each in hits]
         said = await daemon.host.offload(daemon.vectors.said, [node.seq for node in nodes])
         rows = [
             Hit(each.event, max(-1.0, min(1.0, each.relevance)), node.type, at, node.actor, text)
             for each, node, (at, text) in zip(hits, nodes, said, strict=True)
         ]
-        return Nearest(rows, model, len(query) // 4, compared, VECTORS_MAX, took_ms)
+        how = {"method": "exact", "recall": 1.0, **looked.how}
+        return Nearest(rows, model, len(query) // 4, looked.compared, VECTORS_MAX, took_ms, **how)
+
+    async def index(self, params: AskIndex, actor: Actor, stream: Stream) -> IndexPage:
+        model, vectors = params.model or self._data.model, self._daemon.vectors
+        if model != self._data.model and model not in self._data.models:
+            text = f"no vectors are stored of {model}. There are of: {', '.join(sorted(self._data.models)) or 'none yet'}"
+            raise Refused("not-found", text, fields=[("model", "no stored model")])
+        if params.make and params.stop:
+            raise Refused("invalid-argument", "give make or stop, not both", fields=[("stop", "not beside make")])
+        await self._daemon.dispatch.settled()
+        try:
+            if params.stop:
+                vectors.indexes.stop(model)
+            elif params.make:
+                vectors.indexes.make(model)
+            return await vectors.indexed(model)
+        except OSError:
+            text = "the vectors beside the log cannot be read or written just now. Free some space, then ask again: irerctl doctor"
+            raise Refused("unavailable", text, reason="disk") from None
 
     async def _query(self, params: SearchData) -> tuple[str, bytes]:
         if sum(each is not None for each in (params.query, params.series, params.vector)) != 1:

@@ -20,7 +20,7 @@ from core.views import Follower, Now, Totals, View
 from core.world import BadDump
 from irerd.host import Host
 from irerd.journal import journal
-from irerd.writer import Release, Writer
+from irerd.writer import Writer
 from state.fs import make_directory, read_all, small_write
 from state.log import Log
 from state.recover import Corrupt, Pruned, records_between
@@ -103,21 +103,19 @@ class Views:
         host: Host,
         views: Sequence[View],
         logs: Mapping[str, Log],
-        next_seq: Mapping[str, int],
         totals: Callable[[], Totals],
         on_error: Callable[[str, BaseException], object],
     ) -> None:
-        """`logs` are the sound ones, as soon as they are open; `next_seq` says what each will be given next."""
+        """`logs` are the sound ones, as soon as they are open."""
         self._host = host
         self._kept = {view.name: _Kept(view) for view in views}
         self._logs = logs
-        self._next_seq = next_seq
         self._totals = totals
         self._on_error = on_error
         self.ledger = ""
         """Id of the state directory: what was saved in another one is of no use."""
-        self._waiting: dict[str, deque[_Command]] = {}
-        """Of each log, commands that are decided and not durable yet."""
+        self._waiting: dict[str, deque[tuple[int, list[_Command]]]] = {}
+        """Of each log, what is on its way to the disk and not durable yet: groups of commands, each with its last record."""
         self._tails: dict[str, deque[_Command]] = {}
         self.trouble = ""
 
@@ -153,20 +151,21 @@ class Views:
 
     # --- beside the writer --------------------------------------------------------------------------------------------
 
-    def decided(self, log: str, records: Sequence[Pending]) -> None:
-        """A command was queued for this log."""
-        waiting = self._waiting.get(log)
-        if waiting is None:
-            waiting = self._waiting[log] = deque()
-        waiting.append((self._next_seq[log] - len(records), records))
+    def taken(self, log: str, first_seq: int, commands: Sequence[Sequence[Pending]]) -> None:
+        """These commands are written to this log now, from this record on."""
+        group: list[_Command] = []
+        for records in commands:
+            group.append((first_seq, records))
+            first_seq += len(records)
+        self._waiting.setdefault(log, deque()).append((first_seq - 1, group))
 
     def after_group(self, durable: Mapping[str, int]) -> None:
         """These logs are durable up to these records: feed what was waiting for that."""
         for log, seq in durable.items():
             commands: list[_Command] = []
             waiting = self._waiting.get(log)
-            while waiting and waiting[0][0] + len(waiting[0][1]) - 1 <= seq:
-                commands.append(waiting.popleft())
+            while waiting and waiting[0][0] <= seq:
+                commands += waiting.popleft()[1]
             if self.rebuilding:
                 self._tails.setdefault(log, deque(maxlen=TAIL_COMMANDS)).extend(commands)
             for kept in self._kept.values():
@@ -183,10 +182,8 @@ class Views:
             kept.tips[log] = _Place(durable.seq, durable.tip)
 
     def _feed(self, kept: _Kept, log: str, commands: Collection[_Command]) -> None:
-        take, divides = kept.follower.take, partial(self._sample, kept)
         try:
-            for first_seq, records in commands:
-                take(log, first_seq, records, divides)
+            kept.follower.take_all(log, commands, partial(self._sample, kept))
         except Exception as error:
             self._fail(kept, error)
 
@@ -341,12 +338,11 @@ def _path(view: View) -> str:
 
 
 class FollowedWriter(Writer):
-    """A writer beside which the views see every command as it is queued."""
+    """A writer beside which the views see every command as it is written."""
 
     def __init__(self, host: Host, logs: Mapping[str, Log], after_group: Callable[[set[str]], None], views: Views) -> None:
         super().__init__(host, logs, after_group)
         self._views = views
 
-    def submit(self, log: str, records: Sequence[Pending], size: int, needs: Mapping[str, int], release: Release) -> None:
-        self._views.decided(log, records)
-        super().submit(log, records, size, needs, release)
+    def taken(self, log: str, first_seq: int, commands: Sequence[Sequence[Pending]]) -> None:
+        self._views.taken(log, first_seq, commands)

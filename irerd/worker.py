@@ -286,6 +286,13 @@ def nearest(spec: bytes, tell: Tell) -> bytes:
     return nearest(spec, tell)
 
 
+def index(spec: bytes, tell: Tell) -> bytes:
+    """An approximate index of stored vectors, with its measured recall."""
+    from irerd.work.index import index
+
+    return index(spec, tell)
+
+
 def embed(spec: bytes, tell: Tell) -> bytes:
     """Texts as vectors, by a table of token vectors."""
     from irerd.work.embedding import embed
@@ -391,6 +398,7 @@ JOBS: dict[str, Job] = {
     "search": search,
     "selftest": selftest,
     "nearest": nearest,
+    "index": index,
     "embed": embed,
     "group": group,
     "field": field,

@@ -7,13 +7,14 @@ a full disk is met before a command is decided and never by a write.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import msgspec
 import trio
 
 from irerd.host import Host
-from state.log import PADDING_BYTES_MAX, Full, Log, SyncFailed
+from state.log import PADDING_BYTES_MAX, Full, Log, Sealed, SyncFailed
 from state.room import Fullness
 from state.seal import BATCH_BYTES_MAX, RECORDS_MAX, Pending
 
@@ -31,6 +32,10 @@ class Receipt(NamedTuple):
     event_hash: str
 
 
+_receipt: Callable[[tuple[str, int, str]], Receipt] = partial(tuple.__new__, Receipt)
+"""As `Receipt._make`, which counts again what is counted already."""
+
+
 class WriteFailed(Exception):
     """The group was not synced. Nobody may be told that it happened, nor that it did not."""
 
@@ -39,7 +44,7 @@ Release = Callable[[Receipt | None], None]
 """Called with the receipt once the command is durable, or with None when its sync failed."""
 
 
-class _Waiting(msgspec.Struct, frozen=True):
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
     records: Sequence[Pending]
     size: int
     needs: Mapping[str, int]
@@ -146,7 +151,9 @@ class Writer:
     def fits(self, log: str, size: int, *, own: bool = False) -> bool:
         """Whether room is claimed for a command of at most `size` bytes. irer's own may draw on half of its part."""
         queue = self._queues[log]
-        return size + PADDING_BYTES_MAX <= queue.free + (queue.log.room.own_bytes // 2 if own else 0)
+        own_bytes = queue.log.room.own_bytes
+        free = queue.log.reserved_bytes - own_bytes - queue.bytes
+        return size + PADDING_BYTES_MAX <= (free + own_bytes // 2 if own else free)
 
     @property
     def resting(self) -> bool:
@@ -326,15 +333,17 @@ class Writer:
         for name, queue in self._queues.items():
             taken: list[_Waiting] = []
             records = size = 0
-            while queue.waiting:
-                command = queue.waiting[0]
+            waiting = queue.waiting
+            while waiting:
+                command = waiting[0]
                 records += len(command.records)
                 size += command.size
                 if taken and (records > RECORDS_MAX or size > BATCH_BYTES_MAX):
                     break
                 if command.needs and not self._met(command):
                     break
-                taken.append(queue.take())
+                taken.append(waiting.popleft())
+                queue.bytes -= command.room
             if taken:
                 group[name] = taken
         return group
@@ -342,7 +351,7 @@ class Writer:
     async def _write(self, group: Mapping[str, list[_Waiting]]) -> None:
         began = self._host.mono_us()
         sealed = {
-            name: self._queues[name].log.seal([record for command in commands for record in command.records])
+            name: self._sealed(self._queues[name].log, [command.records for command in commands])
             for name, commands in group.items()
         }
         try:
@@ -366,12 +375,19 @@ class Writer:
             for command in commands:
                 place += len(command.records)
                 seq, event_hash, _, _ = sealed[name].receipts[place]
-                command.release(Receipt(name, seq, event_hash))
+                command.release(_receipt((name, seq, event_hash)))
         for name in group:
             self._release_watchers(self._queues[name])
         self._tell_advanced()
         self._after_group(set(group))
         await self._upkeep(group)
+
+    def _sealed(self, log: Log, commands: Sequence[Sequence[Pending]]) -> Sealed:
+        self.taken(log.name, log.next_seq, commands)
+        return log.seal([record for records in commands for record in records])
+
+    def taken(self, log: str, first_seq: int, commands: Sequence[Sequence[Pending]]) -> None:
+        """These commands are written now, from this record on: for whoever follows what is written."""
 
     def _durable_to(self, queue: _LogQueue, seq: int) -> None:
         queue.durable_seq = seq

@@ -9,23 +9,36 @@ A density that left the domain gives no number here; the caller sees it in `rho_
 import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-BOUND = math.log(8.0)
-"""B: Omega⁻² lies between 1/8 and 8, whatever the density."""
+from kernels.powers import exp2, log2
+
+DOUBLINGS = 3
+BOUND = DOUBLINGS * math.log(2)
+"""B = ln 8: Omega⁻² lies between 1/8 and 8, whatever the density."""
+TANH_IS_ONE = 60.0
+"""Beyond this power of two tanh is 1 in every precision."""
 
 
+@jax.jit
 def inverse_square(rho_s: Array, alpha: Array, rho_vac: Array) -> Array:
-    """Omega⁻²."""
-    return jnp.exp(BOUND * jnp.tanh(jnp.log(rho_s / rho_vac) * (alpha / BOUND)))
+    """Omega⁻²: with 3 = log2 8 nothing but powers of two."""
+    return exp2(DOUBLINGS * _bounded(rho_s, alpha, rho_vac))
 
 
 def log_slope(rho_s: Array, alpha: Array, rho_vac: Array) -> Array:
     """d lnOmega / d rho_s."""
-    tanh = jnp.tanh(jnp.log(rho_s / rho_vac) * (alpha / BOUND))
+    tanh = _bounded(rho_s, alpha, rho_vac)
     return -0.5 * alpha * (1 - tanh * tanh) / rho_s
+
+
+def _bounded(rho_s: Array, alpha: Array, rho_vac: Array) -> Array:
+    """tanh(u/B) = 1 − 2/(1 + w), w = exp(2u/B) = (rho_s/rho_vac)^(2 alpha/B)."""
+    power = log2(jnp.asarray(rho_s * (1 / rho_vac))) * (alpha * (2 / BOUND))
+    return 1 - 2 / (1 + exp2(jnp.clip(power, -TANH_IS_ONE, TANH_IS_ONE)))
 
 
 def laplacian(flat: Array, inverse: Array, dimensions: int, slopes: Sequence[Array], gradients: Sequence[Array]) -> Array:

@@ -5,6 +5,7 @@ the scale of an unnormalised transform. A real field stores of its last axis onl
 so it can never be alive. Nothing here knows the equation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -130,3 +131,34 @@ class Grid:
         """A real field with every mode, kept or not, multiplied by its response."""
         spectrum = jnp.fft.rfftn(field, axes=self.axes) * response
         return jnp.fft.irfftn(spectrum, s=(self.points,) * self.dimensions, axes=self.axes)
+
+    # -- two real fields in one complex transform, which costs less than two real ones
+
+    def unfolded(self, response: Array) -> Array:
+        """A real response that depends on |n| alone, of the modes that a real field stores: for all modes."""
+        return jnp.concatenate([response, self._opposite(response, self.axes[:-1])[..., self.points // 2 - 1 : 0 : -1]], -1)
+
+    def to_spectrum_beside_modes(self, field: Array, other: Array) -> tuple[Array, Array]:
+        """Two real fields: the whole spectrum of the first, and the stored modes of the second."""
+        both = jnp.fft.fftn(lax.complex(field, other), axes=self.axes)
+        mirrored = jnp.conj(self._opposite(both, self.axes))
+        modes = (both[..., : self.kept] - mirrored[..., : self.kept]) * np.asarray(-0.5j, self.complex_type)
+        for axis in self.axes[:-1]:
+            modes = self._narrow(modes, axis)
+        return (both + mirrored) * np.asarray(0.5, self.real_type), modes
+
+    def to_points_beside_modes(self, spectrum: Array, modes: Array) -> tuple[Array, Array]:
+        """The way back: a real field from its whole spectrum, and one from its stored modes."""
+        mirrored = jnp.conj(self._opposite(modes, self.axes[:-1]))[..., :0:-1]
+        whole = jnp.concatenate([modes, mirrored], -1) * np.asarray(1j, self.complex_type)
+        for axis in self.axes:
+            whole = self._widen(whole, axis)
+        both = jnp.fft.ifftn(spectrum + whole, axes=self.axes)
+        return both.real, both.imag
+
+    def _opposite(self, spectrum: Array, axes: Sequence[int]) -> Array:
+        """What stands at n comes to stand at −n."""
+        for axis in axes:
+            rest = lax.slice_in_dim(spectrum, 1, spectrum.shape[axis], axis=axis)
+            spectrum = jnp.concatenate([lax.slice_in_dim(spectrum, 0, 1, axis=axis), jnp.flip(rest, axis)], axis)
+        return spectrum

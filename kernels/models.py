@@ -98,13 +98,15 @@ class FieldModel:
 
     def prepared(self, c: Coefficients, J: Array) -> Any:
         kernel = sncgl.response(self.grid, c) if self.sig.nonlocal_term else None
-        flat = None if self.has_norm else weights(self.grid, c, jnp.ones((), jnp.float64), False)
-        return kernel, self.grid.to_modes(J), flat
+        same = density_weights(self.grid, c) if self._coevolves else []
+        if not self.has_norm:
+            same = field_weights(self.grid, c, jnp.ones((), jnp.float64))
+        return kernel, self.grid.to_modes(J), same
 
     def stepping(self, c: Coefficients, prepared: Any, fields: Fields) -> Step:
-        kernel, pump, flat = prepared
-        balance = jnp.ones((), jnp.float64) if flat is not None else self._balance(c, fields)
-        by_field = weights(self.grid, c, balance, self._coevolves) if flat is None else flat
+        kernel, pump, same = prepared
+        balance = self._balance(c, fields) if self.has_norm else jnp.ones((), jnp.float64)
+        by_field = [*field_weights(self.grid, c, balance), *same] if self.has_norm else same
         explicit = self._explicit(c, kernel, pump, balance)
 
         def one(fields: Fields) -> tuple[Fields, Array]:
@@ -158,16 +160,18 @@ class FieldModel:
         return self.grid.to_points_real(self._density(c, fields)) if self.has_norm else given
 
 
-def weights(grid: Grid, c: Coefficients, balance: Array, curved: bool) -> list[etd.Weights]:
-    """Once for each different |n|², then spread over the modes."""
+def field_weights(grid: Grid, c: Coefficients, balance: Array) -> list[etd.Weights]:
+    """Of A: once for each different |n|², then spread over the modes."""
     k2 = grid.distinct * (2 * jnp.pi / c.length) ** 2
     field = etd.weights(c.dt * (c.gain - c.diffusion * balance * k2), c.dt)
-    spread = [etd.Weights(*(grid.gather(part.astype(grid.complex_type)) for part in field))]
-    if curved:
-        density = etd.weights((-c.dt * (c.spread * k2 + c.m2) / c.tau).astype(jnp.complex128), c.dt)
-        # This symbol is real, and so are its weights.
-        spread.append(etd.Weights(*(grid.gather(part.real.astype(grid.real_type), half=True) for part in density)))
-    return spread
+    return [etd.Weights(*(grid.gather(part.astype(grid.complex_type)) for part in field))]
+
+
+def density_weights(grid: Grid, c: Coefficients) -> list[etd.Weights]:
+    """Of rho_s, whose linear part no block changes. Its symbol is real, and so are its weights."""
+    k2 = grid.distinct * (2 * jnp.pi / c.length) ** 2
+    density = etd.weights((-c.dt * (c.spread * k2 + c.m2) / c.tau).astype(jnp.complex128), c.dt)
+    return [etd.Weights(*(grid.gather(part.real.astype(grid.real_type), half=True) for part in density))]
 
 
 def residual(grid: Grid, c: Coefficients, fields: Fields) -> tuple[Array, Array]:

@@ -40,10 +40,14 @@ def typed(grid: Grid, c: Numbers) -> Numbers:
     return type(c)(*(jnp.asarray(value).astype(kinds[jnp.iscomplexobj(value)]) for value in c))
 
 
-def losses(grid: Grid, field: Array, c: Coefficients, kernel: Array | None) -> Array:
-    """−(cubic rho + reach K*rho + quintic rho²) A on the grid."""
-    rho = field.real**2 + field.imag**2
-    real = c.quintic * rho * rho if kernel is None else c.quintic * rho * rho + c.reach * grid.filtered(rho, kernel)
+def intensity(field: Array) -> Array:
+    """rho = |A|²."""
+    return field.real**2 + field.imag**2
+
+
+def losses(field: Array, rho: Array, c: Coefficients, around: Array | None) -> Array:
+    """−(cubic rho + reach K*rho + quintic rho²) A on the grid; `around` is K*rho."""
+    real = c.quintic * rho * rho if around is None else c.quintic * rho * rho + c.reach * around
     return -(c.cubic * rho + real) * field
 
 
@@ -55,7 +59,10 @@ def flat_explicit(
 
     def explicit(fields: Fields) -> tuple[Fields, None]:
         (modes,) = fields
-        return (grid.to_modes(losses(grid, grid.to_points(modes), t, kernel)) + pump,), None
+        field = grid.to_points(modes)
+        rho = intensity(field)
+        around = None if kernel is None else grid.filtered(rho, kernel)
+        return (grid.to_modes(losses(field, rho, t, around)) + pump,), None
 
     return explicit
 
@@ -90,15 +97,12 @@ def curved_explicit(
 ) -> Callable[[Fields], tuple[Fields, Seen]]:
     """With geometry: what the linear part with Omega⁻² = balance leaves over, the losses, and what the field feeds rho_s."""
     t = typed(grid, c)
-    wave_step = 2 * jnp.pi / c.length
+    change = _curved(grid, c, kernel, pump, balance)
 
     def explicit(fields: Fields) -> tuple[Fields, Seen]:
         modes, density = fields
-        field, flat, gradients = views(grid, modes, wave_step)
-        bent, seen = _bent(grid, t, density, flat, gradients, wave_step, balance)
-        change = grid.to_modes(losses(grid, field, t, kernel) + t.diffusion * bent) + pump
-        fed = grid.to_modes_real(geometry.source(field, gradients, t.kappa, t.eta, t.core) + t.m2 * t.rho_vac)
-        return (change, fed / t.tau), seen
+        changed, fed, seen = change(modes, lambda fed: density)
+        return (changed, fed / t.tau), seen
 
     return explicit
 
@@ -107,17 +111,44 @@ def enforced_explicit(
     grid: Grid, c: Coefficients, kernel: Array | None, pump: Array, balance: Array
 ) -> Callable[[Fields], tuple[Fields, Seen]]:
     """The same where the density has no delay: in every stage it is the one that the field of that stage holds in place."""
-    t = typed(grid, c)
-    wave_step = 2 * jnp.pi / c.length
+    change = _curved(grid, c, kernel, pump, balance)
+    screening = _screening(grid, typed(grid, c), 2 * jnp.pi / c.length)
 
     def explicit(fields: Fields) -> tuple[Fields, Seen]:
         (modes,) = fields
-        field, flat, gradients = views(grid, modes, wave_step)
-        density = _held(grid, t, field, gradients, wave_step)
-        bent, seen = _bent(grid, t, density, flat, gradients, wave_step, balance)
-        return (grid.to_modes(losses(grid, field, t, kernel) + t.diffusion * bent) + pump,), seen
+        changed, _, seen = change(modes, lambda fed: fed / screening)
+        return (changed,), seen
 
     return explicit
+
+
+def _curved(
+    grid: Grid, c: Coefficients, kernel: Array | None, pump: Array, balance: Array
+) -> Callable[[Array, Callable[[Array], Array]], tuple[Array, Array, Seen]]:
+    """From the modes of A, and the density's once it is known what the field feeds it: the change of A, what is fed, what was seen.
+
+    rho and what is fed are transformed together, and so are K*rho and rho_s on the way back.
+    """
+    t = typed(grid, c)
+    wave_step = 2 * jnp.pi / c.length
+    everywhere = None if kernel is None else grid.unfolded(kernel)
+
+    def change(modes: Array, density_of: Callable[[Array], Array]) -> tuple[Array, Array, Seen]:
+        field, flat, gradients = views(grid, modes, wave_step)
+        rho, around = intensity(field), None
+        feeding = geometry.source(field, gradients, t.kappa, t.eta, t.core) + t.m2 * t.rho_vac
+        if everywhere is None:
+            fed = grid.to_modes_real(feeding)
+            density = density_of(fed)
+            rho_s = grid.to_points_real(density)
+        else:
+            spectrum, fed = grid.to_spectrum_beside_modes(rho, feeding)
+            density = density_of(fed)
+            around, rho_s = grid.to_points_beside_modes(spectrum * everywhere, density)
+        bent, seen = _bent(grid, t, density, rho_s, flat, gradients, wave_step, balance)
+        return grid.to_modes(losses(field, rho, t, around) + t.diffusion * bent) + pump, fed, seen
+
+    return change
 
 
 def held_density(grid: Grid, c: Coefficients, modes: Array) -> Array:
@@ -128,14 +159,24 @@ def held_density(grid: Grid, c: Coefficients, modes: Array) -> Array:
 
 def _held(grid: Grid, t: Coefficients, field: Array, gradients: list[Array], wave_step: Array) -> Array:
     fed = grid.to_modes_real(geometry.source(field, gradients, t.kappa, t.eta, t.core) + t.m2 * t.rho_vac)
-    return fed / geometry.screening(grid.squares(half=True), t.spread, t.m2, wave_step).astype(grid.real_type)
+    return fed / _screening(grid, t, wave_step)
+
+
+def _screening(grid: Grid, t: Coefficients, wave_step: Array) -> Array:
+    return geometry.screening(grid.squares(half=True), t.spread, t.m2, wave_step).astype(grid.real_type)
 
 
 def _bent(
-    grid: Grid, t: Coefficients, density: Array, flat: Array, gradients: list[Array], wave_step: Array, balance: Array
+    grid: Grid,
+    t: Coefficients,
+    density: Array,
+    rho_s: Array,
+    flat: Array,
+    gradients: list[Array],
+    wave_step: Array,
+    balance: Array,
 ) -> tuple[Array, Seen]:
     """Lap_g A less what of it the linear part has."""
-    rho_s = grid.to_points_real(density)
     inverse = geometry.inverse_square(rho_s, t.alpha, t.rho_vac)
     bends = density_slopes(grid, density, rho_s, t, wave_step)
     bent = geometry.laplacian(flat, inverse, grid.dimensions, bends, gradients) - balance.astype(grid.real_type) * flat

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 _FALLOC_FL_KEEP_SIZE = 1
+_SYNC_FILE_RANGE_WRITE = 2
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -41,6 +42,10 @@ class Files(Protocol):
         ...
 
     def pread(self, fd: int, size: int, offset: int) -> bytes: ...
+
+    def begin_sync(self, fd: int) -> None:
+        """Let what was written set out for the medium. Nothing is durable before a sync says so."""
+        ...
 
     def fdatasync(self, fd: int) -> None: ...
 
@@ -92,6 +97,9 @@ class RealFiles:
         self._fallocate = getattr(libc, "fallocate64", None) or libc.fallocate
         self._fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
         self._fallocate.restype = ctypes.c_int
+        self._sync_range = getattr(libc, "sync_file_range", None)
+        if self._sync_range is not None:
+            self._sync_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=self._root)
@@ -104,6 +112,13 @@ class RealFiles:
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         return os.pread(fd, size, offset)
+
+    def begin_sync(self, fd: int) -> None:
+        """It waits for nothing, so a write that fails on its way is told by the sync."""
+        if self._sync_range is not None and self._sync_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE) != 0:
+            code = ctypes.get_errno()
+            if code not in _NOT_OFFERED:
+                raise OSError(code, os.strerror(code))
 
     def fdatasync(self, fd: int) -> None:
         os.fdatasync(fd)

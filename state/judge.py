@@ -80,6 +80,8 @@ class Judge:
         """Where an intact line of a later batch stands behind the first bad byte."""
         self.size = 0
         """Of the active segment, when it was looked at."""
+        self.own: list[Record] = []
+        """Those of the batch that was given last which are about the log itself."""
 
     @property
     def end(self) -> Position:
@@ -173,7 +175,8 @@ class Judge:
                     for point in self._points:
                         if batch[-1].seq + 1 >= point.size > batch[0].seq:
                             self._check_sealed(batch[0], point)
-                for record in own_records(batch):
+                self.own = own_records(batch)
+                for record in self.own:
                     self._note(segment, record)
                 if isinstance(head, Head) and batch[0].commit[0] == head.batch:
                     self._check_tip(segment, batch, head)
@@ -233,13 +236,14 @@ class Judge:
             return self._checkpoint
         if isinstance(self._cosigned, str):
             return self._cosigned
-        if self.end.seq <= self._seen_seq:
-            return f"record {self._seen_seq} was durable, as a {self._shown_by()} shows, and is gone"
         watermark = head.batch if isinstance(head, Head) else 0
+        if bad is not None and unfinished <= watermark:
+            return f"{bad.why}, in a batch that was durable"
+        if self.end.seq <= self._seen_seq:
+            gone = f"record {self._seen_seq} was durable, as a {self._shown_by()} shows"
+            return f"{bad.why}, and {gone}" if bad is not None else f"{gone}, and is gone"
         if bad is None:
             return f"batch {watermark} was durable and is gone" if unfinished <= watermark else None
-        if unfinished <= watermark:
-            return f"{bad.why}, in a batch that was durable"
         return f"{bad.why}, before an intact later batch at byte {self._later:,}" if self._later is not None else None
 
     def _shown_by(self) -> str:
@@ -310,7 +314,7 @@ def batch_ends(files: Files, path: str, size: int, head: Head) -> bool:
 
 def own_records(batch: Sequence[Record]) -> list[Record]:
     """Those of a batch that are about the log itself. Most batches have none, which the few types of a long one tell at once."""
-    if not any([event_type.startswith("log.") for event_type in set(map(_event_type, batch))]):
+    if len(batch) > 1 and not any([event_type.startswith("log.") for event_type in set(map(_event_type, batch))]):
         return []
     return [record for record in batch if record.event_type.startswith("log.")]
 

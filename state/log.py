@@ -44,6 +44,8 @@ PRUNED_MAX = 128
 """Segments of one pruning: their records are one batch."""
 PADDING_BYTES_MAX = ALIGN + 16
 """What the end of a batch may add to its records."""
+HASTENED_BYTES_MIN = 16_384
+"""A shorter batch is hashed before its way to the medium could begin."""
 _TOLD_BYTES_MAX = 1_024
 """Of a `log.full`."""
 
@@ -148,6 +150,27 @@ class Tail(NamedTuple):
     began_us: int = 0
 
 
+class _Final:
+    """What `Log._final` enters: written out, as each batch passes here twice."""
+
+    __slots__ = ("_log", "_step")
+
+    def __init__(self, log: "Log", step: str) -> None:
+        self._log = log
+        self._step = step
+
+    def __enter__(self) -> None:
+        if self._log.failed is not None:
+            raise SyncFailed(f"{self._log.name}: an earlier {self._log.failed} failed")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        self._log.failed = self._step
+        if isinstance(error, OSError):
+            raise SyncFailed(f"{self._log.name}: {self._step} failed: {os.strerror(error.errno or 0)}") from error
+
+
 class Log:
     """Made by `create` and by recovery. One thread at a time writes; reading is free at any time."""
 
@@ -173,7 +196,7 @@ class Log:
         self.end, self.next_seq, self.next_batch, self.tip = end.offset, end.seq, end.batch, end.tip
         """`end` is an offset in the active segment."""
         self.edge = tail.edge
-        """Of the tree over all sealed records."""
+        """Of the tree over all records that are written."""
         self.durable = end
         """The end of what is known to be on disk."""
         self.durable_edge = tail.edge
@@ -194,8 +217,11 @@ class Log:
         self.full_to_tell = False
         """Whether it is full, that is not on record yet, and can be."""
         self._full_told = False
-        self._sealed: deque[tuple[Position, Edge]] = deque()
-        self._failed: str | None = None
+        self._sealed: deque[tuple[Position, list[bytes]]] = deque()
+        """Batches that are not written yet: where each ends, and its lines without their 0x0A."""
+        self._unsynced: deque[tuple[Position, Edge]] = deque()
+        self.failed: str | None = None
+        """The step that failed; None while none has."""
         self._rotate_again_at: int | None = None
         """Set by a failed rotation: the end at which to try once more."""
         self._rotation_refused = ""
@@ -217,31 +243,40 @@ class Log:
         count = len(records)
         if not 1 <= count <= RECORDS_MAX:
             raise TooLarge(f"a batch of {count} records; it holds 1 to {RECORDS_MAX}")
-        batch, seq = self.next_batch, self.next_seq
-        lines, hashes = seal_many(records, batch, self.tip, seq, self.end)
-        sizes = [len(line) + 1 for line in lines]
-        end = self.end + sum(sizes)
-        if end - self.end > BATCH_BYTES_MAX + ALIGN:
-            raise TooLarge(f"a batch of {end - self.end:,} bytes; it holds {BATCH_BYTES_MAX:,}")
+        batch, seq, start = self.next_batch, self.next_seq, self.end
+        lines, hashes = seal_many(records, batch, self.tip, seq, start)
+        tip = hashes[-1]
         if count == 1:
-            receipts = [Receipt(seq, hashes[0], self.end, sizes[0])]
+            data = lines[0] + b"\n"
+            receipts = [Receipt(seq, tip, start, len(data))]
         else:
-            starts = accumulate(sizes[:-1], initial=self.end)
+            data = b"\n".join([*lines, b""])
+            sizes = [len(line) + 1 for line in lines]
+            starts = accumulate(sizes[:-1], initial=start)
             receipts = list(map(Receipt._make, zip(range(seq, seq + count), hashes, starts, sizes, strict=True)))
-        self.view.places.add(seq, self.end)
-        self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq + count, end, hashes[-1]
-        self.edge = self.edge.extend(leaves_of(lines))
-        self._sealed.append((Position(end, seq + count, batch + 1, self.tip), self.edge))
-        lines.append(b"")
-        return Sealed(b"\n".join(lines), receipts)
+        if len(data) > BATCH_BYTES_MAX + ALIGN:
+            raise TooLarge(f"a batch of {len(data):,} bytes; it holds {BATCH_BYTES_MAX:,}")
+        self.view.places.add(seq, start)
+        self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq + count, start + len(data), tip
+        self._sealed.append((Position(self.end, self.next_seq, self.next_batch, self.tip), lines))
+        return Sealed(data, receipts)
 
     def write(self, data: bytes) -> None:
-        """Append sealed bytes, in the order in which they were sealed. They are not durable before `sync`."""
+        """Append sealed bytes, in the order in which they were sealed. They are not durable before `sync`.
+
+        A long batch is on its way to the medium while its hashes are worked out here.
+        """
         with self._final("write"):
             self._check_end()
             write_all(self._files, self._fd, data)
+            if len(data) >= HASTENED_BYTES_MIN:
+                self._files.begin_sync(self._fd)
         self._written += len(data)
         self._digest.update(data)
+        while self._sealed and self._sealed[0][0].offset <= self._written:
+            end, lines = self._sealed.popleft()
+            self.edge = self.edge.extend(leaves_of(lines))
+            self._unsynced.append((end, self.edge))
 
     def _check_end(self) -> None:
         size = self._files.stat(self._fd).size
@@ -254,25 +289,16 @@ class Log:
         """Make all that is written durable. Never retried: after a failure the cache lies."""
         with self._final("sync"):
             self._files.fdatasync(self._fd)
-        while self._sealed and self._sealed[0][0].offset <= self._written:
-            self.durable, self.durable_edge = self._sealed.popleft()
+        while self._unsynced:
+            self.durable, self.durable_edge = self._unsynced.popleft()
 
     def commit(self, data: bytes) -> None:
         self.write(data)
         self.sync()
 
-    @contextmanager
-    def _final(self, step: str) -> Iterator[None]:
-        if self._failed is not None:
-            raise SyncFailed(f"{self.name}: an earlier {self._failed} failed")
-        try:
-            yield
-        except OSError as error:
-            self._failed = step
-            raise SyncFailed(f"{self.name}: {step} failed: {os.strerror(error.errno or 0)}") from error
-        except BaseException:
-            self._failed = step
-            raise
+    def _final(self, step: str) -> "_Final":
+        """A step after whose failure this log takes nothing more, whatever the failure is."""
+        return _Final(self, step)
 
     # --- rotation ---------------------------------------------------------------------------------------------------
 
@@ -295,7 +321,7 @@ class Log:
         Only between groups, with all that was sealed durable. Raises RotationFailed where the disk would not let a segment
         begin: the old one goes on, and nothing was changed. SyncFailed is final.
         """
-        if self._sealed:
+        if self._sealed or self._unsynced:
             raise RuntimeError(f"{self.name}: rotation with a batch that is not durable")
         time_us, mono_us, boot_id = stamp()
         closed = Closed(self.segment, self.next_seq - 1, self.end, self.tip, self._digest.hexdigest(), time_us)

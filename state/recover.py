@@ -18,7 +18,7 @@ from state.checkpoint import checkpoint_of
 from state.cosigned import cosigned_of
 from state.fork import repair_path
 from state.fs import Files, make_directory, read_at, write_all
-from state.judge import Judge, head_of, own_records
+from state.judge import Judge, head_of
 from state.ledger import read_ledger
 from state.log import Digest, Full, Head, Log, Stamper, Tail, create, durable, head_directory, head_path, open_active
 from state.reading import records_between as records_between
@@ -160,11 +160,11 @@ class _Seen:
         """Payloads of `log.recovered` in the active segment."""
         self.prunes: list[Prune] = []
 
-    def note(self, batch: list[Record]) -> None:
+    def note(self, batch: Sequence[Record], own: Sequence[Record]) -> None:
         if not batch[0].offset:  # a segment begins
             self.index, self.cuts = Index(), set()
         self.index.add(batch[0].seq, batch[0].offset)
-        for record in own_records(batch):
+        for record in own:
             if record.event_type == "log.recovered":
                 self.cuts.add(record.payload)
             elif record.event_type == PRUNE:
@@ -238,7 +238,7 @@ class _Start:
         judge = self._judge(newest, edge=Edge())
         self._seen = _Seen()
         for batch in judge.batches():
-            self._seen.note(batch)
+            self._seen.note(batch, judge.own)
             self._on_batch(batch)
         return judge
 
@@ -254,7 +254,7 @@ class _Start:
         if start.seq == seq + 1 and not self._load(position, judge, start.tip):
             return None
         for batch in judge.batches():
-            self._seen.note(batch)
+            self._seen.note(batch, judge.own)
             if self._began:
                 self._on_batch(batch)
             elif batch[-1].seq >= seq and not (batch[-1].seq == seq and self._load(position, judge, batch[-1].event_hash)):

@@ -48,7 +48,7 @@ def replay(world: World, keys: Keys, log: str, batch: Sequence[Record]) -> None:
             _remember(keys, log, record, record)
         return
     actors, boots, _, types, idems, monos, _, _, payloads, seqs, times, *_ = zip(*batch, strict=True)
-    world.replay_all(zip(types, payloads, map(Stamp, repeat(log), seqs, times, monos, boots, actors), strict=False))
+    world.replay_columns(log, types, payloads, map(Stamp, repeat(log), seqs, times, monos, boots, actors))
     if not any(idems):
         return
     for _, command in groupby(batch, _mono_us):  # each command has a moment of its own

@@ -265,7 +265,7 @@ def whole_lines(read: Read, offset: int, end: int, block_bytes: int) -> Iterator
         offset += len(block)
         cut = block.rfind(b"\n") + 1
         if cut:
-            yield rest + block[:cut]
+            yield b"".join((rest, memoryview(block)[:cut]))
             rest = b""
         rest += block[cut:]
         if len(rest) > LINE_BYTES_MAX:

@@ -1,7 +1,7 @@
 """Walks along single segments, fast or thorough, in this process or several at once: what verification is made of.
 
-A process of its own for each core walks every n-th segment and sends back what it found. None of them writes a file, none waits
-for more work, and none outlives the walk.
+For each core but one a process of its own walks every n-th segment and sends back what it found; this one walks the rest. None of
+them writes a file, none waits for more work, and none outlives the walk.
 """
 
 import errno
@@ -165,10 +165,13 @@ def walk_all(files: Files, tasks: Sequence[Task], workers: int) -> Generator[int
         for task in tasks:
             yield (yield from walk(files, task))
         return
-    helpers = [_Helper(files, tasks[place::workers]) for place in range(workers)]
+    helpers = [_Helper(files, tasks[place::workers]) for place in range(1, workers)]
     try:
-        for place in range(len(tasks)):
-            yield helpers[place % workers].receive()
+        for place, task in enumerate(tasks):
+            if place % workers == 0:  # this process walks too: one less has to begin
+                yield (yield from walk(files, task))
+            else:
+                yield helpers[place % workers - 1].receive()
     finally:
         for helper in helpers:
             helper.end()

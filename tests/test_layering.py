@@ -45,6 +45,7 @@ MORE_LIBRARIES = {
     "irerd/work/clusters.py": {"numpy"},
     "irerd/work/components.py": {"numpy"},
     "irerd/work/embedding.py": {"numpy", "tokenizers"},
+    "irerd/work/index.py": {"numpy"},
     "irerd/work/picture.py": {"numpy"},
     "irerd/work/search.py": {"numpy"},
     "irerd/work/profile.py": {"numpy"},
@@ -60,6 +61,7 @@ MORE_OF_OURS = {
         "irerd/worker.py",
         "irerd/work/certify.py",
         "irerd/work/clusters.py",
+        "irerd/work/index.py",
         "irerd/work/chunk.py",
         "irerd/work/components.py",
         "irerd/work/picture.py",
@@ -104,6 +106,7 @@ SEAMS = {
     "irerd/sandbox.py": {"os", "resource", "signal", "socket"},
     # Flags of files, and the names by which a worker maps them.
     "irerd/vectors.py": {"pathlib", "os"},
+    "irerd/indexes.py": {"os"},
     # The work of a child process of its own, on files of its own.
     "irerd/graph.py": {"pathlib", "os", "time"},
     # A drill: files of its own in a directory of its own, and chance from its seed alone.
@@ -145,6 +148,7 @@ OS_NAMES = {
     "irerd/graph.py": ("O_",),
     "irerd/ledger.py": ("O_",),
     "irerd/vectors.py": ("O_",),
+    "irerd/indexes.py": ("O_",),
     "irerd/effects/runs.py": ("O_", "strerror"),
     "irerd/witness/book.py": ("O_",),
 }

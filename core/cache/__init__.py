@@ -9,7 +9,22 @@ from collections.abc import Iterator
 from core.cache import commands, drill, events, job, reads
 from core.cache.form import accepted, stored
 from core.cache.model import Cache, dump, load
-from core.engine import CancelJob, Check, Context, Engine, Errand, Job, JobEnded, JobStatus, Nothing, Timer, internal, read, write
+from core.engine import (
+    CancelJob,
+    Check,
+    Context,
+    Engine,
+    Errand,
+    Job,
+    JobEnded,
+    JobStatus,
+    Nothing,
+    Quick,
+    Timer,
+    internal,
+    read,
+    write,
+)
 
 
 def wanted(cache: Cache, ctx: Context) -> Iterator[Timer | Errand | Job]:
@@ -64,6 +79,7 @@ ENGINE = Engine(
             help="A key's value and revision",
             example={"key": "greeting"},
             cli="cache get KEY",
+            quick=Quick(reads.quick_find, reads.quick_answer),
         ),
         write(
             "delete",

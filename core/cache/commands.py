@@ -25,6 +25,7 @@ from core.cache.events import (
     RevisionMerged,
     RevisionsPushed,
     RevText,
+    Size,
     SyncedUpTo,
     ValueDeleted,
     ValueExpired,
@@ -33,9 +34,9 @@ from core.cache.events import (
 )
 from core.cache.form import Body, body_of, check_key, own_body
 from core.cache.model import COST_BYTES, FAR, Cache, Document
-from core.engine import NOTHING, Command, Context, Decision, Event, Refused, Result
+from core.engine import NOTHING, RECORD_VALUE_BYTES_MAX, Command, Context, Decision, Event, Large, Refused, Result
 from core.fields import Count, Frozen, Seconds
-from core.revisions import REVS_LIMIT, Branch, Contradiction, Tree, merge, next_rev, rev_text, trimmed
+from core.revisions import ID_CHARS_MAX, REVS_LIMIT, Branch, Contradiction, Tree, merge, next_rev, rev_text, trimmed
 from core.revisions import known as known_in
 from core.times import time_text
 from core.world import EVENTS_MAX
@@ -49,6 +50,8 @@ PUSHED_BYTES_MAX = 40_000
 """Of the keys in one record; more go into further ones."""
 PATH_BYTES_MAX = 36_000
 """Of the ids in one record, beside which its value still fits."""
+PATH_IDS_SURE = PATH_BYTES_MAX // (ID_CHARS_MAX + 3)
+"""So many fit, however long they are."""
 
 
 class Set(Command):
@@ -106,6 +109,7 @@ class Incoming(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     deleted: whether it is a deletion
     value: what it holds; a large one as the blob that it was stored as
     expires_us: when it ends; 0 is never
+    size: bytes of its value's canonical JSON, where that was made before; 0 is not known
     """
 
     key: Key
@@ -114,6 +118,7 @@ class Incoming(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fie
     deleted: bool = False
     value: Any = None
     expires_us: ExpiresUs = 0
+    size: Size = 0
 
 
 class Merge(Command):
@@ -298,7 +303,11 @@ def decide_merge(cache: Cache, command: Merge, ctx: Context) -> Decision:
             doc = cache.docs.get(each.key)
             tree = doc.tree if doc is not None else ()
         branch = _branch(each)
-        if tree and known_in(tree, branch.rev):
+        if not tree:
+            trees[each.key] = (branch,)
+            events.append(_merged(each, branch))
+            continue
+        if known_in(tree, branch.rev):
             continue
         try:
             trees[each.key] = merge(tree, (branch,))
@@ -314,6 +323,8 @@ def _branch(each: Incoming) -> Branch:
     if len(each.ids) > each.generation:
         text = f"{each.key}: {len(each.ids)} revisions up to generation {each.generation}"
         raise Refused("invalid-argument", text, reason="revisions")
+    if len(each.ids) <= PATH_IDS_SURE:
+        return Branch(each.deleted, each.generation, tuple(each.ids))
     ids: list[str] = []
     room = PATH_BYTES_MAX
     for id in each.ids:
@@ -328,6 +339,8 @@ def _merged(each: Incoming, branch: Branch) -> RevisionMerged:
     ids = list(branch.ids)
     if each.deleted:
         return RevisionMerged(each.key, branch.generation, ids, True)
+    if 0 < each.size <= RECORD_VALUE_BYTES_MAX and not isinstance(each.value, Large):
+        return RevisionMerged(each.key, branch.generation, ids, False, each.value, "", each.size, each.expires_us)
     body: Body = body_of(each.value)
     return RevisionMerged(each.key, branch.generation, ids, False, body.value, body.blob, body.size, each.expires_us)
 
@@ -342,7 +355,7 @@ def decide_pushed(cache: Cache, command: Pushed, ctx: Context) -> Decision:
         doc = cache.docs.get(sent.key)
         if doc is None:
             continue
-        if {rev_text(leaf.rev) for leaf in doc.tree} <= set(sent.revs):
+        if doc.rev in sent.revs if doc.branches is None else {rev_text(leaf.rev) for leaf in doc.tree} <= set(sent.revs):
             if not doc.queued and doc.flags & FAR:
                 continue
             whole.append(sent.key)

@@ -224,7 +224,7 @@ def apply_merged(cache: Cache, event: RevisionMerged, stamp: Stamp) -> None:
     branch = Branch(event.deleted, event.generation, tuple(event.ids))
     body = None if event.deleted else Body(stamp.seq, event.size, event.expires_us, event.blob)
     doc = grown(old, branch, body, stamp.seq, (old.flags if old is not None else 0) | FAR)
-    if [leaf.rev for leaf in doc.tree] == [branch.rev]:  # it followed all that we had, so nothing of ours is news there
+    if doc.queued and [leaf.rev for leaf in doc.tree] == [branch.rev]:  # it followed all that we had: nothing of ours is news
         doc = msgspec.structs.replace(doc, flags=doc.flags & ~QUEUED)
     cache.put(event.key, doc)
 

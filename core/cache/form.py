@@ -5,6 +5,7 @@ way there and back loses nothing, whoever wrote the document.
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ def _bad(path: str, text: str) -> Refused:
 
 def check_key(key: str) -> None:
     """What its type cannot say: the bytes count, not the characters."""
+    if len(key) <= KEY_BYTES_MAX and key.isascii() and key.isprintable():
+        return  # nearly every one
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -120,11 +123,16 @@ def stored(payload: bytes) -> tuple[str, bytes | None]:
     return found.key, None if found.blob else bytes(found.value)
 
 
+def loader(raw: bytes) -> Callable[[bytes], Any]:
+    """How the value is had from canonical bytes of ours: it depends on them alone."""
+    if len(raw) < len(_MANY_DIGITS) or _MANY_DIGITS not in raw.translate(_DIGITS):
+        return _decoded
+    return decode  # an integer beyond the safe ones can only be a float
+
+
 def loaded(raw: bytes) -> Any:
     """The value in canonical bytes of ours."""
-    if len(raw) < len(_MANY_DIGITS) or _MANY_DIGITS not in raw.translate(_DIGITS):
-        return _decoded(raw)
-    return decode(raw)  # an integer beyond the safe ones can only be a float
+    return loader(raw)(raw)
 
 
 # --- CouchDB ----------------------------------------------------------------------------------------------------------------
@@ -148,6 +156,15 @@ def members(value: Any, expires_us: int) -> dict[str, Any]:
     if expires_us:
         body[EXPIRES] = time_text(expires_us)
     return body
+
+
+def plain_members(raw: bytes) -> bytes | None:
+    """The members of the document whose value has these canonical bytes, where they are surely its own: an object in which no text
+    begins as a name does that means something.
+    """
+    if not raw.startswith(b"{") or b'"_' in raw or b'"irer:' in raw or loader(raw) is not _decoded:
+        return None
+    return raw[1:-1]
 
 
 def value_of(body: dict[str, Any]) -> tuple[Any, int]:

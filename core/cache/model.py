@@ -316,7 +316,13 @@ def load(dumped: CacheDump) -> Cache:
 
 def grown(old: Document | None, branch: Branch, body: Body | None, changed: int, flags: int) -> Document:
     """A document once this path was merged; `body` is that of its leaf, None where that is deleted."""
-    bodies = dict(old.bodies) if old is not None else {}
+    if old is None:
+        ids, flags = pack((branch,)), flags & ~DELETED | (DELETED if branch.deleted else 0)
+        if ids is None:
+            return document((branch,), {} if body is None else {branch.text: body}, changed, flags)
+        at, size, expires_us, blob = (body.at, body.size, body.expires_us, body.blob) if body is not None else (0, 0, 0, "")
+        return Document(ids, branch.generation, changed if at == changed else at, size, expires_us, changed, flags, blob)
+    bodies = dict(old.bodies)
     if body is not None:
         bodies[branch.text] = body
-    return document(merge(old.tree if old is not None else (), (branch,)), bodies, changed, flags)
+    return document(merge(old.tree, (branch,)), bodies, changed, flags)

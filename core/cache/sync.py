@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.cache.commands import Incoming
-from core.cache.events import Key
-from core.cache.form import canonical, check_key, members, value_of
-from core.cache.model import Cache
+from core.cache.form import canonical, check_key, loaded, members, plain_members, value_of
+from core.cache.model import FAR, Cache
 from core.cache.reads import place_of
 from core.engine import RECORD_VALUE_BYTES_MAX, Place, Refused
-from core.revisions import REVS_LIMIT, Missing, missing, parse_rev
+from core.revisions import REVS_LIMIT, Missing, missing, parse_rev, unpacked_ids
+
+_json = msgspec.json.Encoder()
 
 RECORD_BYTES = 1_024
 """Of a record beside its key, its revisions and its value."""
@@ -28,6 +29,8 @@ class Change(NamedTuple):
     key: str
     revs: list[str]
     """All leaves, the winner first."""
+    fresh: bool = False
+    """No far end has confirmed any revision of it: it need not be asked whether it is there."""
 
 
 class Leaf(NamedTuple):
@@ -57,7 +60,9 @@ def _changes(cache: Cache, entries: Iterable[tuple[int, str]], limit: int) -> li
     for seq, key in entries:
         if len(found) == limit:
             break
-        found.append(Change(seq, key, [leaf.text for leaf in cache.docs[key].tree]))
+        doc = cache.docs[key]
+        revs = [doc.rev] if doc.branches is None else [leaf.text for leaf in doc.tree]
+        found.append(Change(seq, key, revs, not doc.flags & FAR))
     return found
 
 
@@ -67,6 +72,13 @@ def leaf_bodies(cache: Cache, key: str, revs: Iterable[str] | None = None) -> li
     if doc is None:
         return []
     wanted = None if revs is None else set(revs)
+    if doc.branches is None:
+        rev = doc.rev
+        if wanted is not None and rev not in wanted:
+            return []
+        place = Place(key, doc.at, doc.blob) if doc.live else None
+        size, expires_us = (doc.size, doc.expires_us) if doc.live else (0, 0)
+        return [Leaf(key, rev, doc.generation, unpacked_ids(doc.ids), place, size, expires_us)]
     bodies = doc.bodies
     leaves: list[Leaf] = []
     for leaf in doc.tree:
@@ -84,6 +96,8 @@ def revs_diff(cache: Cache, asked: Mapping[str, Iterable[str]]) -> dict[str, Mis
     found: dict[str, Missing] = {}
     for key, revs in asked.items():
         doc = cache.docs.get(key)
+        if doc is not None and doc.branches is None and revs == [doc.rev]:
+            continue
         try:
             absent = missing(doc.tree if doc is not None else (), revs)
         except ValueError as error:
@@ -102,6 +116,16 @@ def outgoing(leaf: Leaf, value: Any) -> dict[str, Any]:
     return body
 
 
+def outgoing_raw(leaf: Leaf, raw: bytes | None) -> bytes:
+    """The same as JSON; `raw` is the value's canonical one, which mostly stands in the document as it is."""
+    plain = plain_members(raw) if raw is not None and not leaf.expires_us else None
+    if plain is None:
+        return _json.encode(outgoing(leaf, None if raw is None else loaded(raw)))
+    own = {"_id": leaf.key, "_rev": leaf.rev, "_revisions": {"start": leaf.generation, "ids": leaf.ids}}
+    head = _json.encode(own)[:-1]
+    return b"%b,%b}" % (head, plain) if plain else head + b"}"
+
+
 class Arrived(NamedTuple):
     """A document of the far end, to be merged. `large` is its value's canonical JSON where that is to be stored as a blob first;
     `Large` then takes the place of `incoming.value`."""
@@ -113,7 +137,7 @@ class Arrived(NamedTuple):
 
 
 BATCH_BYTES_MAX = 900_000
-BATCH_RECORDS_MAX = 200
+BATCH_RECORDS_MAX = 256
 
 
 def batches(arrived: Iterable[Arrived]) -> Iterator[list[Arrived]]:
@@ -142,18 +166,17 @@ def incoming(document: Mapping[str, Any]) -> Arrived:
         revisions = document.get("_revisions") or {"start": generation, "ids": [id]}
         if revisions["start"] != generation or revisions["ids"][0] != id:
             raise ValueError("_rev and _revisions do not agree")
-        key = msgspec.convert(key, Key, strict=True)
-        check_key(key)
         body = {name: value for name, value in document.items() if not name.startswith("_")}
         deleted = document.get("_deleted") is True
         value, expires_us = (None, 0) if deleted else value_of(body)
         raw = canonical(value)
         ids = list(revisions["ids"])[:REVS_LIMIT]
-        made = msgspec.convert(
-            {"key": key, "generation": generation, "ids": ids, "deleted": deleted, "expires_us": expires_us}, Incoming, strict=True
-        )
+        said = {"key": key, "generation": generation, "ids": ids, "deleted": deleted, "expires_us": expires_us, "size": len(raw)}
+        made = msgspec.convert(said, Incoming, strict=True)
+        key = made.key
+        check_key(key)
     except (ValueError, LookupError, TypeError, msgspec.ValidationError) as error:
         raise Refused("invalid-argument", f"{name}: it is no document that can be merged ({error})", reason="document") from None
     large = raw if len(raw) > RECORD_VALUE_BYTES_MAX else None
     size = RECORD_BYTES + 2 * len(key.encode()) + sum(len(id) + 3 for id in ids) + (len(raw) if large is None else 0)
-    return Arrived(msgspec.structs.replace(made, value=value), large, size)
+    return Arrived(Incoming(key, made.generation, made.ids, deleted, value, made.expires_us, made.size), large, size)

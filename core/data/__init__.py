@@ -68,6 +68,14 @@ ENGINE = Engine(
             deadline_ms=DEADLINE_MS,
             cli="data search [QUERY]",
         ),
+        task(
+            "index",
+            reads.AskIndex,
+            help="The approximate index: what it covers, and its measured recall",
+            example={},
+            result=reads.IndexPage,
+            cli="data index",
+        ),
         write(
             "cite",
             commands.Cite,

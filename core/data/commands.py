@@ -30,8 +30,8 @@ DATA_BYTES_MAX = 40_000
 """Of what an event says: with it a record is full enough."""
 WAITING_MAX = 10_000
 """Texts that may wait for their embedding."""
-BATCH = 32
-"""Texts that get theirs together."""
+BATCH = 64
+"""Texts that get theirs together, where so many wait: each batch costs a worker's answer and a sync of the disk."""
 VECTORS_MAX = 1_000_000
 VOTERS_MAX = 1_000
 PRIORS_MAX = 8

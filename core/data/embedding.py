@@ -134,9 +134,17 @@ def raw_of(text: str, dimension: int) -> bytes:
     if len(raw) != 4 * dimension or text_of(raw) != text:
         raise NoEmbedding("it is no vector of that dimension")
     values = numbers(raw)
-    if not all(map(math.isfinite, values)) or abs(math.fsum(map(mul, values, values)) - 1) > UNIT_OFF_MAX:
+    if not abs(math.fsum(map(mul, values, values)) - 1) <= UNIT_OFF_MAX:  # nor is a sum that is no number
         raise NoEmbedding("it is not of length 1")
     return raw
+
+
+def stored_raw(text: str) -> bytes:
+    """The same of a record, which was judged before it became one; empty where it is none."""
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return b""
 
 
 # --- how near ---------------------------------------------------------------------------------------------------------------

@@ -52,11 +52,15 @@ class Pattern(msgspec.Struct):
     """Whether it was put into the cache since it crystallised."""
     crossing_us: int | None = None
 
-    def add(self, event: str, relevance: float, time_us: int) -> None:
+    def add(self, event: str, relevance: float, time_us: int) -> str | None:
+        """The event that is evidence no more, where there was too much of it."""
         self.evidence.pop(event, None)
         self.evidence[event] = Evidence(max(0.0, relevance), time_us)
-        if len(self.evidence) > EVIDENCE_MAX:
-            del self.evidence[next(iter(self.evidence))]
+        if len(self.evidence) <= EVIDENCE_MAX:
+            return None
+        dropped = next(iter(self.evidence))
+        del self.evidence[dropped]
+        return dropped
 
 
 def beta_mean(ratings: Iterable[float]) -> float:
@@ -112,10 +116,16 @@ class Change(NamedTuple):
 
 
 class Book:
-    """All patterns, and when each may change next. What follows from the patterns is not compared, and not kept."""
+    """All patterns, and when each may change next. What follows from the patterns is not compared, and not kept.
+
+    How strong a pattern is takes a sum over all its evidence, and much of that may come at once: so it is worked out when somebody
+    looks. It follows from the evidence and its weights alone, so it makes no difference when.
+    """
 
     def __init__(self) -> None:
-        self.patterns: dict[str, Pattern] = {}
+        self._patterns: dict[str, Pattern] = {}
+        self._stale: dict[str, Weight] = {}
+        """Patterns whose strength is to be worked out, and what their evidence weighs then."""
         self.of_event: dict[str, dict[str, None]] = {}
         """Patterns of which an event is evidence."""
         self.rises: Agenda[str] = Agenda()
@@ -129,14 +139,23 @@ class Book:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def patterns(self) -> dict[str, Pattern]:
+        """All of them, as strong as they are."""
+        if self._stale:
+            stale, self._stale = self._stale, {}
+            for name, weigh in stale.items():
+                pattern = self._patterns[name]
+                pattern.crossing_us = crossing(pattern.evidence, weigh)
+                self._plan(pattern)
+        return self._patterns
+
     def add(self, pattern: str, kind: Kind, event: str, relevance: float, time_us: int, weigh: Weight) -> Pattern:
         """More evidence, of a pattern that may be new."""
-        found = self.patterns.get(pattern)
+        found = self._patterns.get(pattern)
         if found is None:
-            found = self.patterns[pattern] = Pattern(pattern, kind, time_us, {}, "forming", time_us, [])
-        before = set(found.evidence)
-        found.add(event, relevance, time_us)
-        for dropped in before - found.evidence.keys():
+            found = self._patterns[pattern] = Pattern(pattern, kind, time_us, {}, "forming", time_us, [])
+        if (dropped := found.add(event, relevance, time_us)) is not None:
             self._unlink(dropped, pattern)
         self.of_event.setdefault(event, {})[pattern] = None
         self.weighed(found, weigh)
@@ -145,11 +164,11 @@ class Book:
     def weigh_anew(self, event: str, weigh: Weight) -> None:
         """An event was cited or rated: what it is evidence of is stronger or weaker now."""
         for pattern in self.of_event.get(event, ()):
-            self.weighed(self.patterns[pattern], weigh)
+            self.weighed(self._patterns[pattern], weigh)
 
     def forget(self, event: str, weigh: Weight) -> None:
         for name in list(self.of_event.pop(event, ())):
-            pattern = self.patterns[name]
+            pattern = self._patterns[name]
             del pattern.evidence[event]
             if pattern.evidence:
                 self.weighed(pattern, weigh)
@@ -157,7 +176,8 @@ class Book:
                 self.drop(name)
 
     def drop(self, name: str) -> None:
-        pattern = self.patterns.pop(name)
+        pattern = self._patterns.pop(name)
+        self._stale.pop(name, None)
         for event in pattern.evidence:
             self._unlink(event, name)
         for agenda in (self.rises, self.falls, self.holds, self.melts, self.fades):
@@ -171,8 +191,8 @@ class Book:
         self._plan(pattern)
 
     def weighed(self, pattern: Pattern, weigh: Weight) -> None:
-        pattern.crossing_us = crossing(pattern.evidence, weigh)
-        self._plan(pattern)
+        """It weighs otherwise: worked out when somebody looks."""
+        self._stale[pattern.pattern] = weigh
 
     def _unlink(self, event: str, pattern: str) -> None:
         found = self.of_event[event]
@@ -199,7 +219,9 @@ class Book:
     def next_us(self, threshold: float, hold_us: int, now_us: int) -> int | None:
         """When a pattern turns next; now or earlier: at once."""
         later, off, gone = later_us(threshold), later_us(threshold * OFF_AT), later_us(GONE_AT)
-        times: list[int] = []
+        patterns, times = self.patterns, list[int]()
+        if not patterns:
+            return None
         if (first := self.rises.first()) is not None and -first[0] + later >= now_us:
             times.append(now_us)
         if (first := self.falls.first()) is not None:
@@ -215,7 +237,7 @@ class Book:
     def due(self, threshold: float, hold_us: int, now_us: int, limit: int) -> list[Change]:
         """Patterns that turn now. One that was strong for long enough crystallised, though it may have faded since."""
         later, off, gone = later_us(threshold), later_us(threshold * OFF_AT), later_us(GONE_AT)
-        changes: dict[str, Standing] = {}
+        patterns, changes = self.patterns, dict[str, Standing]()
         for name in self.fades.due(now_us - gone - 1, limit):
             changes[name] = "gone"
         for name in self.rises.due(later - now_us, limit):
@@ -223,7 +245,7 @@ class Book:
         for name in self.falls.due(now_us - later - 1, limit):
             changes[name] = "forming"
         for name in self.holds.due(now_us - hold_us, limit):
-            pattern = self.patterns[name]
+            pattern = patterns[name]
             if pattern.crossing_us is not None and pattern.crossing_us + later >= pattern.since_us + hold_us:
                 changes[name] = "crystallised"
         for name in self.melts.due(now_us - off - 1, limit):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from core.data import index
 from core.data.embedding import DIMENSION_MAX
 from core.data.events import Standing
 from core.data.model import Data
@@ -43,6 +44,9 @@ class SearchData(Command):
     vector: a vector instead
     model: whose vector it is; needed with a vector
     k: how many to find, 10 unless told
+    method: `exact` compares every stored vector of the model; `approximate` looks into the nearest lists of an index
+    probes: into how many lists an approximate search looks; left out, as many as `recall` needs
+    recall: which share of the nearest an approximate search is to find, as it was measured; .95 unless told
     """
 
     query: Text | None = None
@@ -50,6 +54,9 @@ class SearchData(Command):
     vector: Annotated[list[Number], Meta(min_length=1, max_length=DIMENSION_MAX)] | None = None
     model: Name | None = None
     k: Annotated[int, Meta(ge=1, le=K_MAX)] = K_DEFAULT
+    method: Literal["exact", "approximate"] = "exact"
+    probes: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+    recall: Annotated[float, Meta(ge=0.1, le=1)] | None = None
 
 
 class Hit(Result):
@@ -72,7 +79,7 @@ class Hit(Result):
 
 
 class Nearest(Result):
-    """The nearest events, the nearest first; every stored vector of the model was compared.
+    """The nearest events, the nearest first.
 
     hits: the events
     model: whose vectors were compared
@@ -80,6 +87,16 @@ class Nearest(Result):
     compared: how many vectors were compared
     limit: how many could be
     took_ms: what it cost
+    method: exact where every stored vector of the model was compared; approximate where some may have been missed
+    recall: which share of the nearest such a search finds: as measured with what is about as like the stored vectors; 1 where each
+        was compared
+    because: why each was compared, where approximate was asked for: fewer than an index is made of (small), it is being made
+        (building), more neighbours than it is measured for (many), it is quicker (quicker), what is asked for is less like the
+        stored vectors than anything it was measured with (unlike), it was damaged and is made anew (damaged), or it cannot be
+        made (none)
+    probes: lists that were looked into
+    lists: how many there are
+    sampled: stored vectors that recall was measured with
     """
 
     hits: list[Hit]
@@ -88,6 +105,69 @@ class Nearest(Result):
     compared: Count
     limit: Count
     took_ms: float
+    method: Literal["exact", "approximate"]
+    recall: float
+    because: index.Because | None = None
+    probes: Count | None = None
+    lists: Count | None = None
+    sampled: Count | None = None
+
+
+class AskIndex(Command):
+    """Which index, and what to do about it.
+
+    model: of whose vectors; irer's own of texts unless told
+    make: make it now, though nobody searches by it: in the background
+    stop: stop making it
+    """
+
+    model: Name | None = None
+    make: bool = False
+    stop: bool = False
+
+
+class RecallRow(Result):
+    """What is found by looking into so many lists, as measured.
+
+    noise: with so many parts of noise to one part of a stored vector, as what is asked for is more or less like those
+    probes: how many lists
+    at_10: which share of the 10 nearest
+    at_100: which share of the 100 nearest
+    """
+
+    noise: float
+    probes: Count
+    at_10: float
+    at_100: float
+
+
+class IndexPage(Result):
+    """An approximate index. It is a projection: it may be thrown away, and is made anew when somebody searches by it.
+
+    model: of whose vectors
+    state: none, making or ready; one that is made anew is ready meanwhile
+    vectors: stored now
+    covered: of them, those that were there when it was made; every other one is compared in each search
+    lists: how many it has
+    sampled: stored vectors that its recall was measured with, at each level of noise
+    recall: what is found by looking into so many lists
+    bytes: its file
+    done: of the making that goes on, steps that are done
+    total: steps it takes
+    failed: why the last making ended without an index
+    """
+
+    model: Name
+    state: Literal["none", "making", "ready"]
+    vectors: Count
+    covered: Count
+    lists: Count
+    sampled: Count
+    recall: list[RecallRow]
+    bytes: Count
+    done: Count | None = None
+    total: Count | None = None
+    failed: Code | None = None
 
 
 class AskEvents(Command):

@@ -42,6 +42,8 @@ START_S, STOP_S = 90.0, 15.0
 MIGRATE_S = 30.0
 FAR = 40.0
 """Spreads beyond which a bell curve has nothing, in any figure that a computer keeps."""
+TRIFLE_J = 1e-6
+"""Less work unserved is none: its digits would only be those of a tail that nobody knows."""
 EXACT_MAX = 1_000
 """Servers up to which a queue is worked out exactly."""
 
@@ -200,9 +202,10 @@ def _terms(plant: Plant, option: Candidate, hold_w: float, horizon_s: float, uns
     energy = (power(plant, option) - hold_w) * horizon_s
     late = plant.load - option.load if option.type == "defer" else 0.0
     unserved = expected_above(option.load, plant.spread, capacity(plant, option)) + late
+    lacking = unserved * horizon_s * unserved_j
     there = _switching(plant, plant.servers, option)
     back = _switching(plant, option.servers, option._replace(servers=plant.servers))
-    return Terms(energy, unserved * horizon_s * unserved_j, there + habit.chance * back if option.type != "hold" else 0.0)
+    return Terms(energy, lacking if lacking >= TRIFLE_J else 0.0, there + habit.chance * back if option.type != "hold" else 0.0)
 
 
 def _switching(plant: Plant, now: int, option: Candidate) -> float:

@@ -7,8 +7,9 @@ the place of the regime least often seen. A source has names, not numbers: they 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from core.energy.layout import ANCHOR, MEAN, QUANTUM, REGIME, REGIME_COUNT, REGIMES, SPREAD, Block
 
@@ -95,8 +96,7 @@ class Told(NamedTuple):
     """It has changed regime with this tick."""
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """What a source has been through, tick by tick. Never changed: `see` answers the next one."""
 
     ticks: int = 0
@@ -107,7 +107,7 @@ class Source:
     """Ticks at which the source changed regime, the latest few."""
     until: int = 0
     """End of the cooldown."""
-    counts: tuple[tuple[int, ...], ...] = field(default_factory=lambda: ((0,) * len(NAMES),) * len(NAMES))
+    counts: tuple[tuple[int, ...], ...] = ((0,) * len(NAMES),) * len(NAMES)
     brier: float = 0.0
     """Running mean of the squared error of what was said to come next."""
     brier_same: float = 0.0
@@ -133,10 +133,11 @@ class Source:
         brier = self.brier + rate * ((confidence - (name == expected)) ** 2 - self.brier)
         same = self.brier_same + rate * (float(name != self.name) - self.brier_same)
         row, column = NAMES.index(self.name), NAMES.index(name)
-        line = self.counts[row]
-        line = (*line[:column], line[column] + 1, *line[column + 1 :])
-        counts = (*self.counts[:row], line, *self.counts[row + 1 :])
-        after = Source(tick, name, lately, changes, until, counts, brier, same)
+        lines = list(self.counts)
+        line = list(lines[row])
+        line[column] += 1
+        lines[row] = tuple(line)
+        after = Source(tick, name, lately, changes, until, tuple(lines), brier, same)
         likely, sure = after.next()
         return after, Told(name, likely, sure, announced)
 

@@ -6,7 +6,8 @@ of joules fills at a fixed rate, and an empty one refuses; without one all is gr
 
 import math
 from collections import OrderedDict
-from typing import NamedTuple
+
+import msgspec
 
 from core.engine import Context, Refused
 
@@ -27,7 +28,7 @@ DEMAND_S = 300.0
 CALLERS_MAX = 10_000
 
 
-class Spent(NamedTuple):
+class Spent(msgspec.Struct, frozen=True, gc=False):
     """One caller's bucket, and all it ever took."""
 
     left_j: float

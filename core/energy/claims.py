@@ -9,6 +9,8 @@ import math
 from operator import mul
 from typing import NamedTuple
 
+import msgspec
+
 MISS = 0.05
 WIDEN = 0.05
 """Neighbouring claims share most of their outcome, so the interval moves less with each than that of single steps."""
@@ -47,7 +49,7 @@ class Horizon(NamedTuple):
     """Running mean interval score of the references."""
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, array_like=True):
     total: float
     """When the claim was made."""
     horizon_s: float
@@ -92,13 +94,16 @@ def path_rate(last: tuple[float, ...], mean: float, weights: tuple[float, ...], 
     return mean + (total + value * (steps - walked) if steps > walked else total) / max(steps, 1)
 
 
-def claim(known: Horizon, total: float, rates: Rates, horizon_s: float, doubt: float) -> Claim:
-    """`doubt` is half the width of the interval of a single step, per second: the width before anything was settled."""
+def claim(known: Horizon, total: float, rates: Rates, horizon_s: float, doubt: float, least: float = 0.0) -> Claim:
+    """`doubt` is half the width of the interval of a single step, per second: the width before anything was settled. No interval is
+    narrower than `least` to each side.
+    """
     rate = _mixed(known.losses, rates)
     half = known.half if known.settled else doubt
     one, two, three = known.halves if known.settled else (doubt, doubt, doubt)
-    halves = (one * horizon_s, two * horizon_s, three * horizon_s)
-    return Claim(total, horizon_s, total + rate * horizon_s, half * horizon_s, RARE * half * horizon_s, rates, halves)
+    halves = (max(one * horizon_s, least), max(two * horizon_s, least), max(three * horizon_s, least))
+    rare = max(RARE * half * horizon_s, RARE * least)
+    return Claim(total, horizon_s, total + rate * horizon_s, max(half * horizon_s, least), rare, rates, halves)
 
 
 def settle(known: Horizon, said: Claim, outcome: float) -> tuple[Horizon, Judged]:
@@ -146,6 +151,8 @@ def interval_score(error: float, half: float) -> float:
 
 
 def _mixed(losses: tuple[float, ...], rates: Rates) -> float:
+    if not any(rates):
+        return 0.0  # nothing that anybody expects: so it is whoever is believed
     least = min(losses)
     weights = [1.0 if loss <= 0 else (least / loss) ** SHARPNESS for loss in losses]
     whole = math.fsum(weights)

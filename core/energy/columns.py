@@ -115,6 +115,10 @@ def advance(store: Store, rows: ArrayLike, times: ArrayLike, values: ArrayLike) 
     if not len(given):
         return Advanced(given, layout.fresh(0), points.findings)
     touched, waves = _waves(given)
+    if len(waves) == 1 and touched is given:
+        block = store.take(given)
+        _wave(block, given, waves[0], points)
+        return Advanced(given, block, points.findings)
     order = np.argsort(touched)
     block = store.take(touched[order])
     if len(waves) > 1:
@@ -167,7 +171,7 @@ def _waves(given: Rows) -> tuple[Rows, list[Rows]]:
 def _wave(block: Block, touched: Rows, wave: Rows, points: _Points) -> None:
     times, values = points.times[wave], points.values[wave]
     fate = _fates(block, times, values)
-    if not fate.any():
+    if not np.count_nonzero(fate):
         _step(block, touched, times, values, wave, points.findings)
         return
     points.findings.fate[wave] = fate
@@ -181,11 +185,11 @@ def _wave(block: Block, touched: Rows, wave: Rows, points: _Points) -> None:
 def _fates(block: Block, times: Floats, values: Floats) -> NDArray[np.uint8]:
     fate = np.zeros(len(times), np.uint8)
     old = (times <= block.f8[TIME]) & (block.i4[COUNT] > 0)
-    if old.any():
+    if np.count_nonzero(old):
         same = times == block.f8[TIME]
         fate[old] = np.where(same, np.where(values == block.f8[LAGS.start], REPEATED, CONFLICTING), OLDER)[old]
     usable = (np.abs(values) <= VALUE_MAX) & np.isfinite(times)
-    if not usable.all():
+    if np.count_nonzero(usable) < len(usable):
         fate[~usable] = UNUSABLE
     return fate
 
@@ -194,7 +198,7 @@ def _step(block: Block, touched: Rows, times: Floats, values: Floats, wave: Rows
     """One point of each row, all of them good."""
     f8, i4 = block.f8, block.i4
     first = i4[COUNT] == 0
-    if first.any():
+    if np.count_nonzero(first):
         forecast.begin(block, first, values)
         f8[ANCHOR, first] = values[first]
         f8[TIME, first] = times[first]
@@ -214,8 +218,8 @@ def _step(block: Block, touched: Rows, times: Floats, values: Floats, wave: Rows
     i4[REGIME_COUNT] += 1
     for alarm in alarms:
         findings.shifts.append(_shift(block, int(touched[alarm.at]), alarm))
-    ended = np.flatnonzero(i4[COOLDOWN] == 1)
-    for at in ended.tolist():
+    ended = i4[COOLDOWN] == 1
+    for at in np.flatnonzero(ended).tolist() if np.count_nonzero(ended) else ():
         i4[COOLDOWN, at] = 0
         findings.settled.append(_settled(block, int(touched[at]), at))
 
@@ -226,14 +230,14 @@ def _clock(block: Block, times: Floats, values: Floats) -> tuple[Flags, Rows | N
     passed = times - f8[TIME]
     step = f4[STEP].astype(np.float64)
     second = count == 1
-    if second.any():
+    if np.count_nonzero(second):
         step = np.where(second, passed, step)
     gap = passed > GAP * step
     share = np.minimum(np.maximum(passed / np.maximum(step, 1e-9) - 1, -0.5), 0.5)
     f4[STEP] = step * (1 + share / np.minimum(np.maximum(count, 1), STEP_MEMORY))
     last = f8[LAGS.start]
     area = 0.5 * passed * (values + last)
-    if gap.any():
+    if np.count_nonzero(gap):
         area[gap] = 0.0
         f8[UNCOVERED, gap] += passed[gap]
     f8[INTEGRAL] += area
@@ -241,7 +245,7 @@ def _clock(block: Block, times: Floats, values: Floats) -> tuple[Flags, Rows | N
     quantum = f4[QUANTUM]
     np.copyto(quantum, moved, where=(moved > 0) & ((moved < quantum) | (quantum == 0)))
     lost = passed > LOST * step
-    return gap, np.flatnonzero(lost) if lost.any() else None
+    return gap, np.flatnonzero(lost) if np.count_nonzero(lost) else None
 
 
 def _shift(block: Block, row: int, alarm: regimes.Alarm) -> Shift:

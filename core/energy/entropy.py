@@ -70,7 +70,7 @@ def _pair(block: Block, moved: Singles, rate: Singles) -> None:
     """How often each of three symbols followed each."""
     terciles = block.f4[TERCILES]
     above = moved >= terciles
-    symbol = above.sum(axis=0, dtype=np.int32)
+    symbol = np.add.reduce(above, 0, np.int32)
     pairs = block.f4[PAIRS]
     pairs += rate * ((3 * block.i4[SYMBOL] + symbol == _PAIRS) - pairs)
     block.i4[SYMBOL] = symbol

@@ -10,9 +10,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from core.energy import bank, claims, columns, layout, proof, regimes, rounds, units
 from core.energy import node as heat
 from core.energy.facts import Known, Totals
+from core.energy.plans import Plan
 
 SHOWN_MAX = 8
 SMOOTH = 0.1
@@ -40,7 +43,7 @@ class Shown(NamedTuple):
     gradient: float
 
 
-class Pace(NamedTuple):
+class Pace(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How a total grows, for what no row of a stream forecasts."""
 
     time: float = NOWHERE
@@ -59,7 +62,7 @@ class Pace(NamedTuple):
         return (self.total - self.first_total) / passed if passed > 0 else 0.0
 
 
-class Said(NamedTuple):
+class Said(msgspec.Struct, frozen=True, array_like=True):
     """A claim as it was made, for the learning of its intervals; what it is worth stands in the record."""
 
     prediction_id: str
@@ -69,7 +72,7 @@ class Said(NamedTuple):
     entropy: claims.Claim
 
 
-class Follow(NamedTuple):
+class Follow(msgspec.Struct, frozen=True, array_like=True):
     """What is known of one source besides its rows and its facts. Never changed."""
 
     regime: bank.Source = bank.Source()
@@ -109,7 +112,16 @@ class Tick(NamedTuple):
     gap: bool
 
 
-@dataclass
+class Metered(NamedTuple):
+    watts: float
+    sigma: float
+    measured: bool
+    stream: int
+    number: int
+    """Of its point, in the round."""
+
+
+@dataclass(slots=True)
 class Followed:
     """What points led to; nothing has happened until the round takes them over."""
 
@@ -118,11 +130,12 @@ class Followed:
     after: Follow
     fates: list[int] = field(default_factory=list)
     """Of each point that there is, in the order of moments and places."""
-    kept: list[tuple[int, list[float]]] = field(default_factory=list)
+    kept: list[tuple[int, Sequence[float]]] = field(default_factory=list)
     """Moments of which something was taken up: which, and the line of it, NaN where nothing was."""
     spoke: AbstractSet[int] = frozenset()
     """Streams of which something was taken up."""
     ticks: list[Tick] = field(default_factory=list)
+    """Where somebody wanted to know."""
     announced: list[tuple[float, list[Shown], str, str]] = field(default_factory=list)
     """Time, the shifts behind it, the regime before and after."""
     energy_j: float = 0.0
@@ -134,113 +147,154 @@ class Followed:
     """Some of the energy came from a model of the power."""
 
 
-class Metered(NamedTuple):
-    watts: float
-    sigma: float
-    measured: bool
-    stream: int
-
-
 def follow(
-    done: rounds.Round,
-    place: int,
-    ask: rounds.Ask,
-    metrics: Sequence[tuple[str, str]],
-    streams: Sequence[int],
-    known: Known,
-    before: Follow,
+    done: rounds.Round, place: int, ask: rounds.Ask, plan: Plan, known: Known, before: Follow, *, told: bool = True
 ) -> Followed:
-    """Points of one source, which are those of this place in a round. `streams` are what the rows of the ask stand for."""
-    walk = _Walk(done, ask, metrics, streams, known, before)
-    found = Followed(done, ask, before)
-    number = begin = done.begins[place]
-    for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
-        points: dict[int, tuple[float, int]] = {}
-        shown = list(line)
-        for at, value in enumerate(line):
-            if math.isnan(value):
-                continue
-            if done.fates[number] == columns.ACCEPTED:
-                points[streams[at]] = value, number
-            else:
-                shown[at] = NOWHERE
-            number += 1
-        if points:
-            found.kept.append((moment, shown))
-            walk.tick(time, points, found)
+    """Points of one source, which are those of this place in a round; `plan` says what the rows of the ask stand for.
+
+    `told`: whether somebody will ask what every single moment showed.
+    """
+    walk = _Walk(done, ask, plan, known, before, told)
+    found = walk.found
+    begin = number = done.begins[place]
+    if done.clean and ask.whole:
+        size = len(ask.rows)
+        for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
+            found.kept.append((moment, line))
+            walk.tick(time, line, range(number, number + size), size)
+            number += size
+        walk.spoke = plan.all_streams
+    else:
+        for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
+            number = walk.judged(moment, time, line, number)
     found.fates = done.fates[begin:number]
     found.spoke = walk.spoke
-    found.after = walk.done(found)
+    found.after = walk.done()
     return found
 
 
 class _Walk:
     """The ticks of one command, one after the other."""
 
-    def __init__(
-        self,
-        done: rounds.Round,
-        ask: rounds.Ask,
-        metrics: Sequence[tuple[str, str]],
-        streams: Sequence[int],
-        known: Known,
-        before: Follow,
-    ) -> None:
-        self.round, self.metrics, self.known = done, metrics, known
-        self.row_of = dict(zip(streams, ask.rows, strict=True))
-        self.roles = units.roles(metrics)
-        self.before = before
+    __slots__ = (
+        "alarms",
+        "alerts",
+        "around_k",
+        "before",
+        "confidence",
+        "energy_pace",
+        "flow_pace",
+        "found",
+        "kelvin",
+        "known",
+        "metered",
+        "next_likely",
+        "node",
+        "physical",
+        "plan",
+        "power",
+        "regime",
+        "round",
+        "rows",
+        "shifts",
+        "shifts_at",
+        "single",
+        "spoke",
+        "ticks",
+        "time",
+        "told",
+    )
+
+    def __init__(self, done: rounds.Round, ask: rounds.Ask, plan: Plan, known: Known, before: Follow, told: bool) -> None:
+        self.round, self.plan, self.known = done, plan, known
+        self.found = Followed(done, ask, before)
+        self.rows = ask.rows
+        self.before, self.told = before, told
+        self.single = len(ask.times) == 1
         self.regime, self.node = before.regime, before.node
         self.next_likely, self.confidence = before.next_likely, before.confidence
         self.power, self.kelvin, self.around_k, self.time = before.power, before.kelvin, before.around_k, before.time
         self.metered = before.metered
-        self.energy_pace, self.flow_pace, self.nats_pace = before.paces
-        self.alerts = list(before.alerts) + [0.0] * (len(metrics) - len(before.alerts))
-        self.shifts = list(before.shifts)
+        self.energy_pace, self.flow_pace, _ = before.paces
+        self.alerts = [*before.alerts, *[0.0] * (len(plan.metrics) - len(before.alerts))]
+        self.shifts = before.shifts
         self.alarms, self.ticks = before.alarms, before.ticks
-        self.spoke: set[int] = set()
+        self.spoke: AbstractSet[int] = frozenset()
         """Streams of which a point was taken up: of the others nothing is new, whatever was refused of them."""
-        self.shifts_at = _by_time(done, self.row_of)
-        self.physical = known.powered or self.roles.power >= 0
+        self.shifts_at = _by_time(done, plan.streams, ask.rows) if done.shifts else {}
+        self.physical = known.powered or plan.roles.power >= 0
 
-    def tick(self, time: float, points: Mapping[int, tuple[float, int]], found: Followed) -> None:
+    def judged(self, moment: int, time: float, line: Sequence[float], number: int) -> int:
+        """A moment of which some points may be missing or refused. Answers where those of the next begin in the round."""
+        numbers, shown, size = [-1] * len(line), list(line), 0
+        for at, value in enumerate(line):
+            if math.isnan(value):
+                continue
+            if self.round.fates[number] == columns.ACCEPTED:
+                numbers[at] = number
+                size += 1
+            else:
+                shown[at] = NOWHERE
+            number += 1
+        if size:
+            self.found.kept.append((moment, shown))
+            self.spoke = self.spoke | {stream for stream, each in zip(self.plan.streams, numbers, strict=True) if each >= 0}
+            self.tick(time, line, numbers, size)
+        return number
+
+    def tick(self, time: float, line: Sequence[float], numbers: Sequence[int], size: int) -> None:
+        """Points of one moment: `numbers` says where each stands in the round, -1 where none does, and `size` of them do."""
+        done, plan, found = self.round, self.plan, self.found
         self.ticks += 1
-        self.spoke |= points.keys()
-        metered = self._metered(points)
-        gap = self.round.gaps[points[metered.stream][1]] if metered is not None else False
-        self._energy(time, metered, gap, found)
+        metered = self._metered(line, numbers)
+        gap = metered is not None and done.gaps[metered.number]
+        if metered is not None:
+            self._energy(time, metered, gap)
         if not self.physical:
-            found.surrogate += self._surrogate(points)
-        judged = self._node(time, points, metered, found)
-        feasible = self._feasible(time, points, metered, judged)
-        self._regime(time, points, found)
-        self._remember(time, points, metered)
-        self.energy_pace = paced(self.energy_pace, time, found.energy_j if self.physical else found.surrogate)
+            found.surrogate += self._surrogate(numbers, size)
+        judged = None
+        if plan.around >= 0 and numbers[plan.around] >= 0:
+            self.around_k = units.kelvin(plan.units[plan.around], line[plan.around])
+        warm = plan.warm
+        kelvin = units.kelvin(plan.units[warm], line[warm]) if warm >= 0 and numbers[warm] >= 0 else NOWHERE
+        if metered is not None and metered.measured and not math.isnan(kelvin):
+            judged = self._node(time, metered.watts, kelvin)
+        if self.told:
+            use = plan.use
+            share = units.share(plan.units[use], line[use]) if use >= 0 and numbers[use] >= 0 else None
+            feasible = self._feasible(time, metered, kelvin, share, judged)
+            measured = metered is not None and metered.measured
+            found.ticks.append(Tick(time, found.energy_j, found.surrogate, found.entropy_j_k, 0.0, judged, feasible, measured, gap))
+        self._regime(time, numbers)
+        self.time = time
+        if metered is not None:
+            self.power, self.metered = (time, metered.watts), metered.stream
+        if not math.isnan(kelvin):
+            self.kelvin = (time, kelvin)
+        self.energy_pace = paced(self.energy_pace, time, found.energy_j if self.physical else found.surrogate, last=self.single)
         if judged is not None and not math.isnan(judged.entropy_j_k):
-            self.flow_pace = paced(self.flow_pace, time, found.entropy_j_k)
-        measured = metered is not None and metered.measured
-        found.ticks.append(Tick(time, found.energy_j, found.surrogate, found.entropy_j_k, 0.0, judged, feasible, measured, gap))
+            self.flow_pace = paced(self.flow_pace, time, found.entropy_j_k, last=self.single)
 
-    def _metered(self, points: Mapping[int, tuple[float, int]]) -> Metered | None:
-        power, use = self.roles.power, self.roles.utilisation
-        if power in points:
-            return Metered(units.watts(self.metrics[power][1], points[power][0]), 0.0, True, power)
-        if use not in points or not self.known.powered:
+    def _metered(self, line: Sequence[float], numbers: Sequence[int]) -> Metered | None:
+        plan, known = self.plan, self.known
+        power, use = plan.power, plan.use
+        if power >= 0 and numbers[power] >= 0:
+            return Metered(units.watts(plan.units[power], line[power]), 0.0, True, plan.roles.power, numbers[power])
+        if not known.powered or use < 0 or numbers[use] < 0:
             return None
-        share = units.share(self.metrics[use][1], points[use][0])
-        if len(self.known.power_w) == heat.TABLE_POINTS:
-            modelled = heat.power_from_table(share, self.known.power_w)
+        share = units.share(plan.units[use], line[use])
+        if len(known.power_w) == heat.TABLE_POINTS:
+            modelled = heat.power_from_table(share, known.power_w)
         else:
-            modelled = heat.power_from_ends(share, self.known.idle_w, self.known.max_w)
-        return Metered(modelled.watts, modelled.sigma, False, use)
+            modelled = heat.power_from_ends(share, known.idle_w, known.max_w)
+        return Metered(modelled.watts, modelled.sigma, False, plan.roles.utilisation, numbers[use])
 
-    def _energy(self, time: float, metered: Metered | None, gap: bool, found: Followed) -> None:
-        if metered is None:
-            return
+    def _energy(self, time: float, metered: Metered, gap: bool) -> None:
         since, watts = self.power
         passed = seconds_between(since, time)
         if not passed > 0:  # the first
             return
+        found = self.found
         if gap:
             found.uncovered_s += passed
             return
@@ -248,37 +302,33 @@ class _Walk:
         found.sigma_j += metered.sigma * passed
         found.modelled |= not metered.measured
 
-    def _surrogate(self, points: Mapping[int, tuple[float, int]]) -> float:
+    def _surrogate(self, numbers: Sequence[int], size: int) -> float:
         done = self.round
-        found = [
-            heat.surrogate_energy(done.residuals[number], math.sqrt(max(done.spreads[done.place[self.row_of[stream]]], 0.0)))
-            for stream, (_, number) in points.items()
-        ]
-        return math.fsum(found) / len(found)
+        return (
+            math.fsum(
+                heat.surrogate_energy(done.residuals[number], math.sqrt(max(done.spreads[done.place[row]], 0.0)))
+                for row, number in zip(self.rows, numbers, strict=True)
+                if number >= 0
+            )
+            / size
+        )
 
-    def _node(
-        self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None, found: Followed
-    ) -> heat.Step | None:
-        around = self.roles.surroundings
-        if around in points:
-            self.around_k = units.kelvin(self.metrics[around][1], points[around][0])
+    def _node(self, time: float, watts: float, kelvin: float) -> heat.Step | None:
         surroundings = self.around_k if not math.isnan(self.around_k) else self.known.surroundings_k
-        warm = self.roles.temperature
-        if metered is None or not metered.measured or warm not in points or not surroundings > 0:
+        if not surroundings > 0:
             return None
-        kelvin = units.kelvin(self.metrics[warm][1], points[warm][0])
-        self.node, judged = heat.step(self.node, time, metered.watts, kelvin, surroundings)
+        self.node, judged = heat.step(self.node, time, watts, kelvin, surroundings)
         if not math.isnan(judged.entropy_j_k):
-            found.entropy_j_k += judged.entropy_j_k
+            self.found.entropy_j_k += judged.entropy_j_k
         return judged
 
     def _feasible(
-        self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None, judged: heat.Step | None
+        self, time: float, metered: Metered | None, kelvin: float, share: float | None, judged: heat.Step | None
     ) -> proof.Feasible:
-        known, warm, use = self.known, self.roles.temperature, self.roles.utilisation
+        known = self.known
         since, before_k = self.kelvin
         passed = time - since
-        warming = units.kelvin(self.metrics[warm][1], points[warm][0]) - before_k if warm in points and passed > 0 else None
+        warming = kelvin - before_k if passed > 0 and not math.isnan(kelvin) else None
         found = heat.constants(self.node) if judged is not None else None
         stores = found is not None and warming is not None and not math.isnan(found[1])
         surroundings = self.around_k if not math.isnan(self.around_k) else known.surroundings_k
@@ -291,50 +341,51 @@ class _Walk:
             found[1] * warming if found is not None and warming is not None and stores else None,
             (before_k - surroundings) / found[0] if found is not None and stores else None,
             passed if passed > 0 else None,
-            units.share(self.metrics[use][1], points[use][0]) if use in points else None,
+            share,
             metered is not None and not metered.measured,
         )
 
-    def _regime(self, time: float, points: Mapping[int, tuple[float, int]], found: Followed) -> None:
-        for stream, (_, number) in points.items():
-            self.alerts[stream] = self.round.alerts[number]
+    def _regime(self, time: float, numbers: Sequence[int]) -> None:
+        alerts, found = self.alerts, self.round.alerts
+        for stream, number in zip(self.plan.streams, numbers, strict=True):
+            if number >= 0:
+                alerts[stream] = found[number]
         shown = self.shifts_at.get(time, ()) if self.shifts_at else ()
         shifted = [(each.stream, each.statistic / _BOUND_OF[each.scale], each.scale) for each in shown]
         name = self.regime.name
-        self.regime, told = self.regime.see(len(self.alerts), shifted, self.alerts)
+        self.regime, told = self.regime.see(len(alerts), shifted, alerts)
         self.next_likely, self.confidence = told.next_likely, told.confidence
         if shown:
             self.alarms += len(shown)
-            self.shifts = [*self.shifts, *shown][-SHOWN_MAX:]
+            self.shifts = (*self.shifts, *shown)[-SHOWN_MAX:]
         if told.announced:
-            found.announced.append((time, list(shown), name, told.name))
+            self.found.announced.append((time, list(shown), name, told.name))
 
-    def _remember(self, time: float, points: Mapping[int, tuple[float, int]], metered: Metered | None) -> None:
-        self.time = time
-        if metered is not None:
-            self.power, self.metered = (time, metered.watts), metered.stream
-        if (warm := self.roles.temperature) in points:
-            self.kelvin = (time, units.kelvin(self.metrics[warm][1], points[warm][0]))
-
-    def done(self, found: Followed) -> Follow:
-        nats = list(self.before.nats) + [0.0] * (len(self.alerts) - len(self.before.nats))
-        if found.ticks:
-            done = self.round
-            for stream in self.spoke:
-                nats[stream] = round(done.nats[done.place[self.row_of[stream]]], NATS_PLACES)
-            start, end = math.fsum(self.before.nats), math.fsum(nats)
-            count = len(found.ticks)
-            grown = [start + (end - start) * (i + 1) / count for i in range(count)]
-            found.ticks = [Tick(*tick[:4], total, *tick[5:]) for tick, total in zip(found.ticks, grown, strict=True)]
-            self.nats_pace = paced(self.nats_pace, self.time, end)
-        before = self.before
+    def done(self) -> Follow:
+        before, found = self.before, self.found
+        nats = [*before.nats, *[0.0] * (len(self.alerts) - len(before.nats))]
+        nats_pace = before.paces[2]
+        if found.kept:
+            places, values = self.round.place, self.round.nats
+            for stream, row in zip(self.plan.streams, self.rows, strict=True):
+                if stream in self.spoke:
+                    nats[stream] = round(values[places[row]], NATS_PLACES)
+            end = math.fsum(nats)
+            if found.ticks:
+                start, count = math.fsum(before.nats), len(found.ticks)
+                grown = [start + (end - start) * (i + 1) / count for i in range(count)]
+                found.ticks = [Tick(*tick[:4], total, *tick[5:]) for tick, total in zip(found.ticks, grown, strict=True)]
+            nats_pace = paced(nats_pace, self.time, end)
+        energy_pace, flow_pace = self.energy_pace, self.flow_pace
+        if not self.single:
+            energy_pace, flow_pace = _grown(energy_pace, before.paces[0]), _grown(flow_pace, before.paces[1])
         return Follow(
             self.regime,
             self.next_likely,
             self.confidence,
             self.node,
             before.horizons,
-            (_grown(self.energy_pace, before.paces[0]), _grown(self.flow_pace, before.paces[1]), self.nats_pace),
+            (energy_pace, flow_pace, nats_pace),
             tuple(self.alerts),
             tuple(nats),
             self.power,
@@ -343,7 +394,7 @@ class _Walk:
             self.around_k,
             self.time,
             before.said,
-            tuple(self.shifts),
+            self.shifts,
             self.alarms,
             self.ticks,
         )
@@ -358,12 +409,10 @@ def seconds_between(since: float, time: float) -> float:
 _BOUND_OF = dict(zip(layout.SCALES, regimes.BOUNDS, strict=True))
 
 
-def _by_time(done: rounds.Round, row_of: Mapping[int, int]) -> dict[float, list[Shown]]:
+def _by_time(done: rounds.Round, streams: Sequence[int], rows: Sequence[int]) -> Mapping[float, list[Shown]]:
     """In the order of time, and of one moment by stream: which rows a source was given, no log tells."""
-    if not done.shifts:
-        return {}
     found: dict[float, list[Shown]] = {}
-    for stream, row in sorted(row_of.items()):
+    for stream, row in sorted(zip(streams, rows, strict=True)):
         for each in done.shifts.get(row, ()):
             shown = Shown(
                 stream,
@@ -384,26 +433,30 @@ def _by_time(done: rounds.Round, row_of: Mapping[int, int]) -> dict[float, list[
 # --- how totals grow --------------------------------------------------------------------------------------------------------
 
 
-def paced(pace: Pace, time: float, total: float) -> Pace:
-    """One more total. Totals of a command count from its beginning, so only what is added matters."""
+def paced(pace: Pace, time: float, total: float, *, last: bool = False) -> Pace:
+    """One more total. Totals of a command count from its beginning, so only what is added matters.
+
+    `last`: no more of this command comes, and the next one counts from nought again.
+    """
+    base = total if last else 0.0
     if math.isnan(pace.time):
-        return Pace(time, total, time, total)
+        return Pace(time, total - base, time, total - base)
     passed = time - pace.time
     if not passed > 0:
         return pace
-    last = (total - pace.total) / passed
-    rate = max(SMOOTH, 1 / (pace.steps + 1))
-    off = pace.off + rate * (abs(last - pace.smooth) - pace.off) if pace.steps else abs(last)
-    smooth = pace.smooth + rate * (last - pace.smooth)
-    return Pace(time, total, pace.first_time, pace.first_total, last, smooth, off, pace.steps + 1)
+    rate, latest = max(SMOOTH, 1 / (pace.steps + 1)), (total - pace.total) / passed
+    smooth = pace.smooth
+    off = pace.off + rate * (abs(latest - smooth) - pace.off) if pace.steps else abs(latest)
+    return Pace(
+        time, total - base, pace.first_time, pace.first_total - base, latest, smooth + rate * (latest - smooth), off, pace.steps + 1
+    )
 
 
 def _grown(after: Pace, before: Pace) -> Pace:
     """The next command counts from nought again."""
     if after is before:
         return after
-    time, total, first_time, first_total, last, smooth, off, steps = after
-    return Pace(time, 0.0, first_time, first_total - total, last, smooth, off, steps)
+    return msgspec.structs.replace(after, total=0.0, first_total=after.first_total - after.total)
 
 
 def _rates(pace: Pace) -> claims.Rates:
@@ -433,33 +486,32 @@ def power_stream(follow: Follow, metrics: Sequence[tuple[str, str]]) -> int:
 
 def said(after: Follow, power: rounds.Power | None, power_unit: str, prediction_id: str, horizon_s: float, totals: Totals) -> Said:
     """The claim about this source, from what is known now. `power` is the row of its power, where a sensor says it."""
-    energy_unit, entropy_unit = "J" if totals.powered else "1", "J/K" if totals.physical else "nats"
     energy_pace, flow_pace, nats_pace = after.paces
+    least = 0.0
     if power is not None:
         rates, doubt, quantum = power_rates(power, power_unit, horizon_s)
+        least = 2 * quantum * min(power.step, horizon_s)
     else:
-        rates, doubt, quantum = _rates(energy_pace), 2 * energy_pace.off, 0.0
-    total = totals.energy_j if totals.powered else totals.surrogate
-    energy = claims.claim(after.horizons[HORIZONS.index(energy_unit)], total, rates, horizon_s, doubt)
-    energy = _floored(energy, 2 * quantum * after_step(power, horizon_s))
-    pace = flow_pace if totals.physical else nats_pace
-    entropy_rates = _rates(pace) if totals.physical else LEVEL
-    entropy_total = totals.entropy_j_k if totals.physical else totals.nats
-    unsure = 2 * pace.off if totals.physical else max(LEVEL_DOUBT, totals.nats / max(pace.steps, 1)) / horizon_s
-    spread = claims.claim(after.horizons[HORIZONS.index(entropy_unit)], entropy_total, entropy_rates, horizon_s, unsure)
-    return Said(prediction_id, energy_unit, energy, entropy_unit, _floored(spread, 0.0))
+        rates, doubt = _rates(energy_pace), 2 * energy_pace.off
+    if totals.powered:
+        unit, total, known = "J", totals.energy_j, after.horizons[0]
+    else:
+        unit, total, known = "1", totals.surrogate, after.horizons[1]
+    energy = claims.claim(known, total, rates, horizon_s, doubt, _floor(total, rates, horizon_s, least))
+    if totals.physical:
+        kind, total, known = "J/K", totals.entropy_j_k, after.horizons[2]
+        rates, unsure = _rates(flow_pace), 2 * flow_pace.off
+    else:
+        kind, total, known = "nats", totals.nats, after.horizons[3]
+        rates, unsure = LEVEL, max(LEVEL_DOUBT, totals.nats / max(nats_pace.steps, 1)) / horizon_s
+    return Said(
+        prediction_id, unit, energy, kind, claims.claim(known, total, rates, horizon_s, unsure, _floor(total, rates, horizon_s))
+    )
 
 
-def after_step(power: rounds.Power | None, horizon_s: float) -> float:
-    return min(power.step, horizon_s) if power is not None else 0.0
-
-
-def _floored(claim: claims.Claim, least: float) -> claims.Claim:
-    floor = max(least, FLOOR * (abs(claim.total) + max(map(abs, claim.rates)) * claim.horizon_s), 1e-12)
-    one, two, three = claim.halves
-    halves = (max(one, floor), max(two, floor), max(three, floor))
-    total, horizon_s, expected, half, half_rare, rates, _ = claim
-    return claims.Claim(total, horizon_s, expected, max(half, floor), max(half_rare, claims.RARE * floor), rates, halves)
+def _floor(total: float, rates: claims.Rates, horizon_s: float, least: float = 0.0) -> float:
+    """No interval is narrower than this."""
+    return max(least, FLOOR * (abs(total) + max(*rates, -min(rates)) * horizon_s), 1e-12)
 
 
 def settled(after: Follow, prediction_id: str, energy: float, entropy_total: float) -> Follow:
@@ -472,7 +524,7 @@ def settled(after: Follow, prediction_id: str, energy: float, entropy_total: flo
     horizons[made.energy_unit], _ = claims.settle(horizons[made.energy_unit], made.energy, energy)
     horizons[made.entropy_unit], _ = claims.settle(horizons[made.entropy_unit], made.entropy, entropy_total)
     rest = after.said[:place] + after.said[place + 1 :]
-    return after._replace(horizons=tuple(horizons[name] for name in HORIZONS), said=rest)
+    return msgspec.structs.replace(after, horizons=tuple(horizons[name] for name in HORIZONS), said=rest)
 
 
 def balance(judged: heat.Step | None) -> proof.Balance | None:

@@ -117,16 +117,15 @@ def ahead(block: Block, times: Floats) -> Ahead:
     experts[0] = f8[LAGS.start]
     experts[1] = _smoothed(f8[LEVEL_OF], f4[LEVEL_LOSSES])
     deviations = f8[LAGS] - f8[MEAN]
-    parts = f8[WEIGHTS] * deviations
     margin = 0.5 * (f8[HIGH] - f8[LOW])
-    raw = f8[MEAN] + (((parts[0] + parts[1]) + parts[2]) + parts[3])
+    raw = f8[MEAN] + in_turn(f8[WEIGHTS] * deviations, 0)
     low, high = f8[LOW] - margin, f8[HIGH] + margin
     hour = _hour(block, times)
     plain = np.minimum(np.maximum(raw, low), high)
     experts[2] = plain
     experts[3] = f8[MEAN]
     slow = _mix(experts, f4[SLOW_LOSSES] * HANDICAP, 6)
-    if hour.known.any():
+    if np.count_nonzero(hour.known):
         experts[2] = np.minimum(np.maximum(raw + _added(f4, hour), low), high)
     mixed = _mix(experts, f4[LOSSES][:4], 4)
     half = np.maximum(f4[HALF], 2 * f4[QUANTUM])
@@ -157,7 +156,7 @@ def _learn_hour(block: Block, values: Floats, said: Ahead, most: Singles, lost: 
     if lost is not None:
         error[lost] = hour.lacked[lost]
     f4[HOUR_OF][hour.line, np.arange(block.size)] += rate * (error - hour.lacked)
-    if hour.known.any():
+    if np.count_nonzero(hour.known):
         help_rate = HELP_RATE * hour.known
         f4[HOURS_HIT] += help_rate * (error * hour.lacked - f4[HOURS_HIT])
         f4[HOURS_SIZE] += help_rate * (hour.lacked * hour.lacked - f4[HOURS_SIZE])
@@ -170,24 +169,23 @@ def without_hours(block: Block, said: Ahead) -> Floats:
     return _mix(experts, block.f4[LOSSES][:4], 4)
 
 
+def in_turn(lines: Floats, axis: int) -> Floats:
+    """The sum of a few lines, one after the other: so the last bit is the same for one stream and for thousands."""
+    found: Floats = np.add.reduce(lines, axis)
+    return found
+
+
 def _smoothed(levels: Floats, losses: Singles) -> Floats:
-    best: Floats = levels[0]
-    least = losses[0]
-    for level, loss in zip(levels[1:], losses[1:], strict=True):
-        best = np.where(loss < least, level, best)
-        least = np.minimum(loss, least)
+    best: Floats = levels[losses.argmin(axis=0), np.arange(levels.shape[1])]
     return best
 
 
 def _mix(experts: Floats, losses: Singles, squarings: int) -> Floats:
-    least = np.minimum(np.minimum(losses[0], losses[1]), np.minimum(losses[2], losses[3])) + TINY
-    weights = least / (losses + TINY)
+    weights = (np.minimum.reduce(losses) + TINY) / (losses + TINY)
     for _ in range(squarings):
         weights *= weights
     shares = weights.astype(np.float64)
-    parts = shares * experts
-    total = ((shares[0] + shares[1]) + shares[2]) + shares[3]
-    mixed: Floats = (((parts[0] + parts[1]) + parts[2]) + parts[3]) / total
+    mixed: Floats = in_turn(shares * experts, 0) / in_turn(shares, 0)
     return mixed
 
 
@@ -243,7 +241,7 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
 def _most(block: Block) -> Singles:
     """The greatest error that is believed, of each row."""
     losses = block.f4[SLOW_LOSSES]
-    least = np.minimum(np.minimum(losses[0], losses[1]), np.minimum(losses[2], losses[3]))
+    least = np.minimum.reduce(losses)
     most: Singles = np.where((block.i4[AGE] >= KNOWN) & (least > 0), BELIEVABLE * least, np.float32(np.inf))
     return most
 
@@ -262,19 +260,17 @@ def _regress(block: Block, target: Floats, deviations: Floats, lost: Rows | None
     gains, weights, spread = f8[GAINS], f8[WEIGHTS], f8[SPREAD]
     count = block.i4[COUNT]
     projected = gains[_FULL].reshape(ORDER, ORDER, -1) * deviations
-    along = ((projected[:, 0] + projected[:, 1]) + projected[:, 2]) + projected[:, 3]
-    inner = along * deviations
-    scale = FORGET + (((inner[0] + inner[1]) + inner[2]) + inner[3])
-    said = weights * deviations
-    error = target - (((said[0] + said[1]) + said[2]) + said[3])
+    along = in_turn(projected, 1)
+    scale = FORGET + in_turn(along * deviations, 0)
+    error = target - in_turn(weights * deviations, 0)
     if lost is not None:
         error[lost] = 0.0
     weights += along * (error / scale)
     gains -= along[_FIRST] * along[_SECOND] / scale
-    trace = ((gains[_DIAGONAL[0]] + gains[_DIAGONAL[1]]) + gains[_DIAGONAL[2]]) + gains[_DIAGONAL[3]]
+    trace = in_turn(gains[_DIAGONAL], 0)
     gains /= np.where(trace * spread < GAIN_MAX, FORGET, 1.0)
     spread += (target * target - spread) * np.maximum(1 / 512, 1.0 / np.maximum(block.i4[REGIME_COUNT], 1))
     dormant = (gains[0] == 0) & (count >= ORDER) & (spread > 0)
-    if dormant.any():
+    if np.count_nonzero(dormant):
         for line in _DIAGONAL:
             gains[line, dormant] = START_GAIN / spread[dormant]

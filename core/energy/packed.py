@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterable
 
 WIDTH = 8
+_URL = bytes.maketrans(b"+/", b"-_")
 
 
 def packed_times(times_us: Iterable[int]) -> str:
@@ -28,7 +29,7 @@ def values(text: str) -> "array[float]":
 def _packed(numbers: "array[int] | array[float]") -> str:
     if sys.byteorder == "big":
         numbers.byteswap()
-    return base64.urlsafe_b64encode(numbers.tobytes()).rstrip(b"=").decode()
+    return binascii.b2a_base64(numbers, newline=False).translate(_URL).rstrip(b"=").decode()
 
 
 def _raw(text: str) -> bytes:

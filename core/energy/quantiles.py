@@ -67,7 +67,7 @@ def spread_ties(residuals: Floats, ticks: Counts, quantum: Singles, values: Floa
 def ranked(quantiles: Singles, residuals: Singles) -> tuple[Flags, Codes, Singles]:
     """Which quantiles lie below each residual, how many do, and the score of that rank."""
     below = quantiles < residuals
-    code = below.sum(axis=0, dtype=np.uint8)
+    code = np.add.reduce(below, 0, np.uint8)
     return below, code, SCORES[code]
 
 

@@ -88,7 +88,7 @@ def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> 
     residuals = quantiles.spread_ties(values - expected, count, f4[QUANTUM], values)
     tracked = f4[QUANTILES]
     below, code, scores = quantiles.ranked(tracked, residuals)
-    youngest = int(age.min())
+    youngest = int(np.minimum.reduce(age))
     warm = np.flatnonzero(age < WARM) if youngest < WARM else None
     before = f4[KEPT, warm] if warm is not None else None
     quantiles.learn(tracked, below, age)
@@ -100,16 +100,17 @@ def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> 
         _forget(block, lost)
     np.copyto(i4[SINCE], count, where=f4[SUMS] <= 0)
     f4[RESTLESS] *= CALMING
-    beyond = (f4[SUMS] / _BOUND).max(axis=0) / np.maximum(f4[RESTLESS], 1) ** 2
+    beyond = np.maximum.reduce(f4[SUMS] / _BOUND) / np.maximum(f4[RESTLESS], 1) ** 2
     f4[ALERT] = beyond
     if warm is not None and before is not None:
         f4[KEPT, warm] = before
         quantiles.keep(block, warm, residuals)
     age += 1
     i4[COOLDOWN] -= i4[COOLDOWN] > 1
-    if not (beyond > 1).any():
+    over = beyond > 1
+    if not np.count_nonzero(over):
         return []
-    return [_alarm(block, int(at)) for at in np.flatnonzero(beyond > 1) if age[at] > WARM and not i4[COOLDOWN, at]]
+    return [_alarm(block, int(at)) for at in np.flatnonzero(over) if age[at] > WARM and not i4[COOLDOWN, at]]
 
 
 def _push(block: Block, code: Codes) -> None:

@@ -44,6 +44,8 @@ class Ask(NamedTuple):
     values: Sequence[Sequence[float]]
     power: int
     """The row of the power; -1 where it is none of these."""
+    whole: bool = False
+    """A number stands in every place."""
 
 
 class Round:
@@ -57,6 +59,11 @@ class Round:
         """Of each ask, where its points begin among all."""
         for ask in asks:
             self.begins.append(len(rows))
+            if ask.whole and len(ask.times) == 1:
+                rows += ask.rows
+                times += [ask.times[0]] * len(ask.rows)
+                values += ask.values[0]
+                continue
             for time, line in zip(ask.times, ask.values, strict=True):
                 for row, value in zip(ask.rows, line, strict=True):
                     if not math.isnan(value):
@@ -71,10 +78,12 @@ class Round:
         advanced = self._advanced = columns.advance(store, rows, times, values)
         findings = advanced.findings
         self.fates: list[int] = findings.fate.tolist()
+        self.clean = not any(self.fates)
+        """Every point was accepted."""
         self.residuals: list[float] = findings.residual.tolist()
         self.alerts: list[float] = findings.alert.tolist()
         self.gaps: list[bool] = findings.gap.tolist()
-        self.place: dict[int, int] = {row: place for place, row in enumerate(advanced.rows.tolist())}
+        self.place: dict[int, int] = dict(zip(advanced.rows.tolist(), range(len(advanced.rows)), strict=True))
         """Of each row, where its spread and its entropy stand."""
         self.spreads: list[float] = advanced.block.f8[layout.SPREAD].tolist()
         self.nats: list[float] = entropy.quantised(advanced.block).tolist()
@@ -98,7 +107,8 @@ class Round:
 
     def take_over(self, rows: Sequence[int]) -> None:
         """The points of these rows have come. The store has them once `settle` is called."""
-        self._taken += [self.place[row] for row in rows if row in self.place]
+        place = self.place
+        self._taken += [place[row] for row in rows if row in place]
 
     def settle(self) -> None:
         if not self._taken:

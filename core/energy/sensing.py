@@ -8,7 +8,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from functools import partial
+from operator import eq, itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -33,6 +33,7 @@ from core.energy.facts import (
     Totals,
     place_of,
 )
+from core.energy.plans import VALUE_MAX, Plan, plan_of, whole
 from core.energy.state import Energy
 from core.energy.view import Expected, Promise
 from core.engine import Command, Context, Decision, Refused
@@ -41,6 +42,7 @@ from core.times import time_us
 from core.wire.codec import Typed
 
 if TYPE_CHECKING:
+    from core.energy import claims
     from core.energy.following import Followed, Said, Tick
 
 COMMAND_POINTS_MAX = 2_048
@@ -52,6 +54,8 @@ LOST_STEPS = 8.0
 NORMAL_95 = 1.959963984540054
 THIRD = 3.0
 """Between two points nobody knows better than a share of what lies between them."""
+
+_first = itemgetter(0)
 
 FIGURE_MAX = sys.float_info.max
 Figure = Annotated[float, Meta(ge=-FIGURE_MAX, le=FIGURE_MAX)]
@@ -112,44 +116,88 @@ class Given(NamedTuple):
     values: Sequence[Sequence[float | None]]
     context: dict[str, Any]
     claim: bool
+    expected: Expected | None = None
+    """The same, looked at when it was announced."""
 
 
 def decide_sense(energy: Energy, command: Sense, ctx: Context) -> Decision:
-    moment_us = ctx.now_us if command.timestamp is None else _moment(command.timestamp, "/timestamp")
-    energy.meters.admit("sense", ctx, len(command.telemetry))
-    names = list(command.telemetry)
-    given = Given(command.source, names, [moment_us], [list(command.telemetry.values())], dict(command.context), True)
+    name, telemetry = command.source, command.telemetry
+    source = energy.sources.get(name)
+    expected = energy.view.announced(command, source.streams) if source is not None else None
+    if command.timestamp is None:
+        if expected is not None and source is not None and not source.newest_us < expected.times_us[0] <= ctx.now_us:
+            expected = None  # others came in between
+        moment_us = expected.times_us[0] if expected is not None else ctx.now_us
+    else:
+        moment_us = expected.times_us[0] if expected is not None else _moment(command.timestamp, "/timestamp")
+    energy.meters.admit("sense", ctx, len(telemetry))
+    given = Given(name, list(telemetry), [moment_us], [list(telemetry.values())], command.context, True, expected)
     return _decide(energy, given, ctx)
 
 
-def foresee(energy: Energy, coming: Sequence[Sense | SenseBatch]) -> None:
-    """Commands that came together and will be decided in this order: their points are advanced together. Refuses nothing."""
-    energy.view.expect(each for each in map(partial(_expected, energy), coming) if each is not None)
+def foresee(energy: Energy, coming: Sequence[Sense | SenseBatch], now_us: int | None = None) -> None:
+    """Commands that came together, now, and will be decided in this order: their points are advanced together. Refuses nothing.
+
+    A sense without a time is of the moment at which it came: the first of its source, that is, for two may not be of one moment.
+    """
+    timeless: set[str] = set()
+    energy.view.expect([each for command in coming if (each := _expected(energy, command, now_us, timeless)) is not None])
 
 
-def _expected(energy: Energy, command: Sense | SenseBatch) -> Expected | None:
+def _expected(energy: Energy, command: Sense | SenseBatch, now_us: int | None, timeless: set[str]) -> Expected | None:
     """The points of a command as `follow` will be asked about them. None where that cannot be said yet."""
-    source = energy.sources.get(command.source)
+    name = command.source
+    source = energy.sources.get(name)
     if source is None:
         return None
     try:
         if isinstance(command, SenseBatch):
             metrics, moments = command.metrics, _moments(command.times)
             lines = _lines(command.values, len(moments), len(metrics))
-        elif command.timestamp is not None:
-            metrics, moments = list(command.telemetry), [_moment(command.timestamp, "/timestamp")]
-            lines = [list(command.telemetry.values())]
         else:
-            return None
+            metrics, lines = list(command.telemetry), [list(command.telemetry.values())]
+            if command.timestamp is not None:
+                moments = [_moment(command.timestamp, "/timestamp")]
+            elif now_us is not None and name not in timeless:
+                timeless.add(name)
+                moments = [now_us]
+            else:
+                return None
     except Refused:
         return None
-    places, refused = place_of(source), Counter[tuple[str, str]]()
-    if not metrics or len(moments) * len(metrics) > COMMAND_POINTS_MAX or any(metric not in places for metric in metrics):
+    if not metrics or len(moments) * len(metrics) > COMMAND_POINTS_MAX:
         return None
-    streams = [places[metric] for metric in metrics]
-    kinds = [source.streams[place] for place in streams]
+    plan = _plan(source, metrics)
+    if plan is None:
+        return None
+    times = [moment / 1e6 for moment in moments]
+    if _all_usable(lines, plan):
+        return Expected(command, name, source.streams, plan, moments, times, lines, True)  # type: ignore[arg-type]
+    kinds, refused = [source.streams[place] for place in plan.streams], Counter[tuple[str, str]]()
     values = [[_usable(value, *kind, refused) for value, kind in zip(line, kinds, strict=True)] for line in lines]
-    return Expected(command.source, source.streams, streams, [moment / 1e6 for moment in moments], values)
+    return Expected(command, name, source.streams, plan, moments, times, values, False)
+
+
+def _plan(source: Source, metrics: Sequence[str]) -> Plan | None:
+    """Which streams these are; None where one of them is new."""
+    known = source.streams
+    if len(known) == len(metrics) and all(map(eq, map(_first, known), metrics)):
+        return plan_of(tuple(known), tuple(range(len(known))))
+    places = place_of(source)
+    try:
+        return plan_of(tuple(known), tuple(places[metric] for metric in metrics))
+    except KeyError:
+        return None
+
+
+def _all_usable(lines: Sequence[Sequence[float | None]], plan: Plan) -> bool:
+    """Whether each number can be used, without a closer look."""
+    bounds = plan.bounds
+    for line in lines:
+        for value, (low, high) in zip(line, bounds, strict=True):
+            if value is None or not low <= value <= high:
+                return False
+    return True
 
 
 def decide_batch(energy: Energy, command: SenseBatch, ctx: Context) -> Decision:
@@ -254,9 +302,11 @@ def _number(each: Any, place: str) -> float | None:
 class _Judged(NamedTuple):
     """Points as they go on to be followed: of streams, numbers; NaN where there is none."""
 
-    streams: list[int]
+    plan: Plan
     begun: list[Begun]
-    values: list[list[float]]
+    values: Sequence[Sequence[float]]
+    whole: bool
+    """A number stands in every place."""
     refused: Counter[tuple[str, str]]
 
 
@@ -270,15 +320,17 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     before = source if source is not None else Source(ctx.actor.name, [], lost=[])
     known = _known(given.source, ctx)
     judged = _judge(before, given, ctx)
-    evicted = _room(energy, given.source, before, len(judged.begun), ctx)
-    metrics = [*before.streams, *((begun.metric, begun.unit) for begun in judged.begun)]
-    earlier = energy.view.follow_of(given.source)
-    times = [moment / 1e6 for moment in given.times_us]
-    followed = energy.view.follow(given.source, metrics, judged.streams, known, times, judged.values)
-    refused, repeated = _refusals(judged, metrics, followed)
-    if not followed.ticks and not repeated:
+    plan = judged.plan
+    evicted = _room(energy, given.source, before, len(judged.begun), ctx) if judged.begun else None
+    passed = proving.passed(energy.claims, given.source, before.newest_us, max(given.times_us))
+    due = before.points > 0 and next(passed, None) is not None
+    earlier = energy.view.follow_of(given.source) if due else None
+    times = given.expected.times if given.expected is not None else [moment / 1e6 for moment in given.times_us]
+    followed = energy.view.follow(given.source, plan, known, times, judged.values, all_there=judged.whole, told=due)
+    refused, repeated = _refusals(judged, followed)
+    if not followed.kept and not repeated:
         raise _none_taken(refused)
-    totals = _totals(before, metrics, known, followed)
+    totals = _totals(before, plan, known, followed)
     newest_us = max([before.newest_us, *(given.times_us[moment] for moment, _ in followed.kept)])
     claim, said, again, due_us = None, None, None, None
     if given.claim:
@@ -288,11 +340,11 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
         again = open_claim.prediction_id if open_claim is not None else None
         if open_claim is None:
             lost = [metric for metric in before.lost if metric not in given.metrics]
-            claim, said = _claim(energy, given.source, metrics, totals, newest_us, horizon_s, lost, ctx)
-    parts = _parts(judged.streams, given.times_us, followed)
-    spoke = {metrics[stream][0] for stream in followed.spoke}
-    silent = _lost(energy, given.source, before, metrics, judged.streams, newest_us)
-    lost_after = {*before.lost, *(metric for each in silent for metric in each.metrics)} - spoke
+            claim, said = _claim(energy, given.source, plan.metrics, totals, newest_us, horizon_s, lost, ctx)
+    parts = _parts(judged, given.times_us, followed)
+    silent = _lost(energy, given.source, before, plan, newest_us)
+    spoke = {plan.metrics[stream][0] for stream in followed.spoke} if before.lost else ()
+    lost_after = {*before.lost, *(metric for each in silent for metric in each.metrics)}.difference(spoke)
     energy.view.note([points for points, _ in parts], said)
     after = followed.after
     events: list[Any] = [
@@ -315,14 +367,16 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
             due_us,
             evicted if first else None,
             [metric for metric in before.lost if metric in spoke] if first else [],
-            falls(metrics, known, lost_after),
+            falls(plan.metrics, known, lost_after) if lost_after else None,
             given.context if first else {},
         )
         for (points, count), first, last in _ends(parts)
     ]
     events += silent
-    events += _shifted(given.source, metrics, followed)
-    events += _met(energy, given.source, before, metrics, earlier, followed)
+    if followed.announced:
+        events += _shifted(given.source, plan.metrics, followed)
+    if earlier is not None:
+        events += _met(energy, given.source, before, plan.metrics, earlier, followed)
     return Decision(*events)
 
 
@@ -352,17 +406,26 @@ def unknown(energy: Energy, name: str) -> Refused:
     return Refused("not-found", f"no points of {name} have come.{hint} See: irerctl regime", data={"nearest": near})
 
 
+NOTHING_KNOWN = Known()
+
+
 def _known(name: str, ctx: Context) -> Known:
     said = ctx.settings.eil.sources.get(name)
     if said is None:
-        return Known()
+        return NOTHING_KNOWN
     return Known(said.idle_w, said.max_w, list(said.power_w), said.surroundings_k, said.warming_k_s)
 
 
 def _judge(before: Source, given: Given, ctx: Context) -> _Judged:
     """Which streams these are, and which numbers cannot be in the unit of theirs."""
-    places = place_of(before)
     refused: Counter[tuple[str, str]] = Counter()
+    expected = given.expected
+    if expected is not None and expected.whole:
+        return _Judged(expected.plan, [], expected.values, True, refused)
+    plan = _plan(before, given.metrics)
+    if plan is not None and _all_usable(given.values, plan):
+        return _Judged(plan, [], given.values, True, refused)  # type: ignore[arg-type]
+    places = place_of(before)
     streams: list[int] = []
     begun: list[Begun] = []
     columns: list[list[float]] = []
@@ -384,10 +447,9 @@ def _judge(before: Source, given: Given, ctx: Context) -> _Judged:
         raise Refused("resource-exhausted", text, reason="metrics")
     if not streams:
         raise _none_taken(_listed(refused))
-    return _Judged(streams, begun, [list(line) for line in zip(*columns, strict=True)], refused)
-
-
-VALUE_MAX = 1e30
+    metrics = (*before.streams, *((each.metric, each.unit) for each in begun))
+    lines = [list(line) for line in zip(*columns, strict=True)]
+    return _Judged(plan_of(metrics, tuple(streams)), begun, lines, whole(lines), refused)
 
 
 def _usable(value: float | None, metric: str, unit: str, refused: Counter[tuple[str, str]]) -> float:
@@ -415,15 +477,15 @@ def _room(energy: Energy, name: str, before: Source, more: int, ctx: Context) ->
     raise Refused("resource-exhausted", text, reason="streams")
 
 
-def _refusals(judged: _Judged, metrics: Sequence[tuple[str, str]], followed: "Followed") -> tuple[list[Refusal], int]:
-    refused, repeated = judged.refused, 0
+def _refusals(judged: _Judged, followed: "Followed") -> tuple[list[Refusal], int]:
+    refused, repeated, metrics = judged.refused, 0, judged.plan.metrics
     if not any(followed.fates):
         return _listed(refused) if refused else [], 0
     from core.energy.columns import ACCEPTED, FATES, REPEATED
 
     fates = iter(followed.fates)
     for line in judged.values:
-        for stream, value in zip(judged.streams, line, strict=True):
+        for stream, value in zip(judged.plan.streams, line, strict=True):
             fate = ACCEPTED if math.isnan(value) else next(fates)
             if fate == REPEATED:
                 repeated += 1
@@ -454,7 +516,7 @@ def _none_taken(refused: Sequence[Refusal]) -> Refused:
     return Refused("invalid-argument", text, reason=first.reason, fields=fields, data=data)
 
 
-def _totals(before: Source, metrics: Sequence[tuple[str, str]], known: Known, followed: "Followed") -> Totals:
+def _totals(before: Source, plan: Plan, known: Known, followed: "Followed") -> Totals:
     was = before.totals
     entropies = followed.after.node.entropies > 0
     return Totals(
@@ -466,26 +528,20 @@ def _totals(before: Source, metrics: Sequence[tuple[str, str]], known: Known, fo
         was.entropy_j_k + followed.entropy_j_k,
         math.fsum(followed.after.nats),
         was.physical or entropies,
-        powered(metrics, known) or was.powered,
+        was.powered or plan.roles.power >= 0 or (known.powered and plan.roles.utilisation >= 0),
     )
 
 
-def powered(metrics: Sequence[tuple[str, str]], known: Known) -> bool:
-    """Whether energy is in J: a sensor says the power, or it follows from the utilisation."""
-    roles = units.roles(metrics)
-    return roles.power >= 0 or (known.powered and roles.utilisation >= 0)
-
-
-def _parts(streams: list[int], times_us: Sequence[int], followed: "Followed") -> list[tuple[Points, int]]:
+def _parts(judged: _Judged, times_us: Sequence[int], followed: "Followed") -> list[tuple[Points, int]]:
     """What was taken up, as records: at least one, each with at most so many points."""
-    kept = followed.kept
+    kept, streams = followed.kept, list(judged.plan.streams)
     lines = max(1, POINTS_MAX // len(streams))
     parts = []
     for at in range(0, max(len(kept), 1), lines):
         some = kept[at : at + lines]
         numbers = [number for _, line in some for number in line]
-        count = len(numbers) - sum(map(math.isnan, numbers))
-        moments = packed.packed_times(times_us[moment] for moment, _ in some)
+        count = len(numbers) - (0 if judged.whole and followed.round.clean else sum(map(math.isnan, numbers)))
+        moments = packed.packed_times([times_us[moment] for moment, _ in some])
         parts.append((Points(streams, moments, packed.packed_values(numbers)), count))
     return parts
 
@@ -505,13 +561,14 @@ def _claim(
     said = energy.view.promise(source, metrics, Promise(prediction_id, (due_us - newest_us) / 1e6, totals))
     roles = units.roles(metrics)
     measured = totals.powered and not totals.modelled and roles.power >= 0 and metrics[roles.power][0] not in lost
+    total, seconds = said.energy.total, said.energy.horizon_s
     claim = proving.Claim(
         prediction_id,
         due_us,
         _band(said.energy),
         _band(said.entropy),
         [
-            (said.energy.total + rate * said.energy.horizon_s - half, said.energy.total + rate * said.energy.horizon_s + half)
+            ((middle := total + rate * seconds) - half, middle + half)
             for rate, half in zip(said.energy.rates[:3], said.energy.halves, strict=True)
         ],
         newest_us,
@@ -522,18 +579,17 @@ def _claim(
     return claim, said
 
 
-def _band(said: Any) -> proving.BandFields:
-    value = said.expected
-    return (value, value - said.half, value + said.half, value - said.half_rare, value + said.half_rare)
+def _band(said: "claims.Claim") -> proving.BandFields:
+    value, half, rare = said.expected, said.half, said.half_rare
+    return (value, value - half, value + half, value - rare, value + rare)
 
 
 # --- what they led to -------------------------------------------------------------------------------------------------------
 
 
-def _lost(
-    energy: Energy, name: str, before: Source, metrics: Sequence[tuple[str, str]], streams: list[int], newest_us: int
-) -> list[SourceLost]:
-    if len(streams) >= len(metrics):
+def _lost(energy: Energy, name: str, before: Source, plan: Plan, newest_us: int) -> list[SourceLost]:
+    streams = plan.streams
+    if len(streams) >= len(plan.metrics):
         return []
     from core.energy import layout
 

@@ -116,16 +116,19 @@ def apply_sensed(energy: Energy, event: Sensed, stamp: Stamp) -> None:
     if event.evicted is not None:
         _give_up(energy, event.evicted)
     source = energy.sources.setdefault(event.source, Source(event.owner, [], known=Known(), lost=[]))
-    source.streams = [*source.streams, *((begun.metric, begun.unit) for begun in event.begun)]
-    energy.streams += len(event.begun)
+    if event.begun:
+        source.streams = [*source.streams, *((begun.metric, begun.unit) for begun in event.begun)]
+        energy.streams += len(event.begun)
     source.newest_us, source.seen_us = event.newest_us, stamp.time_us
     source.points += event.accepted
     source.repeated += event.repeated
-    source.refused += sum(each.count for each in event.refused)
+    if event.refused:
+        source.refused += sum(each.count for each in event.refused)
     source.totals = event.totals
     source.known = event.known if event.known is not None else source.known
     source.regime, source.next_likely, source.confidence = event.regime, event.next_likely, event.confidence
-    source.lost = [metric for metric in source.lost if metric not in event.back]
+    if event.back:
+        source.lost = [metric for metric in source.lost if metric not in event.back]
     energy.sources.move_to_end(event.source)
     if event.accepted:
         _heard(energy, event.source, source, stamp)

@@ -15,9 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from core.energy import packed, units
+from core.energy import packed
 from core.energy.facts import Known, Points, Totals
+from core.energy.plans import Plan, plan_of, whole
 
 if TYPE_CHECKING:
     from core.energy.following import Follow, Followed, Said
@@ -35,24 +37,32 @@ Metrics = Sequence[tuple[str, str]]
 Lines = Sequence[Sequence[float]]
 
 
-class Note(NamedTuple):
+class Note(msgspec.Struct):
     """What a command would lead to."""
 
-    points: tuple[Points, ...]
+    points: Sequence[Points]
     source: str
-    followed: "Followed | None"
-    said: "Said | None"
+    followed: Any
+    """Followed."""
+    said: Any
+    """Said, or None."""
     new_rows: Mapping[int, int]
 
 
-class Expected(NamedTuple):
+class Expected(msgspec.Struct, frozen=True):
     """Points that are about to come, of streams that are followed."""
 
+    command: Any
+    """The very one that will be decided, or its like."""
     source: str
     metrics: Metrics
-    streams: Sequence[int]
+    """The very list that the source has: another list is another source."""
+    plan: Plan
+    times_us: Sequence[int]
     times: Sequence[float]
     values: Lines
+    whole: bool
+    """A number stands in every place, and can be used."""
 
     def says(self, ask: "Ask") -> bool:
         """Whether these are the points that came."""
@@ -105,7 +115,9 @@ def _rounds() -> ModuleType:
 
 def without(follow: "Follow", gone: Sequence[str]) -> "Follow":
     """A source whose claims these are no more."""
-    return follow._replace(said=tuple(each for each in follow.said if each.prediction_id not in gone)) if gone else follow
+    if not gone:
+        return follow
+    return replace(follow, said=tuple(each for each in follow.said if each.prediction_id not in gone))
 
 
 class View:
@@ -117,6 +129,8 @@ class View:
         self._waiting: OrderedDict[str, list[_Waiting]] = OrderedDict()
         self._note: Note | None = None
         self._expected: deque[Expected] = deque()
+        self._announced: dict[int, Expected] = {}
+        """By the identity of the command, which `Expected` keeps."""
         self._rounds: list[Round] = []
         """Those that were taken over, in part or whole, and do not stand in the store yet."""
         self._foreseen: dict[str, tuple[Round, int, Ask]] = {}
@@ -148,7 +162,8 @@ class View:
         if row is None or self._store is None:
             return None
         if note is not None and note.source == source and note.followed is not None and note.followed.ask.power == row:
-            return note.followed.round.before(row)
+            before: Power = note.followed.round.before(row)
+            return before
         return self._power(row)
 
     def _power(self, row: int) -> "Power":
@@ -160,28 +175,33 @@ class View:
     def expect(self, coming: Iterable[Expected]) -> None:
         """Commands that will come next, in this order, each if nothing stands against it."""
         self._expected = deque(coming, EXPECTED_MAX)
+        self._announced = {id(each.command): each for each in self._expected}
         self._foreseen.clear()
 
+    def announced(self, command: Any, metrics: Metrics) -> Expected | None:
+        """What was said of this very command, if its source still has these streams."""
+        said = self._announced.get(id(command))
+        return said if said is not None and said.command is command and said.metrics is metrics else None
+
     def follow(
-        self, source: str, metrics: Metrics, streams: Sequence[int], known: Known, times: Sequence[float], values: Lines
+        self, source: str, plan: Plan, known: Known, times: Sequence[float], values: Lines, *, all_there: bool, told: bool = True
     ) -> "Followed":
         """What these points would lead to; `note` it, or nothing has happened."""
         self.drop_note()
         before = self.follow_of(source)
-        new = self._place(source, streams)
+        new = self._place(source, plan.streams)
         rows = self._rows.get(source, {})
-        ask = self._ask(source, {**rows, **new} if new else rows, metrics, streams, times, values)
+        ask = self._ask(source, {**rows, **new} if new else rows, plan, times, values, all_there)
         done, place = self._advanced(ask)
-        followed: Followed = _following().follow(done, place, ask, metrics, streams, known, before)
+        followed: Followed = _following().follow(done, place, ask, plan, known, before, told=told)
         self._note = Note((), source, followed, None, new)
         return followed
 
     def _ask(
-        self, source: str, rows: Mapping[int, int], metrics: Metrics, streams: Sequence[int], times: Sequence[float], values: Lines
+        self, source: str, rows: Mapping[int, int], plan: Plan, times: Sequence[float], values: Lines, all_there: bool
     ) -> "Ask":
-        power = units.roles(metrics).power
-        metered = rows[power] if power in streams else -1
-        ask: Ask = _rounds().Ask(source, [rows[stream] for stream in streams], times, values, metered)
+        own = [rows[stream] for stream in plan.streams]
+        ask: Ask = _rounds().Ask(source, own, times, values, own[plan.power] if plan.power >= 0 else -1, all_there)
         return ask
 
     def _advanced(self, ask: "Ask") -> "tuple[Round, int]":
@@ -206,14 +226,14 @@ class View:
             return []  # whoever sent this announced nothing, and does not work for who did
         here, room = False, ROUND_POINTS_MAX - len(ask.times) * len(ask.rows)
         for each in self._expected:
-            rows, size = self._rows.get(each.source, {}), len(each.times) * len(each.streams)
+            rows, size = self._rows.get(each.source, {}), len(each.times) * len(each.plan.streams)
             if each.source == ask.source and not here:
                 here = each is mine  # it has come; what was said of this source before has not, and will not
                 continue
             if each.source == ask.source or each.source in chosen or each.source in self._foreseen or size > room:
                 later.append(each)
-            elif each.source not in self._waiting and all(stream in rows for stream in each.streams):
-                chosen[each.source] = self._ask(each.source, rows, each.metrics, each.streams, each.times, each.values)
+            elif each.source not in self._waiting and all(stream in rows for stream in each.plan.streams):
+                chosen[each.source] = self._ask(each.source, rows, each.plan, each.times, each.values, each.whole)
                 room -= size
         self._expected = later
         return list(chosen.values())
@@ -241,7 +261,7 @@ class View:
     def note(self, points: Sequence[Points], said: "Said | None") -> None:
         """The event that will say so, and the claim that goes with it."""
         assert self._note is not None
-        self._note = self._note._replace(points=tuple(points), said=said)
+        self._note.points, self._note.said = points, said
 
     def alarms(self) -> tuple[int, int]:
         """Points of all streams by ticks of their source, and shifts that were seen in them."""
@@ -280,7 +300,7 @@ class View:
         self.drop_note()
         follow = self.follow_of(source)
         said = self._promise(follow, self._rows.get(source, {}), metrics, promise)
-        self._follows[source] = without(follow._replace(said=(*follow.said, said)), gone)
+        self._follows[source] = without(replace(follow, said=(*follow.said, said)), gone)
 
     def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Iterable[str]) -> None:
         """Claims were met: prediction, energy and entropy. Those that are not open any more are forgotten."""
@@ -288,7 +308,7 @@ class View:
         for prediction_id, energy, entropy in outcomes:
             follow = _following().settled(follow, prediction_id, energy, entropy)
         kept = frozenset(open_ids)
-        self._follows[source] = follow._replace(said=tuple(each for each in follow.said if each.prediction_id in kept))
+        self._follows[source] = replace(follow, said=tuple(each for each in follow.said if each.prediction_id in kept))
 
     def forget(self, source: str) -> None:
         """This source is followed no more."""
@@ -309,7 +329,7 @@ class View:
         if followed.round not in self._rounds:
             self._rounds.append(followed.round)
         self._follows[note.source] = (
-            followed.after if note.said is None else followed.after._replace(said=(*followed.after.said, note.said))
+            followed.after if note.said is None else replace(followed.after, said=(*followed.after.said, note.said))
         )
 
     def drop_note(self) -> None:
@@ -333,15 +353,16 @@ class View:
         rows = self._rows.setdefault(source, {})
         rows.update(self._place(source, points.streams))
         lines = [values[at : at + size].tolist() for at in range(0, len(values), size)]
-        ask = self._ask(source, rows, waiting.metrics, points.streams, times, lines)
+        plan = plan_of(waiting.metrics, tuple(points.streams))
+        ask = self._ask(source, rows, plan, times, lines, whole(lines))
         done = _rounds().Round(self._opened(), [ask])
         before = self._follows.get(source) or _following().Follow()
-        after = _following().follow(done, 0, ask, waiting.metrics, points.streams, waiting.known, before).after
+        after = _following().follow(done, 0, ask, plan, waiting.known, before, told=False).after
         done.take_over(ask.rows)
         done.settle()
         if waiting.promise is not None:
             said = self._promise(after, rows, waiting.metrics, waiting.promise)
-            after = after._replace(said=(*after.said, said))
+            after = replace(after, said=(*after.said, said))
         self._follows[source] = without(after, waiting.gone)
 
     def _opened(self) -> "Store":

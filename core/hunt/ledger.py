@@ -63,6 +63,21 @@ WINDOW = 4_096
 """Rows that may still change: the last ones. Also so many gaps are remembered of runs that have no row yet."""
 
 
+def recolumned(text: bytes) -> bytes | None:
+    """A file of other columns, as an earlier version wrote it, with those of today: what it did not know stays empty. None where
+    there is nothing to do. A line that was torn has no right number of cells, and goes."""
+    head, _, body = text.partition(b"\n")
+    names = head.decode("utf-8", "replace").split(",")
+    if head + b"\n" == HEADER or names[:2] != list(COLUMNS[:2]):
+        return None
+    rows = [dict(zip(names, cells, strict=True)) for line in _whole(body) if len(cells := line.split(",")) == len(names)]
+    return HEADER + "".join(",".join(row.get(column, "") for column in COLUMNS) + "\n" for row in rows).encode()
+
+
+def _whole(body: bytes) -> list[str]:
+    return body[: body.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines()
+
+
 class Line(NamedTuple):
     """A row: new, or in place of the one that its job had."""
 

@@ -13,7 +13,7 @@ from core.engine import Check, Command, Context, JobStatus, Refused, Result
 from core.fields import Code, Count, Cursor, Limit, Name, Object, Time
 from core.hunt import certificate, certify
 from core.hunt.commands import Which, find
-from core.hunt.events import Numbers, Objective, Outcome, Params
+from core.hunt.events import HuntScored, Numbers, Objective, Outcome, Params
 from core.hunt.generations import H_NORM_REACHED, SSE_REACHED, fitness
 from core.hunt.state import ROWS_KEPT, Candidate, Hunt, Hunts, place
 from core.paging import Room, order_after
@@ -530,16 +530,25 @@ def _why(hunt: Hunt) -> str:
     said = [row.outcome for row in hunt.rows.values() if row.outcome is not None]
     scores = [each.log_prime_sse for each in said if each.log_prime_sse is not None]
     norms = [each.sdg_h_norm_l2 for each in said if each.sdg_h_norm_l2 is not None]
-    unsettled, resolved = sum("unsettled" in each.flags for each in said), sum(each.resolved for each in said)
     parts = [
         f"of {len(said):,} runs {sum(score < SSE_REACHED for score in scores):,} have a score below {SSE_REACHED:g}"
         + (f" (the best {min(scores):.4g})" if scores else ""),
         f"and {sum(norm < H_NORM_REACHED for norm in norms):,} an h-norm below {H_NORM_REACHED:g}"
         + (f" (the best {min(norms):.4g})" if norms else ""),
-        f"in {resolved:,} the grid could tell the targets apart",
-        f"{unsettled:,} had not settled at their end",
     ]
-    return f"{parts[0]} {parts[1]}, never both in one; {parts[2]}, and {parts[3]}"
+    unsettled = sum("unsettled" in each.flags for each in said)
+    spectra = [each for each in said if each.status == "ok"]
+    return f"{parts[0]} {parts[1]}, never both in one; {_of_peaks(spectra)}, and {unsettled:,} had not settled at their end"
+
+
+def _of_peaks(spectra: list[HuntScored]) -> str:
+    """Why scores are what they are: every target without a peak costs 1, so peaks come before their places."""
+    most, targets = max((each.n_peaks for each in spectra), default=0), max((each.n_targets for each in spectra), default=0)
+    if most < targets:
+        none, at_most = sum(not each.n_peaks for each in spectra), f"{most} peak" + "s" * (most != 1)
+        least = f", so none scores below {targets - most}" if most else ""
+        return f"{none:,} spectra have no peak and none has more than {at_most}, where {targets} targets need one each{least}"
+    return f"in {sum(each.resolved for each in spectra):,} the grid could tell the targets apart"
 
 
 def best(hunts: Hunts, hunt_id: str | None) -> tuple[Hunt, Candidate]:

@@ -5,6 +5,8 @@ feeds it puts that before the engine as a command, which records it once in a wh
 """
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -14,6 +16,7 @@ from core.provenance.commands import Found
 from core.provenance.drift import RECENT, Drift, Mix
 from core.provenance.events import CAUSES_MAX, AnomalyFound, AnomalyKind, Subject
 from core.provenance.streams import RATE_NEW, TICK_S, Stream, Unusual
+from core.views import Decided
 
 STREAMS_MAX = 1_024
 """Types, actors and runs that are watched; the one that was silent longest goes first."""
@@ -95,6 +98,18 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
+JUDGED = "action.checked"
+_DENIED = b'"status":"denied"'
+"""How a judgement says so: within a text of canonical JSON no quote stands without a backslash."""
+
+
+def _says_more(record: Decided) -> bool:
+    """Whether more is to be seen of this record than its type and its actor."""
+    if record.event_type == JUDGED:
+        return _DENIED in record.payload
+    return record.event_type in _DECODERS or record.event_type == OWN or record.event_type.startswith("log.")
+
+
 class _Watched:
     """One stream, with the newest records in it."""
 
@@ -147,6 +162,55 @@ class Detector:
             self._mix_quiet = second + QUIET_S
             found.append(_drifted(drifted, self.watched.get(("burst", "type", drifted.name)), cause))
         return found
+
+    def note_all(self, log: str, first_seq: int, records: Sequence[Decided]) -> list[Found]:
+        """What `note` finds of each in turn, from record `first_seq` on. Those that are alike are counted together."""
+        found: list[Found] = []
+        place, count = 0, len(records)
+        while place < count:
+            first = records[place]
+            alike = 1
+            if not _says_more(first):
+                event_type, actor, boot_id, second = first.event_type, first.actor, first.boot_id, first.mono_us // 1_000_000
+                for other in islice(records, place + 1, None):
+                    if other.event_type != event_type or other.actor != actor or other.mono_us // 1_000_000 != second:
+                        break
+                    if other.boot_id != boot_id or (event_type == JUDGED and _DENIED in other.payload):
+                        break
+                    alike += 1
+            end = place + alike
+            while place < end:
+                calm = self._calm(first, end - place) if alike > 1 else 0
+                if calm > 1:
+                    self._note_alike(first, calm, log, first_seq + place)
+                    place += calm
+                else:
+                    each = records[place]
+                    stamp = Stamp(log, first_seq + place, each.time_us, each.mono_us, each.boot_id, each.actor)
+                    if unusual := self.note(each.event_type, each.payload, stamp):
+                        found += unusual
+                    place += 1
+        return found
+
+    def _calm(self, record: Decided, count: int) -> int:
+        """How many records such as this one may be counted before anything is to be looked at: none, where that is now."""
+        if record.boot_id != self._boot or record.mono_us // 1_000_000 + self._shift_s != self.second:
+            return 0
+        for of, name in (("type", record.event_type), ("actor", record.actor)):
+            watched = self.watched.get(("burst", of, name))  # type: ignore[arg-type]
+            if watched is None or watched.stream.second != self.second:
+                return 0
+            count = min(count, watched.stream.check_at - watched.stream.count - 1)
+        return min(count, self.mix.calm(record.event_type))
+
+    def _note_alike(self, record: Decided, count: int, log: str, first_seq: int) -> None:
+        """So many records, of which none is to be looked at."""
+        causes = [(log, seq) for seq in range(first_seq + max(0, count - CAUSES_KEPT), first_seq + count)]
+        for of, name in (("type", record.event_type), ("actor", record.actor)):
+            watched = self._of(("burst", of, name), self.second)  # type: ignore[arg-type]
+            watched.causes.extend(causes)
+            watched.stream.count += count
+        self.mix.note_alike(record.event_type, count)
 
     def _second(self, stamp: Stamp) -> int:
         if stamp.boot_id != self._boot:

@@ -57,6 +57,24 @@ class Mix:
         self.step = 0
         return self._look() if self.slow_total >= SLOW_MIN else None
 
+    def calm(self, name: str) -> int:
+        """How many of this name may be noted before a look is due, or the older ones are to weigh half."""
+        return min(STEP - self.step - 1, int(SLOW_MAX - self.slow_total)) if name in self.now else 0
+
+    def note_alike(self, name: str, count: int) -> None:
+        """What `note` does so many times, no more than are `calm`."""
+        self.recent.extend([name] * count)
+        self.now[name] += count
+        self.step += count
+        old = [self.recent.popleft() for _ in range(len(self.recent) - RECENT)]
+        for each in set(old):
+            gone = old.count(each)
+            self.now[each] -= gone
+            if not self.now[each]:
+                del self.now[each]
+            self.slow[each] = self.slow.get(each, 0.0) + gone
+        self.slow_total += len(old)
+
     def _age(self, name: str) -> None:
         self.now[name] -= 1
         if not self.now[name]:

@@ -6,13 +6,15 @@ wrong inside it is told by the name of the exception's type alone.
 """
 
 import hmac
+from bisect import bisect
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 from core.redact.found import Find
 from core.redact.names import announced, plain_words
 from core.redact.personal import personal
-from core.redact.secret import looks_secret, secret_shapes, secrets
+from core.redact.secret import assigned, looks_secret, secret_shapes, secrets
 from core.redact.views import View, is_listed, is_mark, is_plain, joined, unmarked, views
 
 KEY_BYTES_MIN = 16
@@ -210,9 +212,20 @@ def _across(items: list[Any], run: range, context: str) -> bool:
             begin = end
         if len(parts) > 1:  # what is whole in one of them is cut out of it, not it with all it says
             kinds.update(dict.fromkeys(parts, find.kind))
+    kinds.update(_of_cut_names(items, run, whole))
     for place, kind in kinds.items():
         items[place] = f"[redacted:{kind}]"
     return bool(kinds)
+
+
+def _of_cut_names(items: list[Any], run: range, whole: str) -> Iterator[tuple[int, str]]:
+    """`["--pass", "word=hunter2"]`: the texts that hold what a name says which is cut up itself, at most two."""
+    begins = [0, *accumulate(len(items[place]) for place in run)]
+    for begin, end, find in assigned(views(whole)[0].text) if "=" in whole or ":" in whole else ():
+        if bisect(begins, begin) != bisect(begins, end - 1):
+            first = bisect(begins, find.start) - 1
+            for place in run[first : min(bisect(begins, find.end - 1), first + 2)]:
+                yield place, find.kind
 
 
 def _lone_name(text: str) -> str:
@@ -267,6 +280,12 @@ def _cut_up(view: View, context: str) -> list[Find]:
     """What is whole only when the texts of a list that is written out are put together."""
     whole = joined(view)
     found = [*secret_shapes(whole.text), *(find for find in personal(whole.text, context) if find.kind == "card")]
+    places = whole.places
+    if places is not None:
+        for begin, end, find in assigned(whole.text):
+            if places[end - 1] - places[begin] >= end - begin:  # the name is cut up; of its value only what stands nearest is
+                joints = [place for place in range(find.start + 1, find.end) if places[place] - places[place - 1] > 1]
+                found.append(find._replace(end=joints[1] if len(joints) > 1 else find.end))
     return [Find(*whole.place(find.start, find.end), find.kind, find.value) for find in found]
 
 

@@ -229,7 +229,11 @@ _NAME_HINTS = (
     r"|u(?<=au)th|r(?<=cr)ed|v(?<=cv)[vc]|y(?<=identified by)"
 )
 _NAME_HINT = re.compile(_NAME_HINTS)
-_FIRST_HINT = re.compile(_NAME_HINTS + r"|r(?<=bear)er|s(?<=bas)ic|gest |otiate(?<=negotiate)|pikey ")
+_FIRST_HINT = re.compile(
+    r"p(?:ass|wd|hrase|ikey )|s(?:ecret|ess|ig|(?<=bas)ic)|key|t(?:oken|ras(?<=contras)|ion(?<=nection))"
+    r"|o(?:tp|kie(?<=cookie)|v(?<=recov)|tiate(?<=negotiate))|u(?<=au)th|r(?:(?<=cr)ed|(?<=bear)er)|v(?<=cv)[vc]"
+    r"|y(?<=identified by)|gest "
+)
 """Most letters of a log are digits of digests: no alternative begins with one of those, so they are passed over at once."""
 _NAME = re.compile(r"[A-Za-z][\w.-]{1,63}+(?: (?:key|token|phrase|code|secret|password|string)(?![A-Za-z]))?", re.IGNORECASE)
 _ASSIGNED = re.compile(
@@ -245,8 +249,13 @@ _FLAG = re.compile(r"-(?<![A-Za-z0-9_-]-)-?(?P<name>[A-Za-z][A-Za-z0-9-]{1,40})[
 _IDENTIFIED = re.compile(r"identified by (?=['\"])", re.IGNORECASE)
 _QUOTED = re.compile(r""""((?:[^"\\\n]|\\.){0,1024}+)"?|'((?:[^'\\\n]|\\.){0,1024}+)'?""")
 _BARE = re.compile(r"""(?:[^\s"'`&<>,;]|[,;](?!\s|["']?[\w.-]{1,40}["']?\s?[=:]|\Z)){1,1024}+""")
+_BARE_WHOLE = re.compile(_BARE.pattern.replace("{1,1024}+", "++"))
 _LINE = re.compile(r"[^\n\r\"'<>]{1,1024}")
 _SCHEME_FIRST = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]{1,4}", re.IGNORECASE)
+
+_OF_A_LINE = ("authorization", "cookie")
+SCHEME_CHARS_MAX = 24
+"""Of `bearer` and its like, with the gap behind it, a gap in which any other value ends."""
 
 STATES = frozenset(
     """none null nil true false yes no ok empty missing required invalid expired wrong incorrect valid unset set changed unknown
@@ -259,6 +268,7 @@ STATES = frozenset(
 
 def _named(text: str, lower: str, first: int) -> Iterator[Find]:
     """`first` is where the first hint may stand."""
+    covered = range(0)
     for place in sorted(_name_starts(text, lower, first)):
         name = _NAME.match(text, place)
         said = announced(name.group()) if name is not None else None
@@ -268,8 +278,8 @@ def _named(text: str, lower: str, first: int) -> Iterator[Find]:
         if match is None:
             continue
         start = match.end() if match["pair"] is None else _paired(text, place, match.end())
-        if start is None:
-            continue
+        if start is None or (start in covered and said.kind not in _OF_A_LINE and text[start] not in "([{"):
+            continue  # what stands there ends where the value ends that it is a part of
         between = match.group()
         prose = between.endswith(" ") and not any(sign in between for sign in "=:>,")
         opening = text[max(0, place - 3) : place].rstrip("-")[-1:]
@@ -280,6 +290,10 @@ def _named(text: str, lower: str, first: int) -> Iterator[Find]:
         for find in _value(text, start, said.kind, strong=said.strong, prose=prose):
             yield find
             end = find.end
+        if said.strong and end and said.kind not in _OF_A_LINE:
+            bare = _BARE_WHOLE.match(text, find.start)
+            if bare is not None and bare.end() >= end:
+                covered = range(find.start, end - SCHEME_CHARS_MAX)
         if said.strong and end and opening == text[end : end + 1] and opening in _QUOTES:
             yield from _going_on(text, end, said.kind)
     for match in _FLAG.finditer(text) if "-" in text else ():
@@ -330,6 +344,22 @@ def _left(text: str, place: int) -> int:
     return place - len(name.lstrip(_NAME_HEAD))
 
 
+def assigned(text: str) -> Iterator[tuple[int, int, Find]]:
+    """Where strong names begin and end that have a value after a sign, and that value."""
+    lower = text.lower()
+    first = _FIRST_HINT.search(lower)
+    for place in sorted(_name_starts(text, lower, first.start())) if first is not None else ():
+        name = _NAME.match(text, place)
+        said = announced(name.group()) if name is not None else None
+        if name is None or said is None or not said.strong:
+            continue
+        match = _ASSIGNED.match(text, name.end())
+        if match is not None and ("=" in match.group() or ":" in match.group()):
+            find = next(_value(text, match.end(), said.kind, strong=True, prose=False), None)
+            if find is not None:
+                yield place, name.end(), find
+
+
 _QUOTES = frozenset("\"'")
 
 
@@ -369,7 +399,8 @@ def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> It
         start = following.end()
     scheme = _SCHEME_FIRST.match(text, start)
     first = scheme.end() if scheme is not None else start
-    bare = (_LINE if kind in ("authorization", "cookie") and strong else _BARE).match(text, first)
+    pattern = _BARE if not strong else _LINE if kind in _OF_A_LINE else _BARE_WHOLE
+    bare = pattern.match(text, first)
     if bare is None:
         return
     value = bare.group().rstrip(")]}.,;:")

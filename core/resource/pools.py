@@ -72,11 +72,14 @@ class Pool:
 
     def note(self, now: int) -> None:
         """Remembers the load. Units asked for count too: between two tasks a busy pool is not idle."""
-        load = min(self.used + self.queue.units, self.size + 1)
+        load, size = self.used + self.queue.units, self.size
+        if load > size:
+            load = size + 1
         if load != self.load:
             self.load = load
-            self.busy.note(load / self.size, now)
-            self.idle.note(-load / self.size, now)
+            share = load / size
+            self.busy.note(share, now)
+            self.idle.note(-share, now)
 
     def watch_anew(self, now: int) -> None:
         self.load, self.busy, self.idle = -1, Steady(), Steady()

@@ -7,21 +7,22 @@ closes no large program never has it.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from core.trajectory.closure import FAR, Derived
+from core.trajectory.closure import FAR
+from core.trajectory.columns import Closed, Costs, Names
 
 NEVER = 2**30
 """The depth of what does not hold: later than any round."""
 
 
 class Arrays(NamedTuple):
-    """A program as numbers: rule r needs body[start[r] : start[r + 1]]. The first `known` atoms hold from the start."""
+    """A program as numbers: rule r needs body[start[r] : start[r + 1]]. What is `known` holds from the start, in that order."""
 
     start: Any
     body: Any
     head: Any
     cost: Any
-    known: int
-    names: Sequence[str]
+    known: Any
+    names: Names
 
 
 def array_of(data: bytes | memoryview, dtype: str) -> Any:
@@ -30,18 +31,25 @@ def array_of(data: bytes | memoryview, dtype: str) -> Any:
     return np.frombuffer(data, dtype)
 
 
-def derived(told: Arrays, depth: Any, via: Any, max_depth: int | None) -> dict[str, Derived] | None:
+def places(numbers: Sequence[int]) -> Any:
+    import numpy as np
+
+    return np.array(numbers, np.int64)
+
+
+def derived(told: Arrays, depth: Any, via: Any, max_depth: int | None) -> Closed | None:
     """How each atom came to hold, in the order of rounds, and in each in the order of rules; None where that cannot be so."""
     import numpy as np
 
-    atoms, rules, known = len(told.names), told.head.size, told.known
+    atoms, rules = len(told.names), told.head.size
     if atoms and (depth.min() < -1 or depth.max() >= NEVER):
         return None
+    start = _flags(told)
     late = np.where(depth < 0, NEVER, depth)
-    late[:known] = 0
+    late[told.known] = 0
     here = 1 + _of_bodies(np.maximum, late, told, 0)
     in_time = here <= (NEVER - 1 if max_depth is None else min(max_depth, NEVER - 1))
-    made = np.flatnonzero(depth[known:] >= 0) + known
+    made = np.flatnonzero((depth >= 0) & ~start)
     by = via[made]
     if made.size and not (by.min() >= 0 and by.max() < rules):
         return None
@@ -49,17 +57,21 @@ def derived(told: Arrays, depth: Any, via: Any, max_depth: int | None) -> dict[s
         return None
     places = np.flatnonzero(in_time)
     heads, at = told.head[places], here[places]
-    if np.any(late[heads] > at) or np.any((heads >= known) & (late[heads] == at) & (via[heads] > places)):
+    if np.any(late[heads] > at) or np.any(~start[heads] & (late[heads] == at) & (via[heads] > places)):
         return None
     made = made[np.lexsort((via[made], depth[made]))]
-    found = {name: Derived(0, None) for name in told.names[:known]}
-    found.update(
-        zip(map(told.names.__getitem__, made.tolist()), map(Derived, depth[made].tolist(), via[made].tolist()), strict=True)
-    )
+    return Closed(told.names, np.where(start, 0, depth), np.where(start, -1, via), np.append(told.known, made))
+
+
+def _flags(told: Arrays) -> Any:
+    import numpy as np
+
+    found = np.zeros(len(told.names), np.bool_)
+    found[told.known] = True
     return found
 
 
-def costs(told: Arrays, value: Any) -> dict[str, int] | None:
+def costs(told: Arrays, value: Any) -> Costs | None:
     """What each atom costs if nothing is shared: no rule leads to it for less, and one for just that; None where that cannot be so.
     Sums of sums grow beyond 64 bits, so they are added in two halves."""
     import numpy as np
@@ -78,10 +90,9 @@ def costs(told: Arrays, value: Any) -> dict[str, int] | None:
     if np.any(least < 0) or np.any(least > here[places]):
         return None
     just = places[least == here[places]]
-    if np.any(value[: told.known]) or not _grounded(told, safe, there, just):
+    if np.any(value[told.known]) or not _grounded(told, safe, there, just):
         return None
-    found = np.flatnonzero(there)
-    return dict(zip(map(told.names.__getitem__, found.tolist()), value[found].tolist(), strict=True))
+    return Costs(told.names, value)
 
 
 def _grounded(told: Arrays, value: Any, there: Any, just: Any) -> bool:
@@ -90,8 +101,7 @@ def _grounded(told: Arrays, value: Any, there: Any, just: Any) -> bool:
     import numpy as np
 
     dearest = _of_bodies(np.maximum, value, told, -1)
-    held = np.zeros(value.size, np.bool_)
-    held[: told.known] = True
+    held = _flags(told)
     held[told.head[just[dearest[just] < value[told.head[just]]]]] = True
     if np.any(held & ~there):
         return False

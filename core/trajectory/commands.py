@@ -1,7 +1,7 @@
 """What the trajectory engine may be asked to change. A command judges and changes nothing."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice, pairwise
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -13,6 +13,7 @@ from core.engine import NOTHING, Command, Context, Decision, Event, Refused, Res
 from core.fields import INT_MAX, Count, Frozen, Hash, Name, privacy
 from core.micro import MICRO, micro
 from core.spine import BadSpine, Rule, Spine
+from core.trajectory import packs
 from core.trajectory.events import (
     PREMISES_MAX,
     PREMISES_OF_RECORD,
@@ -26,10 +27,13 @@ from core.trajectory.events import (
     PremiseCount,
     RuleAdded,
     StoredColumns,
+    StoredPack,
     StoredRule,
     Symbol,
 )
-from core.trajectory.program import Parts, Program, bodies_of, rule_of
+from core.trajectory.packs import Fault, Opened
+from core.trajectory.program import Parts, Program, bodies_of, facts_of, rule_of
+from core.trajectory.table import Table
 
 RULES_MAX, FACTS_MAX, LITERALS_MAX = 1_000_000, 1_000_000, 5_000_000
 RULES_OF_PART, FACTS_OF_PART = 4_000, 8_000
@@ -38,6 +42,7 @@ COLUMN_OF_PART = 30_000
 GOALS_MAX = 1_000
 RECORD_BYTES, RECORD_BYTES_MAX = 40_000, 50_000
 """Of one record of a load: what is aimed at, and what stays below what a record may hold with all that is around it."""
+PACKS_OF_PART = 32
 PART_BYTES_MAX = 900_000
 """Of all records of a part, so that they stay below what one command may write."""
 SPINE_RULES_MAX = 10_000
@@ -109,13 +114,15 @@ class Problem(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     facts: atoms that hold, or facts with a value
     rules: rules
     goals: what is to be reached where nobody says otherwise
-    columns: rules, where there are very many; then `rules` stays empty
+    columns: rules, where there are many; then `rules` stays empty
+    packs: facts and rules, where there are very many; then all rules of the load come so
     """
 
     facts: Annotated[list[Symbol | Fact], Meta(max_length=FACTS_OF_PART)] = []
     rules: Annotated[list[RuleOf], Meta(max_length=RULES_OF_PART)] = []
     goals: Annotated[list[Symbol], Meta(max_length=GOALS_MAX)] = []
     columns: RuleColumns | None = None
+    packs: Annotated[list[StoredPack], Meta(max_length=PACKS_OF_PART)] = []
 
 
 class Load(Command):
@@ -293,15 +300,19 @@ def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
     columns = _columns(problem, len(atoms_before))
     rules = _checked(columns, before, _names(problem, atoms_before))
     facts = [Fact(fact) if isinstance(fact, str) else fact for fact in problem.facts]
-    if len(before.facts) + len(facts) > FACTS_MAX:
+    opened = _opened(problem, before)
+    atoms = _Atoms(before.rules.atoms, opened)
+    told = [(fact.symbol, fact.value) for fact in facts]
+    told += chain.from_iterable(facts_of(pack, atoms) for pack in opened)
+    if len(before.facts) + len(told) > FACTS_MAX:
         raise Refused("resource-exhausted", f"a program holds at most {FACTS_MAX:,} facts. Load a smaller one", reason="facts")
     if len(before.goals) + len(problem.goals) > GOALS_MAX:
         raise Refused("resource-exhausted", f"a program has at most {GOALS_MAX:,} goals. Give fewer", reason="goals")
-    contrary = _contrary(facts, before)
+    contrary = _contrary(told, before)
     if contrary is not None:
         text = f"{contrary} is told to hold and not to hold. Tell it once"
         raise Refused("invalid-argument", text, reason="fact", fields=[("/problem/facts", text)])
-    pieces = list(_pieces(facts, columns.atoms, rules, problem.goals))
+    pieces = list(_pieces(facts, columns.atoms, rules, problem.packs, problem.goals))
     return Decision(
         *[
             Loaded(
@@ -314,6 +325,7 @@ def decide_load(program: Program, command: Load, ctx: Context) -> Decision:
                 goals=piece.goals,
                 atoms=piece.atoms,
                 columns=piece.columns,
+                pack=piece.pack,
             )
             for place, piece in enumerate(pieces)
         ]
@@ -338,7 +350,64 @@ def loaded(events: Sequence[Event]) -> LoadAnswer:
     pieces = [event for event in events if isinstance(event, Loaded)]
     facts = sum(len(piece.facts) for piece in pieces)
     rules = sum(len(piece.columns.rule_ids) for piece in pieces if piece.columns is not None)
+    for pack in (piece.pack for piece in pieces if piece.pack is not None):
+        facts += len(packs.numbers("i", pack.facts))
+        rules += pack.rule_ids.count("\n") + 1 if pack.rule_ids else 0
     return LoadAnswer(pieces[-1].part, pieces[-1].last, facts, rules)
+
+
+def _opened(problem: Problem, before: Parts) -> list[Opened]:
+    """Packs that were looked through, or the first rule that is wrong with its number."""
+    if not problem.packs:
+        return []
+    table = before.rules
+    if problem.rules or problem.columns is not None or table.told < len(table.atoms):
+        text = "its rules come in packs and otherwise too. Send all rules of a load in packs, or none"
+        raise Refused("invalid-argument", text, reason="columns", fields=[("/problem/packs", text)])
+    found: list[Opened] = []
+    names, symbols = set[str](), set[str]()
+    literals = before.literals
+    for place, pack in enumerate(problem.packs):
+        made = packs.opened_or_fault(pack, len(table.atoms) + len(symbols))
+        rules_before = len(table) + len(names)
+        if isinstance(made, Fault):
+            raise _faulty(made, pack, place, rules_before)
+        _new_names(made.rule_ids, table, names, rules_before)
+        names.update(made.rule_ids)
+        before_it = len(symbols)
+        symbols.update(made.atoms)
+        if len(symbols) - before_it < len(made.atoms) or not table.number.keys().isdisjoint(made.atoms):
+            text = f"packs[{place}].atoms name an atom that was named before. Name each once"
+            raise Refused("invalid-argument", text, reason="columns", fields=[(f"/problem/packs/{place}/atoms", text)])
+        literals += len(made.rule_ids) + len(made.premises)
+        _room(rules_before + len(made.rule_ids), literals)
+        found.append(made)
+    if len(table.atoms) + len(symbols) > LITERALS_MAX + FACTS_MAX:
+        text = f"a program numbers at most {LITERALS_MAX + FACTS_MAX:,} atoms. Load a smaller program"
+        raise Refused("resource-exhausted", text, reason="atoms")
+    return found
+
+
+def _faulty(fault: Fault, pack: StoredPack, place: int, rules_before: int) -> Refused:
+    at = f"/problem/packs/{place}/{fault.field}"
+    if fault.rule is None:
+        text = f"packs[{place}].{fault.field} {fault.why}"
+        return Refused("invalid-argument", text, reason="columns", fields=[(at, text)])
+    name = packs.lines(pack.rule_ids)[fault.rule]
+    text = f"rule {rules_before + fault.rule + 1}, {name[:120]!r}, {fault.why}"
+    return Refused("invalid-argument", text, reason="rule", fields=[(at, text)])
+
+
+class _Atoms:
+    """Atoms by number: those that are there, and those that packs name after them."""
+
+    def __init__(self, before: Sequence[str], opened: Sequence[Opened]) -> None:
+        self._before = before
+        self._more = [atom for pack in opened for atom in pack.atoms]
+
+    def __getitem__(self, number: int) -> str:
+        there = len(self._before)
+        return self._before[number] if number < there else self._more[number - there]
 
 
 def _names(problem: Problem, atoms_before: Sequence[str]) -> Sequence[Any]:
@@ -355,7 +424,7 @@ def _names(problem: Problem, atoms_before: Sequence[str]) -> Sequence[Any]:
 def _checked(told: RuleColumns, before: Parts, names: Sequence[Any]) -> StoredColumns:
     """All rules as the log keeps them, or the first that is wrong with its number."""
     _even(told, len(names))
-    _new_names(told.rule_ids, before)
+    _new_names(told.rule_ids, before.rules, (), len(before.rules))
     _room(len(before.rules) + len(told.rule_ids), before.literals + len(told.rule_ids) + len(told.premises))
     costs = [amount for cost in told.costs if (amount := whole_micro(cost)) is not None]
     if len(costs) < len(told.costs):
@@ -427,22 +496,27 @@ def _uneven(name: str, why: str) -> None:
     raise Refused("invalid-argument", text, reason="columns", fields=[(f"/problem/columns/{name}", text)])
 
 
-def _new_names(names: Sequence[str], before: Parts) -> None:
+def _new_names(names: Sequence[str], table: Table, more: Collection[str], rules_before: int) -> None:
+    """Names that no rule has: none of the table, none of `more`, and none of two of these."""
     own = set(names)
-    if len(own) == len(names) and before.rules.keys().isdisjoint(own):  # the other way round it would go through all rules
+    clash = not table.place.keys().isdisjoint(own) or not own.isdisjoint(more)  # the other way round it would go through all rules
+    if len(own) == len(names) and not clash:
         return
     seen: set[str] = set()
     for place, name in enumerate(names):
-        if name in seen or name in before.rules:
-            number = len(before.rules) + place + 1
-            text = f"rule {number}, {name}, has the name of a rule before it. Give each rule a name of its own"
+        if name in seen or name in table or name in more:
+            text = f"rule {rules_before + place + 1}, {name}, has the name of a rule before it. Give each rule a name of its own"
             raise Refused("invalid-argument", text, reason="rule", fields=[(f"/problem/rules/{place}/rule_id", "is there twice")])
         seen.add(name)
 
 
-def _contrary(facts: Iterable[Fact], before: Parts) -> str | None:
-    told = dict(before.facts)
-    return next((fact.symbol for fact in facts if told.setdefault(fact.symbol, fact.value) != fact.value), None)
+def _contrary(facts: Iterable[tuple[str, bool]], before: Parts) -> str | None:
+    """The first that is told to hold and not to hold."""
+    own: dict[str, bool] = {}
+    for symbol, value in facts:
+        if own.setdefault(symbol, value) != value or before.facts.get(symbol, value) != value:
+            return symbol
+    return None
 
 
 class _Piece(NamedTuple):
@@ -451,15 +525,19 @@ class _Piece(NamedTuple):
     facts: list[Fact] = []
     atoms: list[str] = []
     columns: StoredColumns | None = None
+    pack: StoredPack | None = None
     goals: list[str] = []
 
 
-def _pieces(facts: Sequence[Fact], atoms: Sequence[str], rules: StoredColumns, goals: Sequence[str]) -> Iterator[_Piece]:
+def _pieces(
+    facts: Sequence[Fact], atoms: Sequence[str], rules: StoredColumns, told: Sequence[StoredPack], goals: Sequence[str]
+) -> Iterator[_Piece]:
     """At least one, each small enough for a record, and all of them for one command; atoms before the rules that name them."""
     room = _Room(PART_BYTES_MAX)
     pieces = [_Piece(facts=part) for part in _batches(facts, 1_024, room)]
     pieces += [_Piece(atoms=part) for part in _batches(atoms, 1_024, room)]
     pieces += [_Piece(columns=part) for part in _column_batches(rules, room)]
+    pieces += [_Piece(pack=pack) for pack in _weighed(told, room)]
     pieces += [_Piece(goals=part) for part in _batches(goals, GOALS_MAX, room)]
     return iter(pieces or [_Piece()])
 
@@ -473,6 +551,17 @@ class _Room:
         if self._left < 0:
             text = f"this part takes more than {PART_BYTES_MAX:,} bytes in the log. Send it in smaller parts (part, more)"
             raise Refused("resource-exhausted", text, reason="part-too-large")
+
+
+def _weighed(told: Sequence[StoredPack], room: _Room) -> Iterator[StoredPack]:
+    """Each as it came: whoever made it made it small enough for a record."""
+    for place, pack in enumerate(told):
+        octets = len(msgspec.json.encode(pack))
+        if octets > RECORD_BYTES_MAX:
+            text = f"packs[{place}] takes {octets:,} bytes, and a record of the log holds {RECORD_BYTES_MAX:,}. Make smaller packs"
+            raise Refused("invalid-argument", text, reason="columns", fields=[(f"/problem/packs/{place}", text)])
+        room.take(octets)
+        yield pack
 
 
 def _batches(values: Sequence[T], most: int, room: _Room) -> Iterator[list[T]]:

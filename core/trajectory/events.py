@@ -12,6 +12,9 @@ RULES_OF_RECORD = 1_024
 """Rules in one record, as far as their bytes allow."""
 PREMISES_OF_RECORD = 16_384
 PREMISES_MAX = 64
+COST_MICRO_MAX = 10**15
+"""Of one rule."""
+PACK_CHARS_MAX, PACK_GROUPS_MAX = 60_000, 256
 
 _SIGN = "!-~\u00a1-\u2027\u202a-\ud7fb\uf900-\ufffd\U00010000-\U0003fffd"
 """Whatever is written on one line, but for spaces; by its ranges, as not every reader of a grammar knows how to leave some out."""
@@ -75,6 +78,34 @@ class StoredColumns(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknow
     group_of: Annotated[list[Count], Meta(max_length=RULES_OF_RECORD)]
 
 
+Column = Annotated[str, Meta(max_length=PACK_CHARS_MAX), privacy("public")]
+
+
+class StoredPack(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """Facts and rules as the log keeps very many: names one a line, whole numbers as little-endian bytes in base64.
+
+    atoms: that no pack before named, one a line, numbered on from theirs; the first of a load is 0
+    facts: numbers of atoms that hold, four bytes each; of one that does not, -1 - its number
+    rule_ids: names of the rules, one a line
+    counts: how many premises each has, one byte each
+    premises: of all of them, one rule's after another's, by their numbers, four bytes each
+    conclusions: what each concludes, by its number, four bytes each
+    costs_micro: what applying each costs, in micro-units, eight bytes each
+    groups: who bears any of them
+    group_of: place in groups of whoever bears each, one byte each
+    """
+
+    atoms: Column = ""
+    facts: Column = ""
+    rule_ids: Column = ""
+    counts: Column = ""
+    premises: Column = ""
+    conclusions: Column = ""
+    costs_micro: Column = ""
+    groups: Annotated[list[Name], Meta(max_length=PACK_GROUPS_MAX)] = []
+    group_of: Column = ""
+
+
 class FactAdded(Event, type="trajectory.fact_added"):
     """A fact was told, or told otherwise.
 
@@ -103,6 +134,7 @@ class Loaded(Event, type="trajectory.loaded"):
     goals: of this piece
     atoms: that rules of this piece and of those after it name, numbered on from those before; the first of a load is 0
     columns: rules of this piece
+    pack: facts and rules of this piece, where these are very many
     """
 
     owner: Name
@@ -115,6 +147,7 @@ class Loaded(Event, type="trajectory.loaded"):
     goals: Annotated[list[Symbol], Meta(max_length=1_024)] = []
     atoms: Annotated[list[Symbol], Meta(max_length=1_024)] = []
     columns: StoredColumns | None = None
+    pack: StoredPack | None = None
 
 
 class CostsSet(Event, type="trajectory.costs_set"):

@@ -4,13 +4,15 @@ Everything here is a pure function of a snapshot, so that it can run in a thread
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from core.engine import Refused
 from core.spine import Rule
+from core.trajectory import columns
 from core.trajectory.closure import Derived
-from core.trajectory.program import Numbers, Program
+from core.trajectory.columns import Closed, Columns
+from core.trajectory.program import Program
 
 
 class Snapshot(NamedTuple):
@@ -22,14 +24,14 @@ class Snapshot(NamedTuple):
     rules: Sequence[Rule]
     goals: Sequence[str]
     literals: int
-    numbers: Numbers | None = None
-    """Of its rules, where they came with numbers: made once, and never changed after that."""
 
 
-def snapshot(program: Program) -> Snapshot:
+def snapshot(program: Program, literals_max: int | None = None) -> Snapshot:
+    """With more premises and conclusions than these the rules are columns; else a list."""
     parts = program.parts
-    facts, rules = dict(parts.facts), list(parts.rules.values())
-    return Snapshot(program.version, program.costs_version, facts, rules, list(parts.goals), parts.literals, parts.numbers)
+    large = literals_max is not None and parts.literals > literals_max
+    facts, rules = dict(parts.facts), Columns.of(parts.rules) if large else list(parts.rules.from_place(0))
+    return Snapshot(program.version, program.costs_version, facts, rules, list(parts.goals), parts.literals)
 
 
 class Question(NamedTuple):
@@ -39,12 +41,10 @@ class Question(NamedTuple):
     initial: Sequence[str]
     blocked: Mapping[str, str]
     """Rules that conclude what is denied, with what that is."""
-    numbers: Numbers | None = None
-    """As the program has them, if all of its rules may be used."""
 
 
 def question(
-    held: Snapshot, initial: Sequence[str] | None, denied: Sequence[str], forbidden: Collection[str] = frozenset()
+    held: Snapshot, initial: Sequence[str] | None, denied: Sequence[str], forbidden: frozenset[str] = frozenset()
 ) -> Question:
     no = {symbol for symbol, value in held.facts.items() if not value}.union(denied)
     told = [symbol for symbol, value in held.facts.items() if value and symbol not in no] if initial is None else initial
@@ -52,12 +52,36 @@ def question(
     if contrary is not None:
         text = f"{contrary} is denied, so nothing can start from it. Leave it out of initial, or tell it: irerctl trajectory fact"
         raise Refused("invalid-argument", text, reason="denied", fields=[("initial", f"{contrary} is denied")])
-    blocked = {rule.rule_id: rule.conclusion for rule in held.rules if rule.conclusion in no} if no else {}
-    rules, numbers = held.rules, held.numbers
+    rules = held.rules
+    blocked = {rule.rule_id: rule.conclusion for rule in concluding(rules, no)} if no else {}
     if blocked or forbidden:
-        numbers = None
-        rules = [rule for rule in rules if rule.rule_id not in blocked and rule.rule_id not in forbidden]
-    return Question(rules, list(dict.fromkeys(told)), blocked, numbers)
+        rules = _without(rules, forbidden.union(blocked))
+    return Question(rules, list(dict.fromkeys(told)), blocked)
+
+
+def concluding(rules: Sequence[Rule], symbols: Collection[str]) -> Iterator[Rule]:
+    if isinstance(rules, Columns):
+        return (rules[place] for place in rules.concluding(symbols).tolist())
+    return (rule for rule in rules if rule.conclusion in symbols)
+
+
+def _without(rules: Sequence[Rule], names: Collection[str]) -> Sequence[Rule]:
+    if isinstance(rules, Columns):
+        return rules.only([place for place, name in enumerate(rules.rule_ids()) if name not in names])
+    return [rule for rule in rules if rule.rule_id not in names]
+
+
+def needed(rules: Sequence[Rule], symbol: str) -> bool:
+    """Whether a rule has this as a premise."""
+    return rules.needed(symbol) if isinstance(rules, Columns) else any(symbol in rule.premises for rule in rules)
+
+
+def rule_ids(rules: Sequence[Rule]) -> set[str]:
+    return set(rules.rule_ids() if isinstance(rules, Columns) else (rule.rule_id for rule in rules))
+
+
+def groups_of(rules: Sequence[Rule]) -> set[str]:
+    return rules.used_groups() if isinstance(rules, Columns) else {rule.group for rule in rules}
 
 
 class Plan(NamedTuple):
@@ -65,7 +89,7 @@ class Plan(NamedTuple):
 
     goals: tuple[str, ...]
     unreachable: tuple[str, ...]
-    rules: tuple[Rule, ...]
+    rules: Sequence[Rule]
     """Those that can be applied at all and lead towards a goal."""
     groups: frozenset[str]
     """Who bears any of them."""
@@ -80,7 +104,7 @@ def plan(asked: Question, derived: Mapping[str, Derived], goals: Sequence[str] |
     wanted = tuple(sorted(set(goals))) if goals else usual_goals(asked, derived)
     unreachable = tuple(goal for goal in wanted if goal not in derived)
     rules = _relevant(asked, derived, wanted)
-    return Plan(wanted, unreachable, rules, frozenset(rule.group for rule in rules))
+    return Plan(wanted, unreachable, rules, frozenset(groups_of(rules)))
 
 
 def goals_of(asked: Question, goals: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -88,20 +112,23 @@ def goals_of(asked: Question, goals: Sequence[str]) -> dict[str, frozenset[str]]
     start is nobody's."""
     wanted = set(goals).difference(asked.initial)
     found: dict[str, set[str]] = {}
-    for rule in asked.rules:
-        if rule.conclusion in wanted:
-            found.setdefault(rule.group, set()).add(rule.conclusion)
+    for rule in concluding(asked.rules, wanted):
+        found.setdefault(rule.group, set()).add(rule.conclusion)
     return {group: frozenset(own) for group, own in found.items()}
 
 
 def usual_goals(asked: Question, derived: Mapping[str, Derived]) -> tuple[str, ...]:
     """What is to be reached where nobody says: what can be derived and is nobody's premise; failing that, all that is derived."""
+    if isinstance(asked.rules, Columns) and isinstance(derived, Closed):
+        return columns.usual_goals(asked.rules, derived)
     found = {symbol for symbol, how in derived.items() if how.rule is not None}
     premises = {premise for rule in asked.rules for premise in rule.premises}
     return tuple(sorted(found - premises)) or tuple(sorted(found))
 
 
-def _relevant(asked: Question, derived: Mapping[str, Derived], goals: Sequence[str]) -> tuple[Rule, ...]:
+def _relevant(asked: Question, derived: Mapping[str, Derived], goals: Sequence[str]) -> Sequence[Rule]:
+    if isinstance(asked.rules, Columns) and isinstance(derived, Closed):
+        return columns.relevant(asked.rules, derived, asked.initial, goals)
     start = set(asked.initial)
     leading: defaultdict[str, list[int]] = defaultdict(list)
     for place, rule in enumerate(asked.rules):

@@ -1,7 +1,7 @@
 """What the trajectory engine is asked and what it answers, and the answers made from what was thought out. Looks only."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from core.paging import PAGE_BYTES_MAX, PAGE_VALUES_MAX, Room, order_after, weig
 from core.spine import Rule, Spine
 from core.times import time_text
 from core.trajectory.closure import FAR, Derived
+from core.trajectory.columns import Closed
 from core.trajectory.commands import (
     FACTS_OF_PART,
     GOALS_MAX,
@@ -29,7 +30,7 @@ from core.trajectory.commands import (
 )
 from core.trajectory.events import Fact, Symbol
 from core.trajectory.program import Program
-from core.trajectory.question import Plan, Question, Snapshot
+from core.trajectory.question import Plan, Question, Snapshot, concluding, groups_of, needed, rule_ids
 
 GoalsOf = Mapping[str, frozenset[str]]
 
@@ -99,7 +100,7 @@ def _entries(program: Program, begin: int) -> Iterator[Entry]:
     parts = program.parts
     for symbol, value in islice(parts.facts.items(), min(begin, len(parts.facts)), None):
         yield Entry(fact=Fact(symbol, value))
-    for rule in islice(parts.rules.values(), max(0, begin - len(parts.facts)), None):
+    for rule in parts.rules.from_place(max(0, begin - len(parts.facts))):
         yield Entry(rule=rule_shown(rule))
 
 
@@ -236,7 +237,7 @@ def closure_page(asked: Question, derived: Mapping[str, Derived], costs: Mapping
     blocked = dict(islice(asked.blocked.items(), BLOCKED_SHOWN_MAX))
     found: list[Atom] = []
     room = Room()
-    for symbol, how in islice(derived.items(), begin, begin + (params.limit or LIMIT_DEFAULT)):
+    for symbol, how in _span(derived, begin, begin + (params.limit or LIMIT_DEFAULT)):
         rule = asked.rules[how.rule] if how.rule is not None else None
         cost = costs[symbol] / MICRO if costs[symbol] < FAR else None
         atom = Atom(symbol, how.depth, cost)
@@ -247,6 +248,10 @@ def closure_page(asked: Question, derived: Mapping[str, Derived], costs: Mapping
         found.append(atom)
     end = begin + len(found)
     return Closure(found, len(derived), blocked, len(asked.blocked), str(end) if end < len(derived) else None)
+
+
+def _span(derived: Mapping[str, Derived], begin: int, end: int) -> Iterable[tuple[str, Derived]]:
+    return derived.span(begin, end) if isinstance(derived, Closed) else islice(derived.items(), begin, end)
 
 
 class Explain(Command):
@@ -345,10 +350,9 @@ def _step(asked: Question, derived: Mapping[str, Derived], symbol: str) -> Step:
 def _why_not(held: Snapshot, asked: Question, derived: Mapping[str, Derived], symbol: str) -> Explanation:
     near = [
         Near(rule.rule_id, [premise for premise in rule.premises if premise not in derived], rule.rule_id in asked.blocked)
-        for rule in held.rules
-        if rule.conclusion == symbol
+        for rule in concluding(held.rules, {symbol})
     ]
-    if not near and symbol not in held.facts and not any(symbol in rule.premises for rule in held.rules):
+    if not near and symbol not in held.facts and not needed(held.rules, symbol):
         raise _unknown(held, symbol)
     near.sort(key=lambda each: (each.blocked, len(each.missing)))
     return Explanation(symbol, False, near=near[:NEAR_MAX])
@@ -357,8 +361,8 @@ def _why_not(held: Snapshot, asked: Question, derived: Mapping[str, Derived], sy
 def _unknown(held: Snapshot, symbol: str) -> Refused:
     from difflib import get_close_matches
 
-    known = dict.fromkeys([*held.facts, *(rule.conclusion for rule in held.rules)])
-    close = get_close_matches(symbol, _first_of(known), n=1)
+    known = chain(held.facts, (rule.conclusion for rule in held.rules))
+    close = get_close_matches(symbol, dict.fromkeys(_first_of(known)), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     text = f"nothing in the program is named {symbol}.{hint} All: irerctl trajectory"
     return Refused("not-found", text, reason="symbol", data={"nearest": close})
@@ -471,13 +475,13 @@ class SearchAnswer(Result):
 
 def check_search(held: Snapshot, params: Search) -> dict[str, int]:
     """Refuses what cannot be looked for. The budgets in micro-units."""
-    known = {rule.rule_id for rule in held.rules} if params.forbidden else set()
+    known = rule_ids(held.rules) if params.forbidden else set()
     stranger = next((rule_id for rule_id in params.forbidden if rule_id not in known), None)
     if stranger is not None:
         raise Refused(
             "not-found", f"no rule is named {stranger}, so it cannot be forbidden. All: irerctl trajectory", reason="rule"
         )
-    groups = {rule.group for rule in held.rules} if params.budgets or params.weights.groups else set()
+    groups = groups_of(held.rules) if params.budgets or params.weights.groups else set()
     foreign = next((group for group in (*params.budgets, *params.weights.groups) if group not in groups), None)
     if foreign is not None:
         text = f"no rule is of the group {foreign}. There are: {', '.join(sorted(groups)[:10]) or 'none'}"

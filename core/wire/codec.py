@@ -8,10 +8,11 @@ are ignored), so this module never calls it with them, and never lets a value th
 import math
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from io import BytesIO
 from math import isfinite
+from struct import Struct
 from typing import Any, NoReturn
 
 import cbor2
@@ -134,15 +135,39 @@ _STRICT: dict[str, Any] = {
 
 def decode(body: bytes, values_max: int = VALUES_MAX) -> dict[str, Any]:
     """The message in `body`. Raises CodecError for whatever is not one, ValuesError when it is only too many values."""
-    source = BytesIO(body)
-    try:
-        message = cbor2.CBORDecoder(source, **_STRICT).decode()
-    except Exception as error:
-        raise CodecError(_reason(error)) from error
+    return Reader().read(body, values_max)
+
+
+class Reader:
+    """Reads bodies one after the other, for one owner. What a bad one leaves behind is seen by none after it."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self) -> None:
+        self._decoder: cbor2.CBORDecoder | None = None
+        """Made once: it takes as long to make as to read a small body."""
+
+    def read(self, body: bytes, values_max: int = VALUES_MAX) -> dict[str, Any]:
+        """As `decode`."""
+        source = BytesIO(body)
+        decoder, self._decoder = self._decoder, None
+        try:
+            if decoder is None:
+                decoder = cbor2.CBORDecoder(source, **_STRICT)
+            else:
+                decoder.fp = source
+            message = decoder.decode()
+        except Exception as error:
+            raise CodecError(_reason(error)) from error
+        self._decoder = decoder
+        return _whole(message, source.tell(), len(body), values_max)
+
+
+def _whole(message: Any, end: int, length: int, values_max: int) -> dict[str, Any]:
     if type(message) is not dict:
         raise CodecError("a body is one map")
-    if source.tell() != len(body):
-        raise CodecError(f"{len(body) - source.tell()} bytes follow the map")
+    if end != length:
+        raise CodecError(f"{length - end} bytes follow the map")
     clean(message, values_max)
     return message
 
@@ -171,6 +196,7 @@ _RULES = {
     "depth": f"nesting is deeper than {DEPTH_MAX}",
 }
 
+_HALF = "a text holds half a character (a lone surrogate)"
 _PLAIN = frozenset({str, bytes, bool, type(None), Typed})
 _LEAST_INT = -INT_MAX
 
@@ -220,6 +246,124 @@ def _write_typed(encoder: cbor2.CBOREncoder, value: Typed) -> None:
     encoder.encode(plain if flat else cbor2.CBORTag(_TAG_SHAPED, [list(value.shape), plain]))
 
 
+_MAPS = [bytes((0xA0 + length,)) for length in range(24)]
+_LISTS = [bytes((0x80 + length,)) for length in range(24)]
+_HEADS = [bytes((0x60 + length,)) for length in range(24)] + [bytes((0x78, length)) for length in range(24, 256)]
+
+
+def text_bytes(value: str) -> bytes:
+    """A text as it stands in a body. Raises CodecError."""
+    try:
+        raw = value.encode()
+    except UnicodeEncodeError:
+        raise CodecError(_HALF) from None
+    length = len(raw)
+    return _HEADS[length] + raw if length < 256 else cbor2.dumps(value)
+
+
+def number_bytes(value: int) -> bytes:
+    """A whole number that is not negative, as it stands in a body."""
+    if value > 65_535:
+        return b"\x1a" + value.to_bytes(4, "big") if value < 2**32 else b"\x1b" + value.to_bytes(8, "big")
+    if value > 255:
+        return b"\x19" + value.to_bytes(2, "big")
+    return bytes((0x18, value)) if value > 23 else bytes((value,))
+
+
+def value_bytes(value: Any, beside: int) -> bytes:
+    """A value as it stands in a body whose other values, no more than `beside`, are known to be good.
+
+    Raises CodecError where it may not stand there, or holds a Struct: `encode` then says what is wrong with the whole, if anything.
+    """
+    parts: list[bytes] = []
+    try:
+        if _small(value, parts.append, SMALL_DEPTH):
+            return b"".join(parts)
+        clean({"": value}, VALUES_MAX - beside)
+        return cbor2.dumps(value, default=_write_typed)
+    except UnicodeEncodeError:
+        raise CodecError(_HALF) from None
+
+
+SMALL_DEPTH = 3
+"""Levels of a value that is judged and written in one pass."""
+SMALL_LENGTH = 24
+"""Members of one container of it."""
+SMALL_TEXT_BYTES = 256
+KEYS_MAX = 4_096
+"""Keys whose bytes are remembered."""
+
+
+class _Keys(dict[str, bytes]):
+    """The bytes of keys: they are the names of fields, and come again."""
+
+    def __missing__(self, key: str) -> bytes:
+        if type(key) is not str:
+            raise CodecError("the keys of a map are texts")
+        found = text_bytes(key)
+        if len(self) < KEYS_MAX:
+            self[key] = found
+        return found
+
+
+_keys = _Keys()
+_double = Struct(">d").pack
+
+
+def _small(value: Any, put: Callable[[bytes], None], depth: int) -> bool:
+    """Judge and write a small value at once, half the work of `clean` and cbor2. False where it is not small, or nothing such:
+    what was put is then of no use. Raises CodecError.
+    """
+    kind = type(value)
+    if kind is dict:
+        if len(value) >= SMALL_LENGTH or not depth:
+            return False
+        put(_MAPS[len(value)])
+        for key, item in value.items():
+            put(_keys[key])
+            if type(item) is str:
+                raw = item.encode()
+                size = len(raw)
+                if size >= SMALL_TEXT_BYTES:
+                    return False
+                put(_HEADS[size])
+                put(raw)
+            elif not _small(item, put, depth - 1):
+                return False
+    elif kind is str:
+        put(text_bytes(value))
+    elif kind is bool:
+        put(b"\xf5" if value else b"\xf4")
+    elif kind is int:
+        if not 0 <= value <= INT_MAX:
+            return False
+        put(number_bytes(value))
+    elif value is None:
+        put(b"\xf6")
+    elif kind is float:
+        if not isfinite(value):
+            return False
+        put(b"\xfb" + _double(value))
+    elif kind is list or kind is tuple:
+        if len(value) >= SMALL_LENGTH or not depth:
+            return False
+        put(_LISTS[len(value)])
+        for item in value:
+            if not _small(item, put, depth - 1):
+                return False
+    else:
+        return False
+    return True
+
+
+def framed(body: bytes) -> bytes:
+    """A whole frame. Raises CodecError for one that is too long."""
+    size = len(body)
+    if size > FRAME_MAX:
+        raise CodecError(f"a message of {size} bytes is over the limit of {FRAME_MAX}")
+    return MAGIC + size.to_bytes(4, "big") + body
+
+
 def encode(message: dict[str, Any]) -> bytes:
     """A whole frame. Raises CodecError for what the other end would refuse. Structs within become maps."""
     try:
@@ -232,11 +376,8 @@ def encode(message: dict[str, Any]) -> bytes:
     try:
         body = cbor2.dumps(message, default=_write_typed)
     except UnicodeEncodeError:
-        raise CodecError("a text holds half a character (a lone surrogate)") from None
-    size = len(body)
-    if size > FRAME_MAX:
-        raise CodecError(f"a message of {size} bytes is over the limit of {FRAME_MAX}")
-    return MAGIC + size.to_bytes(4, "big") + body
+        raise CodecError(_HALF) from None
+    return framed(body)
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:

@@ -961,7 +961,7 @@ def check_log(
     first = max(last - log.records + 1, vouched)
     if first <= last:
         why = f"{under}not cosigned: a rewrite of the whole log by whoever has its keys would not show"
-        log.note(f"{last - first + 1:,} records {why}", first, last)
+        log.note(f"{last - first + 1:,} record{'s' if last > first else ''} {why}", first, last)
     return log
 
 
@@ -1164,6 +1164,9 @@ def answer(paths: list[Path], keys: list[bytes], flags: set[str], quorum: Quorum
 
 
 def main(arguments: list[str]) -> int:
+    if {"--help", "-h"} & set(arguments):
+        print(USAGE)
+        return 0
     try:
         paths, keys, flags, quorum = options(arguments)
         report = answer(paths, keys, flags, quorum) if paths and ("--continues" not in flags or len(paths) == 2) else None

@@ -48,6 +48,11 @@ class Caller(NamedTuple):
     jti: str | None = None
     """The token's id: an irerd that tells it knows the token's callers apart by itself."""
 
+    @property
+    def who(self) -> str:
+        """By what name they are one caller; empty where only their address is known."""
+        return f"http:{self.subject}" if self.subject is not None else ""
+
     def may(self, method: Mapping[str, Any]) -> bool:
         """Whether the token's role holds what the method needs. The process's own role is judged by irerd."""
         if self.role is None:

@@ -22,7 +22,7 @@ from irerctl.hub import answers, streams
 from irerctl.hub.access import TOKEN_S, Access, Caller, token_in
 from irerctl.hub.figures import Figures
 from irerctl.hub.files import Files
-from irerctl.hub.http1 import PHRASES, Bad, Head
+from irerctl.hub.http1 import PHRASES, Bad, Head, header_lines
 from irerctl.hub.link import NO_TOKEN, Ask, Daemon, Failed, deadline_of, failed
 from irerctl.hub.server import Connection, Limits, Request, Response
 
@@ -46,6 +46,7 @@ ALWAYS = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
 ]
+ALWAYS_SENT = header_lines(ALWAYS)
 FRESH = ("Cache-Control", "no-store")
 
 _CODES = {
@@ -200,8 +201,9 @@ class Gateway:
             params["idem"] = caller.key(params["idem"]) if params.get("caller") is None else params["idem"]
         idem = caller.key(headers.get("idempotency-key"))
         if engine is None and caller.jti is not None:
-            return Ask(route.method, params, deadline, idem, bearer=caller.jti), token_in(request.head)
-        return Ask(route.method, params, deadline, idem, engine), key
+            return Ask(route.method, params, deadline, idem, bearer=caller.jti, who=caller.who), token_in(request.head)
+        who = f"engine:{engine}" if engine is not None else caller.who or request.peer
+        return Ask(route.method, params, deadline, idem, engine, who=who), key
 
     async def _ask(self, ask: Ask, key: str | None) -> Done:
         try:
@@ -348,7 +350,7 @@ class Gateway:
 
     def _dressed(self, response: Response, request_id: str) -> Response:
         self._figures.answered(response.status)
-        response.headers += ALWAYS
+        response.fixed = ALWAYS_SENT
         response.headers.append(("X-Request-Id", request_id))
         return response
 

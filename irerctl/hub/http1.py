@@ -6,7 +6,7 @@ request whose end is in doubt, for what follows would be read as the next one.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -161,12 +161,17 @@ class Chunks:
         return True
 
 
-def response_head(status: int, headers: list[tuple[str, str]]) -> bytes:
-    """The head of an answer. A line end in a value would begin another header, so there is none."""
+def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Headers as they are sent, for `response_head` to put behind others."""
+    return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in headers)
+
+
+def response_head(status: int, headers: list[tuple[str, str]], fixed: bytes = b"") -> bytes:
+    """The head of an answer. A line end in a value would begin another header, so there is none. `fixed` are lines already."""
     lines = [f"HTTP/1.1 {status} {PHRASES.get(status, 'Unknown')}"]
     for name, value in headers:
         if "\r" in value or "\n" in value:
             value = value.replace("\r", " ").replace("\n", " ")
         lines.append(f"{name}: {value}")
-    lines.append("\r\n")
-    return "\r\n".join(lines).encode("latin-1", "replace")
+    lines.append("")
+    return b"%b%b\r\n" % ("\r\n".join(lines).encode("latin-1", "replace"), fixed)

@@ -1,4 +1,4 @@
-"""The hub's way to irerd: one connection that all calls share, a few more for streams, kept up through restarts.
+"""The hub's way to irerd: a connection that all calls share, a second for what it cannot carry, a few more for streams.
 
 A call either ends or fails with `Failed`, whose body is as irerd would have said it: with no daemon at once, so that no HTTP
 caller ever waits for one. Nothing is asked twice here; who asked may, by key. Must never speak for an engine that did not prove
@@ -11,6 +11,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import trio
@@ -19,6 +20,7 @@ from core.wire import errors
 from core.wire.calls import Answered, Bye, ClientConnection, Done, Err, Item, Mark, ProtocolError, Welcome
 from core.wire.codec import CodecError
 from irerctl import VERSION
+from irerctl.hub.peers import Shares
 
 RECEIVE_BYTES = 65_536
 IN_FLIGHT_MAX = 64
@@ -29,6 +31,8 @@ RETRY_S = 0.2
 RETRY_MS = 1_000
 GRACE_S = 1.0
 """How much longer than its deadline an answer is waited for."""
+LATE_S = 0.5
+"""How often those are looked for who wait longer than that: for all at once, so that a short call costs no timer."""
 UNSENT_BYTES_MAX = 4 << 20
 TOGETHER_BYTES = 65_536
 """What is gathered at most before it is sent."""
@@ -44,6 +48,7 @@ QUEUE_BYTES_MAX = 1 << 18
 """What may wait for one reader; a stream that can go on from a cursor is then cancelled, and taken up again there."""
 STREAM_LINKS_MAX = 8
 OWN_LINKS_MAX = 16
+CALL_LINKS = 2
 """Streams without a cursor that may run at once: each has a connection of its own, which waits for its reader."""
 
 
@@ -57,6 +62,10 @@ class Failed(Exception):
 
 def failed(code: str, detail: str, **more: Any) -> Failed:
     return Failed(errors.make(code, detail, **more))
+
+
+def too_late() -> Failed:
+    return failed("deadline-exceeded", "no answer in time; ask system.op_status what became of it", effect="unknown")
 
 
 def away(why: str, effect: str | None = None) -> Failed:
@@ -74,6 +83,8 @@ class Ask(NamedTuple):
     engine: str | None = None
     bearer: str | None = None
     """The id of the token in whose name it is made. An engine speaks for itself, whoever let it in."""
+    who: str = ""
+    """Whose turn it takes."""
 
     def message(self) -> dict[str, Any]:
         speaker = self.engine or (f"{AS_BEARER}{self.bearer}" if self.bearer is not None else None)
@@ -81,11 +92,28 @@ class Ask(NamedTuple):
 
 
 class _Waiter:
-    __slots__ = ("answer", "ended")
+    """Who waits for the end of one call: less than an event costs, for there is one of these a request."""
 
-    def __init__(self) -> None:
-        self.ended = trio.Event()
+    __slots__ = ("answer", "due", "late", "task")
+
+    def __init__(self, due: float) -> None:
+        self.task: trio.lowlevel.Task | None = None
         self.answer: Done | Err | None = None
+        self.due = due
+        self.late = False
+
+    async def wait(self) -> None:
+        self.task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._gave_up)
+
+    def _gave_up(self, _: object) -> trio.lowlevel.Abort:
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def wake(self) -> None:
+        task, self.task = self.task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
 
 class Inbox:
@@ -98,6 +126,8 @@ class Inbox:
         """Why nothing more comes, though the stream did not end."""
         self.full = False
         self.wants_more: Callable[[], None] = lambda: None
+        self.wants_no_more: Callable[[], None] = lambda: None
+        """It fell behind just now: whoever sends makes nothing for it in vain."""
         self._resumable = resumable
         self._messages: deque[tuple[Item | Mark | Done | Err, int]] = deque()
         self._bytes = 0
@@ -108,6 +138,7 @@ class Inbox:
             return
         if self._resumable and self._over():
             self.behind = True
+            self.wants_no_more()
         else:
             self._messages.append((message, size))
             self._bytes += size
@@ -141,6 +172,7 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self.welcome: Welcome | None = None
+        self.calls_max = IN_FLIGHT_MAX
         self.farewell: Bye | None = None
         self.lost: str | None = None
         self.proofs: dict[str, bytes] = {}
@@ -157,6 +189,7 @@ class Link:
         self._inboxes: dict[int, Inbox] = {}
         self._in_flight = 0
         self._room = trio.Event()
+        self._room_is_wanted = False
         self._changed = trio.Event()
         self._hungry = trio.Event()
         self._scope = trio.CancelScope()
@@ -197,7 +230,7 @@ class Link:
     def _end(self, why: str) -> None:
         self.lost = why
         for waiter in self._waiters.values():
-            waiter.ended.set()
+            waiter.wake()
         for inbox in self._inboxes.values():
             inbox.lose(why)
         self._hungry.set()
@@ -207,6 +240,10 @@ class Link:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+        self._wake_for_room()
+
+    def _wake_for_room(self) -> None:
+        self._room_is_wanted = False
         self._room.set()
         self._room = trio.Event()
 
@@ -226,17 +263,19 @@ class Link:
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    async def ask(self, ask: Ask) -> Done:
-        """Sends one call and waits for its end. Cancelled, it tells irerd. Raises Failed."""
+    async def ask(self, ask: Ask, due: float = math.inf) -> Done:
+        """Sends one call and waits for its end. Cancelled, or when the time for it is over, it tells irerd. Raises Failed."""
         await self.wait_room()
         id = self._call(ask)
         if ask.method == PROOF:
             self._unproved(str(ask.params.get("engine_id")), id)
-        waiter = self._waiters[id] = _Waiter()
+        waiter = self._waiters[id] = _Waiter(due)
         self._in_flight += 1
         try:
-            await waiter.ended.wait()
-        except trio.Cancelled:
+            await waiter.wait()
+            if waiter.late:
+                raise too_late()
+        except (trio.Cancelled, Failed):
             if waiter.answer is None and self.lost is None:
                 self._put(self._wire.cancel(id))
             raise
@@ -250,11 +289,22 @@ class Link:
             raise self.refusal() or away(self.lost or "the connection ended", effect="unknown")
         raise Failed(answer.e)
 
+    def give_up_late(self, now: float) -> None:
+        """Whoever waits longer than they may need not wait any more."""
+        for waiter in self._waiters.values():
+            if waiter.due < now and waiter.task is not None:
+                waiter.late = True
+                waiter.wake()
+
     async def wait_room(self) -> None:
         """Until one more call may be in flight."""
-        limit = IN_FLIGHT_MAX if self.welcome is None else min(IN_FLIGHT_MAX, int(self.welcome.limits.get("calls", IN_FLIGHT_MAX)))
-        while self._in_flight >= limit and self.usable:
+        while not self.has_room and self.usable:
+            self._room_is_wanted = True
             await self._room.wait()
+
+    @property
+    def has_room(self) -> bool:
+        return self._in_flight < self.calls_max
 
     def _unproved(self, engine: str, id: int) -> None:
         """From here on it is open which of its keys the engine is bound to."""
@@ -268,6 +318,10 @@ class Link:
         """That call was answered yes. It counts if no other gave a key since: answers may be looked at in any order."""
         if self._proving.get(engine) == id:
             self.proofs[engine] = mac
+
+    def knows(self, ask: Ask) -> bool:
+        """Whether nobody has to be introduced here for this call."""
+        return ask.engine is None and (ask.bearer is None or ask.bearer in self.shown)
 
     def took(self, bearer: str) -> None:
         """A token was found good here. To forget them costs no more than to show them again."""
@@ -303,10 +357,11 @@ class Link:
         id = self._call(ask)
         inbox = self._inboxes[id] = Inbox(resumable=resumable)
         inbox.wants_more = self._read_on
+        inbox.wants_no_more = partial(self.forget, id)
         return id, inbox
 
     def forget(self, id: int) -> None:
-        """Nobody reads this stream any more."""
+        """Nobody reads this stream any more, or not for now."""
         if self._inboxes.pop(id, None) is not None and self.lost is None and id in self._wire.open_ids:
             self._put(self._wire.cancel(id))
         self._hungry.set()
@@ -371,6 +426,7 @@ class Link:
     def _deliver(self, message: Answered, size: int) -> None:
         if isinstance(message, Welcome):
             self.welcome = message
+            self.calls_max = min(IN_FLIGHT_MAX, int(message.limits.get("calls", IN_FLIGHT_MAX)))
             self._wake()
             return
         if isinstance(message, Bye):
@@ -381,10 +437,10 @@ class Link:
             inbox.put(message, size)
         elif isinstance(message, Done | Err) and (waiter := self._waiters.pop(message.id, None)) is not None:
             waiter.answer = message
-            waiter.ended.set()
+            waiter.wake()
             self._in_flight -= 1
-            self._room.set()
-            self._room = trio.Event()
+            if self._room_is_wanted:
+                self._wake_for_room()
 
 
 class Daemon:
@@ -401,6 +457,8 @@ class Daemon:
         self.why_away = "it was not asked yet"
         self._link: Link | None = None
         self._judge: Link | None = None
+        self._second: Link | None = None
+        self._shares = Shares(CALL_LINKS * IN_FLIGHT_MAX)
         self._stream_links: list[Link] = []
         self._own_links = 0
         self._opening = trio.Lock()
@@ -420,11 +478,13 @@ class Daemon:
         """Stays connected, for ever. `started` once the first attempt is over, however it ended."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._give_up_late)
             first = True
             while True:
                 link = await self._connect()
                 if link is not None and await self._learn(link):
                     self._link = link
+                    self._shares.places = CALL_LINKS * link.calls_max
                     self._turn()
                 if first:
                     task_status.started()
@@ -435,6 +495,13 @@ class Daemon:
                     self._link = None
                     self._turn()
                 await trio.sleep(RETRY_S)
+
+    async def _give_up_late(self) -> None:
+        while True:
+            await trio.sleep(LATE_S)
+            for link in (self._link, self._second):
+                if link is not None:
+                    link.give_up_late(trio.current_time())
 
     def _turn(self) -> None:
         self.changed.set()
@@ -490,23 +557,36 @@ class Daemon:
 
     def knows(self, engine: str, key: str) -> bool:
         """Whether this key of the engine was proved already."""
-        known = self._link.proofs.get(engine) if self._link is not None else None
-        return known is not None and hmac.compare_digest(known, self.mac(engine, key))
+        mac = self.mac(engine, key)
+        known = [link.proofs.get(engine) for link in (self._link, self._second) if link is not None and link.usable]
+        return any(each is not None and hmac.compare_digest(each, mac) for each in known)
 
     async def ask(self, ask: Ask, key: str | None = None) -> Done:
         """The answer to one call. The key of an engine, or the token in whose name it is, is shown first where it was not yet.
         Raises Failed.
         """
         link = self._present()
-        sent = False
-        with trio.move_on_after((ask.deadline_ms or DEADLINE_MS) / 1000 + GRACE_S):
-            await self._introduce(link, ask, key or "")
-            await link.wait_room()
-            sent = True
-            return await link.ask(ask)
-        if not sent:
-            raise failed("deadline-exceeded", "irerd answers nobody just now, and was not asked", reason="busy", retry_ms=RETRY_MS)
-        raise failed("deadline-exceeded", "no answer in time; ask system.op_status what became of it", effect="unknown")
+        due = trio.current_time() + (ask.deadline_ms or DEADLINE_MS) / 1000 + GRACE_S
+        if not (link.has_room and link.knows(ask) and self._shares.take_nowait(ask.who)):
+            link = await self._made_ready(ask, key or "", due)
+        try:
+            return await link.ask(ask, due)
+        finally:
+            self._shares.give(ask.who)
+
+    async def _made_ready(self, ask: Ask, key: str, due: float) -> Link:
+        """The connection for a call, once it is its turn and irerd knows there who asks. Its share is taken. Raises Failed."""
+        with trio.move_on_at(due):
+            await self._shares.take(ask.who)
+            try:
+                link = await self._call_link()
+                await self._introduce(link, ask, key)
+                await link.wait_room()
+                return link
+            except BaseException:
+                self._shares.give(ask.who)
+                raise
+        raise failed("deadline-exceeded", "irerd answers nobody just now, and was not asked", reason="busy", retry_ms=RETRY_MS)
 
     async def judge(self, ask: Ask) -> Done:
         """The same over a connection of its own, for what strangers may ask as often as they like. Raises Failed."""
@@ -521,14 +601,24 @@ class Daemon:
             return await link.ask(ask)
         raise failed("unavailable", "irerd is too busy to judge this", reason="busy", retry_ms=RETRY_MS)
 
+    async def _call_link(self) -> Link:
+        """The connection that calls share, as long as it has room; then the second."""
+        link = self._present()
+        if link.has_room:
+            return link
+        async with self._opening:
+            if self._second is None or not self._second.usable:
+                self._second = await self._connect()
+            return self._second or link
+
     def mac(self, engine: str, key: str) -> bytes:
         return hmac.digest(self._key, f"{len(engine)} {engine} {key}".encode(), "sha256")
 
     async def prove(self, engine: str, key: str) -> None:
         """Raises Failed where this is not the engine's key."""
-        link = self._present()
+        self._present()
         with trio.move_on_after(DEADLINE_MS / 1000):
-            await self._prove(link, engine, key)
+            await self._prove(await self._call_link(), engine, key)
             return
         raise failed("deadline-exceeded", "no answer in time")
 
@@ -544,7 +634,7 @@ class Daemon:
 
     def forget_bearer(self, bearer: str) -> None:
         """The daemon takes no more calls in its name."""
-        for link in (self._link, *self._stream_links):
+        for link in (self._link, self._second, *self._stream_links):
             if link is not None:
                 link.shown.discard(bearer)
 
@@ -564,8 +654,9 @@ class Daemon:
 
     def forget_proof(self, engine: str) -> None:
         """The daemon refused what was proved: the next request proves anew."""
-        if self._link is not None:
-            self._link.proofs.pop(engine, None)
+        for link in (self._link, self._second):
+            if link is not None:
+                link.proofs.pop(engine, None)
 
     async def open(self, ask: Ask, key: str | None = None, *, resumable: bool) -> "Opened":
         """Begins a streaming call. Raises Failed."""

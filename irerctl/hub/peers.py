@@ -1,6 +1,6 @@
 """Who is one caller to the hub, and whose turn it is: so that one who asks for much takes nothing from those who ask for little.
 
-Counts by address, for nothing else is known of a stranger. Keeps no name and nothing of what was asked.
+Strangers are counted by address, for nothing else is known of them; who was let in, by name. Keeps nothing of what was asked.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -76,3 +76,63 @@ class Turns:
         self._waiting[peer].remove(turn)
         if not self._waiting[peer]:
             del self._waiting[peer]
+
+
+class Shares:
+    """Places of which everybody may hold as many as are free besides: who asks for much gets half of them, the next such half of
+    the rest, and whoever comes after them finds one at once.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self._taken = 0
+        self._held: dict[str, int] = {}
+        self._waiting: dict[str, deque[trio.Event]] = {}
+
+    def may_take(self, who: str) -> bool:
+        return self._held.get(who, 0) < self.places - self._taken
+
+    def take_nowait(self, who: str) -> bool:
+        """A place, if there is one for them at once. It is given back with `give`."""
+        if who in self._waiting or not self.may_take(who):
+            return False
+        self._hold(who)
+        return True
+
+    async def take(self, who: str) -> None:
+        """A place, as soon as it is theirs."""
+        if self.take_nowait(who):
+            return
+        turn = trio.Event()
+        self._waiting.setdefault(who, deque()).append(turn)
+        try:
+            await turn.wait()
+        except trio.Cancelled:
+            if turn.is_set():  # the place came with the end of the patience
+                self.give(who)
+            else:
+                self._forget(who, turn)
+            raise
+
+    def give(self, who: str) -> None:
+        self._taken -= 1
+        self._held[who] -= 1
+        if not self._held[who]:
+            del self._held[who]
+        while self._waiting:
+            following = min(self._waiting, key=lambda each: self._held.get(each, 0))
+            if not self.may_take(following):
+                return
+            turn = self._waiting[following][0]
+            self._forget(following, turn)
+            self._hold(following)
+            turn.set()
+
+    def _hold(self, who: str) -> None:
+        self._taken += 1
+        self._held[who] = self._held.get(who, 0) + 1
+
+    def _forget(self, who: str, turn: trio.Event) -> None:
+        self._waiting[who].remove(turn)
+        if not self._waiting[who]:
+            del self._waiting[who]

@@ -11,7 +11,7 @@ import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Protocol
@@ -72,6 +72,8 @@ class Response:
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
     takeover: "Callable[[Connection], Awaitable[None]] | None" = None
+    fixed: bytes = b""
+    """Headers that are the same on every answer, as they are sent."""
 
 
 class App(Protocol):
@@ -103,6 +105,9 @@ class Connection:
         self._server = server
         self._buffer = bytearray()
         self._scope = trio.CancelScope()
+        self._until = math.inf
+        self.idle_until = math.inf
+        """When it is let go for having asked nothing. Looked at twice a second, like who is gone."""
         self._served = False
         self._idle = False
         self._streaming = False
@@ -134,10 +139,11 @@ class Connection:
         while not self._server.draining and (head := await self._next_head()) is not None:
             keep = head.keep_alive
             self._late = None
-            self._scope.deadline = math.inf
+            self.patient()
             response = await self._server.app.admits(head, self.peer, self.secure)
             if response is None:
-                with self._server.holding(head):
+                size = self._server.limits.body_bytes if head.length is None else head.length
+                with nullcontext() if size <= SMALL_BYTES else self._server.holding(size):
                     body = await self._body(head)
                     response = await self._answered(Request(head, body, self.peer, self.secure, self))
                 if response is None:
@@ -147,7 +153,8 @@ class Connection:
             if response.takeover is not None:
                 await self._taken_over(response, response.takeover)
                 return
-            with self._server.sending(response, head) as response:
+            small = len(response.body) <= SMALL_BYTES
+            with nullcontext(response) if small else self._server.sending(response, head) as response:
                 if not keep or self._server.draining:
                     await self._last(response, head)
                     return
@@ -156,7 +163,7 @@ class Connection:
     async def _answered(self, request: Request) -> Response | None:
         """The answer; None when nobody is there any more to hear it."""
         self._late = None
-        self._scope.deadline = math.inf  # the call has a deadline of its own
+        self.patient()  # the call has a deadline of its own
         with trio.CancelScope() as self.calling, self._server.tabs.watched(self):
             return await self._server.app.answer(request)
         if self._cut:
@@ -165,7 +172,7 @@ class Connection:
 
     async def _taken_over(self, response: Response, takeover: "Callable[[Connection], Awaitable[None]]") -> None:
         self._streaming = True
-        await self.send(response_head(response.status, response.headers))
+        await self.send(response_head(response.status, response.headers, response.fixed))
         self.patient()
         with trio.CancelScope() as self.calling, self._server.tabs.watched(self):
             await takeover(self)
@@ -176,14 +183,14 @@ class Connection:
         limits, buffer = self._server.limits, self._buffer
         self._late = None
         if not buffer:
-            self._scope.deadline = trio.current_time() + (limits.idle_s if self._served else limits.head_s)
+            self.idle_until = trio.current_time() + (limits.idle_s if self._served else limits.head_s)
             self._idle = True
             if not await self._more():
                 return None
             self._idle = False
+        else:
+            await trio.lowlevel.checkpoint()  # whoever asks much at once lets others ask in between
         self._served = True
-        self._late = Bad(408, f"a request's head is whole within {limits.head_s:g} s")
-        self._scope.deadline = trio.current_time() + limits.head_s
         seen = 0
         while (end := buffer.find(HEAD_END, seen, limits.header_bytes + len(HEAD_END))) < 0:
             if len(buffer) >= limits.header_bytes:
@@ -191,6 +198,9 @@ class Connection:
             if buffer[:1] < b"!" or (b"\n" in buffer[seen:] and b"\r\n" not in buffer):
                 raise Bad(400, "the first line is no request line that ends with CR LF")
             seen = max(0, len(buffer) - len(HEAD_END) + 1)
+            if self._late is None:
+                self._late = Bad(408, f"a request's head is whole within {limits.head_s:g} s")
+                self._within(limits.head_s)
             if not await self._more():
                 return None
         raw = bytes(buffer[: end + len(HEAD_END)])
@@ -203,8 +213,9 @@ class Connection:
             return b""
         if head.length is not None and head.length > limits.body_bytes:
             raise Bad(413, f"a body has at most {limits.body_bytes} bytes")
-        self._late = Bad(408, f"a request's body is whole within {limits.body_s:g} s")
-        self._scope.deadline = trio.current_time() + limits.body_s
+        if head.length is None or len(self._buffer) < head.length:
+            self._late = Bad(408, f"a request's body is whole within {limits.body_s:g} s")
+            self._within(limits.body_s)
         if (expected := head.headers.get("expect")) is not None:
             if expected.lower() != "100-continue":
                 raise Bad(417, "the only expectation met here is 100-continue")
@@ -222,9 +233,22 @@ class Connection:
         return body
 
     async def _more(self) -> bool:
-        data = await self._stream.receive_some(RECEIVE_BYTES)
+        data = await self._received()
         self._buffer += data
         return bool(data)
+
+    async def _received(self) -> bytes:
+        """The next bytes. Of a plain connection they are read as soon as they are there, with no turn of the loop in between."""
+        if self.secure:
+            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        while True:
+            await trio.lowlevel.wait_readable(self.raw.socket)
+            try:
+                return os.read(self.raw.socket.fileno(), RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
 
     async def _more_of_a_body(self) -> None:
         if not await self._more():
@@ -236,17 +260,32 @@ class Connection:
             data = bytes(self._buffer)
             self._buffer.clear()
             return data
-        return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        return await self._received()
 
     async def send(self, data: bytes) -> None:
         """Sends all of it; a peer that takes nothing for too long is let go."""
         self._late = None
-        self._scope.deadline = trio.current_time() + self._server.limits.send_s
-        await self._stream.send_all(data)
+        rest = data if self.secure else self._sent_at_once(data)
+        if rest:
+            self._within(self._server.limits.send_s)
+            await self._stream.send_all(rest)
+
+    def _sent_at_once(self, data: bytes) -> memoryview:
+        """What the kernel has no room for just now."""
+        try:
+            return memoryview(data)[os.write(self.raw.socket.fileno(), data) :]
+        except BlockingIOError:
+            return memoryview(data)
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
+    def _within(self, seconds: float) -> None:
+        self._until = self._scope.deadline = trio.current_time() + seconds
 
     def patient(self) -> None:
         """Nothing is being sent: there is no hurry."""
-        self._scope.deadline = math.inf
+        if self._until != math.inf:
+            self._until = self._scope.deadline = math.inf
 
     async def _last(self, response: Response, head: Head | None = None) -> None:
         """An answer after which nothing is read."""
@@ -278,6 +317,10 @@ class Connection:
         """The peer is gone, or in the way."""
         self.calling.cancel()
 
+    def drop_if_idle(self, now: float) -> None:
+        if self._idle and self.idle_until < now:
+            self._scope.cancel()
+
     def finish(self) -> None:
         """The hub ends: who asks nothing now is let go, and streams go on elsewhere. A request that is under way is answered."""
         if self._idle:
@@ -299,7 +342,7 @@ def _written(response: Response, head: Head | None, *, keep: bool, size: int | N
     if not keep:
         headers.append(("Connection", "close"))
     body = b"" if head is not None and head.method == "HEAD" else response.body
-    return response_head(response.status, headers) + body
+    return response_head(response.status, headers, response.fixed) + body
 
 
 class Tabs:
@@ -315,17 +358,15 @@ class Tabs:
     def watched(self, connection: Connection) -> "_Watched":
         return _Watched(self._waiting, connection)
 
-    async def run(self) -> None:
-        while True:
-            await trio.sleep(GONE_S)
-            before = trio.current_time() - GONE_S
-            long = {each.raw.socket.fileno(): each for each, since in self._waiting.items() if since <= before}
-            if long:
-                poll = select.poll()
-                for number in long:
-                    poll.register(number, select.POLLRDHUP)
-                for number, _ in poll.poll(0):
-                    long[number].drop()
+    def look(self) -> None:
+        before = trio.current_time() - GONE_S
+        long = {each.raw.socket.fileno(): each for each, since in self._waiting.items() if since <= before}
+        if long:
+            poll = select.poll()
+            for number in long:
+                poll.register(number, select.POLLRDHUP)
+            for number, _ in poll.poll(0):
+                long[number].drop()
 
 
 class _Watched:
@@ -384,6 +425,15 @@ class Server:
         finally:
             self._connections.discard(connection)
 
+    async def look_after(self) -> None:
+        """Lets go of whoever is gone or asks nothing. For all of them at once, so that a request costs no timer."""
+        while True:
+            await trio.sleep(GONE_S)
+            self.tabs.look()
+            now = trio.current_time()
+            for connection in list(self._connections):
+                connection.drop_if_idle(now)
+
     async def wait_empty(self) -> None:
         """Until nobody is connected any more."""
         while self._all:
@@ -401,12 +451,8 @@ class Server:
             connection.cut()
 
     @contextmanager
-    def holding(self, head: Head) -> Iterator[None]:
-        """Room for a body, from its first byte to the answer. Small ones always have it, so giants never keep them out."""
-        size = self.limits.body_bytes if head.length is None else head.length
-        if size <= SMALL_BYTES:
-            yield
-            return
+    def holding(self, size: int) -> Iterator[None]:
+        """Room for a large body, from its first byte to the answer. Small ones need none, so giants never keep them out."""
         if self._held + size > self.limits.bodies_bytes:
             raise Bad(503, "too many large bodies are being sent at once")
         self._held += size
@@ -417,9 +463,9 @@ class Server:
 
     @contextmanager
     def sending(self, response: Response, head: Head) -> Iterator[Response]:
-        """Room for an answer until it is sent; readers who take nothing may not fill this process with large ones."""
+        """Room for a large answer until it is sent; readers who take nothing may not fill this process with such ones."""
         size = len(response.body)
-        if size > SMALL_BYTES and self._sent + size > self.limits.bodies_bytes:
+        if self._sent + size > self.limits.bodies_bytes:
             response, size = self.app.refused(Bad(503, "too many large answers are being sent at once"), head), 0
         self._sent += size
         try:
@@ -497,7 +543,7 @@ class Server:
 async def serve(server: Server, listeners: Iterable[trio.SocketListener], told: trio.Event) -> None:
     """Serves until it is told to end, and then finishes what is under way. The one function that starts a server."""
     async with trio.open_nursery() as around:
-        around.start_soon(server.tabs.run)
+        around.start_soon(server.look_after)
         async with trio.open_nursery() as callers:
             async with trio.open_nursery() as doors:
                 doors.start_soon(partial(trio.serve_listeners, server.accept, list(listeners), handler_nursery=callers))

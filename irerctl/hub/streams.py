@@ -21,7 +21,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from core.wire.calls import Done, Err, Item, Mark
 from irerctl.hub.answers import TooLong, encode
 from irerctl.hub.http1 import Head
-from irerctl.hub.link import Ask, Daemon, Failed, Opened, failed
+from irerctl.hub.link import NO_TOKEN, Ask, Daemon, Failed, Opened, failed
 from irerctl.hub.server import LAST_WORDS_S, Connection
 
 PROTOCOL = "irer.json.v1"
@@ -62,7 +62,7 @@ class Flow:
             with trio.move_on_after(FIRST_WORD_S):
                 self._first = await self._opened.inbox.next()
             if isinstance(self._first, Err):
-                raise Failed(self._first.e)
+                raise Failed(_in_our_words(self._first.e))
         except BaseException:
             self.close()
             raise
@@ -100,7 +100,7 @@ class Flow:
                 return Said("end", message.r)
             case Err():
                 self.close()
-                return self._over(message.e)
+                return self._over(_in_our_words(message.e))
         behind = self._opened.inbox.behind
         why = self._opened.inbox.lost or "the connection ended"
         self.close()
@@ -129,6 +129,13 @@ class Flow:
                 await trio.sleep(RETRY_MS / 1000)
             else:
                 await changed.wait()
+
+
+def _in_our_words(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One text for a token that is no good, whoever says it."""
+    if body.get("code") == "unauthenticated" and body.get("reason") == "token-refused":
+        return failed("unauthenticated", NO_TOKEN, reason="token-refused").body
+    return body
 
 
 # --- server-sent events ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,15 @@ HEAT = (("·", "white"), ("░", "blue"), ("░", "cyan"), ("▒", "green"), ("�
 """By shape and by colour, so that either tells."""
 HEAT_CELLS = 2
 PHASE_SHOWN = 0.005
+WHY_EXACT = {
+    "small": "so few are compared sooner than an index is looked into",
+    "building": "the index is being made; see: irerctl data index",
+    "many": "an index is measured for 100 neighbours at most",
+    "quicker": "what recall asks for takes so many lists that it is quicker to compare each; see: irerctl data index",
+    "unlike": "what is asked for is less like the stored vectors than anything the index was measured with",
+    "damaged": "the index was damaged, and is made anew",
+    "none": "no index could be made; see: irerctl data index",
+}
 STATES = {"crystallised": "green", "rising": "yellow", "forming": "white"}
 
 
@@ -103,7 +112,51 @@ def draw_search(found: Mapping[str, Any]) -> None:
         ]
         _table(["near", "", "event", "type", "text"], rows, ["near"])
     cost = f"{number(found.get('compared', 0))} vectors of {render.clean(str(found.get('model')))} compared"
-    render.note(f"{cost} in {found.get('took_ms', 0):.1f} ms, each of them; at most {number(found.get('limit', 0))} can be")
+    cost = f"{cost} in {found.get('took_ms', 0):.1f} ms"
+    if found.get("method") == "approximate":
+        lists = f"{number(found.get('probes', 0))} of {render.plural(found.get('lists', 0), 'list')}"
+        render.note(f"{cost}, those in {lists}: approximate, {found.get('recall', 0):.1%} of the nearest found as measured")
+    else:
+        render.note(f"{cost}, each of them; at most {number(found.get('limit', 0))} can be")
+        if found.get("because"):
+            render.note(f"not approximate: {WHY_EXACT.get(str(found['because']), render.clean(str(found['because'])))}")
+
+
+def draw_index(found: Mapping[str, Any]) -> None:
+    """What is found by looking into more and more lists."""
+    model, state = render.clean(str(found.get("model"))), str(found.get("state"))
+    if state == "ready":
+        _draw_recall(found.get("recall") or [])
+        covered = f"{number(found.get('covered', 0))} of {number(found.get('vectors', 0))} vectors of {model}"
+        size = f"{found.get('bytes', 0) / 1e6:.1f} MB"
+        render.tell(f"{covered} in {render.plural(found.get('lists', 0), 'list')}, {size}; others are compared one by one.")
+        render.tell(
+            f"The share of the 10 nearest that is found, measured with {number(found.get('sampled', 0))} stored vectors, and with "
+            "so many parts of noise to one of them: a question is held against what is about as like the stored vectors."
+        )
+    elif state != "making":
+        render.say(f"no index of {model}: {number(found.get('vectors', 0))} vectors are stored")
+        render.tell("One is made when somebody searches by it, from 8,192 vectors on, or now: irerctl data index --make")
+    if found.get("total") is not None:
+        render.say(f"an index of {model} is being made, {number(found.get('done', 0))} of {number(found['total'])} steps done")
+    if found.get("failed"):
+        render.say(f"the last one could not be made: {render.clean(str(found['failed']))}")
+
+
+def _draw_recall(found: Sequence[Mapping[str, Any]]) -> None:
+    """A row for each number of lists, a column for each level of noise."""
+    noises = sorted({row["noise"] for row in found})
+    shares = {(row["probes"], row["noise"]): row["at_10"] for row in found}
+    columns = [f"noise {noise:g}" if noise else "stored" for noise in noises]
+    rows = [
+        [
+            number(probes),
+            *(f"{shares.get((probes, noise), 0):.3f}" for noise in noises),
+            _share(shares.get((probes, noises[0]), 0), 1),
+        ]
+        for probes in sorted({row["probes"] for row in found})
+    ]
+    _table(["lists", *columns, ""], rows, ["lists", *columns])
 
 
 def draw_cited(found: Mapping[str, Any]) -> None:
@@ -308,6 +361,7 @@ def _said(data: Mapping[str, Any]) -> str:
 DRAW = {
     "data.emit": draw_emitted,
     "data.search": draw_search,
+    "data.index": draw_index,
     "data.cite": draw_cited,
     "data.feedback": draw_rated,
     "data.forget": draw_forgotten,

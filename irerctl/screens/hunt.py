@@ -23,6 +23,7 @@ ACTIVE = frozenset({"running", "stopping"})
 PLOT_COLUMNS, PLOT_ROWS = 46, 8
 PLOTTED_MIN = 1e-9
 COLUMNS = ["generation", "index", "status", "log_prime_sse", "sdg_h_norm_l2", "fitness", "rank", "n_peaks", "job_uuid"]
+FRONT_SHOWN = 5
 WORDS = {"completed": "ok", "failed": "failed", "stopped": "warn", "stopping": "warn", "running": "ok", "idle": "ok"}
 
 
@@ -296,7 +297,7 @@ def _draw_end(status: Mapping[str, Any]) -> None:
     if status.get("error"):
         render.say(f"{render.verdict('failed')}: {render.clean(str(status['error']))}")
     if status.get("success"):
-        for line in outcome(status["success"]):
+        for line in [*outcome(status["success"]), *front_lines(status)]:
             render.say(line)
     for each in status.get("certificates") or ():
         for line in certified(each):
@@ -328,6 +329,23 @@ def outcome(success: Mapping[str, Any]) -> list[str]:
         f"{reached}, {render.clean(str(found['certificate']))}{beside}: the best has {sse}, {norm}",
         *([render.clean(str(found["why"]))] if found.get("why") else []),
     ]
+
+
+def front_lines(status: Mapping[str, Any]) -> list[str]:
+    """The best front that was reached, where the thresholds were not."""
+    names, front = status.get("objectives") or (), status.get("front") or ()
+    if status["success"]["scientific"]["reached"] or not front:
+        return []
+    shown = [f"  {render.clean(str(each['job_uuid']))}  {_objectives(names, each['values'])}" for each in front[:FRONT_SHOWN]]
+    if len(front) > len(shown):
+        shown.append(f"  and {number(len(front) - len(shown))} more: irerctl -o json hunt status")
+    return ["the best front that was reached:", *shown]
+
+
+def _objectives(names: Sequence[Any], values: Sequence[float]) -> str:
+    """What is to be large has its sign changed there."""
+    meant = [-value if name in ("gap", "fitness") else value for name, value in zip(names, values, strict=False)]
+    return "  ".join(f"{render.clean(str(name))} {_figure(value)}" for name, value in zip(names, meant, strict=False))
 
 
 def certified(found: Mapping[str, Any]) -> list[str]:
@@ -451,9 +469,16 @@ def draw_ledger(page: Mapping[str, Any]) -> None:
     if not page["rows"]:
         render.say("no rows yet")
         return
-    rows = [[_cell(each, name) for name in COLUMNS] for each in page["rows"]]
-    render.table(COLUMNS, rows, right=[name for name in COLUMNS if name not in ("status", "job_uuid")])
+    context = click.get_current_context(silent=True)
+    columns = _columns(context.params.get(fields.identifier("sort")) if context else None)
+    rows = [[_cell(each, name) for name in columns] for each in page["rows"]]
+    render.table(columns, rows, right=[name for name in columns if name not in ("status", "job_uuid")])
     _more(page)
+
+
+def _columns(sorted_by: str | None) -> list[str]:
+    """What the rows are sorted by stands in the table, whatever it is."""
+    return COLUMNS if sorted_by is None or sorted_by in COLUMNS else [*COLUMNS[:-1], sorted_by, COLUMNS[-1]]
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

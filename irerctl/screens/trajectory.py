@@ -7,8 +7,8 @@ which some rule is known to be wrong.
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -17,6 +17,9 @@ from core.trajectory.strips import BadProblem, problem_of
 from irerctl import fields, generic, programs, render
 from irerctl.figures import moment, number
 from irerctl.session import TIMEOUT_S, Failure, Group, Session, session
+
+if TYPE_CHECKING:
+    from irerctl.client import Client, Reply
 
 HELP = "Facts and rules, what follows from them, and the cheapest way to a goal."
 WATCHED = "trajectory"
@@ -27,6 +30,8 @@ LATE_S = 30.0
 """How much longer than its deadline an answer of a search is waited for: a worker may have to start."""
 CLOSURE_S = 300.0
 """How long what follows is waited for: a million rules on a busy machine."""
+PARTS_AT_ONCE = 2
+"""Parts of a load that are on their way together: the daemon takes one while another is synced. A log always has room for two."""
 
 
 def _alone() -> None:
@@ -215,7 +220,7 @@ def load(file: str, strips: bool) -> None:
             program = programs.one_by_one(file, document)
         else:
             program = programs.read(file, text)
-        taken = _send(now, list(programs.parts(program)))
+        taken = _send(now, programs.parts(program), len(program.rule_ids))
     now.show(taken, _draw_loaded)
 
 
@@ -223,19 +228,38 @@ def _document(file: str) -> dict[str, Any]:
     return programs.document(file, fields.from_file(file if file == "-" else f"@{file}"))
 
 
-def _send(now: Session, pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _send(now: Session, pieces: Iterator[Mapping[str, Any]], rules_in_all: int) -> dict[str, Any]:
     load, shown = os.urandom(8).hex(), render.terminal(sys.stderr)
-    facts = rules = 0
+    parts = facts = rules = 0
     with now.connect() as client:
-        for place, piece in enumerate(pieces):
-            if shown and len(pieces) > 1:
-                render.transient(f"part {place + 1} of {len(pieces)}  {render.plural(rules, 'rule')}")
-            asked = {"problem": piece, "part": place, "more": place < len(pieces) - 1, "load": load}
-            found = client.call("trajectory.load", asked).result
-            facts, rules = facts + found["facts"], rules + found["rules"]
-    if shown and len(pieces) > 1:
+        coming = next(pieces, None)
+        while coming is not None:
+            calls: list[tuple[str, Mapping[str, Any]]] = []
+            while coming is not None and len(calls) < PARTS_AT_ONCE:
+                piece, coming = coming, next(pieces, None)
+                asked = {"problem": piece, "part": parts + len(calls), "more": coming is not None, "load": load}
+                calls.append(("trajectory.load", asked))
+            if shown and (parts or coming is not None):
+                render.transient(f"{rules:,} of {render.plural(rules_in_all, 'rule')}")
+            for found in _delivered(client, calls):
+                facts, rules = facts + found.result["facts"], rules + found.result["rules"]
+            parts += len(calls)
+    if shown and parts > 1:
         render.transient("")
-    return {"parts": len(pieces), "facts": facts, "rules": rules}
+    return {"parts": parts, "facts": facts, "rules": rules}
+
+
+def _delivered(client: "Client", calls: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator["Reply"]:
+    """A part that was put off is asked for again, and so comes after the next one, which is refused for that."""
+    from irerctl.client import Error
+
+    for place, outcome in enumerate(client.pipeline(calls)):
+        if not isinstance(outcome, Error):
+            yield outcome
+        elif outcome.reason == "log-queue" or (place and outcome.reason == "part"):
+            yield client.call(*calls[place])
+        else:
+            raise outcome
 
 
 def _draw_loaded(found: Mapping[str, Any]) -> None:

@@ -5,16 +5,14 @@ could take back from us.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
 import trio
 
 from core.cache.commands import Merge
-from core.cache.form import loaded
 from core.cache.model import Cache
-from core.cache.sync import Arrived, Leaf, batches, incoming, outgoing
+from core.cache.sync import Arrived, Leaf, batches, incoming, outgoing_raw
 from core.engine import Command, Fetch, Place, Refused
 from irerd.dispatch import Answer, Dispatch
 from irerd.host import Host
@@ -50,18 +48,24 @@ class Here:
 
     async def give(self, command: Command) -> None:
         """Until it is durable. A full queue only delays it. Raises Refused."""
-        row = self._dispatch.world.internal[type(command)]
+        await self._durable(command, self._given(command))
+
+    def _given(self, command: Command) -> "_Answered":
+        """Put before the engine: what it answers comes once it is durable."""
+        answered = _Answered()
+        self._dispatch.give_to(self._dispatch.world.internal[type(command)], command, answered.tell)
+        return answered
+
+    async def _durable(self, command: Command, answered: "_Answered") -> None:
         while True:
-            answers: list[Answer] = []
-            answered = trio.Event()
-            self._dispatch.give_to(row, command, partial(_tell, answers, answered))
-            await answered.wait()
-            error = answers[0].error
+            await answered.event.wait()
+            error = answered.error
             if error is None:
                 return
             if error.reason != "log-queue":
                 raise error
             await trio.sleep(NO_ROOM_S)
+            answered = self._given(command)
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -91,34 +95,59 @@ class Here:
     async def merge(self, documents: Sequence[Mapping[str, Any]]) -> tuple[int, list[tuple[str, str]]]:
         """Take them in; how many were, and of the others the names and why."""
         arrived, left_out = await self._host.offload(_arrived, documents)
+        under_way = []
+        for batch in batches(arrived):  # they become durable together
+            command = await self._command(batch)
+            under_way.append((batch, command, self._given(command)))
         merged = 0
-        for batch in batches(arrived):
-            merged += await self._merge(batch, left_out)
+        for batch, command, answered in under_way:
+            merged += await self._merged(batch, command, answered, left_out)
         return merged, left_out
 
-    async def _merge(self, arrived: Sequence[Arrived], left_out: list[tuple[str, str]]) -> int:
+    async def _command(self, arrived: Sequence[Arrived]) -> Merge:
+        """What takes them in. Large values are stored first."""
         ready = []
         for each in arrived:
-            value = each.incoming.value
+            said = each.incoming
             if each.large is not None:
-                value = await self._dispatch.values.store_raw(each.large, value)
-            ready.append(msgspec.structs.replace(each.incoming, value=value))
+                said = msgspec.structs.replace(said, value=await self._dispatch.values.store_raw(each.large, said.value))
+            ready.append(said)
+        return Merge(ready)
+
+    async def _merged(
+        self, arrived: Sequence[Arrived], command: Merge, answered: "_Answered", left_out: list[tuple[str, str]]
+    ) -> int:
         try:
-            await self.give(Merge(ready))
+            await self._durable(command, answered)
         except Refused as refused:
             if refused.code != "invalid-argument":
                 raise
             if len(arrived) == 1:
                 left_out.append((arrived[0].incoming.key, refused.reason or "document"))
                 return 0
-            half = len(arrived) // 2  # one of them, or all of them together, are more than can be
-            return await self._merge(arrived[:half], left_out) + await self._merge(arrived[half:], left_out)
+            merged, half = 0, len(arrived) // 2  # one of them, or all of them together, are more than can be
+            for some in (arrived[:half], arrived[half:]):
+                again = await self._command(some)
+                merged += await self._merged(some, again, self._given(again), left_out)
+            return merged
         return len(arrived)
 
 
+class _Answered:
+    """What became of a command, once that is known."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.error: Refused | None = None
+
+    def tell(self, answer: Answer) -> None:
+        self.error = answer.error
+        self.event.set()
+
+
 def _encoded(leaves: Sequence[Leaf], values: Mapping[Place, bytes]) -> bytes:
-    docs = [outgoing(leaf, None if leaf.place is None else loaded(values[leaf.place])) for leaf in leaves]
-    return msgspec.json.encode({"docs": docs, "new_edits": False})
+    docs = b",".join([outgoing_raw(leaf, None if leaf.place is None else values[leaf.place]) for leaf in leaves])
+    return b'{"docs":[%b],"new_edits":false}' % docs
 
 
 def _arrived(documents: Sequence[Mapping[str, Any]]) -> tuple[list[Arrived], list[tuple[str, str]]]:
@@ -130,8 +159,3 @@ def _arrived(documents: Sequence[Mapping[str, Any]]) -> tuple[list[Arrived], lis
         except Refused as refused:
             left_out.append((str(document.get("_id")), refused.reason or "document"))
     return arrived, left_out
-
-
-def _tell(answers: list[Answer], answered: trio.Event, answer: Answer) -> None:
-    answers.append(answer)
-    answered.set()

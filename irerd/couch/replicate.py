@@ -5,7 +5,7 @@ the next one begins where both sides remember the same place. Where they do not,
 exchanged, everything is compared: that costs time and loses nothing.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
 from hashlib import sha256
@@ -30,6 +30,8 @@ PULL_BYTES_LOW = 262_144
 """An answer with documents larger, or smaller, than this halves, or doubles, how many are asked for next."""
 REMEMBERED_STEPS = 4
 """A place is remembered after so many steps, and at the end: to remember costs as much as a step, to compare one again little."""
+PAGE_STEPS = 4
+"""Steps of which their changes are listed at once: a list is small beside the documents, and mostly they are known."""
 NAMES_MAX = 10_000
 """Documents left out of which one is not counted twice."""
 
@@ -187,16 +189,37 @@ class Replication:
                 break
             await self._push_some(those)
             at = those[-1].seq
-        while True:
-            changes = changes_since(self._here.cache, self._at.pushed_seq, self._step)
-            changes = [change for change in changes if change.seq < end]
-            if not changes:
-                break
-            await self._push_some(changes)
-            await self._reach(self._at._replace(pushed_seq=changes[-1].seq))
+        at = self._at.pushed_seq
+        confirm: Callable[[], Awaitable[None]] | None = None
+        while changes := [change for change in changes_since(self._here.cache, at, self._step) if change.seq < end]:
+            at = changes[-1].seq
+            offer = partial(self._offer, changes)
+            if confirm is None:
+                sent = await offer()
+            else:  # their disk and ours work at once
+                _, sent = await beside(confirm, offer)
+            confirm = partial(self._confirm, sent, at)
+        if confirm is not None:
+            await confirm()
+
+    async def _confirm(self, sent: list[Sent], at: int) -> None:
+        await self._pushed(sent)
+        await self._reach(self._at._replace(pushed_seq=at))
 
     async def _push_some(self, changes: Sequence[Change]) -> None:
-        absent = await self._there.revs_diff({change.key: change.revs for change in changes})
+        await self._pushed(await self._offer(changes))
+
+    async def _pushed(self, sent: list[Sent]) -> None:
+        if sent:
+            await self._here.give(Pushed(self._remote, sent))
+
+    async def _offer(self, changes: Sequence[Change]) -> list[Sent]:
+        """Send what the far end does not have of these; what it has then. Of what no far end ever had it is not even asked: should
+        it be there all the same, it is sent in vain and changes nothing.
+        """
+        asked = {change.key: change.revs for change in changes if not change.fresh}
+        absent = await self._there.revs_diff(asked) if asked else {}
+        absent |= {change.key: change.revs for change in changes if change.fresh}
         refused: dict[str, set[str]] = {}
         batch: list[Leaf] = []
         size = 0
@@ -215,9 +238,8 @@ class Replication:
             revs = [rev for rev in change.revs if rev not in refused.get(change.key, ())]
             if revs:
                 sent.append(Sent(change.key, revs[:1_000]))
-        if sent:
-            await self._here.give(Pushed(self._remote, sent))
         self.say("push")
+        return sent
 
     async def _send(self, leaves: Sequence[Leaf], refused: dict[str, set[str]]) -> None:
         body = await self._here.documents(leaves)
@@ -267,7 +289,7 @@ class Replication:
         """Documents that we do not have, and after those of a page the page itself."""
         cursor = self._at.cursor
         while True:
-            page = await self._there.changes(cursor, self._step)
+            page = await self._there.changes(cursor, PAGE_STEPS * self._step)
             async with aclosing(self._documents(page)) as documents:
                 async for found in documents:
                     yield found
@@ -280,7 +302,7 @@ class Replication:
         if isinstance(step, Found):
             self._last_key = await self._take_in(step) or self._last_key
         elif step.last_seq != self._at.cursor:
-            await self._reach(self._at._replace(cursor=step.last_seq, last_key=self._last_key or self._at.last_key))
+            await self._reach(self._at._replace(cursor=step.last_seq, last_key=self._last_key or self._at.last_key), PAGE_STEPS)
 
     async def _documents(self, page: Page) -> AsyncGenerator[Found, None]:
         """What of a page we do not have, as much at once as is well."""
@@ -344,11 +366,12 @@ class Replication:
         elif self._here.cache.checkpoints.get(self._remote) is None:
             await self._reach(self._at._replace(pushed_seq=max(at, 0)))
 
-    async def _reach(self, place: _Place) -> None:
+    async def _reach(self, place: _Place, steps: int = 1) -> None:
         """Both directions have come so far: what it stands for is confirmed."""
         self._at = place
-        self._steps += 1
-        if not self._seldom and self._steps % REMEMBERED_STEPS == 0:
+        self._steps += steps
+        if not self._seldom and self._steps >= REMEMBERED_STEPS:
+            self._steps = 0
             await self.remember()
 
     async def remember(self) -> None:

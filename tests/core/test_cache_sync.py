@@ -11,9 +11,9 @@ from core.cache import ENGINE
 from core.cache.commands import GENERATION_TAKEN_MAX, Merge
 from core.cache.events import ValueDeleted, ValueExpired, ValueSet
 from core.cache.form import EXPIRES, VALUE, members, value_of
-from core.cache.sync import batches, changes_since, incoming, leaf_bodies, outgoing, revs_diff, waiting
+from core.cache.sync import Leaf, batches, changes_since, incoming, leaf_bodies, outgoing, outgoing_raw, revs_diff, waiting
 from core.canonical import encode, event_payload
-from core.engine import IRER, Refused
+from core.engine import IRER, Place, Refused
 from core.revisions import known, parse_rev
 from core.times import time_text
 from tests.core.engine_loop import START_US, EngineLoop
@@ -38,6 +38,23 @@ def test_a_value_becomes_a_document_and_again_that_value(value: Any, expires_us:
 @given(body=st.dictionaries(NAMES, ANY, max_size=3))
 def test_whoever_wrote_a_document_it_goes_back_as_it_came(body: dict[str, Any]) -> None:
     assert members(*value_of(body)) == body
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=ANY, expires_us=st.sampled_from([0, START_US]), rev=st.sampled_from(['1-"', "2-" + 32 * "a"]))
+def test_a_document_is_sent_as_it_stands_where_that_is_the_same(value: Any, expires_us: int, rev: str) -> None:
+    leaf = Leaf('a"\n', rev, int(rev[0]), (rev[2:], "before")[: int(rev[0])], Place("a", 1), 9, expires_us)
+    sent = json.loads(outgoing_raw(leaf, encode(value)))
+    assert sent == json.loads(json.dumps(outgoing(leaf, value)))
+
+
+@pytest.mark.parametrize("value", [{}, {"n": 1e300}, {"n": 2.0**60}, {"t": '"_x'}, {"a": {"_b": 1}}, {"é": "\n"}, "_", None])
+def test_odd_values_are_sent_whole(value: Any) -> None:
+    leaf = Leaf("a", "1-a", 1, ("a",), Place("a", 1), 9, 0)
+    assert json.loads(outgoing_raw(leaf, encode(value))) == json.loads(json.dumps(outgoing(leaf, value)))
+    assert json.loads(outgoing_raw(leaf._replace(place=None), None)) == json.loads(
+        json.dumps(outgoing(leaf._replace(place=None), None))
+    )
 
 
 # --- documents ------------------------------------------------------------------------------------------------------------
@@ -135,6 +152,12 @@ def test_what_changed_is_told_once_by_its_last_change_and_in_order() -> None:
     }
     with pytest.raises(Refused, match="is no revision"):
         revs_diff(loop.state, {"a": ["x"]})
+    assert [change.fresh for change in changes] == [True, True, True, False], "no far end has heard of the first three"
+    loop.ask("pushed", {"remote": "r", "documents": [{"key": "b", "revs": changes[0].revs}, {"key": "c", "revs": ["9-x"]}]}, IRER)
+    assert [change.fresh for change in changes_since(loop.state, -1, 3)] == [False, False, True], "confirmed, or changed meanwhile"
+    loop.ask("set", {"key": "c", "value": 3})
+    changes = changes_since(loop.state, -1, 10)
+    assert [(change.key, change.fresh) for change in changes] == [("b", False), ("a", True), ("d", False), ("c", False)]
 
 
 # --- two replicas -------------------------------------------------------------------------------------------------------------

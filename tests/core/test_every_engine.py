@@ -268,6 +268,19 @@ RUN_OUTCOME: dict[str, Any] = {
 }
 
 EVENT_IDS = [id_of(ContentCreated("content_created", text)) for text in TEXTS]
+PACK = {
+    "atoms": "p\nq",
+    "facts": "AAAAAA==",
+    "rule_ids": "r9",
+    "counts": "AQ==",
+    "premises": "AAAAAA==",
+    "conclusions": "AQAAAA==",
+    "costs_micro": "BQAAAAAAAAA=",
+    "groups": ["north"],
+    "group_of": "AA==",
+}
+"""The rule r9, from p to q, and the fact p."""
+
 
 USERS_MANIFEST = (
     '{"name": "my look", "version": "1.0.0", "script_to_run": "look.py", "inputs": [{"name": "job_uuid", "type": "string:uuid"}], '
@@ -505,6 +518,7 @@ HISTORIES: dict[str, list[tuple[str, dict[str, Any]] | float]] = {
                 }
             },
         ),
+        ("load", {"problem": {"packs": [PACK], "goals": ["q"]}}),
         ("load", {"problem": {"facts": ["z", "a"], "rules": [{"rule_id": "1", "premises": [], "conclusion": "b"}]}, "more": True}),
         ("load", {"problem": {"rules": [{"rule_id": "0", "premises": ["b"], "conclusion": "g"}], "goals": ["g"]}, "part": 1}),
         ("load", {"problem": {"facts": ["y", {"symbol": "x", "value": False}], "goals": ["y"]}, "more": True, "load": "second"}),
@@ -591,7 +605,7 @@ PINNED = {
     "sim": ("3a6173a791fed988", "cdbc76693f1a6c81"),
     "hunt": ("3a6173a791fed988", "be663f46fe5b097a"),
     "component": ("3a6173a791fed988", "20a9b0d3fa0e06e1"),
-    "trajectory": ("36f9fb73b4ce7f05", "0cd16d2a181acb77"),
+    "trajectory": ("bbd29f3075893d34", "249b855338666633"),
     "eil": ("935a79d53803f012", "d51d9160d4e57d4b"),
     "data": ("a2830d04bb5f8240", "433dc0886e986e23"),
 }

@@ -3,10 +3,10 @@
 import json
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.anomaly_thresholds import MIXES, STREAMS, burst_and_rate, mix
@@ -235,3 +235,74 @@ def test_memory_is_bounded_however_many_actors_there_are() -> None:
         play.note("task.done", actor=f"uid:{number}")
     assert len(play.detector.watched) == STREAMS_MAX and ("burst", "actor", "uid:0") not in play.detector.watched
     assert ("burst", "type", "task.done") in play.detector.watched
+
+
+class Written(NamedTuple):
+    """A record as the writer has it."""
+
+    event_type: str
+    payload: bytes
+    actor: str
+    boot_id: str
+    mono_us: int
+    time_us: int
+
+
+def everything(detector: Detector) -> Any:
+    watched = [
+        (key, one.causes, one.quiet, [getattr(one.stream, name) for name in Stream.__slots__ if name != "ticks"])
+        for key, one in detector.watched.items()
+    ]
+    return watched, vars(detector.mix), detector.second
+
+
+ALLOWED, DENIED = b'{"status":"allowed"}', b'{"status":"denied"}'
+RUNS = st.lists(
+    st.tuples(
+        st.sampled_from(["task.done", "action.checked", "action.checked", "gate.refused", "provenance.anomaly", "log.pruned"]),
+        st.sampled_from(["uid:7", "uid:8"]),
+        st.sampled_from([ALLOWED, DENIED, b'{"rule":"\\"status\\":\\"denied\\""}']),
+        st.sampled_from([0, 0, 400_000, 1_000_000, 130_000_000]),
+        st.integers(1, 300),
+    ),
+    max_size=12,
+)
+
+
+ONE_DENIED = [("action.checked", "uid:7", ALLOWED, 0, 300), ("action.checked", "uid:7", DENIED, 0, 1)] * 20
+
+
+@given(RUNS, st.integers(1, 300), st.booleans())
+@example([*ONE_DENIED, ("action.checked", "uid:7", ALLOWED, 0, 300)], 200, False)
+def test_what_is_counted_together_is_counted_as_one_by_one(runs: list[Any], at_once: int, reboot: bool) -> None:
+    records: list[Written] = []
+    mono_us = 5_000_000
+    for event_type, actor, payload, later_us, count in runs:
+        mono_us += later_us
+        records += [Written(event_type, payload, actor, "00000001", mono_us, 0)] * count
+    if reboot:
+        records = [
+            each._replace(boot_id="00000002", mono_us=7) if place > len(records) // 2 else each
+            for place, each in enumerate(records)
+        ]
+    one, other = Detector(), Detector()
+    found: list[Found] = []
+    for seq, (event_type, payload, actor, boot_id, at_us, time_us) in enumerate(records):
+        found += one.note(event_type, payload, Stamp("gate_log", seq, time_us, at_us, boot_id, actor))
+    together: list[Found] = []
+    for first in range(0, len(records), at_once):
+        together += other.note_all("gate_log", first, records[first : first + at_once])
+    assert together == found and everything(other) == everything(one)
+
+
+def test_what_is_alike_is_looked_at_now_and_then_and_not_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one: list[int] = []
+    note = Detector.note
+    monkeypatch.setattr(
+        Detector, "note", lambda self, kind, raw, stamp: one_by_one.append(stamp.seq) or note(self, kind, raw, stamp)
+    )
+    detector = Detector()
+    detector.note_all(
+        "gate_log", 0, [Written("action.checked", b'{"status":"allowed"}', "uid:7", "00000001", 5_000_000, 0)] * 3_200
+    )
+    assert len(one_by_one) < 130

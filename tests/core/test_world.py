@@ -57,6 +57,24 @@ def test_many_are_replayed_and_refused_as_one_is(event_type: str, payload: bytes
     assert many.states == one.states and many.states != World([summing()]).states
 
 
+@pytest.mark.parametrize(("event_type", "payload"), [("sum.subtracted", b"{}"), ("sum.added", b'{"amount":2,"new":1}')])
+def test_columns_are_replayed_and_refused_as_one_is(event_type: str, payload: bytes) -> None:
+    """Runs of one type are read together, and the one that is refused in such a run stops what follows it, not what came before."""
+    types = ["sum.added", "sum.added", "log.head", "sum.added", event_type, "sum.added"]
+    payloads = [b'{"amount":5}', b'{"amount":7}', b"{}", b'{"amount":9}', payload, b'{"amount":100}']
+    columns, one = World([summing()]), World([summing()])
+    with pytest.raises(UnknownEvent) as among:
+        columns.replay_columns("sum_log", types, payloads, map(stamp, range(len(types))))
+    with pytest.raises(UnknownEvent) as alone:
+        for place, each in enumerate(zip(types, payloads, strict=True)):
+            one.replay(*each, stamp(place))
+    assert str(among.value) == str(alone.value)
+    assert columns.states["sum"].total == one.states["sum"].total == 21
+    with pytest.raises(UnknownEvent):
+        columns.replay_columns("other_log", ["sum.added"], [b'{"amount":5}'], iter([stamp(0, "other_log")]))
+    assert columns.states["sum"].total == 21
+
+
 def test_a_command_that_leads_to_more_than_one_batch_is_a_bug_and_nothing_changes() -> None:
     world = World([summing()])
     context: Any = None

@@ -171,6 +171,15 @@ def test_a_thousand_vectors_are_searched_by_a_worker_and_the_answer_is_exact(ire
         assert [(hit["event"], hit["relevance"]) for hit in found["hits"]] == [(each.event, each.relevance) for each in expected]
         health = client.call("system.health").result["checks"]
         assert any(check["name"] == "workers" for check in health), "a worker did it"
+        assert client.call("data.index", {"model": "mine"}).result["state"] == "none"
+        while client.call("data.index", {"model": "mine", "make": True}).result["state"] != "ready":
+            pass
+        index = client.call("data.index", {"model": "mine"}).result
+        assert (index["vectors"], index["covered"], "failed" in index) == (many, many, False)
+        assert {row["at_10"] for row in index["recall"] if row["probes"] == index["lists"]} == {1.0}
+        asked = {"vector": query, "model": "mine", "k": 25, "method": "approximate"}
+        few = client.call("data.search", asked).result
+        assert (few["method"], few["because"], few["hits"]) == ("exact", "small", found["hits"])
 
 
 def test_hostile_searches_are_refused_with_a_reason(irerd: Irerd) -> None:
@@ -190,6 +199,9 @@ def test_hostile_searches_are_refused_with_a_reason(irerd: Irerd) -> None:
             ({"vector": [1.0] * 255, "model": "hashed-256"}, "dimension"),
             ({"vector": [nan] * 256, "model": "hashed-256"}, None),
             ({"vector": [0.0] * 256, "model": "hashed-256"}, "vector"),
+            ({"query": "heat", "probes": 3}, None),
+            ({"query": "heat", "recall": nan, "method": "approximate"}, None),
+            ({"query": "heat", "recall": 0.9, "probes": 3, "method": "approximate"}, None),
         ):
             with pytest.raises(Error) as refused:
                 client.call("data.search", params)

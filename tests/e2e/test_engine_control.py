@@ -173,6 +173,19 @@ def test_what_is_taken_from_an_engine_is_gone_at_its_next_call_on_an_open_connec
         assert ok(raw, "actions.check", about, as_=engine_id)["allowed"]
 
 
+def test_a_stream_in_the_name_of_an_engine_tells_nothing_once_it_was_revoked(daemon: Irerd) -> None:
+    admin, raw = Raw(daemon.socket), Raw(daemon.socket)
+    for engine_id in ("heard-no-more", "goes-on"):
+        proved(raw, engine_id, registered(admin, engine_id))
+    streams = {raw.call("system.watch", {"type": "platform.defined"}, as_=name): name for name in ("heard-no-more", "goes-on")}
+    assert {streams[raw.next().id] for _ in streams} == set(streams.values()), "both have begun"
+    ok(admin, "engines.revoke", {"engine_id": "heard-no-more"})
+    ok(admin, "platforms.define", {"platform": "told-to-one", "actions": {"x": []}})
+    told = {streams[said.id]: said for said in (raw.next(), raw.next())}
+    assert isinstance(ended := told["heard-no-more"], Err) and ended.e["code"] == "unauthenticated"
+    assert told["goes-on"].r["data"]["platform"] == "told-to-one"
+
+
 def test_maintenance_and_a_flag_change_the_very_next_decision(daemon: Irerd) -> None:
     admin = Raw(daemon.socket)
     registered(admin, "flips")

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from core.wire.calls import Err, Item, Mark
 from irerctl.client import Error
 from tests.e2e.harness import Irerd
+from tests.e2e.raw import Raw
 from tests.e2e.web import Answer, Caller, Gateway, request
 
 DENIED = "cache.delete"
@@ -234,6 +236,51 @@ def test_nobody_speaks_for_a_token_that_was_not_shown_on_their_own_connection(fa
         shown.call("system.rotate_http_key")
         assert told(shown, bob["jti"]) == unshown
         assert "pools" in shown.call("resource.pools").result
+
+
+@pytest.mark.slow
+def test_a_stream_in_the_name_of_a_token_ends_with_it(far):
+    """Of what happens after the token was revoked its bearer is told nothing, whoever carries the stream; others go on."""
+    ann, bob = far.issue("operator"), far.issue("operator", "bob")
+    carrier = Raw(far.irerd.socket)
+    try:
+        for each in (ann, bob):
+            carrier.ask("system.check_http_token", {"token": each["token"]})
+        names = {carrier.call("system.watch", {"engine": "cache"}, as_=f"http#{each['jti']}"): each["jti"] for each in (ann, bob)}
+        heard: dict[str, list[Any]] = {jti: [] for jti in names.values()}
+        with far.irerd.client() as other:
+            while sum(map(len, heard.values())) < 2:  # each stream's mark: it has begun
+                heard[names[carrier.next().id]].append("begun")
+            far.revoke(ann["jti"])
+            other.call("cache.set", {"key": "after", "value": 1})
+        while len(heard[ann["jti"]]) + len(heard[bob["jti"]]) < 4:
+            said = carrier.next()
+            if isinstance(said, Item | Err):
+                told = (said.e["code"], said.e["reason"]) if isinstance(said, Err) else said.r["data"]["key"]
+                heard[names[said.id]].append(told)
+    finally:
+        carrier.close()
+    assert heard == {ann["jti"]: ["begun", ("unauthenticated", "token-refused")], bob["jti"]: ["begun", "after"]}
+
+
+@pytest.mark.slow
+def test_what_is_refused_to_a_token_is_on_record_under_its_subject(far):
+    bob, carrier = far.issue("viewer", "bob"), Raw(far.irerd.socket)
+    try:
+        carrier.ask("system.check_http_token", {"token": bob["token"]})
+        watching = carrier.call("system.watch", {"type": "gate.refused"})
+        assert isinstance(begun := carrier.next(), Mark) and begun.id == watching
+        asked = carrier.call("resource.scale", {"pool": "compute", "size": 9}, as_=f"http#{bob['jti']}")
+        heard = {said.id: said for said in (carrier.next(), carrier.next())}
+    finally:
+        carrier.close()
+    assert heard[asked].e["reason"] == "role"
+    assert heard[watching].r["data"] == {
+        "caller": "http:bob",
+        "method": "resource.scale",
+        "code": "permission-denied",
+        "reason": "role",
+    }
 
 
 @pytest.mark.slow

@@ -152,6 +152,9 @@ def test_a_row_and_its_group_share_a_name(run: Run, serve: Serve) -> None:
     assert [call.p for call in peer.calls[-2:]] == [{}, {"key": "retry.attempts"}]
     missing = run("control", "permissions")
     assert missing.exit_code == 2 and "Missing argument 'ENGINE_ID'" in missing.stderr
+    assert missing.stderr.endswith(" Try: irerctl control permissions --help\n"), "what can be typed"
+    many = run("control", "platforms", "status", "gmail", "maintenance")
+    assert many.exit_code == 2 and many.stderr.endswith(" Try: irerctl control platforms --help\n")
 
 
 def test_a_command_that_a_group_does_not_have_names_the_nearest(run: Run) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.trajectory import ENGINE
+from core.trajectory import ENGINE, packs
+from core.trajectory.events import StoredPack
 from irerctl import programs
 from irerctl.programs import Program, at_once, one_by_one, parts
 from irerctl.session import Failure
@@ -32,7 +33,7 @@ WELL = {"rule_id": "r", "premises": ["A", "B", "A"], "conclusion": "é", "cost":
 
 
 def told(program: Program) -> tuple[Any, ...]:
-    return list(program.facts), [list(column) for column in program.rules], list(program.goals)
+    return tuple(list(column) for column in program)
 
 
 @given(DOCUMENTS, st.booleans())
@@ -88,16 +89,17 @@ def test_parts_hold_all_of_a_program_and_each_is_small() -> None:
     document = {"facts": [f"{place}{'f' * 100}" for place in range(5_000)], "rules": rules, "goals": [f"g{n}" for n in range(101)]}
     whole = one_by_one("FILE", document)
     sent = list(parts(whole))
-    assert max(len(json.dumps(part)) for part in sent) < 700_000 and len(sent) > 4
+    assert max(len(json.dumps(part)) for part in sent) < 500_000 and len(sent) > 3
+    told = [packs.opened(StoredPack(**pack)) for part in sent for pack in part.get("packs", [])]
+    assert max(len(json.dumps(pack)) for part in sent for pack in part.get("packs", [])) < 50_000, "each fits a record"
     atoms: list[str] = []
     premises: list[str] = []
-    for part in sent:
-        columns = part.get("columns", {"atoms": [], "premises": [], "conclusions": []})
-        atoms += columns["atoms"]
-        assert max([*columns["premises"], *columns["conclusions"]], default=-1) < len(atoms), "no number before its atom"
-        premises += [atoms[number] for number in columns["premises"]]
-    assert premises == [premise for rule in rules for premise in rule["premises"]]
-    assert [fact for part in sent for fact in part.get("facts", [])] == document["facts"]
+    for pack in told:
+        atoms += pack.atoms
+        assert max([*pack.premises, *pack.conclusions, *pack.facts], default=-1) < len(atoms), "no number before its atom"
+        premises += [atoms[number] for number in pack.premises]
+    assert premises == [premise for rule in rules for premise in dict.fromkeys(rule["premises"])]
+    assert [atoms[number] for pack in told for number in pack.facts] == document["facts"]
     assert sent[-1] == {"goals": document["goals"]}, "very many goals go alone"
     assert list(parts(programs.program_of({}))) == [{}], "an empty program is a program too"
 

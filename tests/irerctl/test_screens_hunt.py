@@ -91,6 +91,26 @@ def test_the_picture_fits_twenty_lines_of_eighty_columns() -> None:
     assert "generation 1 of 3" in lines[1] and "7 of 15 runs" in lines[1] and "left" in lines[1]
 
 
+@pytest.mark.parametrize("column", ["gap", "h_classical", "scaling_factor"])
+def test_what_the_rows_are_sorted_by_stands_in_the_table(column: str, run: Run, serve: Serve) -> None:
+    serve(WHOLE)
+    assert column in run("hunt", "ledger", "--sort", column).stdout.splitlines()[0].split()
+    assert column not in run("hunt", "ledger").stdout.splitlines()[0].split()
+
+
+def test_where_the_thresholds_were_not_reached_the_best_front_is_told(run: Run, serve: Serve) -> None:
+    serve(WHOLE)
+    status = WHOLE["hunt.status"]
+    said = run("hunt", "status").stdout
+    for each in status["front"][: hunt.FRONT_SHOWN]:
+        assert f"{each['job_uuid']}  log_prime_sse {each['values'][0]:.4g}  sdg_h_norm_l2 {each['values'][1]:.4g}" in said
+    many = {**status, "front": [{"job_uuid": str(at), "values": [float(at), -2.0]} for at in range(7)]}
+    assert hunt.front_lines({**many, "objectives": ["log_prime_sse", "gap"]})[1] == "  0  log_prime_sse 0  gap 2"
+    assert len(hunt.front_lines(many)) == hunt.FRONT_SHOWN + 2 and "2 more" in hunt.front_lines(many)[-1]
+    reached = {"scientific": {**status["success"]["scientific"], "reached": True}}
+    assert hunt.front_lines({**many, "success": reached}) == []
+
+
 def test_a_metric_without_a_number_is_its_code_in_every_row(run: Run, serve: Serve) -> None:
     serve(WHOLE)
     said = run("hunt", "ledger", "--sort", "log_prime_sse").stdout

@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.engine import Refused
+from core.trajectory import packs
+from core.trajectory.events import StoredPack
 from core.trajectory.reads import Closure, Comparison, Explanation, OccupancyAnswer, ProgramPage, ProgramStatus, SearchAnswer
 from irerctl import programs
 from irerctl.screens import trajectory
@@ -274,28 +277,29 @@ def loaded(params: dict[str, Any]) -> Written:
         {
             "part": params["part"],
             "whole": not params["more"],
-            "facts": len(problem.get("facts", [])),
-            "rules": len(problem.get("columns", {"rule_ids": []})["rule_ids"]),
+            "facts": sum(len(pack.facts) for pack in packs_of(problem)),
+            "rules": sum(len(pack.rule_ids) for pack in packs_of(problem)),
         }
     )
+
+
+def packs_of(problem: dict[str, Any]) -> list[packs.Opened]:
+    return [packs.opened(StoredPack(**pack)) for pack in problem.get("packs", [])]
 
 
 def rules_in(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rules of all parts, by the numbers of their atoms."""
     atoms: list[str] = []
     found = []
-    for each in sent:
-        told = each["problem"].get("columns")
-        if told is None:
-            continue
-        atoms += told["atoms"]
-        left = iter(told["premises"])
+    for told in (pack for each in sent for pack in packs_of(each["problem"])):
+        atoms += told.atoms
+        left = iter(told.premises)
         for rule_id, count, head, cost, group in zip(
-            *(told[name] for name in ("rule_ids", "counts", "conclusions", "costs", "group_of")), strict=True
+            told.rule_ids, told.counts, told.conclusions, told.costs_micro, told.group_of, strict=True
         ):
             body = [atoms[next(left)] for _ in range(count)]
-            rule = {"rule_id": rule_id, "premises": body, "conclusion": atoms[head], "cost": cost}
-            found.append({**rule, "group": told["groups"][group]})
+            rule = {"rule_id": rule_id, "premises": body, "conclusion": atoms[head], "cost": cost / 1e6}
+            found.append({**rule, "group": told.groups[group]})
     return found
 
 
@@ -307,13 +311,41 @@ def test_a_large_file_goes_in_parts_that_fit_and_are_one_load(run: Run, serve: S
     peer = serve({"trajectory.load": loaded})
     assert "1 fact and 9,100 rules are the program now" in run("trajectory", "load", str(file)).stdout
     sent = [call.p for call in peer.calls]
-    assert [each["part"] for each in sent] == list(range(len(sent))) and len(sent) > 2
+    assert [each["part"] for each in sent] == list(range(len(sent))) and len(sent) > 1
     assert [each["more"] for each in sent] == [True] * (len(sent) - 1) + [False]
     assert len({each["load"] for each in sent}) == 1 and len(sent[0]["load"]) >= 8
     assert rules_in(sent) == [{**rule, "cost": 1.0, "group": "default"} for rule in rules + wide]
     assert max(len(json.dumps(each)) for each in sent) < 500_000
     run("trajectory", "load", str(file))
     assert peer.calls[-1].p["load"] != sent[0]["load"], "two loads are told apart"
+
+
+@pytest.mark.parametrize(("code", "reason"), [("unavailable", None), ("resource-exhausted", "log-queue")])
+def test_parts_that_came_out_of_turn_are_sent_again_in_turn(
+    run: Run, serve: Serve, tmp_path: Path, code: str, reason: str | None
+) -> None:
+    """The first is put off once, so that the next ones come too early; in the end each is there once and in order."""
+    rules = [{"rule_id": f"w{n}", "premises": [f"{n}{'x' * 100}{k}" for k in range(60)], "conclusion": "c"} for n in range(200)]
+    file = tmp_path / "program.json"
+    file.write_text(json.dumps({"facts": ["A"], "rules": rules}))
+    taken: list[int] = []
+    put_off = [0]
+
+    def busy(params: dict[str, Any]) -> Written:
+        if params["part"] in put_off:
+            put_off.remove(params["part"])
+            raise Refused(code, "not just now", reason=reason, retry_ms=1)
+        if params["part"] != len(taken):
+            raise Refused("failed-precondition", "not next", reason="part", data={"next_part": len(taken)})
+        taken.append(params["part"])
+        return loaded(params)
+
+    serve({"trajectory.load": busy})
+    assert "1 fact and 200 rules are the program now" in run("trajectory", "load", str(file)).stdout
+    assert taken == list(range(len(taken))) and len(taken) > trajectory.PARTS_AT_ONCE
+    taken.append(99)
+    ran = run("trajectory", "load", str(file))
+    assert ran.exit_code and "not next" in ran.output, "what somebody else began is not gone on with"
 
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -389,7 +421,8 @@ def test_a_planning_problem_is_loaded_by_its_relaxation(run: Run, serve: Serve) 
     }
     assert run("trajectory", "load", "--strips", "-", input=json.dumps(problem)).exit_code == 0
     [sent] = [call.p for call in peer.calls]
-    assert (sent["problem"]["facts"], sent["problem"]["goals"]) == (["at a"], ["at b"])
+    [pack] = [pack for pack in packs_of(sent["problem"]) if pack.facts]
+    assert ([pack.atoms[fact] for fact in pack.facts], sent["problem"]["goals"]) == (["at a"], ["at b"])
     assert [(rule["rule_id"], rule["premises"], rule["conclusion"]) for rule in rules_in([sent])] == [
         ("move:a:b", ["at a"], "at b")
     ]

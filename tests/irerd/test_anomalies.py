@@ -17,13 +17,13 @@ class Beside:
         self.next_seq = {"orders": 1, "gate_log": 1}
         self.found: list[Found] = []
         self.faults: list[str] = []
-        self.anomalies = Anomalies(self.found.append, self.next_seq, lambda where, error: self.faults.append(where))
+        self.anomalies = Anomalies(self.found.append, lambda where, error: self.faults.append(where))
 
     def decide(self, log: str, count: int, records: int = 1) -> None:
         for _ in range(count):
-            self.next_seq[log] += records
             made = [Pending("order.placed", b"{}", "uid:7", "00000001", 5_000_000, 0)] * records
-            self.anomalies.decided(log, made)
+            self.anomalies.taken(log, self.next_seq[log], [made])
+            self.next_seq[log] += records
 
 
 def test_a_burst_is_told_once_it_is_durable_with_its_records() -> None:

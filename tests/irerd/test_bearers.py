@@ -64,6 +64,14 @@ def test_only_a_token_that_was_shown_on_this_very_connection_is_spoken_for() -> 
     assert [speaks(mine, "http#t-2"), speaks(other, "http#t-1"), speaks(mine, "http#t-3"), speaks(mine, "http#")] == 4 * [UNSHOWN]
 
 
+def test_who_was_refused_is_named_only_by_a_good_token_of_this_connection() -> None:
+    irerd = Irerd(token("t-1"), token("t-2", subject="bob"), token("t-3", subject="cy"))
+    irerd.control.http_tokens["t-3"].revoked = True
+    bearers = irerd.connection("t-1", "t-3")
+    assert bearers.name_in("http#t-1") == "http:ann"
+    assert [bearers.name_in(each) for each in ("http#t-2", "http#t-3", "http#none", "t-1", None)] == 5 * [None]
+
+
 @pytest.mark.parametrize("judged", [CheckedHttpToken(False), CheckedHttpToken(False, jti="t-1"), {"valid": True, "jti": "t-1"}])
 def test_what_was_not_found_good_is_not_bound(judged: Any) -> None:
     bearers = Irerd(token()).connection()

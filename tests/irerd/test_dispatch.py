@@ -241,6 +241,12 @@ async def test_a_hint_refuses_nothing_and_a_bug_in_who_is_told_harms_no_call(ben
     bench.dispatch.foresee["sum.add"] = told.append
     bench.dispatch.announce([("sum.add", {"amount": 1, "ones": 1}), ("sum.other", {}), ("sum.add", {"amount": "one"})])
     assert told == [[Add(1, ones=1)]], "what is no such command is refused when it is called, and not before"
+    given = {"amount": 2, "ones": 1}
+    bench.dispatch.announce([("sum.add", given)])
+    row = bench.dispatch.world.rows["sum.add"]
+    made = bench.dispatch.params(row, given)
+    assert made is told[1][0], "the very command that was announced"
+    assert bench.dispatch.params(row, given) is not made and bench.dispatch.params(row, {**given}) == made
     bench.dispatch.foresee["sum.add"] = lambda coming: coming[7]
     bench.dispatch.announce([("sum.add", {"amount": 1, "ones": 1})])
     assert bench.faults == ["foresee"] and bench.state.applied == 0

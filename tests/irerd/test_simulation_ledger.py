@@ -210,3 +210,26 @@ def test_rows_whose_records_were_let_go_stay_in_the_file(records: Records, tmp_p
         (tmp_path / NAME).write_bytes(found)
         caught_up(records.ledger())
         assert (tmp_path / NAME).read_bytes() == whole
+
+
+def test_so_they_do_where_an_earlier_version_knew_fewer_columns_or_others(records: Records, tmp_path: Path) -> None:
+    caught_up(records.ledger())
+    second = next(at for at, record in enumerate(records.hunter.records) if at and record[0] == "hunt.started")
+    whole = records.whole()
+    hunt = next(iter(records.hunter.hunts.hunts)).encode()
+    records.first_seq = second
+    (tmp_path / NAME).write_bytes(older(whole) + b"torn,li")
+    caught_up(records.ledger())
+    now = (tmp_path / NAME).read_bytes()
+    assert [line for line in now.splitlines() if not line.startswith(hunt)] == [
+        line for line in whole.splitlines() if not line.startswith(hunt)
+    ]
+    kept = [line.split(b",") for line in now.splitlines() if line.startswith(hunt)]
+    before = [line.split(b",") for line in whole.splitlines() if line.startswith(hunt)]
+    assert kept == [[*cells[:-3], b"", b"", b""] for cells in before] and len(kept) > 10
+
+
+def older(text: bytes) -> bytes:
+    """Without the last three columns, and with one that is gone."""
+    rows = [line.split(b",")[:-3] for line in text.splitlines()]
+    return b"".join(b",".join([*row[:5], b"gone" if at else b"once", *row[5:]]) + b"\n" for at, row in enumerate(rows))

@@ -16,6 +16,7 @@ from core import trajectory
 from core.engine import IRER, Refused
 from core.spine import Rule
 from core.trajectory import closure, front, reads, small
+from core.trajectory.columns import Columns
 from core.trajectory.question import question, snapshot
 from irerd import trajectories
 from irerd.session import Stream
@@ -473,12 +474,13 @@ def test_only_so_many_closures_are_kept() -> None:
     assert len(ports._closures) == len(ports._costs) + 3 == trajectories.CLOSURES_KEPT
 
 
-def _told(names: list[str], spec: bytes) -> tuple[Any, ...]:
+def _told(names: Any, spec: bytes) -> tuple[Any, ...]:
     """A sheet in words."""
     arrays = {name: _numbers_in(field) for name, field in unpack(spec).arrays.items()}
     bodies = [[names[atom] for atom in arrays["body"][begin:end]] for begin, end in pairwise(arrays["body_start"])]
-    holding = {name for name, holds in zip(names, arrays["initial"], strict=True) if holds}
-    assert len(set(names)) == len(names) and all(arrays["initial"][: len(holding)]), "what holds comes first"
+    listed = [names[atom] for atom in range(len(names))]
+    holding = {name for name, holds in zip(listed, arrays["initial"], strict=True) if holds}
+    assert len(set(listed)) == len(listed), "each atom has one number"
     return bodies, [names[atom] for atom in arrays["head"]], arrays["cost"], holding
 
 
@@ -495,8 +497,7 @@ RULES_OF_TWO = [
 
 @pytest.mark.parametrize("initial", [None, ["é", "nobody's", "A"], []])
 @pytest.mark.parametrize("way", ["at once", "in parts that name atoms again", "with a rule told later"])
-def test_a_sheet_made_of_numbers_says_what_one_made_of_names_says(initial: list[str] | None, way: str) -> None:
-    """The numbers are those of the columns; where they may not be used, names are looked up, and it comes to the same."""
+def test_a_sheet_made_of_columns_says_what_one_made_of_rules_says(initial: list[str] | None, way: str) -> None:
     loop = EngineLoop(trajectory.ENGINE)
     first, rest = (RULES_OF_TWO, []) if way == "at once" else (RULES_OF_TWO[:2], RULES_OF_TWO[2:])
     loop.ask("load", {"problem": {"facts": ["A", "elsewhere"], "rules": first}, "more": way.startswith("in parts")})
@@ -504,11 +505,16 @@ def test_a_sheet_made_of_numbers_says_what_one_made_of_names_says(initial: list[
         loop.ask("load", {"problem": {"rules": rest}, "part": 1})
     for rule in rest if way.startswith("with") else ():
         loop.ask("add_rule", rule)
-    held = snapshot(loop.state)
-    assert (held.numbers is None) == way.startswith("with")
-    asked = question(held, initial, [])
-    plain = _told(*trajectories.sheet(asked.rules, asked.initial, {}))
-    assert _told(*trajectories.whole_sheet(asked, {})) == plain
-    assert plain[1] == ["é", "B", "A"] and plain[3] == set(initial if initial is not None else ["A", "elsewhere"])
+    listed, held = snapshot(loop.state), snapshot(loop.state, 0)
+    assert list(held.rules) == listed.rules and isinstance(held.rules, Columns)
+    asked, plainly = question(held, initial, []), question(listed, initial, [])
+    names, known, spec = trajectories.whole_sheet(asked, {})
+    told = _told(names, spec)
+    assert told == _told(*trajectories.sheet(plainly.rules, plainly.initial, {}))
+    assert [names[number] for number in known] == plainly.initial
+    assert told[1] == ["é", "B", "A"] and told[3] == set(initial if initial is not None else ["A", "elsewhere"])
     blocked = question(held, initial or [], ["B"])
-    assert _told(*trajectories.whole_sheet(blocked, {}))[1] == ["é", "A"], "a rule left out is in no sheet"
+    assert _told(*trajectories.whole_sheet(blocked, {})[::2])[1] == ["é", "A"], "a rule left out is in no sheet"
+    rules, goals, budgets = trajectories.by_name(asked.rules), ["B", "nobody's goal"], {"north": 5}
+    same = trajectories.sheet(trajectories.by_name(plainly.rules), plainly.initial, {"mode": "beam"}, goals, budgets)[1]
+    assert trajectories.search_sheet(rules, asked.initial, {"mode": "beam"}, goals, budgets) == same, "so ties are broken alike"

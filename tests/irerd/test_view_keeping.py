@@ -103,7 +103,6 @@ class Rig:
             self.host,  # type: ignore[arg-type]
             [sum_view(version)],
             sound,
-            self.next_seq,
             lambda: {"calls": self.calls},
             lambda place, error: self.faults.append(f"{place}: {error}"),
         )
@@ -128,8 +127,8 @@ class Rig:
         self.moment += 1
         time_us, _, boot_id = self.stamp()
         records = [Pending(kind, b'{"amount":%d}' % amount, "uid:1", boot_id, self.moment, time_us) for amount in amounts]
+        self.views.taken(log, self.next_seq[log], [records])
         self.next_seq[log] += len(records)
-        self.views.decided(log, records)
         return records
 
     def sync(self, log: str, records: list[Pending]) -> None:

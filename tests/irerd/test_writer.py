@@ -2,7 +2,7 @@
 
 import errno
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
 from typing import Any, Literal
 
@@ -128,6 +128,37 @@ async def test_what_comes_during_a_sync_makes_the_next_group_together(bench: Ben
     assert bench.names() == ["a"]
     await bench.host.let_go()
     assert bench.names() == ["a", "b", "c", "d"] and bench.groups == [{"one"}, {"one"}]
+
+
+class Followed(Writer):
+    """A writer of which somebody sees what it writes."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.seen: list[tuple[str, int, list[int]]] = []
+
+    def taken(self, log: str, first_seq: int, commands: Sequence[Sequence[Pending]]) -> None:
+        assert first_seq > self.durable_seq(log), "before it is durable"
+        self.seen.append((log, first_seq, [len(records) for records in commands]))
+
+
+async def test_who_follows_the_writer_sees_each_command_once_with_its_place_before_it_is_durable(bench: Bench) -> None:
+    bench.host.let_all_go()
+    followed = Followed(bench.host, bench.logs, bench.groups.append)
+    told: list[Receipt | None] = []
+    for log, count in (("one", 1), ("two", 3), ("one", 200), ("one", 56), ("two", 1)):
+        records = [pending()] * count
+        followed.submit(log, records, sum(map(measure, records)), {}, told.append)
+    followed.stop()
+    await followed.run()
+    assert followed.seen == [("one", 1, [1, 200]), ("two", 1, [3, 1]), ("one", 202, [56])]
+    assert [(receipt.log, receipt.seq) for receipt in told if receipt is not None] == [
+        ("one", 1),
+        ("one", 201),
+        ("two", 3),
+        ("two", 4),
+        ("one", 257),
+    ]
 
 
 async def test_the_next_group_waits_for_every_sync_of_this_one(bench: Bench) -> None:

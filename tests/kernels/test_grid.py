@@ -80,3 +80,18 @@ def test_rates_are_worked_out_once_for_each_length_and_land_on_their_modes():
     assert len(grid.distinct) < grid.squares().size / 5
     assert np.array_equal(np.asarray(grid.gather(grid.distinct.astype(float))), grid.squares())
     assert np.array_equal(np.asarray(grid.gather(grid.distinct.astype(float), half=True)), grid.squares(half=True))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_two_real_fields_in_one_transform_are_what_each_is_alone(d):
+    grid, shape = Grid(d, 12, 3, "f64"), (12,) * d
+    rng = np.random.default_rng(d)
+    one, other = rng.normal(size=(2, *shape))
+    spectrum, modes = grid.to_spectrum_beside_modes(one, other)
+    assert np.allclose(spectrum, np.fft.fftn(one), atol=1e-12) and np.allclose(modes, grid.to_modes_real(other), atol=1e-12)
+    first, second = grid.to_points_beside_modes(spectrum, modes)
+    assert np.allclose(first, one, atol=1e-13) and np.allclose(second, grid.to_points_real(modes), atol=1e-13)
+    response = np.exp(-np.asarray(grid.full_squares()) / 7)
+    far, _ = grid.to_points_beside_modes(spectrum * grid.unfolded(response), modes)
+    assert np.allclose(far, grid.filtered(one, response), atol=1e-13)
+    assert not np.allclose(grid.to_points_beside_modes(spectrum, 1j * modes)[1], second)

@@ -248,6 +248,10 @@ class SimFiles:
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         return bytes(self._handle(fd).node.cache[offset : offset + size])
 
+    def begin_sync(self, fd: int) -> None:
+        """What is not synced may be on the medium or not, asked for or not."""
+        self._handle(fd)
+
     def fdatasync(self, fd: int) -> None:
         self._handle(fd).node.sync()
 
@@ -409,7 +413,7 @@ class Killed(BaseException):
 
 
 CHANGES = ("open", "write", "fdatasync", "fsync", "fsync_dir", "link", "rename", "unlink", "truncate", "reserve", "mkdir", "chmod")
-LOOKS = ("pread", "stat", "stat_path", "list", "free", "drop_cache", "lock")
+LOOKS = ("pread", "stat", "stat_path", "list", "free", "drop_cache", "lock", "begin_sync")
 CALLS = CHANGES + LOOKS
 
 

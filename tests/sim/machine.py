@@ -162,7 +162,7 @@ class Watched:
             result = call(*arguments)
         except OSError as error:
             self._trace.operation(f"disk: {name} {path} fails: {errno.errorcode.get(error.errno or 0)}")
-            full = error.errno == errno.ENOSPC and self._disk.capacity is not None
+            full = error.errno == errno.ENOSPC and self._disk.capacity is not None and name != "fsync_dir"  # that is no want of room
             self._faults.failed = self._faults.failed or not (full or error.errno in (errno.ENOENT, errno.EEXIST))
             raise
         self._trace.note(f"disk {name} {path}", data)
@@ -205,6 +205,9 @@ class Watched:
     def write(self, fd: int, data: bytes | memoryview) -> int:
         whole = bytes(data)
         return self._change("write", self._paths[fd], self._files.write, fd, whole, data=whole)
+
+    def begin_sync(self, fd: int) -> None:
+        self._look(self._files.begin_sync, fd)
 
     def fdatasync(self, fd: int) -> None:
         self._change("fdatasync", self._paths[fd], self._files.fdatasync, fd)

@@ -224,7 +224,7 @@ def shown_again() -> Iterator[None]:
             reply(answer)
 
         if row.shown_once and idem is not None and (actor.name, idem) in told:
-            reply(told[actor.name, idem]._replace(replayed=True))
+            reply(msgspec.structs.replace(told[actor.name, idem], replayed=True))
         else:
             whole(self, row, params, actor, remember if row.shown_once else reply, idem, still)
 

@@ -276,6 +276,8 @@ class Universe:
         self._ends: dict[str, DaemonEnd] = {}
         self._alive = trio.Event()
         self._ready = trio.Event()
+        self._up = trio.Event()
+        """It serves, if perhaps a damaged log."""
         self._moved = trio.Event()
         self._unfinished = 0
         self._stopping = False
@@ -487,6 +489,7 @@ class Universe:
         self._damaged = self._stopping = self._clean = False
         self._faults = ending.faults
         self._ready = trio.Event()
+        self._up = trio.Event()
         if self.life > 1 and self._editing.random() < 0.3:
             self._configuration.edit()
         faults = ending.faults
@@ -579,6 +582,7 @@ class Universe:
             self.ledger_id = self.ledger_id or daemon.ledger_id  # its cursors name it, though nothing else was ever served
             if not faults.failed:
                 self.blame(f"recovery found damage where nothing was damaged: {daemon.damage}")
+            self._up.set()
             return
         self.trace.operation(f"ready: {daemon.dispatch.next_seq}, torn: {daemon.torn}")
         self.oracle.recovered(self._machine.disk)
@@ -589,6 +593,7 @@ class Universe:
         if not faults.failed and (other := self.oracle.same_keys(daemon.keys)):
             self.blame(f"N3: after a start other keys are remembered of {other} than its records hold")
         self._ready.set()
+        self._up.set()
 
     async def _serve(self, daemon: Daemon, end: Transport, credentials: Credentials) -> None:
         await daemon.serve(end, credentials)
@@ -690,7 +695,7 @@ class Universe:
     async def _stop(self, host: SimHost, daemon: Daemon) -> None:
         self.trace.operation("the daemon is asked to stop")
         self._stopping = True
-        await self._ready.wait()
+        await self._up.wait()
         with trio.move_on_after(CLEAN_STOP_S * (10 if self.may_fail else 1)):
             if self._unfinished:
                 await trio.sleep(self.random.choice((0.0, 0.0005, self.random.expovariate(1 / 0.002))))

@@ -149,6 +149,23 @@ def test_a_failed_write_or_sync_is_final_and_never_retried(call):
     assert log.durable.seq == 1
 
 
+def test_a_long_batch_sets_out_for_the_medium_before_its_tree_is_worked_out_and_is_durable_only_by_its_sync():
+    files = SimFiles()
+    log = new_log(files)
+    log._files = watched = NthFails(files, 0, EIO)
+    before = log.durable
+    log.write(log.seal([pending(number) for number in range(100)]).data)
+    assert watched.calls == ["stat", "write", "begin_sync"] and log.durable == before and log.durable_edge.size == 1
+    log.sync()
+    assert watched.calls[3:] == ["fdatasync"] and log.durable.offset == log.end and log.durable_edge.size == 101
+    log._files = NthFails(files, 1, EIO, ["begin_sync"])
+    with pytest.raises(SyncFailed):
+        append(log, [pending(number) for number in range(100)])
+    log._files = files
+    with pytest.raises(SyncFailed, match="an earlier write failed"):
+        append(log, [pending(1)])
+
+
 def test_a_full_disk_under_a_write_is_a_failed_write():
     files = SimFiles()
     log = new_log(files)

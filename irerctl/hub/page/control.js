@@ -112,7 +112,7 @@ function judgements(found) {
     each.status,
     each.rule,
   ]);
-  table("judgements", rows, ["nowrap"], "none yet", ([time, engine, action, status, rule]) => [
+  table("judgements", rows, ["nowrap", "", "", "", "rule"], "none yet", ([time, engine, action, status, rule]) => [
     clock(time),
     engine,
     action,

@@ -111,9 +111,10 @@ export function sent(id, deed) {
   });
 }
 
-/** A meter with its words. @param {number} value @param {number} max @param {string} words */
-export function meter(value, max, words) {
-  return make("meter", { min: 0, max: Math.max(max, 1), value, title: words, "aria-label": words }, words);
+/** A meter with its words. @param {number} value @param {number} max @param {string} words
+ * @param {Record<string, number>} more such as from where on it is `low` or `high`, and what is best */
+export function meter(value, max, words, more = {}) {
+  return make("meter", { min: 0, max: Math.max(max, 1), value, title: words, "aria-label": words, ...more }, words);
 }
 
 /** @param {string} health ok, degraded, failed or another word */

@@ -10,6 +10,7 @@ const TASKS_MAX = 8;
 const ENTITIES_MAX = 50;
 const QUEUE_MAX = 8;
 const CONFLICTS_MAX = 20;
+const FULL = 0.95;
 const LIVE = new Set(["blocked", "waiting", "queued", "running", "retrying"]);
 const ENTITY_HEALTH = { active: "ok", error_correction: "failed", offline_adapting: "degraded", awakening: "degraded" };
 
@@ -57,7 +58,7 @@ function pools(found) {
   ]);
   table("pools", rows, ["", "", "number", "number", "number", "number"], "none", ([name, used, units, running, waits, floor, ceiling]) => [
     name,
-    meter(used, units, `${used} of ${units} units of ${name} used`),
+    meter(used, units, `${used} of ${units} units of ${name} used`, { high: units * FULL, optimum: 0 }),
     count(units),
     count(running),
     count(waits),
@@ -102,7 +103,7 @@ function entities(found) {
     name,
     type,
     badge(ENTITY_HEALTH[state] ?? "", spaced(state)),
-    health === null ? "-" : meter(health, 100, `${name} says ${number(health)} of 100`),
+    health === null ? "-" : meter(health, 100, `${name} says ${number(health)} of 100`, { low: 50, high: 80, optimum: 100 }),
     heard,
     said,
   ]);

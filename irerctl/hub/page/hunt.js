@@ -137,7 +137,7 @@ function progress(found) {
   show("resume-hunt-btn", found.state === "stopped" || found.state === "failed");
   at("hunt-progress").max = Math.max(found.jobs_total ?? 0, 1);
   at("hunt-progress").value = found.jobs_done ?? 0;
-  say("hunt-progress-text", `${count(found.jobs_done ?? 0)} of ${count(found.jobs_total ?? 0)} runs`);
+  say("hunt-progress-text", found.jobs_total ? `${count(found.jobs_done ?? 0)} of ${count(found.jobs_total)} runs` : "No runs yet");
   say("status-event", found.last ? `Analyzed ${found.last.job_uuid.slice(0, 8)}... of generation ${found.last.generation}` : "-");
   say("status-sse", found.last ? score(found.last.log_prime_sse, found.last.sse_code) : "-");
   say("status-h-norm", found.last ? score(found.last.sdg_h_norm_l2, found.last.h_code) : "-");

@@ -97,22 +97,24 @@ function drawn(tile) {
   );
 }
 
-/** The last hour as a line, broken where there was nothing. For the eye alone: the figure beside it says the same now.
+/** The last hour as a line, broken where there was nothing; nothing at all until there is more than a dot. For the eye alone: the figure beside it says the same now.
  * @param {(number | null)[]} values @param {number | null} most the top of the scale; without one, the largest value */
 export function sparkline(values, most = null) {
+  if (values.filter((value) => value !== null).length < 2) return null;
   const top = most ?? Math.max(...values.map((value) => value ?? 0), 1);
   const x = (place) => (WIDTH * (place + 0.5)) / Math.max(values.length, 1);
   const y = (value) => HEIGHT - 2 - (HEIGHT - 4) * Math.min(value / top, 1);
-  let path = "";
+  const lines = [];
   values.forEach((value, place) => {
     if (value === null) return;
-    const before = place > 0 && values[place - 1] !== null;
-    path += before ? `L${x(place).toFixed(1)} ${y(value).toFixed(1)}` : `M${x(place).toFixed(1)} ${y(value).toFixed(1)}h0`;
+    if (place === 0 || values[place - 1] === null) lines.push([]);
+    lines.at(-1).push([x(place), y(value)]);
   });
+  const path = (points) => `M${points.map(([across, down]) => `${across.toFixed(1)} ${down.toFixed(1)}`).join("L")}`;
+  const below = (points) => `${path(points)}L${points.at(-1)[0].toFixed(1)} ${HEIGHT}L${points[0][0].toFixed(1)} ${HEIGHT}Z`;
   return draw(
     "svg",
     { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    draw("path", { class: "axis", d: `M0 ${HEIGHT - 1}H${WIDTH}` }),
-    draw("path", { class: "curve", d: path || "M0 0" }),
+    ...lines.flatMap((points) => [draw("path", { class: "below", d: below(points) }), draw("path", { class: "curve", d: `${path(points)}h0` })]),
   );
 }

@@ -77,19 +77,29 @@ export function inFigures(value) {
     if (key === "health" || key.endsWith("_at") || key.endsWith("_id")) continue;
     if (each === 0) continue;
     if (typeof each === "number") parts.push(measured(key, each));
-    else if (typeof each === "string") parts.push(`${spaced(key)} ${each}`);
+    else if (typeof each === "string") parts.push(key === "state" ? each : `${spaced(key)} ${each}`);
     else if (typeof each === "boolean") parts.push(each ? spaced(key) : (NOT[key] ?? `not ${spaced(key)}`));
-    else if (Array.isArray(each) && each.length) parts.push(`${each.length} ${spaced(key)}`);
+    else if (Array.isArray(each) && each.length) parts.push(many(each.length, key));
     else if (each && typeof each === "object") {
       // Only what counts: of an object that says more, the engine's own view has the figures.
       const counts = Object.values(each).every(Number.isInteger) ? Object.entries(each).filter(([, many]) => many > 0) : [];
-      parts.push(...counts.map(([name, many]) => `${count(many)} ${spaced(name)}`));
+      parts.push(...counts.map(([name, sum]) => many(sum, name)));
     }
   }
   return parts.join(" · ") || "nothing yet";
 }
 
+const BYTES = { bytes: "", bytes_max: "at most " };
+const QUEUED = { queue: "queued" };
+
 function measured(key, value) {
-  if (key.includes("bytes")) return `${spaced(key)} ${size(value)}`;
-  return key.endsWith("_s") ? `${spaced(key.slice(0, -2))} ${duration(value)}` : `${number(value)} ${spaced(key)}`;
+  if (key.includes("bytes")) return `${BYTES[key] ?? `${spaced(key.replace("_bytes", ""))} `}${size(value)}`;
+  return key.endsWith("_s") ? `${spaced(key.slice(0, -2))} ${duration(value)}` : many(value, QUEUED[key] ?? key);
+}
+
+/** So many of them; of one, its first word says that it is one. @param {number} value @param {string} name of the field */
+function many(value, name) {
+  const [first, ...rest] = spaced(name).split(" ");
+  const one = value === 1 && /[^su]s$/.test(first) ? first.replace(/ies$/, "y").replace(/s$/, "") : first;
+  return [number(value), one, ...rest].join(" ");
 }

@@ -8,6 +8,7 @@ import pytest
 
 from core.energy.act import (
     GOALS,
+    TRIFLE_J,
     Candidate,
     Habits,
     Judged,
@@ -163,3 +164,12 @@ def test_every_goal_has_weights_and_hold_is_always_among_the_candidates() -> Non
         found = judge(SEED, goal, {}, candidates(SEED, {}), horizon_s=300, unserved_j=1, habits={})
         hold = next(each for each in found if each.candidate.type == "hold")
         assert hold.terms[0] == hold.terms[2] == 0.0
+
+
+def test_a_millionth_of_a_joule_of_work_unserved_is_none() -> None:
+    """Else every record held digits of a bell curve's far tail, which mean nothing and cannot be written quickly."""
+    unserved = {each.candidate.servers: each.terms[1] for each in judged(SEED, SEED_CONSTRAINTS)}
+    assert set(unserved.values()) == {0.0}
+    full = Plant(12, 0.97, load_spread=1.0)
+    missed = {each.candidate.servers: each.terms[1] for each in judged(full, {})}
+    assert missed[10] > missed[11] > missed[12] > TRIFLE_J, "but what is missed counts"

@@ -87,9 +87,9 @@ def test_an_action_that_is_taken_back_makes_such_actions_dearer() -> None:
 
 
 def test_what_comes_long_after_takes_nothing_back() -> None:
-    loop = EilLoop(settings(horizon_s=60.0))
+    loop = EilLoop(settings(horizon_s=90.0))
     act(loop, KNOWN)
-    loop.run(61)
+    loop.run(91)
     act(loop, {**KNOWN, "active_servers": 8}, constraints={"min_replicas": 12}, candidates=UP)
     assert loop.state.actions.habits["scale_down"].undone == 0
 

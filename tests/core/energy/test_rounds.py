@@ -139,3 +139,44 @@ def test_what_was_only_tried_leaves_the_order_of_shifts_as_it_was() -> None:
     assert [len(shift.streams) for shift in tried.of(RegimeShifted)] == [2]
     assert tried.of(RegimeShifted) == alone.of(RegimeShifted)
     assert rows_of(tried) == rows_of(tried.replayed())
+
+
+def told_together(loop: EilLoop, senses: list[dict[str, Any]], now_us: int) -> list[sensing.Sense]:
+    """Announced as irerd does it: the very commands that are decided afterwards."""
+    some = [msgspec.convert(params, sensing.Sense, strict=True) for params in senses]
+    sensing.foresee(loop.state, some, now_us)
+    return some
+
+
+def test_senses_without_a_time_are_of_the_moment_at_which_they_came_together() -> None:
+    """So they are worked out in one pass; the second of a source is of its own moment, or it would contradict the first."""
+    loop, view = EilLoop(), None
+    for name in "abc":
+        loop.sense(0, name, x=1.0)
+    came_us = loop.wall_us = loop.wall_us + 1_000_000
+    some = told_together(loop, [{"source": name, "telemetry": {"x": 2.0}} for name in "abca"], came_us)
+    newest = []
+    for command in some:
+        loop.wall_us += 700
+        loop.ask("sense", command)
+        newest.append(loop.of(sensing.Sensed)[-1].newest_us)
+        view = loop.state.view
+    assert newest == [came_us, came_us, came_us, came_us + 4 * 700]
+    assert view is not None and len(view._rounds) == 1, "the last one begins a round of its own"
+    assert loop.of(sensing.Sensed)[-1].refused == []
+    assert loop.replayed() == loop.state and rows_of(loop.replayed()) == rows_of(loop)
+
+
+def test_a_moment_that_others_have_passed_meanwhile_is_not_that_of_a_sense_without_a_time() -> None:
+    loop = EilLoop()
+    loop.sense(-10, "a", x=1.0)
+    [command] = told_together(loop, [{"source": "a", "telemetry": {"x": 2.0}}], loop.wall_us)
+    loop.wall_us += 500
+    loop.get("sense", {"source": "a", "telemetry": {"x": 3.0}})
+    loop.wall_us += 500
+    loop.ask("sense", command)
+    assert loop.of(sensing.Sensed)[-1].newest_us == loop.wall_us
+    [late] = told_together(loop, [{"source": "a", "telemetry": {"x": 2.0}}], loop.wall_us + 10_000_000)
+    loop.wall_us += 500
+    loop.ask("sense", late)
+    assert loop.of(sensing.Sensed)[-1].newest_us == loop.wall_us, "a clock that was set back meanwhile makes no point of the future"

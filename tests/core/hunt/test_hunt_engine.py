@@ -663,3 +663,13 @@ def test_one_seed_is_one_hunt_and_another_is_another() -> None:
         hunter.start(seed=seed)
         points.append([child.params for asked in of(hunter, events.HuntAsked) for child in asked.children])
     assert points[0] == points[1] != points[2]
+
+
+def test_why_thresholds_were_not_reached_speaks_of_peaks_before_places() -> None:
+    def spectrum(n_peaks: int, resolved: bool = False) -> events.HuntScored:
+        return events.HuntScored("h", 0, 0, "j", "ok", n_peaks=n_peaks, n_targets=5, resolved=resolved)
+
+    few = reads._of_peaks([spectrum(0), spectrum(0), spectrum(1)])
+    assert few == "2 spectra have no peak and none has more than 1 peak, where 5 targets need one each, so none scores below 4"
+    assert reads._of_peaks([spectrum(0)]).endswith("more than 0 peaks, where 5 targets need one each")
+    assert reads._of_peaks([spectrum(5, True), spectrum(9)]) == "in 1 the grid could tell the targets apart"

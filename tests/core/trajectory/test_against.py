@@ -11,6 +11,7 @@ from core.spine import Rule
 from core.trajectory import against
 from core.trajectory.against import Arrays
 from core.trajectory.closure import FAR, additive, closure
+from core.trajectory.columns import Names
 
 ATOMS = 9
 
@@ -31,32 +32,39 @@ def program(seed: int) -> tuple[list[Rule], list[str]]:
 
 
 def arrays_of(rules: list[Rule], initial: list[str]) -> Arrays:
-    names = [*initial, *(f"a{place}" for place in range(ATOMS) if f"a{place}" not in initial)]
+    names = [f"a{place}" for place in range(ATOMS)]
     body = [names.index(premise) for rule in rules for premise in rule.premises]
     start = np.cumsum([0, *(len(rule.premises) for rule in rules)]).astype(np.int64)
     head = np.array([names.index(rule.conclusion) for rule in rules], np.int32)
-    return Arrays(
-        start, np.array(body, np.int32), head, np.array([rule.cost_micro for rule in rules], np.int64), len(initial), names
-    )
+    cost, known = np.array([rule.cost_micro for rule in rules], np.int64), against.places([names.index(name) for name in initial])
+    return Arrays(start, np.array(body, np.int32), head, cost, known, Names.of(names))
+
+
+def names_of(told: Arrays) -> list[str]:
+    return [told.names[number] for number in range(len(told.names))]
 
 
 def answers(rules: list[Rule], initial: list[str], told: Arrays, most: int | None) -> tuple[Any, Any, Any]:
     found, cost = closure(rules, initial, most), additive(rules, initial)
-    depth = np.array([found[name].depth if name in found else -1 for name in told.names], np.int32)
-    via = np.array([-1 if name not in found or (rule := found[name].rule) is None else rule for name in told.names], np.int32)
-    return depth, via, np.array([cost.get(name, -1) for name in told.names], np.int64)
+    depth = np.array([found[name].depth if name in found else -1 for name in names_of(told)], np.int32)
+    via = np.array([-1 if name not in found or (rule := found[name].rule) is None else rule for name in names_of(told)], np.int32)
+    return depth, via, np.array([cost.get(name, -1) for name in names_of(told)], np.int64)
 
 
 @pytest.mark.parametrize("seed", range(150))
 def test_the_truth_is_taken_and_nothing_else(seed: int) -> None:
     rules, initial = program(seed)
+    initial = initial[::-1] if seed % 5 else initial
     told = arrays_of(rules, initial)
     most = None if seed % 2 else seed % 4
     depth, via, value = answers(rules, initial, told, most)
     found = against.derived(told, depth, via, most)
     assert found == closure(rules, initial, most) and list(found) == list(closure(rules, initial, most)), "in the same order"
     assert against.costs(told, value) == additive(rules, initial)
-    for atom in range(told.known, ATOMS):
+    for atom in told.known.tolist():
+        other = against.derived(told, _with(depth, atom, -1), _with(via, atom, 0), most)
+        assert other == found, "what holds from the start nobody has to say"
+    for atom in sorted(set(range(ATOMS)) - set(told.known.tolist())):
         for lie in (-2, -1, 0, 1, 2, depth[atom] + 1, depth[atom] - 1, 2**31 - 1):
             if lie != depth[atom]:
                 assert against.derived(told, _with(depth, atom, lie), via, most) is None
@@ -86,13 +94,15 @@ def test_costs_beyond_sixty_four_bits_are_added_up_and_end_at_the_most() -> None
         exact = 64 * exact + 10**15
         value.append(min(exact, FAR))
     assert value[-1] == FAR and 2**53 < value[1] < FAR
-    assert against.costs(told, np.array(value, np.int64)) == dict(zip(told.names, value, strict=True))
+    assert against.costs(told, np.array(value, np.int64)) == dict(zip(names_of(told), value, strict=True))
     for place in range(ATOMS):
         assert against.costs(told, _with(np.array(value, np.int64), place, value[place] - 1)) is None
 
 
 def test_a_program_without_rules_or_atoms_has_a_closure_too() -> None:
-    empty = Arrays(*(against.array_of(array(kind, more).tobytes(), dtype) for kind, dtype, more in EMPTY), 0, [])
+    empty = Arrays(
+        *(against.array_of(array(kind, more).tobytes(), dtype) for kind, dtype, more in EMPTY), against.places([]), Names.of([])
+    )
     none = np.zeros(0, np.int32)
     assert against.derived(empty, none, none, None) == {} and against.costs(empty, np.zeros(0, np.int64)) == {}
 

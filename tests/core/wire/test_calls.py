@@ -1,8 +1,11 @@
 """The rules of the conversation: hello first, ids that rise, one terminal frame, and exactly one way to lose the connection."""
 
+import math
+import re
 from typing import Any
 
 import cbor2
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +31,7 @@ from core.wire.calls import (
     Violation,
     Welcome,
 )
-from core.wire.codec import CodecError, decode, encode
+from core.wire.codec import VALUES_MAX, CodecError, Typed, ValuesError, decode, encode
 from core.wire.errors import CODES, make
 from core.wire.frames import FRAME_MAX, HEADER_LEN, frame
 from tests.core.wire.test_frames import cut
@@ -386,6 +389,96 @@ def test_the_two_ends_understand_each_other() -> None:
         Bye("shutdown", 10_000),
     ]
     assert client.open_ids == []
+
+
+ANY_LEAF = st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.floats() | st.text(max_size=300) | st.binary(max_size=300)
+ANY_VALUE = st.recursive(
+    ANY_LEAF | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=30), inner, max_size=3),
+)
+NUMBERS = st.sampled_from([0, 23, 24, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**53 - 1]) | st.integers(0, 2**53 - 1)
+
+
+@given(
+    NUMBERS,
+    ANY_VALUE,
+    st.none() | st.tuples(st.text(max_size=300), NUMBERS, st.text(max_size=80)),
+    st.none() | st.text(max_size=70_000),
+    st.booleans(),
+)
+def test_an_answer_made_of_its_parts_is_the_one_made_of_the_whole(
+    id: int, r: Any, rc: tuple[str, int, str] | None, cur: str | None, replayed: bool
+) -> None:
+    whole: dict[str, Any] = {"t": "done", "id": id, "r": r}
+    if rc is not None:
+        whole["rc"] = dict(zip(("log", "seq", "event_hash"), rc, strict=True))
+    whole |= {"cur": cur} if cur is not None else {}
+    whole |= {"replayed": True} if replayed else {}
+    try:
+        wanted = encode(whole)
+    except CodecError as error:
+        with pytest.raises(CodecError, match=re.escape(str(error))):
+            calls.done(id, r, rc, cur, replayed)
+    else:
+        assert calls.done(id, r, rc, cur, replayed) == wanted
+        if not replayed and rc is None and cur is not None:
+            assert calls.done_again(id, calls.result(r), calls.cursor(cur)) == wanted
+
+
+def deep(levels: int, value: Any = 1) -> Any:
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+class Plain(msgspec.Struct):
+    x: int = 1
+
+
+EDGES: list[Any] = [
+    *(-1, 0, 23, 24, 2**53 - 1, 2**53, 2**64, 2**70, True, False, None, 0.5, -0.0, 1e300, math.nan, math.inf, -math.inf),
+    *("", "x" * 23, "x" * 24, "é" * 127 + "x", "é" * 128, "x" * 70_000, "\ud800", b"", b"x" * 300, Typed.of([1.0])),
+    *([0] * length for length in (0, 23, 24, 25, 300)),
+    *(("a",) * length for length in (0, 23, 24)),
+    *({f"k{number}": number for number in range(length)} for length in (0, 23, 24, 300)),
+    *(deep(levels) for levels in (1, 2, 3, 4, 30, 31, 32, 33)),
+    *(
+        {"a": math.nan},
+        ["\ud800"],
+        {"\ud800": 1},
+        {1: 2},
+        {b"a": 1},
+        {"a": {2: 1}},
+        Plain(),
+        {"a": [Plain()]},
+        {"a": object()},
+        {1, 2},
+    ),
+    *({"x" * 300: 1}, {"a": "x" * 1_200_000}),
+]
+
+
+@pytest.mark.parametrize("r", EDGES, ids=lambda r: repr(r)[:30])
+def test_an_answer_at_the_edge_of_what_is_written_in_one_pass_is_the_same_too(r: Any) -> None:
+    for value in (r, {"a": r}, [r]):
+        whole = {"t": "done", "id": 7, "r": value, "rc": {"log": "x", "seq": 1, "event_hash": "ff"}, "cur": "c"}
+        try:
+            wanted = encode(whole)
+        except CodecError as error:
+            with pytest.raises(CodecError, match=re.escape(str(error))):
+                calls.done(7, value, ("x", 1, "ff"), "c")
+        else:
+            assert calls.done(7, value, ("x", 1, "ff"), "c") == wanted
+
+
+@pytest.mark.parametrize("count", range(VALUES_MAX - 12, VALUES_MAX + 2))
+def test_an_answer_holds_as_many_values_as_any_message(count: int) -> None:
+    whole = {"t": "done", "id": 1, "r": [0] * count, "rc": {"log": "x", "seq": 1, "event_hash": ""}, "cur": "c"}
+    if len(whole) + 3 + count > VALUES_MAX:
+        with pytest.raises(ValuesError):
+            calls.done(1, whole["r"], ("x", 1, ""), "c")
+    else:
+        assert calls.done(1, whole["r"], ("x", 1, ""), "c") == encode(whole)
 
 
 def test_a_newer_server_may_say_more() -> None:

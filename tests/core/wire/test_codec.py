@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import cbor2
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.wire.codec import BUILT_IN_TAGS, DEPTH_MAX, INT_MAX, CodecError, Typed, ValuesError, decode, encode
+from core.wire.codec import BUILT_IN_TAGS, DEPTH_MAX, INT_MAX, CodecError, Reader, Typed, ValuesError, decode, encode
 from core.wire.frames import HEADER_LEN
 from irerctl import client
 
@@ -47,6 +48,27 @@ def in_map(value: bytes) -> bytes:
 @given(message=MESSAGES)
 def test_what_is_sent_is_what_is_read(message: dict[str, Any]) -> None:
     assert decode(body_of(message)) == message
+
+
+BODIES = st.binary(max_size=60) | st.builds(
+    lambda message, place, byte: changed(body_of(message), place, byte), MESSAGES, st.integers(0), st.integers(0, 255)
+)
+SHARED = bytes.fromhex("a161 61d81c 8101"), bytes.fromhex("a16161 d81d00")
+"""A value that is marked to be shared, and one that asks for it."""
+
+
+@given(st.lists(BODIES | MESSAGES.map(body_of) | st.sampled_from(SHARED), max_size=6))
+def test_what_one_body_says_is_not_changed_by_those_before_it(bodies: list[bytes]) -> None:
+    reader = Reader()
+
+    def read(with_reader: Callable[[bytes], dict[str, Any]], body: bytes) -> Any:
+        try:
+            return with_reader(body)
+        except CodecError as error:
+            return str(error)
+
+    for body in bodies:
+        assert read(reader.read, body) == read(decode, body)
 
 
 @settings(max_examples=300)

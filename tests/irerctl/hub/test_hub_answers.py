@@ -1,6 +1,7 @@
 """JSON both ways: texts of a query become what the schema wants, bytes are base64, arrays are lists up to a bound."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,3 +99,41 @@ def test_a_body_that_is_no_json_is_told_so_in_no_interpreters_words(body: bytes,
     with pytest.raises(Failed) as refused:
         answers.params_of(body, None)
     assert refused.value.body["detail"] == f"the body is not JSON: {said}"
+
+
+class Pairs(list[tuple[str, Any]]):
+    """An object as it is written: what stands in it, name by name."""
+
+
+NAMES = st.sampled_from(["a", "b", '":', ":", "\\", 'a"'])
+WRITTEN = st.recursive(
+    st.one_of(st.integers(0, 9), NAMES),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.lists(st.tuples(NAMES, inner), max_size=3).map(Pairs)),
+    max_leaves=8,
+)
+
+
+def as_written(value: Any, colon: str) -> str:
+    if isinstance(value, Pairs):
+        return "{" + ",".join(f"{json.dumps(name)}{colon}{as_written(each, colon)}" for name, each in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(as_written(each, colon) for each in value) + "]"
+    return json.dumps(value)
+
+
+def is_said_once(value: Any) -> bool:
+    if isinstance(value, Pairs):
+        return len({name for name, _ in value}) == len(value) and all(is_said_once(each) for _, each in value)
+    return not isinstance(value, list) or all(map(is_said_once, value))
+
+
+@given(st.lists(st.tuples(NAMES, WRITTEN), max_size=3).map(Pairs), st.sampled_from([":", " :", ": ", "\n\t:\r "]))
+def test_a_name_stands_once_in_an_object_or_the_body_is_refused(body: Pairs, colon: str) -> None:
+    """However deep, whatever stands between name and colon, and whatever quotes and colons are in the texts."""
+    text = as_written(body, colon)
+    try:
+        found = answers.params_of(text.encode(), None)
+    except Failed as refused:
+        assert "stands twice" in refused.body["detail"] and not is_said_once(body)
+    else:
+        assert is_said_once(body) and found == json.loads(text)

@@ -15,6 +15,7 @@ from core.control.hub import API_VERSIONS
 from core.engine import Refused
 from core.engines import ENGINES
 from core.publish.routes import API_VERSION
+from core.wire.calls import Item
 from core.wire.errors import make
 from irerctl.hub.access import TRIES_MAX, Access, Caller, host_name, is_loopback
 from irerctl.hub.http1 import parse_head
@@ -287,6 +288,21 @@ async def test_a_reader_that_fell_behind_is_cancelled_and_goes_on_where_it_stopp
     assert [call.m for call in peer.calls].count("system.watch") > 1
 
 
+async def test_nothing_is_made_for_a_reader_that_takes_nothing(socket_path, serve):
+    """What may wait for it is full: from then on irerd makes no items of it, rather than items that are thrown away."""
+    peer = serve({"system.describe": described(), "system.watch": Stream(range(QUEUE_ITEMS_MAX + 8), endless=True)})
+    async with trio.open_nursery() as nursery:
+        daemon = Daemon(str(socket_path))
+        await _started(nursery, daemon)
+        opened = await daemon.open(Ask("system.watch", {}), resumable=True)
+        assert await trio.to_thread.run_sync(peer.quiet.wait, 20), "nobody cancelled it, and nobody reads it"
+        taken = [await opened.inbox.next() for _ in range(QUEUE_ITEMS_MAX + 1)]
+        opened.close()
+        nursery.cancel_scope.cancel()
+    assert [type(each) for each in taken] == [Item] * QUEUE_ITEMS_MAX + [type(None)]
+    assert [call.m for call in peer.calls].count("system.watch") == len(peer.cancelled) == 1
+
+
 async def test_a_reader_whose_place_is_gone_after_a_restart_is_told_and_not_begun_anew(socket_path, serve):
     """Its cursor is older than what is left of the log: from the beginning would be twice, from now on would leave a hole."""
     old = serve({"system.describe": described(), "system.watch": Stream([1], endless=True)})
@@ -339,7 +355,7 @@ async def test_a_call_without_an_answer_ends_with_its_deadline(socket_path, serv
     async with trio.open_nursery() as nursery:
         daemon = Daemon(str(socket_path))
         await _started(nursery, daemon)
-        with pytest.raises(Failed) as late:
+        with trio.fail_after(20), pytest.raises(Failed) as late:
             await daemon.ask(Ask("resource.scale", {}, deadline_ms=1))
         assert late.value.body == make("deadline-exceeded", late.value.body["detail"], effect="unknown")
         await trio.to_thread.run_sync(peer.quiet.wait, 10)
