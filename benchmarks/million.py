@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from benchmarks import peers
 
 RULES = 10**6
+GOAL = "a330131"
+"""Of a million of these rules 164 are the cheapest way there, which the beam finds in a worker."""
 SECONDS_MAX, BYTES_MAX = 10.0, 2e9
 WRONG = ', "cost": -1}'
 
@@ -36,7 +38,7 @@ def written(path: Path, rules: int) -> None:
     atoms = max(4, rules // 2)
     with path.open("w") as file:
         facts = ", ".join(f'"a{atom}"' for atom in range(atoms) if draw.random() < 1 / 3)
-        file.write(f'{{"facts": [{facts}],\n"goals": ["a7"],\n"rules": [\n')
+        file.write(f'{{"facts": [{facts}],\n"goals": ["{GOAL}"],\n"rules": [\n')
         for rule in range(rules):
             body = ", ".join(f'"a{draw.randrange(atoms)}"' for _ in range(draw.randrange(1, 6)))
             head, cost, group = draw.randrange(atoms), draw.randrange(10**6) / 10**6, draw.randrange(10)

@@ -69,7 +69,7 @@ class TrajectoryPorts:
         held = await self._snapshot()
         asked = await self._offload(question, held, params.initial, params.denied)
         key = _key(held, params, frozenset(), params.max_depth)
-        derived = await self._closed(held, key, asked)
+        derived = await self._closed(held, key, asked, with_costs=True)
         costs = await self._additive(held, key, asked)
         return await self._offload(reads.closure_page, asked, derived, costs, params)
 
@@ -117,15 +117,16 @@ class TrajectoryPorts:
 
     # --- closures ---------------------------------------------------------------------------------------------------
 
-    async def _closed(self, held: Snapshot, key: Key, asked: Question) -> Mapping[str, Derived]:
-        """Costs do not matter to it, so it is kept when these change."""
+    async def _closed(self, held: Snapshot, key: Key, asked: Question, *, with_costs: bool = False) -> Mapping[str, Derived]:
+        """Costs do not matter to it, so it is kept when these change; a worker tells them too where somebody waits for both."""
         found = self._closures.pop(key, None)
         if found is None:
             if _literals(asked) <= LITERALS_HERE_MAX:
                 found = await self._offload(closure.closure, asked.rules, asked.initial, key[-1])
             else:
-                found, costs = await self._elsewhere(asked, key[-1])
-                _keep(self._costs, _costs_key(held, key), costs)
+                found, costs = await self._elsewhere(asked, key[-1], with_costs)
+                if costs is not None:
+                    _keep(self._costs, _costs_key(held, key), costs)
         _keep(self._closures, key, found)
         return found
 
@@ -136,14 +137,17 @@ class TrajectoryPorts:
             if _literals(asked) <= LITERALS_HERE_MAX:
                 found = await self._offload(closure.additive, asked.rules, asked.initial)
             else:
-                _, found = await self._elsewhere(asked, None)
+                _, found = await self._elsewhere(asked, None, True)
+                assert found is not None
         _keep(self._costs, place, found)
         return found
 
-    async def _elsewhere(self, asked: Question, max_depth: int | None) -> tuple[Mapping[str, Derived], Mapping[str, int]]:
-        names, known, spec = await self._offload(whole_sheet, asked, {"max_depth": max_depth})
+    async def _elsewhere(
+        self, asked: Question, max_depth: int | None, with_costs: bool
+    ) -> tuple[Mapping[str, Derived], Mapping[str, int] | None]:
+        names, known, spec = await self._offload(whole_sheet, asked, {"max_depth": max_depth, "costs": with_costs})
         answer = await self._work("closure", spec, CLOSURE_S)
-        return await self._offload(closed_as_said, answer, unpack(spec), names, known, max_depth)
+        return await self._offload(closed_as_said, answer, unpack(spec), names, known, max_depth, with_costs)
 
     # --- search -----------------------------------------------------------------------------------------------------
 
@@ -405,15 +409,15 @@ def _numbers_of(kind: str, numbers: Iterable[int]) -> Field:
 
 
 def closed_as_said(
-    answer: Sheet, told: Sheet, names: Names, known: Sequence[int], max_depth: int | None
-) -> tuple[Mapping[str, Derived], Mapping[str, int]]:
+    answer: Sheet, told: Sheet, names: Names, known: Sequence[int], max_depth: int | None, with_costs: bool
+) -> tuple[Mapping[str, Derived], Mapping[str, int] | None]:
     """How each atom came to hold and what it costs, once that was held against every rule."""
-    shapes = {"depth": "<i4", "rule": "<i4", "additive": "<i8"}
-    depth, via, value = (_array(whole_field(answer, name, dtype, len(names))) for name, dtype in shapes.items())
+    depth, via = (_array(whole_field(answer, name, "<i4", len(names))) for name in ("depth", "rule"))
     start, body, head, cost = (_array(told.arrays[name]) for name in ("body_start", "body", "head", "cost"))
     arrays = against.Arrays(start, body, head, cost, against.places(known), names)
-    derived, costs = against.derived(arrays, depth, via, max_depth), against.costs(arrays, value)
-    if derived is None or costs is None:
+    derived = against.derived(arrays, depth, via, max_depth)
+    costs = against.costs(arrays, _array(whole_field(answer, "additive", "<i8", len(names)))) if with_costs else None
+    if derived is None or (with_costs and costs is None):
         raise nonsense()
     return derived, costs
 

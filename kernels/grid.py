@@ -109,14 +109,19 @@ class Grid:
         return spectrum
 
     def to_points_real(self, modes: Array) -> Array:
+        """Axis by axis, the last one last: until then there are only the kept columns to transform."""
         for axis in self.axes[:-1]:
             modes = self._widen(modes, axis)
+        if self.axes[:-1]:
+            modes = jnp.fft.ifftn(modes, axes=self.axes[:-1])
         width = self.points // 2 + 1 - self.kept
         modes = jnp.pad(modes, [(0, 0)] * (modes.ndim - 1) + [(0, width)])
-        return jnp.fft.irfftn(modes, s=(self.points,) * self.dimensions, axes=self.axes)
+        return jnp.fft.irfft(modes, n=self.points, axis=-1)
 
     def to_modes_real(self, field: Array) -> Array:
-        spectrum = jnp.fft.rfftn(field, axes=self.axes)[..., : self.kept]
+        spectrum = jnp.fft.rfft(field, axis=-1)[..., : self.kept]
+        if self.axes[:-1]:
+            spectrum = jnp.fft.fftn(spectrum, axes=self.axes[:-1])
         for axis in self.axes[:-1]:
             spectrum = self._narrow(spectrum, axis)
         return spectrum

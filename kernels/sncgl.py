@@ -127,7 +127,8 @@ def _curved(
 ) -> Callable[[Array, Callable[[Array], Array]], tuple[Array, Array, Seen]]:
     """From the modes of A, and the density's once it is known what the field feeds it: the change of A, what is fed, what was seen.
 
-    rho and what is fed are transformed together, and so are K*rho and rho_s on the way back.
+    rho and what is fed are transformed together, and so are K*rho and rho_s on the way back. What shares a transform shares its
+    rounding too, so rho goes there no larger than 1: a field that runs away is to end as such, and not by a torn geometry.
     """
     t = typed(grid, c)
     wave_step = 2 * jnp.pi / c.length
@@ -142,9 +143,11 @@ def _curved(
             density = density_of(fed)
             rho_s = grid.to_points_real(density)
         else:
-            spectrum, fed = grid.to_spectrum_beside_modes(rho, feeding)
+            scale = jnp.maximum(jnp.max(rho), 1)
+            spectrum, fed = grid.to_spectrum_beside_modes(rho * (1 / scale), feeding)
             density = density_of(fed)
             around, rho_s = grid.to_points_beside_modes(spectrum * everywhere, density)
+            around = around * scale
         bent, seen = _bent(grid, t, density, rho_s, flat, gradients, wave_step, balance)
         return grid.to_modes(losses(field, rho, t, around) + t.diffusion * bent) + pump, fed, seen
 

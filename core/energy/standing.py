@@ -1,6 +1,7 @@
 """What energy intelligence tells when it is asked: how sources stand, what things cost, how well it does. Looks only."""
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 import msgspec
@@ -751,7 +752,7 @@ def checks(energy: Energy, ctx: Context) -> Iterator[Check]:
 def confidence(energy: Energy) -> float:
     """What a reward is estimated with: how often predictions were right lately."""
     lately = energy.claims.lately
-    return sum(each for each, _ in lately) / len(lately) if lately else 0.5
+    return sum(map(itemgetter(0), lately)) / len(lately) if lately else 0.5
 
 
 def reputation_ppm(energy: Energy, owner: str) -> int:

@@ -221,11 +221,21 @@ def _across(items: list[Any], run: range, context: str) -> bool:
 def _of_cut_names(items: list[Any], run: range, whole: str) -> Iterator[tuple[int, str]]:
     """`["--pass", "word=hunter2"]`: the texts that hold what a name says which is cut up itself, at most two."""
     begins = [0, *accumulate(len(items[place]) for place in run)]
-    for begin, end, find in assigned(views(whole)[0].text) if "=" in whole or ":" in whole else ():
-        if bisect(begins, begin) != bisect(begins, end - 1):
-            first = bisect(begins, find.start) - 1
-            for place in run[first : min(bisect(begins, find.end - 1), first + 2)]:
+    view = views(whole)[0]
+    for begin, end, find in assigned(view.text) if "=" in whole or ":" in whole else ():
+        begin, end = view.place(begin, end)
+        last = begins[bisect(begins, end - 1) - 1]
+        if begin < last and not _says_all(whole[last:end]):
+            start, until = view.place(find.start, find.end)
+            first = bisect(begins, start) - 1
+            for place in run[first : min(bisect(begins, until - 1), first + 2)]:
                 yield place, find.kind
+
+
+def _says_all(rest: str) -> bool:
+    """Whether what is left of a cut up name announces a secret by itself: then it was found without what stands before it."""
+    said = announced(rest)
+    return said is not None and said.strong
 
 
 def _lone_name(text: str) -> str:
@@ -283,9 +293,11 @@ def _cut_up(view: View, context: str) -> list[Find]:
     places = whole.places
     if places is not None:
         for begin, end, find in assigned(whole.text):
-            if places[end - 1] - places[begin] >= end - begin:  # the name is cut up; of its value only what stands nearest is
-                joints = [place for place in range(find.start + 1, find.end) if places[place] - places[place - 1] > 1]
-                found.append(find._replace(end=joints[1] if len(joints) > 1 else find.end))
+            cuts = [place for place in range(begin + 1, find.end) if places[place] - places[place - 1] > 1]
+            last = max((cut for cut in cuts if cut < end), default=begin)
+            if last > begin and not _says_all(whole.text[last:end]):
+                within = [cut for cut in cuts if cut > find.start]
+                found.append(find._replace(end=within[1] if len(within) > 1 else find.end))
     return [Find(*whole.place(find.start, find.end), find.kind, find.value) for find in found]
 
 

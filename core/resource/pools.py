@@ -79,7 +79,7 @@ class Pool:
             self.load = load
             share = load / size
             self.busy.note(share, now)
-            self.idle.note(-share, now)
+            self.idle.note(-load / size, now)  # of no load 0.0, and not -0.0
 
     def watch_anew(self, now: int) -> None:
         self.load, self.busy, self.idle = -1, Steady(), Steady()

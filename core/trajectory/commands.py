@@ -32,7 +32,7 @@ from core.trajectory.events import (
     Symbol,
 )
 from core.trajectory.packs import Fault, Opened
-from core.trajectory.program import Parts, Program, bodies_of, facts_of, rule_of
+from core.trajectory.program import Parts, Program, facts_of, rule_of
 from core.trajectory.table import Table
 
 RULES_MAX, FACTS_MAX, LITERALS_MAX = 1_000_000, 1_000_000, 5_000_000
@@ -429,13 +429,21 @@ def _checked(told: RuleColumns, before: Parts, names: Sequence[Any]) -> StoredCo
     costs = [amount for cost in told.costs if (amount := whole_micro(cost)) is not None]
     if len(costs) < len(told.costs):
         _too_fine(told, before)
-    named = bodies_of(told.counts, tuple(map(names.__getitem__, told.premises)))
+    named = _bodies(told.counts, tuple(map(names.__getitem__, told.premises)))
     bodies = [
         body if len(set(atoms)) == len(body) else _each_once(body, atoms)
-        for body, atoms in zip(bodies_of(told.counts, tuple(told.premises)), named, strict=True)
+        for body, atoms in zip(_bodies(told.counts, tuple(told.premises)), named, strict=True)
     ]
     counts, premises = list(map(len, bodies)), list(chain.from_iterable(bodies))
     return StoredColumns(told.rule_ids, counts, premises, told.conclusions, costs, told.groups, told.group_of)
+
+
+def _bodies(counts: Iterable[int], premises: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
+    """The premises of each rule."""
+    end = 0
+    for count in counts:
+        begin, end = end, end + count
+        yield premises[begin:end]
 
 
 def _each_once(body: Sequence[int], atoms: Sequence[Any]) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The program of facts and rules, how each event changes it, and what is remembered of folded spines."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,7 +16,6 @@ from core.trajectory.table import Table, TableDump
 from core.trajectory.table import loaded as table_of
 
 K = TypeVar("K", str, tuple[int, str])
-T = TypeVar("T")
 
 FOLDS_KEPT = 1_000
 COUNTED_MAX = 10_000
@@ -52,8 +51,7 @@ class Parts:
         return self.rules.literals
 
     def take_columns(self, told: StoredColumns, atoms: list[str]) -> None:
-        for rule in rules_of(told, atoms):
-            self.rules.take(rule)
+        self.rules.take_columns(told, atoms)
 
     def take_pack(self, pack: Opened) -> None:
         self.rules.take_pack(pack)
@@ -179,21 +177,6 @@ def load(dumped: ProgramDump) -> Program:
 
 def rule_of(stored: StoredRule) -> Rule:
     return Rule(stored.rule_id, tuple(stored.premises), stored.conclusion, stored.cost_micro, stored.group)
-
-
-def rules_of(told: StoredColumns, atoms: Sequence[str]) -> Iterator[Rule]:
-    """Its rules, with the atoms that their numbers stand for."""
-    named, group = atoms.__getitem__, told.groups.__getitem__
-    bodies = bodies_of(told.counts, tuple(map(named, told.premises)))
-    return map(Rule, told.rule_ids, bodies, map(named, told.conclusions), told.costs_micro, map(group, told.group_of))
-
-
-def bodies_of(counts: Iterable[int], premises: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """The premises of each rule."""
-    end = 0
-    for count in counts:
-        begin, end = end, end + count
-        yield premises[begin:end]
 
 
 # --- events -----------------------------------------------------------------------------------------------------------------

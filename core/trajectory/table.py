@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from core.spine import Rule
+from core.trajectory.events import StoredColumns
 from core.trajectory.packs import Opened
 
 
@@ -113,6 +114,16 @@ class Table(Mapping[str, Rule]):
         self.costs.extend(pack.costs_micro)
         groups = [self._group(group) for group in pack.groups]
         self.group_of.extend(array("i", map(groups.__getitem__, pack.group_of)))
+
+    def take_columns(self, told: StoredColumns, atoms: Sequence[str]) -> None:
+        """The same of columns, whose numbers stand for these atoms."""
+        self._name(told.rule_ids)
+        self.starts.extend(islice(accumulate(told.counts, initial=self.starts[-1]), 1, None))
+        self.premises.extend(map(self._atom, map(atoms.__getitem__, told.premises)))
+        self.conclusions.extend(map(self._atom, map(atoms.__getitem__, told.conclusions)))
+        self.costs.extend(told.costs_micro)
+        groups = [self._group(group) for group in told.groups]
+        self.group_of.extend(map(groups.__getitem__, told.group_of))
 
     def set_cost(self, name: str, cost_micro: int) -> None:
         self.costs[self.place[name]] = cost_micro

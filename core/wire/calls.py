@@ -328,10 +328,19 @@ def welcome(
 
 
 def item(id: int, n: int, r: Any, cur: str | None = None) -> bytes:
-    message = {"t": "item", "id": id, "n": n, "r": r}
-    if cur is not None:
-        message["cur"] = cur
-    return encode(message)
+    try:
+        parts = [_ITEMS[cur is not None], number_bytes(id), b"an", number_bytes(n), b"ar", value_bytes(r, 5)]
+        if cur is not None:
+            parts += b"ccur", text_bytes(cur)
+        return framed(b"".join(parts))
+    except CodecError:
+        message = {"t": "item", "id": id, "n": n, "r": r}  # it says what is wrong, or makes it after all
+        if cur is not None:
+            message["cur"] = cur
+        return encode(message)
+
+
+_ITEMS = [bytes((0xA0 + members,)) + b"atditembid" for members in (4, 5)]
 
 
 def mark(id: int, cur: str) -> bytes:

@@ -200,7 +200,8 @@ class Link:
 
     @property
     def streams(self) -> int:
-        return len(self._inboxes)
+        """How many it carries, as irerd counts them: one that was cancelled is one until irerd has ended it."""
+        return self._wire.open_count
 
     @property
     def streams_max(self) -> int:

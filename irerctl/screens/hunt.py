@@ -385,7 +385,8 @@ def _shown(run: Mapping[str, Any], member: str) -> str:
 def draw_certifying(found: Mapping[str, Any]) -> None:
     job = render.clean(str(found["job"]))
     grid = found["grid"]
-    render.say(f"candidate {render.clean(str(found['job_uuid']))} is being certified as job {job}, on {grid['n']} points a side")
+    where = f"on {number(grid['n'])} points a side" if grid["n"] else "though no grid is fine enough to compute it on"
+    render.say(f"candidate {render.clean(str(found['job_uuid']))} is being certified as job {job}, {where}")
     render.note(f"Follow it: irerctl call system.op_watch '{json.dumps({'job': job})}'   What it came to: irerctl hunt status")
 
 

@@ -211,17 +211,21 @@ def _draw_dry(found: Mapping[str, Any]) -> None:
 def load(file: str, strips: bool) -> None:
     now = session()
     with programs.without_collections():
-        text = fields.from_file(file if file == "-" else f"@{file}")
-        if strips:
-            try:
-                document = problem_of(programs.document(file, text))
-            except BadProblem as bad:
-                raise Failure("invalid-argument", f"{file}: {bad}.", "Nothing was changed. See: docs/trajectory.md") from None
-            program = programs.one_by_one(file, document)
-        else:
-            program = programs.read(file, text)
+        with render.Waiting(f"reading {file}"):
+            program = _program(file, strips)
         taken = _send(now, programs.parts(program), len(program.rule_ids))
     now.show(taken, _draw_loaded)
+
+
+def _program(file: str, strips: bool) -> programs.Program:
+    text = fields.from_file(file if file == "-" else f"@{file}")
+    if not strips:
+        return programs.read(file, text)
+    try:
+        document = problem_of(programs.document(file, text))
+    except BadProblem as bad:
+        raise Failure("invalid-argument", f"{file}: {bad}.", "Nothing was changed. See: docs/trajectory.md") from None
+    return programs.one_by_one(file, document)
 
 
 def _document(file: str) -> dict[str, Any]:

@@ -32,6 +32,10 @@ REMEMBERED_STEPS = 4
 """A place is remembered after so many steps, and at the end: to remember costs as much as a step, to compare one again little."""
 PAGE_STEPS = 4
 """Steps of which their changes are listed at once: a list is small beside the documents, and mostly they are known."""
+VAIN_ROWS_MAX = 20_000_000
+"""Changes listed in one sync of which nothing was taken in: a real list names each document once, and ends."""
+SHORT_PAGES_MAX = 100
+"""Lists of which nothing was taken in and that are not full, though more is said to follow."""
 NAMES_MAX = 10_000
 """Documents left out of which one is not counted twice."""
 
@@ -287,9 +291,10 @@ class Replication:
 
     async def _coming(self) -> AsyncGenerator[Found | Page, None]:
         """Documents that we do not have, and after those of a page the page itself."""
-        cursor = self._at.cursor
+        cursor, limit = self._at.cursor, PAGE_STEPS * self._step
+        vain = short = 0
         while True:
-            page = await self._there.changes(cursor, PAGE_STEPS * self._step)
+            page, pulled = await self._there.changes(cursor, limit), self.tally.pulled
             async with aclosing(self._documents(page)) as documents:
                 async for found in documents:
                     yield found
@@ -297,6 +302,12 @@ class Replication:
             if not page.more:
                 return
             cursor = page.last_seq
+            if self.tally.pulled > pulled:
+                continue
+            vain, short = vain + len(page.results), short + (len(page.results) < limit)
+            if vain > VAIN_ROWS_MAX or short > SHORT_PAGES_MAX:
+                text = "the far end's list of changes does not end, and nothing on it is new. Is it a server of CouchDB's protocol?"
+                raise Failed("bad-answer", text)
 
     async def _take(self, step: Found | Page) -> None:
         if isinstance(step, Found):

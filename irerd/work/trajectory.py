@@ -27,20 +27,23 @@ EXACT_SHARE = 4
 
 
 def closure(spec: bytes, tell: Tell) -> bytes:
-    """All that holds. Values: `atoms`, and `max_depth` or null. Arrays: body_start, body, head, cost, group, initial.
+    """All that holds. Values: `atoms`, `max_depth` or null, and `costs`: whether these are wanted; they take longer.
+    Arrays: body_start, body, head, cost, group, initial.
 
-    Answers the arrays `depth` (-1: does not hold), `rule` (-1: from the start) and `additive` (-1: does not hold).
+    Answers the arrays `depth` (-1: does not hold), `rule` (-1: from the start) and, if wanted, `additive` (-1: does not hold).
     """
     sheet = unpack(spec)
     program, initial, _ = _program(sheet.values, sheet.arrays)
-    most = sheet.values.get("max_depth")
-    if most is not None and (type(most) is not int or most < 0):
+    most, wanted = sheet.values.get("max_depth"), sheet.values.get("costs", True)
+    if type(wanted) is not bool or (most is not None and (type(most) is not int or most < 0)):
         raise JobFailed("bad-spec")
     tell(0, 2)
     found = closed(program, initial, most)
-    tell(1, 2)
-    cost = additive(program, initial)
-    return pack({}, {"depth": _field(found.depth), "rule": _field(found.rule), "additive": _field(cost)})
+    said = {"depth": _field(found.depth), "rule": _field(found.rule)}
+    if wanted:
+        tell(1, 2)
+        said["additive"] = _field(additive(program, initial))
+    return pack({}, said)
 
 
 def search(spec: bytes, tell: Tell) -> bytes:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.redaction_lines import clean_lines
-from core.redact import FAILED, Redactor, Stream, numbers, personal
+from core.redact import FAILED, Redactor, Stream, numbers, personal, secret
 from core.redact.names import announced
 from core.redact.redactor import finds
 from core.redact.secret import STATES
@@ -575,3 +575,66 @@ _RESTS = ["7" * length for length in range(8, 16)]
 def test_a_secret_cut_up_over_a_list_that_is_written_out_is_found(text, shown):
     assert REDACTOR.text(text) == shown
     assert REDACTOR.text(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("items", "shown"),
+    [
+        (["--pass", "word=hunter2"], ["--pass", "[redacted:password]"]),
+        (["x", "--pass", "word=hun", "ter2", "-v"], ["x", "--pass", "[redacted:password]", "[redacted:password]", "-v"]),
+        (["api_k", "ey: Ab1x9", "z"], ["api_k", "[redacted:api-key]", "z"]),
+        (["a", "db", "password=x1"], ["a", "db", "password=[redacted:password]"]),
+        (["pass", "port=80"], ["pass", "port=80"]),
+        (["the pass", "word is old"], ["the pass", "word is old"]),
+    ],
+)
+def test_a_password_whose_name_is_cut_up_too_is_found(items, shown):
+    assert REDACTOR.value(items) == shown
+    assert REDACTOR.value(shown) == shown
+    written = REDACTOR.text(repr(items))
+    assert ("redacted" in written) == (items != shown) and REDACTOR.text(written) == written
+    assert "hun" not in written and "ter2" not in written and "Ab1x9" not in written
+
+
+@pytest.mark.parametrize("sign", ["=", ":"])
+def test_names_within_a_value_cost_nothing_more(monkeypatch, sign):
+    looked: list[int] = []
+    value = secret._value
+    monkeypatch.setattr(secret, "_value", lambda *given, **more: (looked.append(1), value(*given, **more))[1])
+    text = f"password{sign}" + f"pass{sign}" * 20_000
+    shown = REDACTOR.text(text)
+    assert shown.rstrip(sign) == f"password{sign}[redacted:password]" and len(looked) < 40
+    assert REDACTOR.text(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=pass=x,cookie=a b c",
+        "password=x/cookie=a b c",
+        "password=x/cookie=" + "a" * 40 + " b c",
+        "password=token=bearer Ab1Cd2Ef3Gh4Ij5K",
+        "password=secret=[\"hun\", 'ter2']",
+        "password=" + "x" * 30 + 'secret="hun ter2"',
+        "password: ['a', pwd='ter2', 'x']",
+    ],
+)
+def test_what_goes_on_behind_a_value_is_found_all_the_same(text):
+    shown = REDACTOR.text(text)
+    assert not any(word in shown for word in ("hun", "ter2", "Ab1", "a b c", " b c"))
+
+
+PARTS = st.sampled_from(["0", "12", "555", "1234", "123456", ".", "-", " ", "/", ") ", "(", "+", "x", "2026-01-02", "4111", ":"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(parts=st.lists(PARTS, min_size=3, max_size=12))
+def test_a_number_that_is_passed_over_at_a_glance_is_nobodys(parts):
+    text = "".join(parts)
+    glance = personal._MAY_TELL
+    found = list(personal.personal(text))
+    personal._MAY_TELL = re.compile(b"")
+    try:
+        assert list(personal.personal(text)) == found
+    finally:
+        personal._MAY_TELL = glance

@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from irerctl.client import Error
+from state.fs import RealFiles, write_all
 from tests.campaigns import campaign, per_commit
 from tests.e2e.disks import MIB, Disk, run, unmountable
 from tests.e2e.harness import Irerd
@@ -86,6 +87,25 @@ def disk(tmp_path: Path, allowed: None) -> Iterator[FullMedium]:
         yield disk
     finally:
         disk.discard()
+
+
+def test_what_set_out_for_the_medium_and_never_arrived_is_told_by_the_sync(disk: FullMedium) -> None:
+    """A long batch is on its way before it is synced. Nobody waits for it there: that it failed is told to who asks for a sync."""
+    disk.make(40)
+    disk.mount()
+    disk.settle()
+    files = RealFiles(disk.place)
+    fd = files.open("log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    files.fsync(fd)
+    disk.fill(0)
+    write_all(files, fd, bytes(2 * MIB))
+    files.begin_sync(fd)
+    # Asked for through another descriptor, so that the whole way lies behind it.
+    subprocess.run(["sync", "-f", str(disk.place)], capture_output=True, check=False)
+    with pytest.raises(OSError):
+        files.fdatasync(fd)
+    files.close(fd)
+    files.shut()
 
 
 def logs_as_seen(daemon: Irerd) -> dict[str, bytes]:

@@ -131,7 +131,8 @@ def test_a_revoked_token_is_refused_within_the_second_that_is_promised_and_its_s
         assert time.monotonic() - since < PROMISED_S + 0.5
         while (event := stream.event()).get("event") != "problem":
             assert "event" not in event and time.monotonic() - since < 2 * PROMISED_S + 5
-        assert json.loads(event["data"])["code"] == "unauthenticated"
+        ended = json.loads(event["data"])
+        assert (ended["code"], ended["detail"]) == ("unauthenticated", told.json["detail"]), "one text, whoever says it"
         assert stream.rest() == b""
 
 

@@ -91,6 +91,12 @@ def test_the_picture_fits_twenty_lines_of_eighty_columns() -> None:
     assert "generation 1 of 3" in lines[1] and "7 of 15 runs" in lines[1] and "left" in lines[1]
 
 
+@pytest.mark.parametrize(("points", "told"), [(192, "on 192 points a side"), (0, "no grid is fine enough")])
+def test_on_which_grid_a_candidate_is_certified(points: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hunt.draw_certifying({"job": "j", "job_uuid": "c", "grid": {"n": points, "l": 40.0, "d": 2}})
+    assert told in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("column", ["gap", "h_classical", "scaling_factor"])
 def test_what_the_rows_are_sorted_by_stands_in_the_table(column: str, run: Run, serve: Serve) -> None:
     serve(WHOLE)

@@ -142,18 +142,18 @@ def test_more_is_looked_into_where_more_is_wanted(machine: Machine) -> None:
 def test_nothing_fresh_is_missed_and_nothing_that_was_let_go_of_is_found(machine: Machine) -> None:
     with made(machine) as view:
         query = machine.about(5)
-        before = look(view, query, wanted=Wanted(probes=1))
+        before = look(view, query, wanted=Wanted(probes=8))
         opposite = unit([-each for each in numbers(query)])
         for like in (query, opposite):
             machine.add(like=like)
             newest = max(machine.live)
-            looked = look(view, like, wanted=Wanted(probes=1))
+            looked = look(view, like, wanted=Wanted(probes=8))
             assert looked.how.get("method") == "approximate" or looked.how["because"] == "unlike"
             assert looked.found[0][0].seq == newest, "in whatever list it would be"
-        assert look(view, query, wanted=Wanted(probes=1)).compared == before.compared + 2
+        assert look(view, query, wanted=Wanted(probes=8)).compared == before.compared + 2
         gone = [each.seq for each in before.found[0][:4]]
         machine.drop(*gone)
-        looked = look(view, query, wanted=Wanted(probes=1))
+        looked = look(view, query, wanted=Wanted(probes=8))
         assert not {each.seq for each in looked.found[0]} & set(gone) and looked.compared == before.compared + 2 - 4
         assert {each.seq for each in before.found[0][4:]} <= {each.seq for each in looked.found[0]}
 

@@ -93,7 +93,9 @@ def honest(name: str, sheet: Sheet) -> tuple[dict[str, Any], dict[str, Field]]:
         costs = closure.additive(rules, initial)
         depth = [found[str(atom)].depth if str(atom) in found else -1 for atom in atoms]
         via = [-1 if (how := found.get(str(atom))) is None or how.rule is None else how.rule for atom in atoms]
-        return {}, {"depth": field(depth), "rule": field(via), "additive": field([costs.get(str(a), -1) for a in atoms], "<i8")}
+        said = {"depth": field(depth), "rule": field(via)}
+        wanted = {"additive": field([costs.get(str(a), -1) for a in atoms], "<i8")} if sheet.values["costs"] else {}
+        return {}, said | wanted
     goals = [str(goal) for goal in numbers(sheet.arrays["goals"])]
     if sheet.values["mode"] == "pareto":
         return honest_front(sheet, rules)

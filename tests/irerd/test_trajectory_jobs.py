@@ -62,6 +62,9 @@ def test_closure_answers_what_core_works_out():
     assert max(whole(asked("closure", given, max_depth=0), "depth")) == 0
     assert asked("closure", given, max_depth=2**70) == found
     assert asked("closure", given, max_depth=-1) == ("bad-spec",)
+    bare = asked("closure", given, max_depth=None, costs=False)
+    assert set(bare.arrays) == {"depth", "rule"} and whole(bare, "depth") == whole(found, "depth"), "no costs unless wanted"
+    assert asked("closure", given, max_depth=None, costs=1) == ("bad-spec",)
 
 
 @pytest.mark.parametrize("mode", ["beam", "exact"])

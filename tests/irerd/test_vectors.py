@@ -457,3 +457,32 @@ def test_many_questions_at_once_are_a_workers_however_few_vectors_there_are(
     for many, worked in ((2, 0), (3, 1)):
         trio.run(view.look, MODEL, [query] * many, 5)
         assert len(records.worked) == worked
+
+
+def test_a_worker_derives_what_the_daemon_would(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors, and what is near each among those stored and those of the batch before it, whoever hashes and compares."""
+    pytest.importorskip("numpy")
+    words = ["heat", "pump", "hall", "boat", "pier", "invoice", "paid", "night"]
+    for place in range(40):
+        raw = embed(" ".join(records.chance.choices(words, k=4)))
+        records.events.append(EmbeddingGenerated(f"{place:064x}", MODEL_OF_TEXTS, 256, text_of(raw)))
+    texts = [" ".join(records.chance.choices(words, k=3)) + f" {place}" for place in range(20)]
+    texts[3], texts[7] = "?!", texts[6] + " "  # one has no words, and one says the same as another
+    measured = [
+        TelemetryReceived("telemetry_received", "power", ["pump"], [float(at % (3 + turn)) for at in range(30)]) for turn in (0, 1)
+    ]
+    first = len(records.events)
+    for text in texts:
+        records.events += [ContentCreated("content_created", text), VectorForgotten([], [], "asked")]
+    records.events += [VectorForgotten([], [], "asked")] * 30 + measured
+    seqs = [first + 2 * place for place in range(20)] + [len(records.events) - 2, len(records.events) - 1]
+    asked = Errand("some", "data.derive", {"model": MODEL_OF_TEXTS, "records": seqs})
+    monkeypatch.setattr(keeping, "SMALL_ROWS", 10**6)
+    alone = trio.run(records.view().derive, asked, print)
+    assert len(records.read_from) == 3, "what stands close together is read together: the log once, the texts in two parts"
+    assert not records.worked and [each["event"] for each in alone.result["made"]] == [id_of(records.events[seq]) for seq in seqs]
+    assert alone.result["made"][3]["code"] == "no-words" and len(alone.result["made"][19]["priors"]) == 8
+    monkeypatch.setattr(keeping, "SMALL_ROWS", 0)
+    assert trio.run(records.view().derive, asked, print) == alone and records.worked == ["nearest"]
+    records.fault = "poison"
+    assert trio.run(records.view().derive, asked, print) == alone, "slowly, where no worker can"

@@ -18,9 +18,9 @@ def test_they_are_exact_to_rounding(kind):
         number
     )
     exact = np.log2(x.astype(np.longdouble))
-    assert np.max(np.abs(log2(x) - exact) / np.maximum(np.abs(exact), 1)) < within
+    assert np.max(np.abs(np.asarray(log2(x)) - exact) / np.maximum(np.abs(exact), 1)) < within
     y = np.concatenate([np.linspace(-60, 60, 4001), np.linspace(-3, 3, 4001), np.arange(-9, 10) + 0.5]).astype(number)
-    assert np.max(np.abs(exp2(y) / np.exp2(y.astype(np.longdouble)) - 1)) < within
+    assert np.max(np.abs(np.asarray(exp2(y)) / np.exp2(y.astype(np.longdouble)) - 1)) < within
 
 
 def test_whole_powers_are_exact():

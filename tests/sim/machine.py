@@ -162,7 +162,8 @@ class Watched:
             result = call(*arguments)
         except OSError as error:
             self._trace.operation(f"disk: {name} {path} fails: {errno.errorcode.get(error.errno or 0)}")
-            full = error.errno == errno.ENOSPC and self._disk.capacity is not None and name != "fsync_dir"  # that is no want of room
+            room = name != "fsync_dir"  # a sync of names wants none
+            full = room and error.errno == errno.ENOSPC and self._disk.capacity is not None
             self._faults.failed = self._faults.failed or not (full or error.errno in (errno.ENOENT, errno.EEXIST))
             raise
         self._trace.note(f"disk {name} {path}", data)

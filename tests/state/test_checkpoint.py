@@ -97,7 +97,16 @@ def test_a_log_that_was_cut_back_with_its_head_is_not_taken(end: int):
 
 def test_a_torn_tail_in_what_was_signed_is_no_torn_tail():
     assert recovered(golden_disk(GOLDEN[:4000], 1))[0].torn is not None
-    assert "as a checkpoint shows" in refused(sealed_golden(GOLDEN[:4000], 1))
+    why = refused(sealed_golden(GOLDEN[:4000], 1))
+    assert why == "the line does not end, and record 7 was durable, as a checkpoint shows"
+
+
+def test_what_is_wrong_with_a_record_is_said_before_what_follows_from_it():
+    """To whoever starts as to whoever audits: nothing is gone where a byte was changed."""
+    files = sealed_golden(GOLDEN.replace(b'"units":4', b'"units":5', 1), 2)
+    why = "event_hash does not match the bytes, in a batch that was durable"
+    assert refused(files) == why
+    assert [row["first_bad"]["why"] for row in verify_files(files) if row["done"]] == [why]
 
 
 def test_a_history_written_anew_is_not_taken_though_chain_and_head_hold():

@@ -17,11 +17,13 @@ from state.recover import Corrupt, Recovery, recover
 from state.segment import closed_path
 from state.tree import Edge
 from state.verify import verify_files
+from tests.campaigns import campaign, per_commit
 from tests.sim.disk import SimFiles
 from tests.state.logs import ACTIVE, HEAD, NAME, ORIGIN, append, files_of, head_line, new_log, pending, stamp
 
 BATCHES = (1, 3, 8, 5), (2, 9, 1), (7, 4, 9, 12)
 SCHEMA = "shape"
+EDITS_AT_ONCE = 1_000
 
 
 class Whole:
@@ -210,17 +212,24 @@ def flipped(data: bytes, place: int, mask: int) -> bytes:
 
 
 def test_bytes_changed_inserted_and_deleted_anywhere(whole, capsys):
-    random = Random("edits")
+    go_through(whole, edits(whole, Random("edits"), per_commit("T3-edits")), capsys, "bytes changed, inserted, deleted")
+
+
+@pytest.mark.campaign
+def test_many_more_bytes_changed_inserted_and_deleted(whole, capsys):
+    def edited(index: int) -> None:
+        go_through(whole, edits(whole, Random(f"edits {index}"), EDITS_AT_ONCE), capsys, "more bytes changed, inserted, deleted")
+
+    campaign("T3-edits", edited, at_once=EDITS_AT_ONCE)
+
+
+def edits(whole: Whole, random: Random, count: int) -> Iterator[Change]:
     places = list(bytes_of(whole, 1))
-
-    def changes() -> Iterator[Change]:
-        for number in range(10_000):
-            path, place = random.choice(places)
-            new = bytes([random.randrange(256)])
-            kind = number % 3
-            yield path, place, lambda data, at=place, new=new, kind=kind: data[:at] + new[: kind != 2] + data[at + (kind != 1) :]
-
-    go_through(whole, changes(), capsys, "bytes changed, inserted, deleted")
+    for number in range(count):
+        path, place = random.choice(places)
+        new = bytes([random.randrange(256)])
+        kind = number % 3
+        yield path, place, lambda data, at=place, new=new, kind=kind: data[:at] + new[: kind != 2] + data[at + (kind != 1) :]
 
 
 # --- surgery on lines and files -------------------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ def sync_again(once: Callable[[Log], None]) -> Callable[[Log], None]:
         try:
             once(self)
         except SyncFailed:
-            self._failed = None
+            self.failed = None
             once(self)
 
     return sync

@@ -155,3 +155,20 @@ def test_the_past_of_a_pattern_ends_where_it_is_and_follows_the_formula() -> Non
             if each.time_us <= then
         )
         assert told[14 - ago] == pytest.approx(was, rel=1e-3)
+
+
+@given(st.lists(st.tuples(st.sampled_from("pq"), st.integers(0, 99), st.floats(0.01, 1), st.integers(0, 9)), max_size=30))
+def test_it_makes_no_difference_when_somebody_looks(told: list[tuple[str, int, float, int]]) -> None:
+    """Of two books one is looked at all the time, and of the other only the end is seen."""
+    watched, alone = Book(), Book()
+    for name, event, relevance, day in told:
+        for book in (watched, alone):
+            if day == 9 and name in book.of_event.get(str(event), {}):
+                book.forget(str(event), weigh)
+            else:
+                book.add(name, "content", str(event), relevance, day * DAY_US, weigh)
+                book.weigh_anew(str(event), weigh)
+        assert all(one.crossing_us == crossing(one.evidence, weigh) for one in watched.patterns.values())
+    assert alone.next_us(2.0, DAY_US, 5 * DAY_US) == watched.next_us(2.0, DAY_US, 5 * DAY_US)
+    assert alone.due(2.0, DAY_US, 5 * DAY_US, 99) == watched.due(2.0, DAY_US, 5 * DAY_US, 99)
+    assert alone == watched

@@ -155,6 +155,7 @@ def test_senses_without_a_time_are_of_the_moment_at_which_they_came_together() -
         loop.sense(0, name, x=1.0)
     came_us = loop.wall_us = loop.wall_us + 1_000_000
     some = told_together(loop, [{"source": name, "telemetry": {"x": 2.0}} for name in "abca"], came_us)
+    assert len(loop.state.view._announced) == 3, "nobody works for what the second of a source will not be"
     newest = []
     for command in some:
         loop.wall_us += 700
@@ -180,3 +181,32 @@ def test_a_moment_that_others_have_passed_meanwhile_is_not_that_of_a_sense_witho
     loop.wall_us += 500
     loop.ask("sense", late)
     assert loop.of(sensing.Sensed)[-1].newest_us == loop.wall_us, "a clock that was set back meanwhile makes no point of the future"
+
+
+def test_what_was_announced_of_a_source_says_nothing_of_another_by_its_name() -> None:
+    """Its metrics stand in another order now: each number still goes to the stream it was sent for."""
+    loop = EilLoop(settings(streams_max=2))
+    loop.sense(0, "a", x=1.0, y=2.0)
+    for name, telemetry in (("b", {"z": 1.0, "q": 2.0}), ("a", {"y": 2.0, "x": 1.0})):
+        if name == "b":
+            [command] = told_together(
+                loop, [{"source": "a", "timestamp": time_of(30), "telemetry": {"x": 5.0, "y": 6.0}}], loop.wall_us
+            )
+        loop.wall_us += 2 * sensing.IDLE_US
+        loop.sense(10, name, **telemetry)
+    loop.ask("sense", command)
+    [*_, event] = loop.of(sensing.Sensed)
+    assert event.points.streams == [1, 0] and loop.state.sources["a"].streams == [("y", "1"), ("x", "1")]
+
+
+def test_the_pace_of_a_total_is_the_same_point_by_point_and_in_one_batch() -> None:
+    one_by_one, at_once = EilLoop(settings(sources=SOURCES)), EilLoop(settings(sources=SOURCES))
+    draw = random.Random(4)
+    shares = [[draw.random()] for _ in range(12)]
+    for place, [share] in enumerate(shares):
+        one_by_one.sense(10 * place, "b", cpu_usage=share)
+    times = [BEGIN_US + 10_000_000 * place for place in range(12)]
+    at_once.get("sense_batch", {"source": "b", "metrics": ["cpu_usage"], "times": times, "values": shares})
+    paces = [loop.state.view.follow_of("b").paces[0] for loop in (one_by_one, at_once)]
+    told = [(pace.last, pace.smooth, pace.off, pace.mean, pace.steps) for pace in paces]
+    assert told[0] == pytest.approx(told[1], rel=1e-9) and told[0][-1] == 11

@@ -467,8 +467,13 @@ def test_an_answer_at_the_edge_of_what_is_written_in_one_pass_is_the_same_too(r:
         except CodecError as error:
             with pytest.raises(CodecError, match=re.escape(str(error))):
                 calls.done(7, value, ("x", 1, "ff"), "c")
+            with pytest.raises(CodecError):
+                calls.item(7, 0, value, "c")
         else:
             assert calls.done(7, value, ("x", 1, "ff"), "c") == wanted
+            for place, cur in ((0, None), (70_000, "c" * 300)):
+                item = {"t": "item", "id": 7, "n": place, "r": value} | ({"cur": cur} if cur is not None else {})
+                assert calls.item(7, place, value, cur) == encode(item)
 
 
 @pytest.mark.parametrize("count", range(VALUES_MAX - 12, VALUES_MAX + 2))

@@ -80,3 +80,21 @@ async def test_more_than_the_kernel_takes_arrives_whole_and_in_order() -> None:
             assert all(call.p["value"] == (large if call.p["number"] % 2 else "y") for call in got)
             for call in got:
                 theirs.send(calls.done(call.id, {}))
+
+
+async def test_a_stream_that_nobody_reads_any_more_takes_up_its_place_until_irerd_has_ended_it() -> None:
+    """Another in its place would be one more than irerd lets one connection have."""
+    async with linked(socket.SOCK_SEQPACKET) as (link, theirs, wire):
+        id, _ = link.open(Ask("system.watch", {}), resumable=True)
+        assert link.streams == 1
+        link.forget(id)
+        assert link.streams == 1
+        await wait_all_tasks_blocked()
+        assert [type(each) for each in (*wire.receive(theirs.recv(1 << 20)), *wire.receive(theirs.recv(1 << 20)))] == [
+            calls.Call,
+            calls.Cancel,
+        ]
+        theirs.send(calls.err(id, {"code": "cancelled"}))
+        with trio.fail_after(10):
+            while link.streams:
+                await wait_all_tasks_blocked()
