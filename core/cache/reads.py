@@ -61,10 +61,10 @@ def quick_find(cache: Cache, params: Get, kept: Mapping[str, Kept]) -> Kept | No
     """A value in memory of a key that was edited in one place and does not end by time: nearly every one."""
     key = params.key
     known, doc = kept.get(key), cache.docs.get(key)
-    if known is None or params.rev is not None:
+    if known is None or doc is None or params.rev is not None:
         return None
     if known.of is not doc:  # a document never changes: another one stands in its place
-        if doc is None or doc.branches is not None or doc.flags & DELETED or doc.expires_us or known.seq != doc.at:
+        if doc.branches is not None or doc.flags & DELETED or doc.expires_us or known.seq != doc.at:
             return None
         known.of = doc
         if known.load is None:  # one record holds one value of one revision

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from core.cache.commands import Delete, Incoming, Merge, Set
-from core.cache.reads import Get
-from core.engine import IRER
+from core.cache.model import Cache
+from core.cache.reads import Get, quick_find
+from core.engine import IRER, Kept
 from core.wire import calls
 from irerd.cursors import Cursors
 from irerd.session import QUICK_BYTES_MAX, Session
@@ -151,3 +152,9 @@ def test_a_cursor_of_any_length_is_told_as_the_codec_tells_it() -> None:
         for id in IDS:
             again = calls.done_again(id, calls.result({"key": "a", "value": [1, "two"]}), calls.cursor(cur))
             assert again == calls.done(id, {"key": "a", "value": [1, "two"]}, cur=cur)
+
+
+def test_a_value_whose_key_is_gone_is_no_answer() -> None:
+    """A key that was never asked for may be forgotten while its value is in memory still."""
+    kept = {"gone": Kept(3, b"1")}
+    assert quick_find(Cache(), Get("gone"), kept) is None
