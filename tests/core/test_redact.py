@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.redaction_lines import clean_lines
-from core.redact import FAILED, Redactor, Stream, numbers, personal, secret
+from core.redact import FAILED, Redactor, Stream, numbers, personal, secret, views
 from core.redact.names import announced
 from core.redact.redactor import finds
 from core.redact.secret import STATES
@@ -471,6 +471,7 @@ def _no_first_look():
         patch.multiple(
             "core.redact.personal",
             _SPEAKING=always,
+            _MAY_TELL=re.compile(b""),
             _HINTS={"card": always, "other": always, "letters": personal._HINTS["letters"]},
             _STRONG_STEMS=("",),
             _WEAK_STEMS=("",),
@@ -481,6 +482,7 @@ def _no_first_look():
             _called_after=lambda text, end: personal._PHONE_AFTER.match(text, end) is not None,
         ),
         patch.multiple("core.redact.secret", _FIRST_HINT=always, _SCHEME_HINTS=("",), _has_long_word=lambda _: True),
+        patch.object(views, "_MAY_JOIN", always),
         patch.object(numbers, "CARD_STARTS", frozenset(f"{start:02}" for start in range(100))),
     )
 
@@ -494,6 +496,9 @@ _PIECES = [
     ),
     *"national insurance AB123456C|call us|direct|my contact no|contact: |bearer|basic|digest |https://a:b@c|cartão|İ".split("|"),
     *"['|', '|']|\"|:|=|,|\n|4|41|00|x|cc".split("|"),
+    *"4111 111111 11111|4111.1111.1111.1111|(415)5552671|(415) 55 52671|2026-11-21 415.555.2671|1/2/2026 4111 1111 1111 1111".split(
+        "|"
+    ),
     *(text for _, _, texts in SPELLINGS for text in texts),
     *(ENGINE_KEY, CLOUD_KEY, GITHUB, STRIPE, SLACK, JWT, "hf_" + "abcdefghijkm" * 3),
     *(f"{name}=q7Vb2Lx9Tz4Kp8Rw" for name in "pass pwd secret key token auth cred cookie session cvv cvc otp".split()),
@@ -594,6 +599,23 @@ def test_a_password_whose_name_is_cut_up_too_is_found(items, shown):
     written = REDACTOR.text(repr(items))
     assert ("redacted" in written) == (items != shown) and REDACTOR.text(written) == written
     assert "hun" not in written and "ter2" not in written and "Ab1x9" not in written
+
+
+@pytest.mark.parametrize(
+    ("items", "shown"),
+    [
+        (["--password", "hun", "ter2"], ["--password", "[redacted:password]", "[redacted:password]"]),
+        (["x", "-password", "hun", "ter2", "y"], ["x", "-password", "[redacted:password]", "[redacted:password]", "y"]),
+        (["--password", "hunter2", "-h", "db"], ["--password", "[redacted:password]", "-h", "db"]),
+        (["--password", "hunter2", "otp", "1234", "y"], ["--password", "[redacted:password]", "otp", "[redacted:secret]", "y"]),
+        (["--password", "hunter2", 7, "y"], ["--password", "[redacted:password]", 7, "y"]),
+        (["--password", "", "y"], ["--password", "", "y"]),
+        (["id", "password", "name", "email"], ["id", "password", "[redacted:password]", "email"]),  # it may be a list of names
+    ],
+)
+def test_the_value_of_a_flag_may_be_cut_in_two(items, shown):
+    assert REDACTOR.value(items) == shown
+    assert REDACTOR.value(shown) == shown
 
 
 @pytest.mark.parametrize("sign", ["=", ":"])

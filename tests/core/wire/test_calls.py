@@ -458,7 +458,7 @@ EDGES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("r", EDGES, ids=lambda r: repr(r)[:30])
+@pytest.mark.parametrize("r", EDGES, ids=[f"{place}-{type(r).__name__}" for place, r in enumerate(EDGES)])
 def test_an_answer_at_the_edge_of_what_is_written_in_one_pass_is_the_same_too(r: Any) -> None:
     for value in (r, {"a": r}, [r]):
         whole = {"t": "done", "id": 7, "r": value, "rc": {"log": "x", "seq": 1, "event_hash": "ff"}, "cur": "c"}
