@@ -125,7 +125,10 @@ class Redactor:
             return value if not value or (is_mark(value) and value[0] == "[") else f"[redacted:{secret}]"
         if weak and looks_secret(value) and not is_mark(value):
             return "[redacted:token]" if "token" in context else "[redacted:secret]"
-        return self.text(value, context)
+        kept = self.text(value, context)
+        if weak and kept != value and looks_secret(kept) and not is_mark(kept):  # as it would look to whoever redacts it again
+            return "[redacted:token]" if "token" in context else "[redacted:secret]"
+        return kept
 
     def _number(self, value: int | float, context: str, secret: str) -> int | float | str:
         if secret:
@@ -137,12 +140,17 @@ class Redactor:
         return value if kept == written else kept
 
     def _list(self, value: list[Any] | tuple[Any, ...], context: str, secret: str, weak: bool, depth: int) -> list[Any]:
-        """A name and its value may stand side by side, as in `["--password", "hunter2"]`."""
+        """A name and its value may stand side by side, as in `["--password", "hunter2"]`, and a flag's value be cut in two."""
         made: list[Any] = []
         beside = secret
         beside_weak = weak
+        rest = ""
         for item in value if secret else _uncut(list(value), context):
-            made.append(self._item(item, context, beside, beside_weak, depth))
+            one = self._item(item, context, beside, beside_weak, depth)
+            if rest and (_may_go_on(item) or _may_go_on(one)):
+                one = self._item(item, context, rest, True, depth)
+            rest = beside if not secret and beside and type(one) is str and one and made[-1].startswith("-") else ""
+            made.append(one)
             beside, beside_weak = secret, weak
             if not secret and type(made[-1]) is str and (name := _lone_name(made[-1])):
                 said = announced(name)
@@ -236,6 +244,11 @@ def _says_all(rest: str) -> bool:
     """Whether what is left of a cut up name announces a secret by itself: then it was found without what stands before it."""
     said = announced(rest)
     return said is not None and said.strong
+
+
+def _may_go_on(item: Any) -> bool:
+    """Whether a text can be a part of the value that a flag announced: it is no flag and no name itself."""
+    return type(item) is str and item[:1] not in ("", "-") and ((name := _lone_name(item)) == "" or announced(name) is None)
 
 
 def _lone_name(text: str) -> str:

@@ -60,7 +60,7 @@ def _has_long_word(text: str) -> bool:
         if (
             len(word) >= LONG_CHARS_MIN
             and (len(word) >= LONG_LOWER_CHARS_MIN or not word.islower())
-            and (word.strip(_DIGEST_CHARS) or len(word) > DIGEST_CHARS_MAX or word + b"=" in raw)
+            and (word.translate(None, _DIGEST_CHARS) or len(word) > DIGEST_CHARS_MAX or (b"=" in raw and word + b"=" in raw))
         ):
             return True
     return False

@@ -19,11 +19,11 @@ LEVELS_MAX = 3
 """How often an escape may be escaped again, as `%2540` is, and still be seen through."""
 
 _STORED = re.compile(r"\[redacted:[a-z][a-z0-9-]{0,31}\]|pn_[0-9a-f]{32}")
-_ESCAPE = re.compile(
-    r"""\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\["'\\/nrt]|%[0-9a-fA-F]{2}"""
+_ESCAPE_ASCII = re.compile(
+    r"""\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|["'\\/nrt])|%[0-9a-fA-F]{2}"""
     r"|&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|quot|amp|apos|lt|gt|commat|colon|equals);"
-    r"|[^\x00-\x7f]"
 )
+_ESCAPE = re.compile(_ESCAPE_ASCII.pattern + r"|[^\x00-\x7f]")
 _NAMED = {
     "\\n": "\n",
     "\\r": "\n",
@@ -71,7 +71,7 @@ def views(text: str) -> list[View]:
 
 def is_listed(text: str) -> bool:
     """Whether texts of a list that is written out stand side by side in it."""
-    return ("[" in text or "(" in text) and ('"' in text or "'" in text) and _JOINT.search(text) is not None
+    return ("[" in text or "(" in text) and _MAY_JOIN.search(text) is not None and _JOINT.search(text) is not None
 
 
 def joined(view: View) -> View:
@@ -81,6 +81,8 @@ def joined(view: View) -> View:
 
 _JOINT = re.compile(r"""["'][ \t\r\n]{0,8},[ \t\r\n]{0,8}["'](?![^"'\n]{0,128}["'][ \t]{0,4}:)""")
 """Between two texts of a list; the name of a field follows none."""
+_MAY_JOIN = re.compile(r""",(?<=["' \t\r\n],)[ \t\r\n]{0,8}["'](?![^"'\n]{0,128}["'][ \t]{0,4}:)""")
+"""The same from its comma on, which is sooner found than a quote."""
 
 
 def unmarked(text: str) -> str:
@@ -99,7 +101,7 @@ def _closed(text: str) -> View:
 
 
 def _opened(view: View) -> View:
-    return _replaced(view, _ESCAPE, _meaning)
+    return _replaced(view, _ESCAPE_ASCII if view.text.isascii() else _ESCAPE, _meaning)
 
 
 def _replaced(view: View, pattern: re.Pattern[str], meaning: Callable[[str], str]) -> View:

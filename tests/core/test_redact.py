@@ -329,6 +329,11 @@ def test_values_too_and_the_input_stays_as_it_was(value):
     assert REDACTOR.value(once) == once
 
 
+def test_what_looks_like_a_token_once_it_is_redacted_is_one_at_once():
+    once = REDACTOR.value({"Token": "0@0.AA@"})
+    assert REDACTOR.value(once) == once == {"Token": "[redacted:token]"}
+
+
 def test_keys_that_come_to_the_same_mark_lose_no_value():
     kept = REDACTOR.value({ENGINE_KEY: 1, "irk_" + "Ab1" * 14 + "Z": 2, "plain": 3})
     assert sorted(kept.values()) == [1, 2, 3]
@@ -535,6 +540,26 @@ def test_the_first_look_hides_nothing():
     assert sum(bool(found[0]) for found in fast) > 600
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("203.113.113.77", "415) 555-2671", "415)555 2671", "3782 822463 10005", "3782-822463-10005", "3782.822463.10005"),
+        *("4111.1111.1111.1111", "4111-1111-1111-1111", "4111 1111 1111 1111", "415.555.2671", "+442079460958", "(415) 555-2671"),
+        *(
+            "2026-11-21 203.113.113.77",
+            "1/2/2026 203.113.113.77",
+            "536-22-1234",
+            "GB82WEST12345698765432",
+            "x (GB82WEST12345698765432",
+        ),
+        *("4155552671 office", "4155552671 direct", "citizen 111222333", "tax 52998224725", "nie X1234567L", "dni 12345678Z"),
+        *("codice fiscale RSSMRA85T10A562S", "tel 4155552671", "dial me 4155552671", "fax 4155552671", "debit 4111111111111111"),
+    ],
+)
+def test_what_one_sign_or_word_tells_is_seen_at_the_first_look(text):
+    assert REDACTOR.text(text) != text
+
+
 def test_every_card_begins_as_one_may():
     """The short way out of judging a number is no way out for a card."""
     for start in map("{:04}".format, range(10_000)):
@@ -610,6 +635,8 @@ def test_a_password_whose_name_is_cut_up_too_is_found(items, shown):
         (["--password", "hunter2", "otp", "1234", "y"], ["--password", "[redacted:password]", "otp", "[redacted:secret]", "y"]),
         (["--password", "hunter2", 7, "y"], ["--password", "[redacted:password]", 7, "y"]),
         (["--password", "", "y"], ["--password", "", "y"]),
+        (["--password", "--x", "y"], ["--password", "[redacted:password]", "[redacted:password]"]),
+        (["--password", "x", f"{PEM} y"], ["--password", "[redacted:password]", "[redacted:password]"]),
         (["id", "password", "name", "email"], ["id", "password", "[redacted:password]", "email"]),  # it may be a list of names
     ],
 )
