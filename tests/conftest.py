@@ -5,9 +5,13 @@ lock that nobody will open.
 
 Properties draw the same examples in every run, so that a red run says something of the change it ran on. `IRER_EXAMPLES=new` draws
 new ones, as the campaign does; `few` takes a handful, for the check before a commit.
+
+Whoever starts the run may have told it to ignore interrupts, as a shell does with what it puts into the background. Programs that the
+tests start would inherit that, and those that are interrupted by a test would never end.
 """
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +22,9 @@ settings.register_profile("same", derandomize=True, **UNHURRIED)
 settings.register_profile("new", derandomize=False, print_blob=True, **UNHURRIED)
 settings.register_profile("few", derandomize=True, max_examples=10, **UNHURRIED)
 settings.load_profile(os.environ.get("IRER_EXAMPLES", "same"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
