@@ -6,8 +6,8 @@ lock that nobody will open.
 Properties draw the same examples in every run, so that a red run says something of the change it ran on. `IRER_EXAMPLES=new` draws
 new ones, as the campaign does; `few` takes a handful, for the check before a commit.
 
-Whoever starts the run may have told it to ignore interrupts, as a shell does with what it puts into the background. Programs that the
-tests start would inherit that, and those that are interrupted by a test would never end.
+Whoever starts the run may have told it to ignore interrupts, as a shell does with what it puts into the background. Programs that
+the tests start would inherit that, and those that are interrupted by a test would never end.
 """
 
 import os
