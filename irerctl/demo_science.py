@@ -77,6 +77,13 @@ class Science:
                 expect("one hunt at a time", refused.code == "already-running", refused.code)
         self.say(f"A hunt began: {GENERATIONS} generations of {POPULATION}. A second one beside it is refused.")
 
+    def _rows_of_hunt(self) -> list[dict[str, str]]:
+        text = (self.state / "simulation_ledger.csv").read_text()
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        header = lines[0].split(",") if lines else []
+        rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
+        return [row for row in rows if row["hunt_id"] == self.hunt_id]
+
     def hunt_ends(self) -> None:
         """After two kills it went on by itself; every job has its files."""
         last: dict[str, Any] = {}
@@ -92,10 +99,8 @@ class Science:
         self.wait("the hunt to end", ended)
         jobs = GENERATIONS * POPULATION
         expect("the hunt came to its end", (last["state"], last["jobs_done"]) == ("completed", jobs), last)
-        lines = (self.state / "simulation_ledger.csv").read_text().splitlines()
-        header = lines[0].split(",")
-        rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
-        own = [row for row in rows if row["hunt_id"] == self.hunt_id]
+        self.wait("the ledger, which follows the log, to have every job", lambda: len(self._rows_of_hunt()) >= jobs)
+        own = self._rows_of_hunt()
         expect("the ledger has a row for each job", len(own) == len({row["job_uuid"] for row in own}) == jobs, len(own))
         for row in own:
             provenance = self._provenance(row["job_uuid"])
