@@ -26,6 +26,9 @@ _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _AGREED_FLOAT_MIN = 1e-5
 _AGREED_FLOAT_MAX = float(2**53)
+_LEAST_AGREED_FLOAT = -_AGREED_FLOAT_MAX
+_INTEGER_MIN = -INTEGER_MAX
+_DEPTH_LAST = DEPTH_MAX - 1
 
 GOOD_KEYS_MAX = 4_096
 """Keys that are remembered as good."""
@@ -33,6 +36,7 @@ _good_keys: set[str] = set()
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _astuple = msgspec.structs.astuple
+_replace = msgspec.structs.replace
 
 # msgspec would turn these into text of its own choosing; left as they are, they reach `_write` and are refused.
 _LEFT_ALONE = (
@@ -73,6 +77,14 @@ def encode(value: Any) -> bytes:
     return "".join(parts).encode()
 
 
+def encode_inner(value: Any) -> bytes | None:
+    """The same of a value that will stand in an object. None where `encode` of that object is to say what is wrong."""
+    try:
+        return _encoder.encode(value) if _agreed(value, 1) else None
+    except UnicodeEncodeError:
+        return None
+
+
 class _SignedZero(Exception):
     """A float is -0.0, of which the canonical form is 0."""
 
@@ -83,19 +95,114 @@ def _fields(event: msgspec.Struct) -> tuple[dict[str, Any], bool]:
     return fields, _eased(fields, fields.items(), 0)
 
 
-def _with_whole_numbers(event: msgspec.Struct) -> dict[str, Any]:
-    """The fields of an event that holds plain values alone, with 5.0 as 5."""
-    fields: dict[str, Any] = msgspec.to_builtins(event, order="sorted")
-    for name, value in fields.items():
-        if type(value) is float and value.is_integer():
-            fields[name] = _whole(value)
-    return fields
+class _Unsure(Exception):
+    """Whether msgspec writes the canonical bytes of this is not known here, or it is known that it does not."""
+
+
+_Kind = tuple[tuple[str, ...], dict[str, Any]]
+"""Of a struct type: the names of its fields, and the defaults at which one is left out."""
+_KINDS: dict[type, _Kind | None] = {}
+"""None where its fields do not stand in a plain object under plain names."""
+
+
+def _learned(kind: type) -> _Kind | None:
+    if issubclass(kind, msgspec.Struct):
+        config, names, defaults = kind.__struct_config__, kind.__struct_fields__, kind.__struct_defaults__
+        plain = not config.array_like and config.tag is None and not hasattr(kind, "__post_init__")
+        if plain and _are_good(kind.__struct_encode_fields__):
+            last = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+            _KINDS[kind] = names, last if config.omit_defaults else {}
+            return _KINDS[kind]
+    _KINDS[kind] = None
+    return None
+
+
+def _with_whole_numbers(event: Any, depth: int) -> Any:
+    """An event of which msgspec writes the canonical bytes: itself, or its like with 5 for 5.0. Raises _Unsure and _SignedZero.
+
+    What is left out at its default is so by identity, so a default stays the very object that it is, and nothing becomes one.
+    """
+    known = _KINDS.get(type(event)) or _learned(type(event))
+    if known is None or depth >= DEPTH_MAX:
+        raise _Unsure
+    names, defaults = known
+    changed: dict[str, Any] | None = None
+    for name, value in zip(names, _astuple(event), strict=True):
+        kind = type(value)
+        if kind is str or value is None or kind is bool:
+            continue
+        if kind is int:
+            if _INTEGER_MIN <= value <= INTEGER_MAX:
+                continue
+            raise _Unsure
+        if kind is float:
+            if not value.is_integer():
+                if _AGREED_FLOAT_MIN <= value < _AGREED_FLOAT_MAX or _LEAST_AGREED_FLOAT < value <= -_AGREED_FLOAT_MIN:
+                    continue
+                raise _Unsure
+            if name in defaults and defaults[name] is value:
+                continue
+            new: Any = _whole(value)
+        elif (kind is list or kind is dict) and not value and depth < _DEPTH_LAST:
+            continue
+        else:
+            new = _part_with_whole_numbers(value, kind, depth + 1)
+            if new is value:
+                continue
+        if name in defaults and defaults[name] is new:
+            raise _Unsure
+        if changed is None:
+            changed = {}
+        changed[name] = new
+    return event if changed is None else _replace(event, **changed)
+
+
+def _part_with_whole_numbers(part: Any, kind: type, depth: int) -> Any:
+    """The same of what stands in an event: a list, an object, another struct."""
+    if depth >= DEPTH_MAX:
+        raise _Unsure
+    if kind is list or kind is tuple:
+        items: Iterable[tuple[Any, Any]] = enumerate(part)
+    elif kind is dict:
+        if not _are_good(part):
+            raise _Unsure
+        items = part.items()
+    else:
+        return _with_whole_numbers(part, depth)
+    made: Any = None
+    for place, value in items:
+        kind_of = type(value)
+        if kind_of is float:
+            if not value.is_integer():
+                if _AGREED_FLOAT_MIN <= value < _AGREED_FLOAT_MAX or _LEAST_AGREED_FLOAT < value <= -_AGREED_FLOAT_MIN:
+                    continue
+                raise _Unsure
+            new: Any = _whole(value)
+        elif kind_of is str or value is None or kind_of is bool:
+            continue
+        elif kind_of is int:
+            if _INTEGER_MIN <= value <= INTEGER_MAX:
+                continue
+            raise _Unsure
+        else:
+            new = _part_with_whole_numbers(value, kind_of, depth + 1)
+            if new is value:
+                continue
+        if made is None:
+            made = dict(part) if kind is dict else list(part)
+        made[place] = new
+    return part if made is None else made
 
 
 def _whole(value: float) -> int:
-    if not value and copysign(1.0, value) < 0:
+    """A whole number as one. Raises _Unsure for those that are too large, and _SignedZero."""
+    if value:
+        if _LEAST_AGREED_FLOAT < value < _AGREED_FLOAT_MAX:
+            return int(value)
+        raise _Unsure
+    if copysign(1.0, value) < 0:
         raise _SignedZero
-    return int(value)
+    return 0
 
 
 def _eased(container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> bool:
@@ -137,28 +244,22 @@ def payload_and_sign(event: msgspec.Struct) -> tuple[bytes, bool]:
         return encode(msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)), True
 
 
+def payload_around(event: msgspec.Struct, name: str, raw: bytes) -> bytes | None:
+    """The payload of an event of whose field `name`, not at its default, these are the canonical bytes already. None where the
+    other fields are to be looked at as `event_payload` does.
+    """
+    try:
+        return _encoder.encode(_replace(_with_whole_numbers(_replace(event, **{name: None}), 0), **{name: msgspec.Raw(raw)}))
+    except (_Unsure, _SignedZero, UnicodeEncodeError):
+        return None
+
+
 def _payload(event: msgspec.Struct) -> bytes:
     """Raises _SignedZero."""
-    whole = False
-    for value in _astuple(event):
-        kind = type(value)
-        if kind is str or kind is bool or value is None:
-            continue
-        if kind is int:
-            if -INTEGER_MAX <= value <= INTEGER_MAX:
-                continue
-        elif kind is float:
-            if _agreed_float(value):
-                continue
-            if value.is_integer() and abs(value) < _AGREED_FLOAT_MAX:
-                whole = True
-                continue
-        break
-    else:
-        try:
-            return _encoder.encode(_with_whole_numbers(event) if whole else event)
-        except UnicodeEncodeError:
-            pass
+    try:
+        return _encoder.encode(_with_whole_numbers(event, 0))
+    except (_Unsure, UnicodeEncodeError):
+        pass
     fields, agreed = _fields(event)
     if agreed:
         try:

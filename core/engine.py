@@ -213,20 +213,32 @@ class Context(msgspec.Struct, metaclass=Frozen, frozen=True):
     """`settings` without the keys that were set over the socket; None where there are none."""
 
 
+class Made(NamedTuple):
+    """What was made of an event on the way to it, so that it is not made again."""
+
+    payload: bytes
+    """Its canonical bytes, as `payload_and_sign` makes them. Where those say less than the event, it is in what nobody is told."""
+    name: str
+    """What its value is called, and that as canonical JSON, as `Engine.stored` would find them in the payload."""
+    value: bytes
+
+
 class Decision:
     """The events a command leads to; all of one log.
 
     `answer` is what the caller gets instead of the first event, where it holds a secret that is shown once (the row says so).
     With no events it is the answer of a command that found nothing to change.
     `turned_down`: a credential was refused. Such events may be counted into one record a second when a caller has very many.
+    `made` goes with the only event of an engine that stores values.
     """
 
-    __slots__ = ("answer", "events", "turned_down")
+    __slots__ = ("answer", "events", "made", "turned_down")
 
-    def __init__(self, *events: Event, answer: Any = None, turned_down: bool = False) -> None:
+    def __init__(self, *events: Event, answer: Any = None, turned_down: bool = False, made: Made | None = None) -> None:
         self.events = events
         self.answer = answer
         self.turned_down = turned_down
+        self.made = made
 
     def __repr__(self) -> str:
         return f"Decision{self.events!r}"

@@ -148,17 +148,19 @@ class Follower:
                 continue
             positions[log] = first_seq + len(records)
             first = records[0]
+            stamp = Stamp(log, first_seq, first.time_us, first.mono_us, first.boot_id, first.actor)
             if command is not None and not first.event_type.startswith(LAYER):
                 moment = (first.boot_id, first.mono_us)
                 if moments.get(log) != moment:
                     moments[log] = moment
-                    command(state, _stamp(log, first_seq, first))
+                    command(state, stamp)
             for seq, each in enumerate(records, first_seq):
-                fold = folds.get(each.event_type)
+                event_type = each.event_type
+                fold = folds.get(event_type)
                 if fold is not None:
-                    if each.event_type in view.sample_before:
+                    if event_type in view.sample_before:
                         divides()
-                    fold(state, each.payload, _stamp(log, seq, each))
+                    fold(state, each.payload, stamp if each is first else _stamp(log, seq, each))
 
     def dump(self) -> Any:
         """All of it, as something that may be encoded later, away from the loop: nothing in it changes any more."""

@@ -3,6 +3,7 @@
 What the daemon knows may differ when one of the two was updated: `irerctl version` compares.
 """
 
+import shlex
 from typing import Any
 
 import click
@@ -42,6 +43,19 @@ def show(method: str) -> None:
         session().show(next(entry for entry in catalogue().describe() if entry["name"] == row.name))
 
 
+@api.command_of("events", "Every type of event: the engine it is of, the log it stands in, what it says.")
+def events() -> None:
+    rows = [
+        {"event": name, "engine": engine.name, "log": engine.log or "", "help": _sentence(docstring(event).message)}
+        for name, (engine, event) in sorted(catalogue().events().items())
+    ]
+    session().show(rows, lambda lines: render.table(list(lines[0]), [list(line.values()) for line in lines]))
+
+
+def _sentence(text: str) -> str:
+    return text.partition(". ")[0].removesuffix(".")
+
+
 @api.command_of("cddl", "Every message as CDDL, for other languages and for checkers.")
 def cddl() -> None:
     from core import publish
@@ -73,7 +87,7 @@ def _page(row: Row) -> None:
         render.say("  " + ", ".join(event.event_type for event in row.apply))
     render.say(f"\n{render.paint('Example', bold=True)}")
     stream = " --stream" if row.streams else ""
-    example = f" '{render.dumps(row.example)}'" if row.example else ""
+    example = f" {shlex.quote(render.dumps(row.example))}" if row.example else ""
     render.say(f"  irerctl call {row.name}{stream}{example}")
     if row.cli:
         render.say(f"  irerctl {row.cli}")

@@ -61,17 +61,22 @@ def hashchain(state_dir: Path | None, log: str | None) -> None:
     ),
     click.Option(["--log"], metavar="LOG", help="Only this log.", shell_complete=names("log")),
     click.Option(
+        ["--vkey"], metavar="VKEY", help="With --state-dir: the key that checkpoints are signed with, not the one that lies there."
+    ),
+    click.Option(
         ["--witness"], metavar="VKEY", multiple=True, help="With --state-dir: a witness that is trusted; may be repeated."
     ),
     click.Option(["--quorum"], type=click.IntRange(min=0), default=0, help="With --state-dir: how many of them must agree; all."),
     epilog="Exit status 1 when the result is failed. Limited: nothing failed, and what is listed could not be vouched for.",
 )
-def verify(replay: bool, state_dir: Path | None, log: str | None, witness: tuple[str, ...], quorum: int) -> None:
+def verify(replay: bool, state_dir: Path | None, log: str | None, vkey: str | None, witness: tuple[str, ...], quorum: int) -> None:
     now = session()
+    if state_dir is None and vkey is not None:
+        raise Failure("invalid-argument", "irerd has its own key", "Give --vkey together with --state-dir")
     if state_dir is None and witness:
         raise Failure("invalid-argument", "irerd knows its witnesses from irerd.toml", "Give --witness together with --state-dir")
     if state_dir is not None:
-        trusted = [part for vkey in witness for part in ("--witness", vkey)]
+        trusted = [part for each in witness for part in ("--witness", each)] + (["--vkey", vkey] if vkey is not None else [])
         verdict = last_word(reported_offline(state_dir, log, replay, [*trusted, "--quorum", str(quorum)]))
     else:
         params = ({"log": log} if log else {}) | ({"replay": True} if replay else {})

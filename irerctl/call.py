@@ -75,7 +75,9 @@ def call(method: str, params: dict[str, Any] | None, stream: bool, receipt: bool
     try:
         reply = now.call(method, params, dry=dry_run, **more)
     except Exception as failure:
-        raise (_wants_a_stream(method, failure) or failure) from None
+        if (better := _wants_a_stream(method, failure)) is not None:
+            raise better from None
+        raise
     value = {"result": reply.result, "receipt": reply.receipt} if receipt else reply.result
     if now.output == "jsonl":
         now.show(value)

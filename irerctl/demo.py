@@ -53,7 +53,7 @@ class Demo:
 
     def start(self) -> float:
         began = time.monotonic()
-        command = [sys.executable, "-m", "irerd.main", "--config", str(self.place / "irerd.toml")]
+        command = [sys.executable, "-m", "irerd.begin", "--config", str(self.place / "irerd.toml")]
         command += ["--state-dir", str(self.state), "--socket", str(self.socket)]
         with open(self.place / "irerd.log", "ab") as log:
             self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)

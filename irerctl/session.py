@@ -67,13 +67,18 @@ class Session:
         """A client that is connected. An absent daemon is told at once; one that restarts later is waited for."""
         from irerctl.client import Client
 
+        made: type[Client] = Client
+        if self.output == "table":  # as data, the answer says it itself
+            from irerctl.heeding import HeedingClient
+
+            made = HeedingClient
         if self.far is not None:
             from irerctl.far import Tunnel
 
-            return Client(str(self.far), self.timeout_s, f"irerctl/{VERSION}", connect=Tunnel(self.far, self.socket).dial)
+            return made(str(self.far), self.timeout_s, f"irerctl/{VERSION}", connect=Tunnel(self.far, self.socket).dial)
         path = self.path
         ready = [knock(path)]
-        return Client(path, self.timeout_s, f"irerctl/{VERSION}", connect=lambda: ready.pop() if ready else dial(path))
+        return made(path, self.timeout_s, f"irerctl/{VERSION}", connect=lambda: ready.pop() if ready else dial(path))
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, **more: Any) -> "Reply":
         with render.Waiting(f"waiting for {method}"), self.connect() as client:

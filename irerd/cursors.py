@@ -9,7 +9,7 @@ from core.engine import Refused
 VERSION = "w1"
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Of each log, which record comes next: what `ends` says, but of one log this. `ends` is shared by many and never changed."""
 
     ends: Mapping[str, int]

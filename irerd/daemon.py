@@ -7,7 +7,7 @@ simulation runs this very class.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import trio
 
 from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
+from core.energy.engine import LOG as ENERGY_LOG
 from core.engine import Actor, Check, Engine, Refused
 from core.keys import Keys
 from core.metrics import CRITICAL, HITS, MISSES, NOT_THE_CALLERS, REFUSED, VIEW
@@ -31,7 +32,8 @@ from core.wire import calls
 from core.wire.errors import body as error_body
 from core.world import BadDump, World
 from irerd import __version__
-from irerd.anomalies import Anomalies, WatchedWriter
+from irerd.anomalies import Anomalies, Remembered, WatchedWriter
+from irerd.atlas import Atlas
 from irerd.clusters import Clusters
 from irerd.config import Changes
 from irerd.cursors import Cursors
@@ -113,8 +115,11 @@ class Daemon:
         segments: SegmentLimits = LIMITS,
         room: Room = ROOM,
         aside: Files | None = None,
+        tables: bool = False,
     ) -> None:
-        """`aside` is a directory that nobody puts back together with the state directory."""
+        """`aside` is a directory that nobody puts back together with the state directory; `tables` says that SQLite may write in
+        the state directory by itself, past `host.files`.
+        """
         self.host = host
         self.state_dir = state_dir
         self.world = World(engines)
@@ -182,12 +187,14 @@ class Daemon:
         self.effects.on_progress = self.jobs.stir
         self.views = Views(host, [VIEW], self._logs, self._totals, self._internal_error)
         self.rows = SimulationLedger(host, self.dispatch, self._logs, self.durable_seq, self._internal_error)
+        self.atlas = Atlas(self, state_dir if tables else None, self._internal_error)
         self.witnesses = Witnesses(
             host, self.seals, lambda: self.settings.witness, self._logs, self.damage.__contains__, self._proof_of, self._tampered
         )
         self.accusations = Accusations(host.files, aside)
         self.witnesses.accusations = self.accusations
         self.anomalies = Anomalies(self._give_found, self._internal_error)
+        self.remembered = Remembered(host, self.anomalies)
         ports = Ports(self)
         self.dispatch.ports = ports.reads
         self.cursors = Cursors("")
@@ -226,7 +233,9 @@ class Daemon:
                     upkeep.start_soon(self._work)
                     upkeep.start_soon(self.dispatch.values.run, lambda: not self.damage, self.dispatch.settled)
                     upkeep.start_soon(self.views.run)
+                    upkeep.start_soon(self.remembered.run)
                     upkeep.start_soon(self.rows.run)
+                    upkeep.start_soon(self.atlas.run)
                     upkeep.start_soon(self.witnesses.run)
                     self.effects.refresh(self.world.logs)
                     self.state = "ready"
@@ -242,7 +251,9 @@ class Daemon:
                 await self._last_replies()
             upkeep.cancel_scope.cancel()
         await self.views.save()
+        await self.remembered.save()
         await self.rows.catch_up()
+        await self.atlas.end()
         await self.witnesses.ask_at_stop()
         for name, log in self._logs.items():
             if name not in self.damage and self.dispatch.next_seq[name] == log.next_seq:
@@ -269,6 +280,7 @@ class Daemon:
             self.ledger = await self.host.offload(opened)
         self.dispatch.ledger = self.ledger
         self.views.ledger = self.ledger.id
+        self.remembered.load(self.ledger.id)
         self.dispatch.secrets = Secrets(self.ledger.pepper, self.ledger.token, self.host.draw)
         self.dispatch.redactor = Redactor(self.ledger.key, self._redaction_failed)
         self.cursors = Cursors(self.ledger.id)
@@ -451,16 +463,26 @@ class Daemon:
         return ends
 
     def _after_group(self, logs: set[str]) -> None:
+        self._send_what_was_released()
         for take in self._after_next_group:
             take()
         durable = {log: self.durable_seq(log) for log in logs}
         self.views.after_group(durable)
         self.anomalies.after_group(durable)
+        if ENERGY_LOG in logs:
+            self.atlas.stir()
         self.effects.refresh(self.world.logs if "gate_log" in logs and self._adopt_keys() else logs)
         self.jobs.stir()
         for name in logs:
             if name not in self.dispatch.held and self._upkeep.due(self._logs[name]):
                 self._begin_upkeep(name)
+
+    def _send_what_was_released(self) -> None:
+        """At once: what else a group leads to can wait, and its callers do."""
+        for session in self._sessions:
+            if session.outbox.size:
+                with suppress(OSError):  # who is gone is met again by the task that sends
+                    session.outbox.flush_nowait()
 
     def _after_look(self, log: str) -> None:
         """The writer has looked whether there is room: say so when that has changed, and go on where it had to wait."""
@@ -612,6 +634,7 @@ class Daemon:
             journal().warning("a key that was set with config.set is not in force", key=key, why=why)
         self.dispatch.settings, self.dispatch.file_settings = settings, self._configuration.settings
         self.witnesses.stir()
+        self.atlas.stir()
         self.on_settings(settings)
 
     def _adopt_keys(self) -> bool:
@@ -642,6 +665,11 @@ class Daemon:
         return changes
 
     # --- what is known about it ---------------------------------------------------------------------------------------
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing that was decided is on its way to the disk."""
+        return self.dispatch.writer is None or self.dispatch.writer.resting
 
     @property
     def uptime_s(self) -> int:
@@ -734,7 +762,7 @@ class Daemon:
         for key, why in self.left_out.items():
             text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
             checks.append(Check("settings", "degraded", text))
-        checks += [self.views.check(), self.rows.check(), self.anomalies.check(), *self.witnesses.checks()]
+        checks += [self.views.check(), self.rows.check(), self.anomalies.check(), *self.atlas.checks(), *self.witnesses.checks()]
         if (work := self.host.work_figures()) is not None and work.started:
             text = f"{work.running} jobs run, {work.waiting} wait; {work.started} workers were started, {work.lost} attempts lost"
             checks.append(Check("workers", "ok", text))

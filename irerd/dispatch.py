@@ -18,7 +18,7 @@ from core.access import Peer, Rules, Verdict, judge
 from core.canonical import CanonicalError, event_payload, payload_and_sign
 from core.catalogue import Catalogue
 from core.control.model import HttpToken
-from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Kept, Large, Place, Refused, Row, Stamp
+from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Kept, Large, Made, Place, Refused, Row, Stamp
 from core.keys import Keys, Remembered
 from core.redact import Redactor, redact_event
 from core.secrets import Secrets
@@ -60,18 +60,33 @@ Still = Callable[[], object]
 
 
 class _Decided(msgspec.Struct, frozen=True, gc=False):
-    """A command on its way to the disk, and all that is needed to tell of it then."""
+    """A command on its way to the disk, and all that is needed to tell of it then. Called once it is durable, or its sync failed.
 
+    Hundreds wait at a time, so each holds no more than that: what it was decided from is let go at once.
+    """
+
+    release: Callable[["_Decided", Receipt | None], None]
     row: Row
-    decision: Decision
+    result: Any
+    """What the caller gets."""
     actor: Actor
     reply: Reply
     position: Position
     log: str
     first_seq: int
+    last_seq: int
     now_us: int
     idem: str | None
     digest: str
+
+    def __call__(self, receipt: Receipt | None) -> None:
+        self.release(self, receipt)
+
+
+class _Unanswered(NamedTuple):
+    """In place of a result that could not be made: it is tried again once it may be told, and what is wrong is told then."""
+
+    decision: Decision
 
 
 class _InFlight(NamedTuple):
@@ -153,6 +168,8 @@ class Dispatch:
         self.timed: dict[str, Callable[[int], None]] = {}
         """By method, who is told how long each command took to be on disk, in µs."""
         self._in_flight: dict[tuple[str, str], _InFlight] = {}
+        self._released = self._release
+        """Once, and not one for each command."""
         self._rebuilds: dict[str, list[int]] = {}
         self._peeked: dict[str, int] = {}
         self._last_moment_us = 0
@@ -489,7 +506,7 @@ class Dispatch:
         peeked = self._peeked
         needs = {name: seq for name, seq in peeked.items() if name != log and self.writer.behind(name, seq)} if peeked else _NOTHING
         first_seq = self.next_seq[log]
-        records, size, stored = self._records(events, ctx, (digest, idem) if idem is not None else None)
+        records, size, stored = self._records(events, ctx, (digest, idem) if idem is not None else None, decision.made)
         if stored is not events:
             events, decision = stored, Decision(*stored, answer=decision.answer, turned_down=decision.turned_down)
         if not self.writer.fits(log, size, own=actor is IRER):
@@ -497,14 +514,23 @@ class Dispatch:
             raise Refused("resource-exhausted", text, reason="log-queue", retry_ms=100)
         self._apply(engine, log, events, ctx, first_seq)
         self.next_seq[log] = first_seq + len(events)
-        if engine.stored is not None:
+        if decision.made is not None:
+            self.values.put(engine.name, decision.made.name, first_seq, decision.made.value)
+        elif engine.stored is not None:
             self.values.note(engine, first_seq, records)
         if row.large and isinstance(large := getattr(params, row.large), Large):
             self.values.note_large(engine, first_seq, records[0], large.raw)
         if idem is not None:
             self._in_flight[actor.name, idem] = _InFlight(digest, log, first_seq, [])
-        decided = _Decided(row, decision, actor, reply, self._position(log), log, first_seq, ctx.now_us, idem, digest)
-        self.writer.submit(log, records, size, needs, partial(self._release, decided))
+        try:
+            result = _answer(row, decision)
+        except Exception:
+            result = _Unanswered(decision)
+        next_seq, position = self.next_seq[log], self._position(log)
+        decided = _Decided(
+            self._released, row, result, actor, reply, position, log, first_seq, next_seq - 1, ctx.now_us, idem, digest
+        )
+        self.writer.submit(log, records, size, needs, decided)
 
     def _release(self, decided: _Decided, receipt: Receipt | None) -> None:
         """A command is durable, or its sync failed: tell all who asked for it."""
@@ -514,11 +540,10 @@ class Dispatch:
         if decided.idem is not None:
             others = self._in_flight.pop((decided.actor.name, decided.idem)).others
             if receipt is not None:
-                last_seq = decided.first_seq + len(decided.decision.events) - 1
-                entry = Remembered(decided.digest, decided.log, decided.first_seq, last_seq, decided.now_us)
+                entry = Remembered(decided.digest, decided.log, decided.first_seq, decided.last_seq, decided.now_us)
                 self.keys.remember(decided.actor.name, decided.idem, entry)
         try:
-            answer = self._outcome(row, decided.decision, receipt, decided.position)
+            answer = self._outcome(row, decided.result, receipt, decided.position)
             decided.reply(answer)
             if others:
                 once = row.shown_once and receipt is not None
@@ -530,16 +555,11 @@ class Dispatch:
 
     def _redacted(self, decision: Decision) -> Decision:
         """Before an event is applied, stored or shown: what no log may hold is gone from it."""
-        redactor = self.redactor
-        events: list[Event] = []
-        changed = False
-        for event in decision.events:
-            made = redact_event(redactor, event)
-            changed = changed or made is not event
-            events.append(made)
-        if not changed:
-            return decision
-        return Decision(*events, answer=decision.answer, turned_down=decision.turned_down)
+        events = [redact_event(self.redactor, event) for event in decision.events]
+        for event, made in zip(decision.events, events, strict=True):
+            if made is not event:
+                return Decision(*events, answer=decision.answer, turned_down=decision.turned_down)
+        return decision
 
     # --- upkeep -----------------------------------------------------------------------------------------------------
 
@@ -646,7 +666,7 @@ class Dispatch:
         records = self.stored(known.log, known.first_seq, known.last_seq)
         events = [self.world.event(record.event_type, record.payload) for record in records]
         receipt = Receipt(known.log, known.last_seq, records[-1].event_hash)
-        return msgspec.structs.replace(self._outcome(row, Decision(*events), receipt), replayed=True)
+        return msgspec.structs.replace(self._outcome(row, _answer(row, Decision(*events)), receipt), replayed=True)
 
     def stored(self, log: str, first_seq: int, last_seq: int) -> list[Record]:
         """Records read back from the file. A disk that cannot read them is the disk's fault, and named so."""
@@ -692,7 +712,7 @@ class Dispatch:
             )
 
     def _records(
-        self, events: tuple[Event, ...], ctx: Context, idem: tuple[str, str] | None
+        self, events: tuple[Event, ...], ctx: Context, idem: tuple[str, str] | None, made: Made | None = None
     ) -> tuple[list[Pending], int, tuple[Event, ...]]:
         """The records of one command, their most bytes, and the events as they will be read back: no log tells -0.0 from 0, so what
         is applied and told does not either. What does not fit the log is refused before anything changes.
@@ -702,7 +722,7 @@ class Dispatch:
         signed = False
         for event in events:
             try:
-                payload, less = payload_and_sign(event)
+                payload, less = payload_and_sign(event) if made is None else (made.payload, False)
             except CanonicalError as error:
                 raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
             record = _pending((event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem))
@@ -752,11 +772,13 @@ class Dispatch:
         )
         self.world.replay_all(chain(stored, decided))
 
-    def _outcome(self, row: Row, decision: Decision, receipt: Receipt | None, position: Position | None = None) -> Answer:
+    def _outcome(self, row: Row, result: Any, receipt: Receipt | None, position: Position | None = None) -> Answer:
         if receipt is None:
             text = "a sync failed, so whether this was stored is not known. irerd is stopping; ask system.op_status afterwards"
             return Answer(error=Refused("durability-unknown", text, effect="unknown"), position=position)
-        return Answer(_answer(row, decision), receipt, None, False, position)
+        if type(result) is _Unanswered:
+            result = _answer(row, result.decision)
+        return Answer(result, receipt, None, False, position)
 
 
 def _as_asked(row: Row, params: Command) -> Command:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import apsw
     from prov.model import ProvDocument
 
-VERSION = "1"
+VERSION = "2"
 INDEX = "views/graph.sqlite"
 BLOCK_BYTES = 262_144
 COMMIT_RECORDS = 20_000
@@ -372,7 +372,11 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
 
 def document(nodes: Iterable[Node], edges: Iterable[Edge], ledger: str) -> "ProvDocument":
-    """W3C PROV: records are activities, who acted are agents, all else are entities. An id says its kind, and no two are alike."""
+    """W3C PROV: records are activities, who acted are agents, all else are entities. An id says its kind, and no two are alike.
+
+    A statement stands once, however many records make it: said twice it would be two under one blank id, which the schema of
+    PROV-JSON has no room for.
+    """
     from prov.model import ProvDocument
 
     made = ProvDocument()
@@ -397,27 +401,29 @@ def document(nodes: Iterable[Node], edges: Iterable[Edge], ledger: str) -> "Prov
             made.agent(place(node.id, node.kind), attributes)
         else:
             made.entity(place(node.id, node.kind), attributes)
+    said: set[tuple[Any, ...]] = set()
     for edge in edges:
         more = {f"irer:{name}": value for name, value in (("rule", edge.rule), ("cost", edge.cost)) if value is not None}
         source, target = place(edge.source, kinds[edge.source]), place(edge.target, kinds[edge.target])
-        _relate(made, edge.relation, (source, kinds[edge.source]), (target, kinds[edge.target]), more)
+        statement = _statement(edge.relation, kinds[edge.source], kinds[edge.target])
+        if (key := (statement, edge.source, edge.target, *more.items())) not in said:
+            said.add(key)
+            getattr(made, statement)(source, target, other_attributes=more)
     return made
 
 
-def _relate(made: "ProvDocument", relation: str, source: tuple[Any, str], target: tuple[Any, str], more: dict[str, Any]) -> None:
-    (one, one_kind), (other, other_kind) = source, target
+def _statement(relation: str, source_kind: str, target_kind: str) -> str:
+    """What PROV calls this relation between two such ends."""
     match relation:
         case "done-by":
-            made.wasAssociatedWith(one, other, other_attributes=more)
-        case "used" if other_kind in AGENTS:
-            made.wasAssociatedWith(one, other, other_attributes=more)
+            return "wasAssociatedWith"
         case "used":
-            made.used(one, other, other_attributes=more)
+            return "wasAssociatedWith" if target_kind in AGENTS else "used"
         case "generated-by":
-            made.wasGeneratedBy(one, other, other_attributes=more)
+            return "wasGeneratedBy"
         case "caused-by":
-            made.wasInformedBy(one, other, other_attributes=more)
-        case "derived-from" if "record" not in (one_kind, other_kind) and not {one_kind, other_kind} & AGENTS:
-            made.wasDerivedFrom(one, other, other_attributes=more)
+            return "wasInformedBy"
+        case "derived-from" if "record" not in (source_kind, target_kind) and not {source_kind, target_kind} & AGENTS:
+            return "wasDerivedFrom"
         case _:
-            made.wasInfluencedBy(one, other, other_attributes=more)
+            return "wasInfluencedBy"

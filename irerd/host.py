@@ -20,6 +20,7 @@ import trio
 
 from core.secrets import SECRET_BYTES
 from core.settings import Compute
+from irerd.haste import Haste
 from irerd.workers import Figures, Limits, Progress, Workers, WorkFailed, open_workers
 from state.fs import Files, RealFiles
 
@@ -86,6 +87,10 @@ class Host(Protocol):
 
     async def offload(self, function: Callable[..., T], *args: object) -> T:
         """Run a blocking call away from the loop. It is never abandoned: cancellation waits for it."""
+        ...
+
+    async def quickly(self, function: Callable[..., T], *args: object) -> T:
+        """The same for a call that is short on a quick disk: where this one has been quick of late, the loop makes it itself."""
         ...
 
     async def run_child(self, module: str, request: bytes, on_output: Output | None = None) -> ChildEnd:
@@ -160,6 +165,7 @@ class RealHost:
         self._drawn = bytearray()
         self._workers: Workers | Cluster | None = None
         self._silent_s = math.inf
+        self._haste = Haste()
 
     def now_us(self) -> int:
         return time.time_ns() // 1_000
@@ -185,6 +191,16 @@ class RealHost:
         with trio.CancelScope(shield=True):
             result = await trio.to_thread.run_sync(function, *args)
         return result
+
+    async def quickly(self, function: Callable[..., T], *args: object) -> T:
+        began_us = self.mono_us()
+        if not self._haste.worth(began_us):
+            return await self.offload(function, *args)
+        try:
+            return function(*args)
+        finally:
+            ended_us = self.mono_us()
+            self._haste.took(ended_us - began_us, ended_us)
 
     async def run_child(self, module: str, request: bytes, on_output: Output | None = None) -> ChildEnd:
         # The pipe to its standard input stays open while the child may live: a child reads its end as "irerd is gone" and

@@ -185,6 +185,13 @@ def export(request: dict[str, Any]) -> dict[str, Any]:
     return export(request, lambda text: print(json.dumps({"piece": text}), flush=True))
 
 
+def atlas(request: dict[str, Any]) -> dict[str, Any]:
+    """What the tables of the energy map answer: the work behind `eil.query`."""
+    from irerd.map_tables import query
+
+    return query(request)
+
+
 def drill(request: dict[str, Any]) -> dict[str, Any]:
     """A rehearsal of hours without a network, a row of progress now and then: the work behind `cache.drill`."""
     from irerd.drill import drill
@@ -200,6 +207,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "prove": prove,
     "graph": graph,
     "export": export,
+    "atlas": atlas,
     "drill": drill,
 }
 

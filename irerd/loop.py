@@ -1,5 +1,6 @@
-"""Whether the event loop is on time, and which task was to blame when it was not."""
+"""Whether the event loop is on time, which task was to blame when it was not, and what it does when it has nothing to do."""
 
+import gc
 from collections import deque
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ SAMPLE_S = 0.1
 IDLE_SAMPLE_S = 1.0
 """While nobody is connected: a loop with nothing to do is woken for its own sake as seldom as that."""
 KEPT_S = 10.0
+YOUNG = 1_000
+"""New objects that are looked through at a time: half a millisecond."""
 
 
 class Lag:
@@ -80,3 +83,17 @@ class SlowSteps(Instrument):
         took_ms = (self._host.mono_us() - self._began_us) / 1000
         if took_ms > self._limit_ms:
             journal().warning("a task held the event loop", task=task.name, ms=round(took_ms, 1))
+
+
+class Sweeper(Instrument):
+    """Looks through new objects for garbage when the loop has nothing to do, a few at a time: left to itself the collector does so
+    in the middle of a call, and with ten times as many.
+    """
+
+    def __init__(self, resting: Callable[[], bool]) -> None:
+        """`resting` says whether what is new is there to stay: commands on their way to the disk are not."""
+        self._resting = resting
+
+    def before_io_wait(self, timeout: float) -> None:
+        if timeout > 0 and gc.get_count()[0] >= YOUNG and self._resting():
+            gc.collect(0)

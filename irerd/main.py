@@ -1,11 +1,13 @@
 """`irerd`: the process around the daemon. Command line, configuration, signals, the socket, and what systemd is told."""
 
 import argparse
+import errno
 import gc
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Collection
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -20,6 +22,7 @@ from irerd.daemon import Daemon
 from irerd.host import RealHost, cache_directory
 from irerd.journal import configure, innermost, journal, where
 from irerd.listen import Listener, SocketTaken
+from irerd.loop import Sweeper
 from irerd.notify import Notifier, from_environment, listen_fds, watch_over, watchdog_interval
 from irerd.pulse import Pulse
 from irerd.writer import WriteFailed
@@ -156,14 +159,17 @@ class Process:
         self.fresh = not (self.state_dir / "ledger.json").exists()
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.host = RealHost(self.state_dir, child_environment())
-        self.daemon = Daemon(self.host, configuration, self.state_dir, ENGINES, aside=_aside())
+        self.daemon = Daemon(self.host, configuration, self.state_dir, ENGINES, aside=_aside(), tables=True)
         self.daemon.announce_reload = self._announce_reload
         self.daemon.on_settings = lambda settings: configure(settings.logging.level)
         self.pulse = Pulse(self.daemon)
+        self._reload_when_ready = False
+        """SIGHUP came while the logs were read."""
         self.began_us = self.host.mono_us()
 
     async def run(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `irerd.begin` held back what came before
             async with trio.open_nursery() as nursery:
                 listener = self._listen()
                 try:
@@ -172,7 +178,7 @@ class Process:
                     nursery.start_soon(self._signals, signals, nursery)
                     nursery.start_soon(self._tell_systemd)
                     nursery.start_soon(watch_over, self.notifier, self.watchdog_s, self.pulse.beats)
-                    await self.daemon.run(self._ready)
+                    await self.daemon.run(partial(self._ready, nursery))
                     callers.cancel()
                     nursery.cancel_scope.cancel()
                 finally:
@@ -199,7 +205,9 @@ class Process:
 
     async def _signals(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         async for number in signals:
-            if number == signal.SIGHUP:
+            if number == signal.SIGHUP and self.daemon.state == "recovering":
+                self._reload_when_ready = True  # before that there are no engines to tell, and systemd awaits another word
+            elif number == signal.SIGHUP:
                 await self._reload()
             elif self.daemon.state == "recovering":
                 raise Stop(0, "")
@@ -221,11 +229,13 @@ class Process:
         elif self.daemon.state == "ready":
             self.notifier.ready()
 
-    def _ready(self) -> None:
+    def _ready(self, nursery: trio.Nursery) -> None:
         settle_memory()
+        trio.lowlevel.add_instrument(Sweeper(lambda: self.daemon.resting))
         self.notifier.ready(self._status())
         seconds = (self.host.mono_us() - self.began_us) / 1e6
-        state = "new" if self.fresh else f"{self.daemon.recovered:,} records"
+        records = sum(self.daemon.dispatch.next_seq.values())
+        state = "new" if self.fresh else f"{records:,} records"
         if sys.stderr.isatty():
             print(
                 f"irerd {__version__} ready in {seconds:.1f} s · state {_short(self.state_dir)} ({state}) · "
@@ -233,14 +243,16 @@ class Process:
                 file=sys.stderr,
             )
         else:
-            records = self.daemon.recovered
-            journal().info("ready", version=__version__, seconds=round(seconds, 3), state_dir=str(self.state_dir), records=records)
+            took = {"seconds": round(seconds, 3), "replayed": self.daemon.recovered}
+            journal().info("ready", version=__version__, state_dir=str(self.state_dir), records=records, **took)
         for warning in self.configuration.warnings:
             journal().warning(warning)
         for log, damage in self.daemon.damage.items():
             journal().error(f"{log} does not verify; it serves reads only", seq=damage.seq, why=damage.why)
         for log, text in self.daemon.torn.items():
             journal().warning(text, engine=log)
+        if self._reload_when_ready:
+            nursery.start_soon(self._reload)
 
     async def _tell_systemd(self) -> None:
         """Status at most once a second, where anybody reads it."""
@@ -265,7 +277,7 @@ def settle_memory() -> None:
     """What recovery built lives as long as the process: the collector need not walk it again and again (a fifth of a write)."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 50, 100)
+    gc.set_threshold(10_000, 500, 100)
 
 
 def _short(path: Path) -> str:
@@ -300,7 +312,7 @@ def _explain(error: BaseException, process: Process) -> int:
         case Stop():
             code, text = error.code, error.text
         case WriteFailed() | SyncFailed():
-            code, text = EXIT_SYNC, f"a write to the log failed ({error}). Nothing after it was acknowledged. Start irerd again"
+            code, text = EXIT_SYNC, f"a write to the log failed ({error}). Nothing after it was acknowledged. {_remedy(error)}"
         case Full():
             code, text = EXIT_CANNOT_CREATE, f"{place}: the disk is full. Free some space and start irerd again"
         case Locked():
@@ -316,6 +328,16 @@ def _explain(error: BaseException, process: Process) -> int:
     if text:
         _complain(text)
     return code
+
+
+def _remedy(error: BaseException) -> str:
+    """What helps depends on what the system said, below all that it was called since."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__
+    if cause is not None and cause.errno == errno.EROFS:
+        return "Look why the file system is read-only (dmesg), mount it writable, then start irerd again"
+    return "Look at the disk (dmesg, df), then start irerd again"
 
 
 def _complain(text: str) -> None:

@@ -116,6 +116,7 @@ class Ports:
             "data.overlap": daemon.clusters.overlap,
             "eil.stream": self.energy.stream,
             "eil.selftest": self.energy.selftest,
+            "eil.query": daemon.atlas.query,
             "trajectory.forward_chain": self.trajectories.forward_chain,
             "trajectory.explain": self.trajectories.explain,
             "trajectory.search": self.trajectories.search,
@@ -319,7 +320,7 @@ class Ports:
 
             near = get_close_matches(params.type, daemon.world.event_types, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            text = f"no event is of type {params.type}.{hint} All: irerctl api ls"
+            text = f"no event is of type {params.type}.{hint} All: irerctl api events"
             raise Refused("not-found", text, data={"nearest": near})
         ends = {log: daemon.durable_seq(log) + 1 for log in daemon.watchable(params.engine)}
         if params.since is None:

@@ -39,6 +39,8 @@ QUICK_BYTES_MAX = 16_384
 """Of an answer that is sent the short way."""
 TURN_S = 0.01
 """How long the calls of one connection are served before all others get their turn."""
+TOGETHER_BYTES = 1_024
+"""Who sends so much at once has many calls in it, and gains where those of other connections are looked at together with them."""
 ACCESS_CODES = frozenset({"unauthenticated", "permission-denied"})
 ALWAYS_ANSWERED = frozenset({"system.ping", "system.info", "system.health"})
 """Methods that answer while the daemon recovers."""
@@ -135,6 +137,15 @@ TaskPort = Callable[[Command, Actor, Stream], Awaitable[Any]]
 Work = Callable[[], Awaitable[Answer | None]]
 
 
+class Turn:
+    """Of all connections of one uid."""
+
+    def __init__(self) -> None:
+        self.lock = trio.Lock()
+        self.came: dict[Session, bytes] = {}
+        """What came on a connection that waits for the turn."""
+
+
 @dataclass
 class Service:
     """What a session needs of the daemon around it."""
@@ -148,8 +159,22 @@ class Service:
     """recovering, ready or draining."""
     progress: Callable[[], str]
     """What to say to a caller who comes too early or too late."""
-    turns: WeakValueDictionary[int, trio.Lock] = field(default_factory=WeakValueDictionary)
+    turns: WeakValueDictionary[int, Turn] = field(default_factory=WeakValueDictionary)
     """Of each uid that is connected: whose calls are being handled now."""
+
+
+class _Reply(msgspec.Struct, frozen=True, gc=False):
+    """How one call is answered, when its time has come. It holds nothing of what was asked: hundreds wait at a time."""
+
+    session: "Session"
+    id: int
+    as_: str | None
+    row: Row
+    engine_id: str
+    """Of a proof, the engine that it is of."""
+
+    def __call__(self, answer: Answer) -> None:
+        self.session.tell(self, answer)
 
 
 class Session:
@@ -174,7 +199,9 @@ class Session:
         self._streaming: dict[int, Row] = {}
         self._forbidden: dict[int, Refused] = {}
         """Streams that a reload ended, and what their callers are told."""
-        self._turn = service.turns.setdefault(peer.uid, trio.Lock())
+        self._turn = service.turns.setdefault(peer.uid, Turn())
+        self._received: list[Any] | None = None
+        """What came, read already by the connection that had the turn before."""
         self._has_turn = False
         self._engines: dict[str, tuple[int, Actor]] = {}
         """Engines that proved a key on this connection: which of their keys, and how they are called."""
@@ -209,10 +236,19 @@ class Session:
             data = await self._next_bytes()
             if not data:
                 return
-            await self._take_turn()
+            self._turn.came[self] = data
             try:
+                if len(data) >= TOGETHER_BYTES:
+                    await trio.lowlevel.checkpoint()
+                await self._take_turn()
+                while self._received is None and any(other._received is not None for other in self._turn.came):
+                    self._give_turn()  # what was told of together is served together
+                    await trio.lowlevel.checkpoint()
+                    await self._take_turn()
                 await self._handle_all(data, nursery)
             finally:
+                self._turn.came.pop(self, None)
+                self._received = None
                 self._give_turn()
             self._leave_when_idle()
             self.outbox.flush_nowait()
@@ -221,15 +257,27 @@ class Session:
         self._batching = True
         now = self._now
         turn_ends = now() + TURN_S
-        received = self._connection.receive(data)
-        if len(received) > 1 and self.peer.roles:
-            self._service.dispatch.announce((each.m, each.p) for each in received if isinstance(each, Call))
+        received = self._received if self._received is not None else self._read(data)
         for message in received:
             self._handle(message, nursery)
             if self.outbox.size >= READ_PAUSE_BYTES or now() > turn_ends:
                 await self._let_others_run()
                 turn_ends = now() + TURN_S
         self._batching = False
+
+    def _read(self, data: bytes) -> list[Any]:
+        """What came, beside all that came meanwhile on the other connections of this uid, whose turn is next: whoever is quicker with
+        many is told of it together.
+        """
+        received = self._connection.receive(data)
+        came = received if self.peer.roles else []
+        for other, rest in self._turn.came.items():
+            if other is not self and other._received is None and other.peer.roles:
+                other._received = other._connection.receive(rest)
+                came = [*came, *other._received]
+        if len(came) > 1:
+            self._service.dispatch.announce((each.m, each.p) for each in came if isinstance(each, Call))
+        return received
 
     async def _let_others_run(self) -> None:
         """One receive can hold thousands of calls with large answers: it may keep neither the loop nor the memory.
@@ -249,15 +297,15 @@ class Session:
     async def _take_turn(self) -> None:
         """All connections of one uid have one turn among them: who opens sixty gets no more of the loop than who opens one."""
         try:
-            self._turn.acquire_nowait()
+            self._turn.lock.acquire_nowait()
         except trio.WouldBlock:
-            await self._turn.acquire()
+            await self._turn.lock.acquire()
         self._has_turn = True
 
     def _give_turn(self) -> None:
         if self._has_turn:
             self._has_turn = False
-            self._turn.release()
+            self._turn.lock.release()
 
     async def _next_bytes(self) -> bytes:
         if self._greeted:
@@ -410,7 +458,7 @@ class Session:
         if row is None:
             self._send(calls.err(call.id, error_body(refused)))
         else:
-            self._fail(call, row, refused)
+            self._fail(call.id, call.as_, row, refused)
 
     def _acceptable(self, call: Call, row: Row) -> None:
         """Limits and the daemon's own state, before anything else is looked at."""
@@ -445,27 +493,27 @@ class Session:
             return None
         return Refused("resource-exhausted", f"{calls_max} calls are in flight on this connection", reason="calls", retry_ms=50)
 
-    def _fail(self, call: Call, row: Row, refused: Refused) -> None:
+    def _fail(self, id: int, as_: str | None, row: Row, refused: Refused) -> None:
         """Answer with an error; a refusal of access is on record first."""
         if refused.code not in ACCESS_CODES:
-            self._answer(call.id, row, Answer(error=refused))
+            self._answer(id, row, Answer(error=refused))
             return
         if self._service.state() == "recovering":
             error = Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
-            self._answer(call.id, row, Answer(error=error))
+            self._answer(id, row, Answer(error=error))
             return
-        caller = self._bearers.name_in(call.as_) or self.actor.name
-        crowded = self._crowded_by_refusals() or (None if call.id in self._in_flight else self._crowded())
+        caller = self._bearers.name_in(as_) or self.actor.name
+        crowded = self._crowded_by_refusals() or (None if id in self._in_flight else self._crowded())
         if crowded is not None:  # any number of refused reads may come, and each would wait for the end of its second
             self._service.refusals.count(caller, row.name)
-            self._answer(call.id, row, Answer(error=crowded))
+            self._answer(id, row, Answer(error=crowded))
             return
-        self._in_flight[call.id] = None
+        self._in_flight[id] = None
         self._refused += 1
 
         def tell(answer: Answer) -> None:
             self._refused -= 1
-            self._answer(call.id, row, answer)
+            self._answer(id, row, answer)
 
         self._service.refusals.refuse(caller, row.name, refused, tell)
 
@@ -518,7 +566,7 @@ class Session:
             return
         if row.quick is not None and call.as_ is None and self._quick(call.id, row, params):
             return
-        reply = partial(self._reply, call, row)
+        reply = _Reply(self, call.id, call.as_, row, call.p["engine_id"] if row.name == PROOF_METHOD else "")
         self._in_flight[call.id] = None
         try:
             if row.kind == "read":
@@ -567,15 +615,17 @@ class Session:
         values.memory[engine].quick -= 1
         return b""
 
-    def _reply(self, call: Call, row: Row, answer: Answer) -> None:
-        if row.name == PROOF_METHOD:
-            self._bind(call.p["engine_id"], answer)
+    def tell(self, told: "_Reply", answer: Answer) -> None:
+        """Answer a call; with an error, where there is one."""
+        row = told.row
+        if told.engine_id:
+            self._bind(told.engine_id, answer)
         elif row.name == CHECK_METHOD:
             self._bearers.bind(answer)
         if answer.error is not None:
-            self._fail(call, row, answer.error)
+            self._fail(told.id, told.as_, row, answer.error)
         else:
-            self._answer(call.id, row, answer)
+            self._answer(told.id, row, answer)
 
     def _begin_task(self, call: Call, row: Row, params: Command, actor: Actor, nursery: trio.Nursery) -> None:
         scope = trio.CancelScope()
@@ -654,6 +704,6 @@ class Session:
         if answer is None:
             return
         if answer.error is not None:
-            self._fail(call, row, answer.error)
+            self._fail(call.id, call.as_, row, answer.error)
         else:
             self._answer(call.id, row, answer)

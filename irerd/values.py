@@ -122,15 +122,14 @@ class Values:
     def put(self, engine: str, name: str, seq: int, raw: bytes | None) -> None:
         """Remember the value of a record; with None, that there is none in memory."""
         of = self.memory[engine]
-        freed = of.drop(name)
-        self._size -= freed
+        old = of.kept.pop(name, None)
+        more = -_size(name, old) if old is not None else 0
         memory_bytes = self._memory_bytes()
-        if raw is None or len(raw) > memory_bytes // SHARE_MAX:
-            return
-        kept = of.kept[name] = Kept(seq, raw, used=1 if freed else 0)
-        size = _size(name, kept)
-        of.bytes += size
-        self._size += size
+        if raw is not None and len(raw) <= memory_bytes // SHARE_MAX:
+            of.kept[name] = Kept(seq, raw, 1 if old is not None else 0)
+            more += len(raw) + len(name) + ENTRY_BYTES
+        of.bytes += more
+        self._size += more
         while self._size > memory_bytes:
             self._let_one_go()
 

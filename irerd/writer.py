@@ -22,6 +22,11 @@ HEAD_IDLE_S = 0.2
 HEAD_AGE_US_MAX = 5_000_000
 SEAL_US = 10_000_000
 """How long something may be durable before a checkpoint vouches for it."""
+LONE_BYTES_MAX = 16_384
+"""A group so short that it is written in less time than it takes to hand it over."""
+CLAIM_US = 20_000_000
+"""Room that lasted a shorter time was too little: more is claimed at once, up to so much."""
+CLAIMED_MORE_MAX = 33_554_432
 FULL_RETRY_S = 1.0
 """How often a full disk is looked at again. Nothing looks at one that is not full."""
 
@@ -93,6 +98,15 @@ class _LogQueue:
         self.full = log.full
         """Taken over from the log between two steps of the loop, so that nobody is ahead of `after_look`."""
         self.pause: _Pause | None = None
+        self._claimed_us: int | None = None
+        self._more = 0
+
+    def claim(self, now_us: int) -> int:
+        """How much room to claim now beside the usual: a busy log is not to be held up for it several times a second."""
+        short = self.full is None and self._claimed_us is not None and now_us - self._claimed_us < CLAIM_US
+        self._more = min(2 * self._more + self.log.room.ahead_bytes, CLAIMED_MORE_MAX) if short else 0
+        self._claimed_us = now_us
+        return self.bytes + self._more
 
     @property
     def free(self) -> int:
@@ -125,6 +139,8 @@ class Writer:
         self._unsealed_since_us: int | None = None
         """Since when something is durable that no checkpoint vouches for."""
         self._group: dict[str, list[_Waiting]] = {}
+        self._hastened = False
+        """Whether the loop itself wrote the last group, and has not let others run since."""
         self._work = trio.Event()
         self._advanced = trio.Event()
         self._stopping = False
@@ -295,6 +311,7 @@ class Writer:
             return
         with trio.move_on_after(self._patience_s()) as quiet:
             await self._work.wait()
+        self._hastened = False
         if quiet.cancelled_caught:
             if self._heads_behind():
                 await self._write_heads()
@@ -355,9 +372,11 @@ class Writer:
             for name, commands in group.items()
         }
         try:
+            self._hastened = self._is_lone(sealed)
             if len(sealed) == 1:
                 [(name, batch)] = sealed.items()
-                await self._host.offload(self._queues[name].log.commit, batch.data)
+                written = self._host.quickly if self._hastened else self._host.offload
+                await written(self._queues[name].log.commit, batch.data)
             else:
                 async with trio.open_nursery() as nursery:
                     for name, batch in sealed.items():
@@ -369,18 +388,22 @@ class Writer:
         self.sync_us_max = max(self.sync_us_max, self._host.mono_us() - began)
         self._group = {}
         for name, batch in sealed.items():
-            self._durable_to(self._queues[name], batch.receipts[-1][0])
+            self._durable_to(self._queues[name], batch.first_seq + len(batch.hashes) - 1)
         for name, commands in group.items():
-            place = -1
+            first_seq, hashes, place = sealed[name].first_seq, sealed[name].hashes, -1
             for command in commands:
                 place += len(command.records)
-                seq, event_hash, _, _ = sealed[name].receipts[place]
-                command.release(_receipt((name, seq, event_hash)))
+                command.release(_receipt((name, first_seq + place, hashes[place])))
         for name in group:
             self._release_watchers(self._queues[name])
         self._tell_advanced()
         self._after_group(set(group))
         await self._upkeep(group)
+
+    def _is_lone(self, sealed: Mapping[str, Sealed]) -> bool:
+        """Whether it is little that is written, nothing waits behind it, and others had their turn since the last such group."""
+        little = len(sealed) == 1 and all(len(batch.data) <= LONE_BYTES_MAX for batch in sealed.values())
+        return little and not self._hastened and not any(queue.waiting for queue in self._queues.values())
 
     def _sealed(self, log: Log, commands: Sequence[Sequence[Pending]]) -> Sealed:
         self.taken(log.name, log.next_seq, commands)
@@ -411,7 +434,7 @@ class Writer:
     async def _reserve(self, queue: _LogQueue, free_before: int = 0) -> None:
         before = queue.full
         try:
-            await self._host.offload(queue.log.reserve, queue.bytes, free_before)
+            await self._host.offload(queue.log.reserve, queue.claim(self._host.mono_us()), free_before)
         except Full:
             self._looked_us = self._host.mono_us()
         queue.full = queue.log.full

@@ -52,6 +52,10 @@ def become_owner(place: Path) -> None:
     os.setuid(owner[0])
 
 
+def counted_records(count: int) -> str:
+    return f"{count:,} record{'' if count == 1 else 's'}"
+
+
 @contextmanager
 def said_plainly(place: Path) -> Iterator[None]:
     """Turns what may go wrong in taking a state directory into a sentence with a next step."""

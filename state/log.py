@@ -87,7 +87,18 @@ class Sealed(NamedTuple):
     """One batch, ready to be written."""
 
     data: bytes
-    receipts: list[Receipt]
+    first_seq: int
+    hashes: list[str]
+    """The `event_hash` of each record."""
+    offset: int
+    sizes: list[int]
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """Made for whoever asks: a writer needs the hashes alone."""
+        places = accumulate(self.sizes[:-1], initial=self.offset)
+        seqs = range(self.first_seq, self.first_seq + len(self.hashes))
+        return list(map(Receipt._make, zip(seqs, self.hashes, places, self.sizes, strict=True)))
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -246,20 +257,13 @@ class Log:
         batch, seq, start = self.next_batch, self.next_seq, self.end
         lines, hashes = seal_many(records, batch, self.tip, seq, start)
         tip = hashes[-1]
-        if count == 1:
-            data = lines[0] + b"\n"
-            receipts = [Receipt(seq, tip, start, len(data))]
-        else:
-            data = b"\n".join([*lines, b""])
-            sizes = [len(line) + 1 for line in lines]
-            starts = accumulate(sizes[:-1], initial=start)
-            receipts = list(map(Receipt._make, zip(range(seq, seq + count), hashes, starts, sizes, strict=True)))
+        data = lines[0] + b"\n" if count == 1 else b"\n".join([*lines, b""])
         if len(data) > BATCH_BYTES_MAX + ALIGN:
             raise TooLarge(f"a batch of {len(data):,} bytes; it holds {BATCH_BYTES_MAX:,}")
         self.view.places.add(seq, start)
         self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq + count, start + len(data), tip
         self._sealed.append((Position(self.end, self.next_seq, self.next_batch, self.tip), lines))
-        return Sealed(data, receipts)
+        return Sealed(data, seq, hashes, start, [len(line) + 1 for line in lines])
 
     def write(self, data: bytes) -> None:
         """Append sealed bytes, in the order in which they were sealed. They are not durable before `sync`.

@@ -23,6 +23,7 @@ from state.ledger import read_ledger
 from state.log import Digest, Full, Head, Log, Stamper, Tail, create, durable, head_directory, head_path, open_active
 from state.reading import records_between as records_between
 from state.retention import PRUNE, Prune, explains, read_prunes, recorded
+from state.room import HOPE_BYTES
 from state.rotation import LIMITS, READ_ONLY, Limits
 from state.scan import BLOCK_BYTES, Index, Scan, lines
 from state.seal import RECORDS_MAX, Pending, Record, parse
@@ -327,6 +328,8 @@ def _make_read_only(files: Files, name: str, closed: Sequence[Closed]) -> None:
 def _cut(files: Files, name: str, fd: int, offset: int, segment: int) -> Torn:
     """Keep what follows `offset`, durably, before it is cut off."""
     size = files.stat(fd).size
+    if files.free() < size - offset + HOPE_BYTES:
+        files.truncate(fd, size)  # what the log had claimed past its end is all the room that a full disk has for this
     make_directory(files, QUARANTINE)
     temporary = f"{QUARANTINE}/{name}.tmp"
     digest = sha256()

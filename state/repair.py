@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.canonical import CanonicalError, decode, encode
-from state.alone import Refusal, become_owner, caller, new_id, said_plainly
+from state.alone import Refusal, become_owner, caller, counted_records, new_id, said_plainly
 from state.alone import stamp as machine_stamp
 from state.checkpoint import checkpoint_path
 from state.cosigned import cosigned_paths
@@ -345,18 +345,18 @@ def said(row: Row, place: str) -> list[str]:
     """The same as `row`, for a person."""
     name, kept = row["log"], row["kept"]
     if row["ok"]:
-        return [f"{name}: {kept['records']:,} records are sound. Nothing to repair"]
+        return [f"{name}: {counted_records(kept['records'])}, all sound. Nothing to repair"]
     would, sound = row.get("dry_run"), row.get("sound", False)
     lost = row["lost"]
     upto = f" to {lost['last_seq']:,}" if "last_seq" in lost else " on"
     text = [
         f"{name}: {row['why']} ({row['at']})",
-        f"{'would keep' if would else 'kept'}  {kept['records']:,} records, {kept['bytes']:,} bytes",
+        f"{'would keep' if would else 'kept'}  {counted_records(kept['records'])}, {kept['bytes']:,} bytes",
     ]
     if not sound:
         text.append(
             f"{'would lose' if would else 'lost'}  records {lost['from_seq']:,}{upto}: {lost['bytes']:,} bytes, "
-            f"in which {lost['records']:,} records can still be read"
+            f"in which {counted_records(lost['records'])} can still be read"
         )
     if would:
         fork = " --fork" if sound else ""

@@ -23,7 +23,7 @@ import msgspec
 
 from core.canonical import CanonicalError, decode, encode
 from core.system import BackedLog, Manifest
-from state.alone import Refusal, caller, new_id, said_plainly
+from state.alone import Refusal, caller, counted_records, new_id, said_plainly
 from state.alone import stamp as machine_stamp
 from state.backup import FILES, MANIFEST, key_check, known, list_line, log_of
 from state.fork import fork_record, new_identity, new_origin
@@ -431,20 +431,16 @@ def _swap(place: Place, unfinished: str, *, aside: bool) -> str | None:
 
 def said(row: Row) -> list[str]:
     """The same as `row`, for a person."""
-    text = [f"{name}  {_records(log['records'])}" for name, log in row["logs"].items()]
+    text = [f"{name}  {counted_records(log['records'])}" for name, log in row["logs"].items()]
     keys = "new keys: issue engine keys and tokens anew" if row["keys"] == "new" else f"the keys of {row['keys']}"
     text.append(f"{row['dir']} is what it was at {row['taken_at']}, with {keys}")
     if row["aside"] is not None:
         text.append(f"what stood there is now {row['aside']}; delete it yourself when you are sure")
-        text += [f"  {name}: {_records(count)} there are not in the backup" for name, count in row["ahead"].items()]
+        text += [f"  {name}: {counted_records(count)} there are not in the backup" for name, count in row["ahead"].items()]
     text.append(
         f"it goes on as ledger {row['ledger']}; cursors and receipts beyond the backup are of the other one, {row['from_ledger']}"
     )
     return text
-
-
-def _records(count: int) -> str:
-    return f"{count:,} record{'s' if count != 1 else ''}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -74,6 +74,8 @@ _COLUMNS = (
 """The same with names and numbers left to be judged together. Where a pattern is looser than the one above, what it finds is held
 against what it must be; where it is narrower, `parse` has the last word."""
 _ROWS = re.compile(("(?m)^\\{" + ",".join(_COLUMNS) + "\\}\n").encode())
+_encode_numbers = msgspec.json.Encoder().encode
+_PLACES = [b"%d" % place for place in range(RECORDS_MAX)]
 _raw = msgspec.json.Decoder(msgspec.Raw)  # walks the whole value, makes nothing of it
 _integers = msgspec.json.Decoder(list[int])  # takes no leading zeros
 _commits = msgspec.json.Decoder(list[tuple[int, int, int]])
@@ -176,12 +178,12 @@ def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int
     lines: list[bytes] = []
     hashes: list[str] = []
     if count >= _AT_ONCE_MIN:
-        pieces = iter(_unchained(records[:-1], batch, count, seq))
         tip = parent_hash.encode()
-        for before, after in zip(pieces, pieces, strict=True):
-            event_hash = sha256(b"%b%b%b}" % (before, tip, after)).hexdigest()
-            hash_before, tip = tip, event_hash.encode()
-            lines.append(b'%b%b%b,"event_hash":"%b"}' % (before, hash_before, after, tip))
+        for form, place, keyed, mono, payload, at, time in _columns(records[:-1], batch, count, seq):
+            body = form % (place, keyed, mono, tip, payload, at, time[:-6], time[-6:])
+            event_hash = sha256(body).hexdigest()
+            tip = event_hash.encode()
+            lines.append(b'%b,"event_hash":"%b"}' % (body[:-1], tip))
             hashes.append(event_hash)
         offset, parent_hash = offset + sum(map(len, lines)) + len(lines), event_hash
     for index in range(len(lines), count):
@@ -194,37 +196,39 @@ def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int
     return lines, hashes
 
 
-def _unchained(records: Sequence[Pending], batch: int, count: int, seq: int) -> list[bytes]:
-    """What stands before and behind the `parent_hash` of the first records of a batch of `count`, by turns.
+_Row = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
-    One form for all of them is filled in at once: a record at a time takes twice as long.
+
+def _columns(records: Sequence[Pending], batch: int, count: int, seq: int) -> Iterable[_Row]:
+    """The first records of a batch of `count`, judged and written in columns: of each the form that holds its names, its place, the
+    member of its key, its `mono_us`, payload, `seq` and time.
     """
     event_types, payloads, actors, boots, monos, times, idems = zip(*records, strict=True)
     if min(times) < 0 or max(times) > INTEGER_MAX or min(monos) < 0 or max(monos) > INTEGER_MAX:
         raise ValueError("a time before 1970 or beyond the safe integers")
-    if not all([payload[:1] == b"{" for payload in payloads]):
+    if not all([payload[:1] == b"{" for payload in payloads]) or b"\n" in b"".join(payloads):
         raise ValueError("the payload is no canonical object")
     if max(map(len, payloads)) > _SURELY_FITS_BYTES:
         for record in records:
             measure(record)
     names = list(zip(actors, boots, event_types, strict=True))
     forms = {each: _form(*each, batch, count) for each in set(names)}
-    form = b"".join(map(forms.__getitem__, names)) if len(forms) > 1 else forms[names[0]] * len(names)
+    form = map(forms.__getitem__, names) if len(forms) > 1 else repeat(forms[names[0]])
     keyed = [_keyed(*idem) if idem is not None else b"" for idem in idems] if any(idems) else repeat(b"")
-    seconds, rest = [time // 1_000_000 for time in times], [time % 1_000_000 for time in times]
-    holes = zip(range(len(names)), keyed, monos, payloads, range(seq, seq + count), seconds, rest, strict=False)
-    pieces = (form % tuple(chain.from_iterable(holes))).split(b"\n")
-    if len(pieces) != 2 * len(names) + 1:
-        raise ValueError("the payload is no canonical object")
-    return pieces[:-1]
+    moments = _digits(times) if min(times) >= 1_000_000 else [b"%07d" % time for time in times]
+    return zip(form, _PLACES, keyed, _digits(monos), payloads, _digits(range(seq, seq + len(names))), moments, strict=False)
+
+
+def _digits(numbers: Iterable[int]) -> list[bytes]:
+    return _encode_numbers(list(numbers))[1:-1].split(b",")
 
 
 def _form(actor: str, boot_id: str, event_type: str, batch: int, count: int) -> bytes:
-    """A record whose names are these, with holes; a 0x0A stands for its `parent_hash`, and behind it."""
+    """A record whose names are these, as far as it is hashed, with holes."""
     before, after = _names(actor, boot_id, event_type)
     opened = before.replace(b"%", b"%%")  # an actor may be called so
-    holes = b'%b,"mono_us":%d,"parent_hash":"\n","payload":%b,"seq":%d,"timestamp":%d.%06d\n'
-    return b"%b[%d,%%d,%d]%b%b" % (opened, batch, count, after, holes)
+    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":%b.%b}'
+    return b"%b[%d,%%b,%d]%b%b" % (opened, batch, count, after, holes)
 
 
 def _keyed(digest: str, key: str) -> bytes:

@@ -37,6 +37,7 @@ MORE_LIBRARIES = {
     "irerctl/bus/mqtt.py": {"trio", "paho"},
     **{f"irerctl/mcp/{name}.py": {"trio"} for name in ("command", "run")},
     "irerd/graph.py": {"apsw", "prov"},
+    "irerd/map_tables.py": {"apsw"},
     "irerd/cluster.py": {"distributed"},
     "irerd/work/remote.py": {"distributed"},
     "irerd/worker.py": {"numpy"},
@@ -109,6 +110,8 @@ SEAMS = {
     "irerd/indexes.py": {"os"},
     # The work of a child process of its own, on files of its own.
     "irerd/graph.py": {"pathlib", "os", "time"},
+    # A file that SQLite writes, and the work of a child process.
+    "irerd/map_tables.py": {"pathlib", "time"},
     # A drill: files of its own in a directory of its own, and chance from its seed alone.
     "irerd/drill/__init__.py": {"pathlib", "os", "shutil", "tempfile"},
     "irerd/drill/caller.py": {"random"},
@@ -119,6 +122,7 @@ SEAMS = {
     "irerd/journal.py": {"os", "time"},
     "irerd/ledger.py": {"os"},
     "irerd/listen.py": {"pathlib", "os", "fcntl", "socket"},
+    "irerd/begin.py": {"signal"},
     "irerd/main.py": {"pathlib", "os", "signal"},
     "irerd/notify.py": {"os", "socket", "time"},
     # A program of its own, which shares no file with the daemon.

@@ -33,8 +33,9 @@ from core.cache.events import (
     Word,
 )
 from core.cache.form import Body, body_of, check_key, own_body
-from core.cache.model import COST_BYTES, FAR, Cache, Document
-from core.engine import NOTHING, RECORD_VALUE_BYTES_MAX, Command, Context, Decision, Event, Large, Refused, Result
+from core.cache.model import COST_BYTES, DELETED, FAR, Cache, Document
+from core.canonical import payload_around
+from core.engine import NOTHING, RECORD_VALUE_BYTES_MAX, Command, Context, Decision, Event, Large, Made, Refused, Result
 from core.fields import Count, Frozen, Seconds
 from core.revisions import ID_CHARS_MAX, REVS_LIMIT, Branch, Contradiction, Tree, merge, next_rev, rev_text, trimmed
 from core.revisions import known as known_in
@@ -209,11 +210,13 @@ def decide_set(cache: Cache, command: Set, ctx: Context) -> Decision:
     parent = old.rev if old is not None else ""
     rev = next_rev(parent, deleted=False, body=body.sha256, expires_us=expires_us)
     _expect_room(cache, body.size + COST_BYTES - (_held_by_winner(old) if old is not None else 0), ctx)
-    return Decision(ValueSet(command.key, rev, body.size, parent, body.value, body.blob, expires_us))
+    event = ValueSet(command.key, rev, body.size, parent, body.value, body.blob, expires_us)
+    payload = payload_around(event, "value", body.raw) if body.value is not None else None
+    return Decision(event, made=Made(payload, command.key, body.raw) if payload is not None else None)
 
 
 def _held_by_winner(doc: Document) -> int:
-    return doc.size + COST_BYTES if doc.live else COST_BYTES if doc.branches is None else 0
+    return COST_BYTES + doc.size if not doc.flags & DELETED else COST_BYTES if doc.branches is None else 0
 
 
 def written(events: Sequence[Event]) -> Written:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from core.canonical import CanonicalError, decode, encode
+from core.canonical import CanonicalError, decode, encode, encode_inner
 from core.engine import RECORD_VALUE_BYTES_MAX, Large, Refused
 from core.times import time_text
 
@@ -39,21 +39,29 @@ class Body(NamedTuple):
     """What the record holds; None for a blob."""
     blob: str
     """The SHA-256 once more, if it is a blob."""
+    raw: bytes = b""
+    """Its canonical JSON, if it is not."""
 
 
 def canonical(value: Any) -> bytes:
     """The one form of a value, as it can stand in a record. Raises Refused, saying where and why."""
+    raw = encode_inner(value)
+    if raw is None:
+        raw = _canonical_slowly(value)
+    if len(raw) > VALUE_BYTES_MAX:
+        text = f"{len(raw):,} bytes as JSON; a value has at most {VALUE_BYTES_MAX:,}. Keep parts of it under keys of their own"
+        raise _bad("value", text)
+    return raw
+
+
+def _canonical_slowly(value: Any) -> bytes:
     try:
-        raw = encode({"value": value})[len(_BEFORE) : -len(_AFTER)]
+        return encode({"value": value})[len(_BEFORE) : -len(_AFTER)]
     except CanonicalError as error:
         where = error.path.removeprefix(".") or "value"
         raise _bad(where, f"{error.why}. A value is JSON: texts, numbers, true, false, null, lists and objects") from None
     except RecursionError:
         raise _bad("value", "nested too deep") from None
-    if len(raw) > VALUE_BYTES_MAX:
-        text = f"{len(raw):,} bytes as JSON; a value has at most {VALUE_BYTES_MAX:,}. Keep parts of it under keys of their own"
-        raise _bad("value", text)
-    return raw
 
 
 def body_of(value: Any) -> Body:
@@ -71,7 +79,7 @@ def own_body(value: Any) -> Body:
 def _body(raw: bytes, value: Any) -> Body:
     if len(raw) > RECORD_VALUE_BYTES_MAX:
         raise _bad("value", f"{len(raw):,} bytes as JSON are not stored in a record")
-    return Body(sha256(raw).hexdigest(), len(raw), value, "")
+    return Body(sha256(raw).hexdigest(), len(raw), value, "", raw)
 
 
 def accepted(value: Any) -> bytes:

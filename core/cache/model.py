@@ -5,7 +5,7 @@ what it needs. Of each record at most one document changes, so the number of a r
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -117,6 +117,18 @@ def document(tree: Tree, bodies: Mapping[str, Body], changed: int, flags: int) -
 _NONE = Body(0, 0)
 
 
+def _differ_in_size_alone(old: Document, new: Document) -> bool:
+    """Of what the cache counts: nearly every edit of a key that is there."""
+    return (
+        old.branches is None
+        and new.branches is None
+        and not (old.flags | new.flags) & DELETED
+        and not old.blob
+        and not new.blob
+        and old.expires_us == new.expires_us
+    )
+
+
 class Checkpoint(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
     """How far the work with one far end has come. Recorded after its effect is confirmed."""
 
@@ -169,13 +181,15 @@ class Cache:
 
     # --- what is alive in the orders ----------------------------------------------------------------------------------
 
-    def _stands(self, key: str, number: int) -> bool:
-        doc = self.docs.get(key)
-        return doc is not None and doc.changed == number
+    def _stands(self, keys: Sequence[str], numbers: Sequence[int]) -> list[bool]:
+        docs = map(self.docs.get, keys)
+        return [doc is not None and doc.changed == number for doc, number in zip(docs, numbers, strict=True)]
 
-    def _waits(self, key: str, number: int) -> bool:
-        doc = self.docs.get(key)
-        return doc is not None and doc.changed == number and doc.queued
+    def _waits(self, keys: Sequence[str], numbers: Sequence[int]) -> list[bool]:
+        docs = map(self.docs.get, keys)
+        return [
+            doc is not None and doc.changed == number and doc.flags & QUEUED > 0 for doc, number in zip(docs, numbers, strict=True)
+        ]
 
     def _ends(self, key: str, when: int) -> bool:
         doc = self.docs.get(key)
@@ -189,11 +203,11 @@ class Cache:
         self.docs[key] = new
         self._count(key, old, new)
         self.changes.put(new.changed, key)
-        if new.queued:
+        if new.flags & QUEUED:
             self.queue.put(new.changed, key)
         if old is not None:
             self.changes.left()
-            if old.queued:
+            if old.flags & QUEUED:
                 self.queue.left()
 
     def forget(self, key: str) -> None:
@@ -211,6 +225,9 @@ class Cache:
             self.queue.left()
 
     def _count(self, key: str, old: Document | None, new: Document | None) -> None:
+        if old is not None and new is not None and _differ_in_size_alone(old, new):
+            self.bytes += new.size - old.size
+            return
         self._name_blobs(old, new)
         was, now = old is not None and old.live, new is not None and new.live
         if was != now:

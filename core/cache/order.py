@@ -5,8 +5,9 @@ They hold the keys that others hold too, and never the truth: each is worked out
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import compress
 
 BLOCK_KEYS = 1_024
 SLACK = 64
@@ -60,8 +61,8 @@ class Line:
 
     __slots__ = ("alive", "dead", "keys", "numbers")
 
-    def __init__(self, alive: Callable[[str, int], bool]) -> None:
-        """`alive` says whether a key still stands at a number."""
+    def __init__(self, alive: Callable[[Sequence[str], Sequence[int]], list[bool]]) -> None:
+        """`alive` says of keys whether each still stands at its number."""
         self.alive = alive
         self.numbers = array("q")
         self.keys: list[str] = []
@@ -81,16 +82,17 @@ class Line:
     def left(self) -> None:
         """One entry has died."""
         self.dead += 1
-        if self.dead > len(self) + SLACK:
-            kept = [(number, key) for number, key in zip(self.numbers, self.keys, strict=True) if self.alive(key, number)]
-            self.numbers = array("q", [number for number, _ in kept])
-            self.keys = [key for _, key in kept]
+        if 2 * self.dead > len(self.keys) + SLACK:
+            alive = self.alive(self.keys, self.numbers)
+            self.numbers = array("q", compress(self.numbers, alive))
+            self.keys = list(compress(self.keys, alive))
             self.dead = 0
 
     def after(self, number: int) -> Iterator[tuple[int, str]]:
         for place in range(bisect_right(self.numbers, number), len(self.keys)):
-            if self.alive(self.keys[place], self.numbers[place]):
-                yield self.numbers[place], self.keys[place]
+            key, at = self.keys[place], self.numbers[place]
+            if self.alive((key,), (at,))[0]:
+                yield at, key
 
 
 class Ends:

@@ -22,7 +22,7 @@ class Place(Command):
     customer: who orders; stored as a pseudonym only
     items: what, how many, and at which price in minor units
     currency: of all the prices
-    order_id: its name; one is made up without it
+    order_id: its name, which stands in the log as it is; one is made up without it
     entity_id: an entity that serves it: it is awakened, and sleeps again once its last order is closed
     """
 

@@ -15,6 +15,7 @@ from core.times import time_text
 LIMIT_DEFAULT = 1_000
 HISTORY_DAYS = 400
 """Days of revenue that a projection looks at: a year and a season."""
+LATELY_DAYS = 30
 LOOKED_AT_MAX = 20_000
 Signed = Annotated[int, Meta(ge=-(2**53 - 1), le=2**53 - 1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -130,6 +131,7 @@ class Projection(Result):
     settled: earlier projections of the same length whose outcome is known
     covered: the share of those whose outcome lay in the interval given then
     weights: how much each expert has to say
+    lately: revenue of each of the last 30 whole days, the oldest first; fewer where the history is shorter
     """
 
     currency: Currency
@@ -143,6 +145,7 @@ class Projection(Result):
     settled: Count = 0
     covered: Share | None = None
     weights: dict[str, Share] = {}
+    lately: list[Count] = []
 
 
 class WealthReport(Result, omit_defaults=False):
@@ -241,6 +244,7 @@ def _projected(currency: str, days: dict[int, Day], horizon: int, now_us: int) -
         total.settled,
         total.covered / total.settled if total.settled else None,
         total.weights,
+        [_money(value) for value in series[-LATELY_DAYS:]],
     )
 
 

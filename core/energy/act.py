@@ -78,6 +78,15 @@ class Plant(NamedTuple):
         return self.load_spread if self.load_spread is not None else LOAD_SPREAD * self.load
 
 
+class Present(NamedTuple):
+    """What all candidates share, worked out once."""
+
+    load: float
+    spread: float
+    idle_w: float
+    max_w: float
+
+
 class Habits(NamedTuple):
     """What became of actions of one kind: how often one was undone within the horizon, of how many."""
 
@@ -88,6 +97,9 @@ class Habits(NamedTuple):
     def chance(self) -> float:
         """Posterior mean with a uniform prior."""
         return (self.undone + 1) / (self.of + 2)
+
+
+NO_HABIT = Habits()
 
 
 class Candidate(NamedTuple):
@@ -124,10 +136,8 @@ class Judged(NamedTuple):
     entropy_change: float
     """Of the utilisation, in nats."""
     provenance: Provenance
-
-    @property
-    def allowed(self) -> bool:
-        return all(bound.standing == "ok" for bound in self.bounds)
+    allowed: bool
+    """Whether it keeps every bound."""
 
 
 def candidates(plant: Plant, constraints: Mapping[str, float]) -> list[Candidate]:
@@ -161,16 +171,27 @@ def judge(
 
     `unserved_j` is what a second of a server's work is worth that is not done. `habits` count by type of action.
     """
-    weighed = weights or GOALS[goal]
-    hold_w = power(plant, Candidate("hold", plant.servers, plant.load))
+    energy, entropy, irreversibility = weights or GOALS[goal]
+    now = Present(plant.load, plant.spread, *_limits(plant))
+    hold_w = power(plant, Candidate("hold", plant.servers, now.load))
+    bounded = [(name, constraints[name]) for name in CONSTRAINTS if name in constraints]
+    source = provenance(plant)
     judged = []
     for option in options:
-        terms = _terms(plant, option, hold_w, horizon_s, unserved_j, habits.get(option.type, Habits()))
-        cost = sum(weight * term for weight, term in zip(weighed, terms, strict=True))
-        bounds = tuple(_bound(plant, option, name, constraints[name]) for name in CONSTRAINTS if name in constraints)
-        entropy = math.log(plant.servers / option.servers) if plant.spread else 0.0
-        judged.append(Judged(option, terms, cost, bounds, power(plant, option), entropy, provenance(plant)))
-    return sorted(judged, key=lambda each: (not each.allowed, each.cost_j))
+        drawn = power(plant, option)
+        most = capacity(plant, option)
+        habit = habits.get(option.type, NO_HABIT)
+        terms = _terms(plant, now, option, most, (drawn - hold_w) * horizon_s, horizon_s, unserved_j, habit)
+        cost = 0.0 + energy * terms.energy_j + entropy * terms.entropy_j + irreversibility * terms.irreversibility_j
+        bounds = tuple([_bound(plant, now, option, most, name, limit) for name, limit in bounded])
+        change = math.log(plant.servers / option.servers) if now.spread else 0.0
+        allowed = all([bound.standing == "ok" for bound in bounds])
+        judged.append(Judged(option, terms, cost, bounds, drawn, change, source, allowed))
+    return sorted(judged, key=_in_order)
+
+
+def _in_order(each: Judged) -> tuple[bool, float]:
+    return not each.allowed, each.cost_j
 
 
 def provenance(plant: Plant) -> Provenance:
@@ -198,21 +219,23 @@ def capacity(plant: Plant, option: Candidate) -> float:
     return min(max((option.cap_w - option.servers * idle) / (most - idle), 0.0), float(option.servers)) if most > idle else 0.0
 
 
-def _terms(plant: Plant, option: Candidate, hold_w: float, horizon_s: float, unserved_j: float, habit: Habits) -> Terms:
-    energy = (power(plant, option) - hold_w) * horizon_s
-    late = plant.load - option.load if option.type == "defer" else 0.0
-    unserved = expected_above(option.load, plant.spread, capacity(plant, option)) + late
+def _terms(
+    plant: Plant, now: Present, option: Candidate, most: float, energy_j: float, horizon_s: float, unserved_j: float, habit: Habits
+) -> Terms:
+    late = now.load - option.load if option.type == "defer" else 0.0
+    unserved = expected_above(option.load, now.spread, most) + late
     lacking = unserved * horizon_s * unserved_j
-    there = _switching(plant, plant.servers, option)
-    back = _switching(plant, option.servers, option._replace(servers=plant.servers))
-    return Terms(energy, lacking if lacking >= TRIFLE_J else 0.0, there + habit.chance * back if option.type != "hold" else 0.0)
+    switched = 0.0
+    if option.type != "hold":
+        there = _switching(option.type, now.idle_w, plant.servers, option.servers)
+        switched = there + habit.chance * _switching(option.type, now.idle_w, option.servers, plant.servers)
+    return Terms(energy_j, lacking if lacking >= TRIFLE_J else 0.0, switched)
 
 
-def _switching(plant: Plant, now: int, option: Candidate) -> float:
-    idle, _ = _limits(plant)
-    if option.type == "migrate":
-        return MIGRATE_S * abs(option.servers - now) * idle * 2
-    return idle * (max(option.servers - now, 0) * START_S + max(now - option.servers, 0) * STOP_S)
+def _switching(kind: str, idle: float, before: int, after: int) -> float:
+    if kind == "migrate":
+        return MIGRATE_S * abs(after - before) * idle * 2
+    return idle * (max(after - before, 0) * START_S + max(before - after, 0) * STOP_S)
 
 
 def expected_above(mean: float, spread: float, limit: float) -> float:
@@ -228,8 +251,8 @@ def expected_above(mean: float, spread: float, limit: float) -> float:
 # --- bounds -----------------------------------------------------------------------------------------------------------------
 
 
-def _bound(plant: Plant, option: Candidate, name: str, limit: float) -> Bound:
-    value, source = _BOUNDS[name](plant, option)
+def _bound(plant: Plant, now: Present, option: Candidate, most: float, name: str, limit: float) -> Bound:
+    value, source = _BOUNDS[name](plant, now, option, most)
     if value is None:
         return Bound(name, limit, "unknown", None, source)
     if source == "surrogate" and name in ("max_latency_ms", "min_throughput"):
@@ -238,20 +261,19 @@ def _bound(plant: Plant, option: Candidate, name: str, limit: float) -> Bound:
     return Bound(name, limit, "ok" if holds else "broken", value, source)
 
 
-def _pessimistic(plant: Plant, option: Candidate) -> float:
-    return option.load + PESSIMISTIC * plant.spread
+def _pessimistic(now: Present, option: Candidate) -> float:
+    return option.load + PESSIMISTIC * now.spread
 
 
-def _utilisation(plant: Plant, option: Candidate) -> float:
-    most = capacity(plant, option)
-    return _pessimistic(plant, option) / most if most else math.inf
+def _utilisation(now: Present, option: Candidate, most: float) -> float:
+    return _pessimistic(now, option) / most if most else math.inf
 
 
-def _latency(plant: Plant, option: Candidate) -> tuple[float | None, Provenance]:
+def _latency(plant: Plant, now: Present, option: Candidate, most: float) -> tuple[float | None, Provenance]:
     """Mean time in a queue of many servers (M/M/c), from the measured time of service."""
     if plant.service_time_ms is None:
-        return _utilisation(plant, option), "surrogate"
-    return plant.service_time_ms * (1 + waiting(option.servers, _pessimistic(plant, option), capacity(plant, option))), "modelled"
+        return _utilisation(now, option, most), "surrogate"
+    return plant.service_time_ms * (1 + waiting(option.servers, _pessimistic(now, option), most)), "modelled"
 
 
 def waiting(servers: int, load: float, most: float) -> float:
@@ -269,36 +291,36 @@ def waiting(servers: int, load: float, most: float) -> float:
     return waits / (most - load)
 
 
-def _throughput(plant: Plant, option: Candidate) -> tuple[float | None, Provenance]:
-    if plant.throughput is None or not plant.load:
-        return _utilisation(plant, option), "surrogate"
-    served = min(option.load, capacity(plant, option))
-    return plant.throughput * served / plant.load, "modelled"
+def _throughput(plant: Plant, now: Present, option: Candidate, most: float) -> tuple[float | None, Provenance]:
+    if plant.throughput is None or not now.load:
+        return _utilisation(now, option, most), "surrogate"
+    served = min(option.load, most)
+    return plant.throughput * served / now.load, "modelled"
 
 
-def _power(plant: Plant, option: Candidate) -> tuple[float | None, Provenance]:
+def _power(plant: Plant, now: Present, option: Candidate, most: float) -> tuple[float | None, Provenance]:
     if provenance(plant) == "surrogate":
         if plant.power_w is None:
             return None, "surrogate"
-        now = power(plant, Candidate("hold", plant.servers, plant.load))
-        return plant.power_w * power(plant, option._replace(load=_pessimistic(plant, option))) / now, "modelled"
-    return power(plant, option._replace(load=_pessimistic(plant, option))), "modelled"
+        held = power(plant, Candidate("hold", plant.servers, now.load))
+        return plant.power_w * power(plant, option._replace(load=_pessimistic(now, option))) / held, "modelled"
+    return power(plant, option._replace(load=_pessimistic(now, option))), "modelled"
 
 
-def _temperature(plant: Plant, option: Candidate) -> tuple[float | None, Provenance]:
+def _temperature(plant: Plant, now: Present, option: Candidate, most: float) -> tuple[float | None, Provenance]:
     """In balance the rise above the surroundings goes with the power of one server."""
     if plant.temperature_c is None or plant.ambient_c is None:
         return None, "surrogate"
-    now = power(plant, Candidate("hold", plant.servers, plant.load)) / plant.servers
-    then = power(plant, option._replace(load=_pessimistic(plant, option))) / option.servers
-    return plant.ambient_c + (plant.temperature_c - plant.ambient_c) * then / now, "modelled"
+    held = power(plant, Candidate("hold", plant.servers, now.load)) / plant.servers
+    then = power(plant, option._replace(load=_pessimistic(now, option))) / option.servers
+    return plant.ambient_c + (plant.temperature_c - plant.ambient_c) * then / held, "modelled"
 
 
-def _replicas(plant: Plant, option: Candidate) -> tuple[float | None, Provenance]:
+def _replicas(plant: Plant, now: Present, option: Candidate, most: float) -> tuple[float | None, Provenance]:
     return float(option.servers), "measured"
 
 
-def _cooldown(plant: Plant, option: Candidate) -> tuple[float | None, Provenance]:
+def _cooldown(plant: Plant, now: Present, option: Candidate, most: float) -> tuple[float | None, Provenance]:
     """Only what changes something has to wait, and where nothing was ever changed nothing waits."""
     changes = option.type != "hold"
     return (plant.since_change_s if changes and plant.since_change_s is not None else math.inf), "measured"

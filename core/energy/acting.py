@@ -317,7 +317,7 @@ class Habit(msgspec.Struct, forbid_unknown_fields=True):
     of: int = 0
 
 
-class Choice(msgspec.Struct, forbid_unknown_fields=True):
+class Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """An action as feedback needs it."""
 
     owner: str

@@ -6,7 +6,7 @@ mend. It shows and never decides: neither the sums at junctions nor the residual
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
@@ -24,6 +24,13 @@ LIMIT_DEFAULT = 200
 LIMIT_MAX = 1_000
 ACTIONS_SHOWN = 64
 """The latest."""
+SQL_CHARS_MAX = 4_000
+PAGE_SIZE_MAX = 950_000
+"""Bytes: a page ends before it is too large for a frame, however many sources were asked for."""
+LINE_SIZE, NAME_SIZE = 700, 6
+"""Of a node or an edge in GraphML, the longest form, with the node that it leads to; and of each letter of their names, which
+stand there more than once.
+"""
 Kind = Literal["source", "place", "regime", "action", "account"]
 Relation = Literal["feeds", "cools", "contains", "transitions", "caused", "settled"]
 Format = Literal["json", "graphml", "cypher"]
@@ -40,6 +47,41 @@ class AskMap(Command):
     format: Format = "json"
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX)] | None = None
     after: Cursor | None = None
+
+
+class AskQuery(Command):
+    """What to ask of the tables of the map.
+
+    sql: one SELECT over the tables node, edge, junction and meta
+    limit: how many rows at most, 200 unless told
+    """
+
+    sql: Annotated[str, Meta(min_length=1, max_length=SQL_CHARS_MAX)]
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX)] | None = None
+
+
+class MapRow(Result):
+    """One row of an answer.
+
+    values: one of each column: texts, numbers, or nothing
+    """
+
+    values: list[str | float | int | None]
+
+
+class MapRows(Result):
+    """What the tables of the map answer.
+
+    columns: their names
+    rows: the rows
+    record: the tables say all that energy_log says up to this record
+    more: whether there were more rows than were asked for, or than one answer holds
+    """
+
+    columns: list[str]
+    rows: list[MapRow]
+    record: int
+    more: bool = False
 
 
 class MapNode(Result):
@@ -133,8 +175,18 @@ class EnergyMap(Result):
 def energy_map(energy: Energy, query: AskMap, ctx: Context) -> EnergyMap:
     limit = query.limit or LIMIT_DEFAULT
     names = sorted(name for name in energy.sources if query.after is None or name > query.after)
-    shown, known = names[:limit], ctx.settings.eil.sources
-    edges = list(_edges(energy, shown, known))
+    known, left = ctx.settings.eil.sources, PAGE_SIZE_MAX
+    shown: list[str] = []
+    edges: list[MapEdge] = []
+    junctions: list[Junction] = []
+    for name in names[:limit]:
+        part = piece(energy, [name], known)
+        left -= _size(part)
+        if shown and left < 0:
+            break
+        shown.append(name)
+        edges += part.edges
+        junctions += part.junctions
     if query.after is None:
         edges += _actions(energy)
     ids = {f"source:{name}": None for name in shown} | {end: None for edge in edges for end in (edge.start, edge.end)}
@@ -142,15 +194,40 @@ def energy_map(energy: Energy, query: AskMap, ctx: Context) -> EnergyMap:
     found = EnergyMap(
         nodes,
         edges,
-        [each for name in shown if (each := _junction(energy, name, known)) is not None],
+        junctions,
         len(energy.sources),
         helmholtz_residual({node.id: node.value or 0.0 for node in nodes if node.kind == "source"}, edges),
-        shown[-1] if len(names) > limit else None,
+        shown[-1] if len(names) > len(shown) else None,
     )
     if query.format == "json":
         return found
     text = graphml(nodes, edges) if query.format == "graphml" else cypher(nodes, edges)
     return msgspec.structs.replace(found, nodes=[], edges=[], document=text)
+
+
+def _size(part: "Piece") -> int:
+    """Bytes of it at most, in whatever form, with the ends of its edges."""
+    names = sum(len(each.name) for each in part.nodes) + sum(len(each.start) + len(each.end) for each in part.edges)
+    return LINE_SIZE * (len(part.nodes) + len(part.edges) + len(part.junctions)) + NAME_SIZE * names
+
+
+class Piece(NamedTuple):
+    """Of some sources all that the map says, but for the ends of edges that are nothing else's."""
+
+    nodes: list[MapNode]
+    edges: list[MapEdge]
+    junctions: list[Junction]
+
+
+def piece(energy: Energy, names: Iterable[str], known: Mapping[str, EilSource]) -> Piece:
+    """For who takes up the whole map a little at a time. Sources that were given up meanwhile are left out."""
+    here = [name for name in names if name in energy.sources]
+    junctions = [each for name in here if (each := _junction(energy, name, known)) is not None]
+    return Piece([_node(energy, f"source:{name}") for name in here], list(_edges(energy, here, known)), junctions)
+
+
+def of_actions(energy: Energy) -> Piece:
+    return Piece([], list(_actions(energy)), [])
 
 
 def _node(energy: Energy, id: str) -> MapNode:
@@ -182,8 +259,8 @@ def _edges(energy: Energy, names: Iterable[str], known: Mapping[str, EilSource])
             yield _flow(energy, id, other, "feeds", other)
         for other in said.cools:
             yield _flow(energy, id, other, "cools", other)
-        for (was, now), move in source.moves.items():
-            record = f"energy_log:{move.seq}"
+        for which, move in source.moves.items():
+            (was, now), record = which.split(" "), f"energy_log:{move.seq}"
             start, end, seen = f"regime:{name}/{was}", f"regime:{name}/{now}", time_text(move.seen_us)
             yield MapEdge(start, end, "transitions", float(move.count), "1", "measured", move.count, seen, record)
         ledger = energy.claims.ledgers.get(name)

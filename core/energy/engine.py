@@ -252,6 +252,14 @@ ENGINE = Engine(
             example={"limit": 50},
             cli="eil map",
         ),
+        task(
+            "query",
+            atlas.AskQuery,
+            help="Ask the tables of the energy map one SELECT",
+            example={"sql": "SELECT name, value, unit FROM node WHERE kind = 'source' ORDER BY value DESC LIMIT 5"},
+            result=atlas.MapRows,
+            cli="eil query SQL",
+        ),
         read("health", Nothing, standing.health, help="How energy intelligence is, and what it costs", example={}, cli="energy"),
         task(
             "stream",

@@ -275,8 +275,8 @@ class Source(msgspec.Struct, forbid_unknown_fields=True):
     confidence: float = 0.0
     shifts: int = 0
     shifted_us: int = 0
-    moves: dict[tuple[str, str], Move] = {}
-    """By the regime before and the one after."""
+    moves: dict[str, Move] = {}
+    """By the regime before and the one after, with a blank between: only texts may be keys in a snapshot."""
     lost: list[str] = []
     lost_us: int = 0
     """When that was seen last, by the clock on the wall."""

@@ -19,9 +19,6 @@ from core.energy.plans import Plan
 
 SHOWN_MAX = 8
 SMOOTH = 0.1
-NATS_PLACES = 9
-"""Beyond these the logarithm of one machine is not that of another."""
-GAP_STEPS = 2.0
 FLOOR = 1e-9
 """Of a total: no interval is narrower, or the last bit of a sum would be an outcome."""
 HORIZONS = ("J", "1", "J/K", "nats")
@@ -92,6 +89,7 @@ class Follow(msgspec.Struct, frozen=True, array_like=True):
     around_k: float = NOWHERE
     time: float = NOWHERE
     said: tuple[Said, ...] = ()
+    """The claims about it that are open, where it is kept in a file; else the view has them."""
     shifts: tuple[Shown, ...] = ()
     """The latest few."""
     alarms: int = 0
@@ -303,15 +301,11 @@ class _Walk:
         found.modelled |= not metered.measured
 
     def _surrogate(self, numbers: Sequence[int], size: int) -> float:
-        done = self.round
-        return (
-            math.fsum(
-                heat.surrogate_energy(done.residuals[number], math.sqrt(max(done.spreads[done.place[row]], 0.0)))
-                for row, number in zip(self.rows, numbers, strict=True)
-                if number >= 0
-            )
-            / size
-        )
+        done, found = self.round, 0.0
+        for row, number in zip(self.rows, numbers, strict=True):
+            if number >= 0:
+                found += heat.surrogate_energy(done.residuals[number], math.sqrt(max(done.spreads[done.place[row]], 0.0)))
+        return found / size
 
     def _node(self, time: float, watts: float, kelvin: float) -> heat.Step | None:
         surroundings = self.around_k if not math.isnan(self.around_k) else self.known.surroundings_k
@@ -330,7 +324,8 @@ class _Walk:
         passed = time - since
         warming = kelvin - before_k if passed > 0 and not math.isnan(kelvin) else None
         found = heat.constants(self.node) if judged is not None else None
-        stores = found is not None and warming is not None and not math.isnan(found[1])
+        slack_j = proof.K * judged.sigma_j if judged is not None and not judged.vacuous else NOWHERE
+        stores = found is not None and warming is not None and not math.isnan(found[1] * slack_j)
         surroundings = self.around_k if not math.isnan(self.around_k) else known.surroundings_k
         return proof.Feasible(
             metered.watts if metered is not None else None,
@@ -338,7 +333,8 @@ class _Walk:
             known.max_w or None,
             warming,
             known.warming_k_s * passed if known.warming_k_s and warming is not None else None,
-            found[1] * warming if found is not None and warming is not None and stores else None,
+            # What the noise of the thermometer alone may seem to store was not stored for sure.
+            found[1] * warming - slack_j if found is not None and warming is not None and stores else None,
             (before_k - surroundings) / found[0] if found is not None and stores else None,
             passed if passed > 0 else None,
             share,
@@ -369,11 +365,11 @@ class _Walk:
             places, values = self.round.place, self.round.nats
             for stream, row in zip(self.plan.streams, self.rows, strict=True):
                 if stream in self.spoke:
-                    nats[stream] = round(values[places[row]], NATS_PLACES)
-            end = math.fsum(nats)
+                    nats[stream] = values[places[row]]
+            end = total_of(nats)
             if found.ticks:
-                start, count = math.fsum(before.nats), len(found.ticks)
-                grown = [start + (end - start) * (i + 1) / count for i in range(count)]
+                start, count = total_of(before.nats), len(found.ticks)
+                grown = [*(start + (end - start) * (i + 1) / count for i in range(count - 1)), end]
                 found.ticks = [Tick(*tick[:4], total, *tick[5:]) for tick, total in zip(found.ticks, grown, strict=True)]
             nats_pace = paced(nats_pace, self.time, end)
         energy_pace, flow_pace = self.energy_pace, self.flow_pace
@@ -398,6 +394,14 @@ class _Walk:
             self.alarms,
             self.ticks,
         )
+
+
+def total_of(nats: Sequence[float]) -> float:
+    """One stream after the other: so the last bit is the same for one source and for a thousand side by side."""
+    total = 0.0
+    for each in nats:
+        total += each
+    return total
 
 
 def seconds_between(since: float, time: float) -> float:
@@ -514,17 +518,19 @@ def _floor(total: float, rates: claims.Rates, horizon_s: float, least: float = 0
     return max(least, FLOOR * (abs(total) + max(*rates, -min(rates)) * horizon_s), 1e-12)
 
 
-def settled(after: Follow, prediction_id: str, energy: float, entropy_total: float) -> Follow:
+def settled(after: Follow, made: Said, energy: float, entropy_total: float) -> Follow:
     """A claim was met: its intervals learn from that."""
-    place = next((place for place, each in enumerate(after.said) if each.prediction_id == prediction_id), None)
-    if place is None:
-        return after
-    made = after.said[place]
     horizons = dict(zip(HORIZONS, after.horizons, strict=True))
     horizons[made.energy_unit], _ = claims.settle(horizons[made.energy_unit], made.energy, energy)
     horizons[made.entropy_unit], _ = claims.settle(horizons[made.entropy_unit], made.entropy, entropy_total)
-    rest = after.said[:place] + after.said[place + 1 :]
-    return msgspec.structs.replace(after, horizons=tuple(horizons[name] for name in HORIZONS), said=rest)
+    return msgspec.structs.replace(after, horizons=tuple(horizons[name] for name in HORIZONS))
+
+
+def kept_claim(figures: Sequence[float]) -> claims.Claim:
+    """A claim from its figures in a row."""
+    total, horizon_s, expected, half, rare, *rest = figures
+    one, two, three = rest[4:]
+    return claims.Claim(total, horizon_s, expected, half, rare, claims.Rates(*rest[:4]), (one, two, three))
 
 
 def balance(judged: heat.Step | None) -> proof.Balance | None:

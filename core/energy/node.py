@@ -8,7 +8,7 @@ does not count every check of it is vacuous. It never learns from a step that it
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FORGET = 0.9995
 """Of the fit, per step: it looks back 2,000 steps."""
@@ -289,7 +289,17 @@ def power_from_ends(utilisation: float, idle_w: float, max_w: float) -> Power:
 
 def surrogate_energy(residual: float, slow_spread: float) -> float:
     """½ζ², of unit 1: it orders, and is never priced. 0 where nothing ever varied."""
-    return 0.5 * (residual / slow_spread) ** 2 if slow_spread > 0 else 0.0
+    if not slow_spread > 0:
+        return 0.0
+    zeta = residual / slow_spread
+    return 0.5 * (zeta * zeta)
+
+
+def surrogate_energies(residuals: Any, slow_spreads: Any) -> Any:
+    """The same of columns."""
+    known = slow_spreads > 0
+    zeta = residuals / (slow_spreads + ~known)
+    return 0.5 * (zeta * zeta) * known
 
 
 def shared(idle_w: float, weights: Sequence[float]) -> tuple[float, ...]:

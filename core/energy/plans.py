@@ -18,7 +18,7 @@ Metrics = Sequence[tuple[str, str]]
 class Plan:
     """Points that come in one order. Never changed."""
 
-    __slots__ = ("all_streams", "around", "bounds", "metrics", "power", "roles", "streams", "units", "use", "warm")
+    __slots__ = ("all_streams", "around", "bounds", "complete", "metrics", "power", "roles", "streams", "units", "use", "warm")
 
     def __init__(self, metrics: tuple[tuple[str, str], ...], streams: tuple[int, ...]) -> None:
         self.metrics = metrics
@@ -26,6 +26,8 @@ class Plan:
         self.streams = streams
         """Of each point of a moment, which of them it is."""
         self.all_streams = frozenset(streams)
+        self.complete = sorted(streams) == list(range(len(metrics)))
+        """They are all that their source has."""
         self.units = [metrics[stream][1] for stream in streams]
         self.bounds = [_bounds(unit) for unit in self.units]
         """Between which each number can be used without a closer look."""

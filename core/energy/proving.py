@@ -359,6 +359,12 @@ def passed(claims: Claims, source: str, after_us: int, until_us: int) -> Iterato
             yield held.claim
 
 
+def is_last(claims: Claims, source: str, due_us: int) -> bool:
+    """Whether every claim that is open is about a moment before this one."""
+    own = claims.open.get(source)
+    return own is None or next(reversed(own.values())).claim.due_us < due_us
+
+
 def due_at(claims: Claims, source: str, due_us: int) -> Claim | None:
     """The claim about this moment that is open already: a second one would only count the same outcome twice."""
     for held in reversed(claims.open.get(source, {}).values()):

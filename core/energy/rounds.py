@@ -8,12 +8,15 @@ for arrays.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.energy import columns, entropy, layout
 
+NATS_PLACES = 1e9
+"""Of nats: beyond these the logarithm of one machine is not that of another."""
 _LAGS, _WEIGHTS, _LEVELS = (list(range(layout.WIDTH_F8)[each]) for each in (layout.LAGS, layout.WEIGHTS, layout.LEVEL_OF))
 _F8 = [layout.MEAN, layout.LOW, layout.HIGH, *_LAGS, *_WEIGHTS, *_LEVELS]
 _F4 = [layout.STEP, layout.HALVES.stop - 1, layout.QUANTUM, *range(layout.WIDTH_F4)[layout.LEVEL_LOSSES]]
@@ -55,6 +58,8 @@ class Round:
         rows: list[int] = []
         times: list[float] = []
         values: list[float] = []
+        self.groups: list[Any] | None = None
+        """`quiet.Group`s of it, once somebody asked for them."""
         self.begins: list[int] = []
         """Of each ask, where its points begin among all."""
         for ask in asks:
@@ -71,25 +76,66 @@ class Round:
                         times.append(time)
                         values.append(value)
         self._store = store
+        self.asks = asks
         self._powers = [ask.power for ask in asks if ask.power >= 0]
         self._before: dict[int, Power] | None = None
         self._after: dict[int, Power] | None = None
         self._taken: list[int] = []
-        advanced = self._advanced = columns.advance(store, rows, times, values)
-        findings = advanced.findings
-        self.fates: list[int] = findings.fate.tolist()
-        self.clean = not any(self.fates)
+        self.rows = np.array(rows, np.intp)
+        self.times = np.array(times, np.float64)
+        self.values = np.array(values, np.float64)
+        """Of each point."""
+        self.advanced = columns.advance(store, self.rows, self.times, self.values)
+        self.clean = not np.count_nonzero(self.advanced.findings.fate)
         """Every point was accepted."""
-        self.residuals: list[float] = findings.residual.tolist()
-        self.alerts: list[float] = findings.alert.tolist()
-        self.gaps: list[bool] = findings.gap.tolist()
-        self.place: dict[int, int] = dict(zip(advanced.rows.tolist(), range(len(advanced.rows)), strict=True))
-        """Of each row, where its spread and its entropy stand."""
-        self.spreads: list[float] = advanced.block.f8[layout.SPREAD].tolist()
-        self.nats: list[float] = entropy.quantised(advanced.block).tolist()
         self.shifts: dict[int, list[columns.Shift]] = {}
-        for shift in findings.shifts:
+        for shift in self.advanced.findings.shifts:
             self.shifts.setdefault(shift.row, []).append(shift)
+
+    @cached_property
+    def fates(self) -> list[int]:
+        found: list[int] = self.advanced.findings.fate.tolist()
+        return found
+
+    @cached_property
+    def residuals(self) -> list[float]:
+        found: list[float] = self.advanced.findings.residual.tolist()
+        return found
+
+    @cached_property
+    def alerts(self) -> list[float]:
+        found: list[float] = self.advanced.findings.alert.tolist()
+        return found
+
+    @cached_property
+    def gaps(self) -> list[bool]:
+        found: list[bool] = self.advanced.findings.gap.tolist()
+        return found
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """Of each row, where its spread and its entropy stand."""
+        rows = self.advanced.rows
+        return dict(zip(rows.tolist(), range(len(rows)), strict=True))
+
+    @property
+    def spreads_of_rows(self) -> layout.Floats:
+        found: layout.Floats = self.advanced.block.f8[layout.SPREAD]
+        return found
+
+    @cached_property
+    def spreads(self) -> list[float]:
+        found: list[float] = self.spreads_of_rows.tolist()
+        return found
+
+    @cached_property
+    def nats_of_rows(self) -> layout.Floats:
+        return nats(self.advanced.block)
+
+    @cached_property
+    def nats(self) -> list[float]:
+        found: list[float] = self.nats_of_rows.tolist()
+        return found
 
     def before(self, row: int) -> Power:
         """What a power said before, whose command is not taken over yet."""
@@ -102,7 +148,7 @@ class Round:
         """What it says with these points; None where none of them is of it."""
         if self._after is None:
             rows = sorted(self.place.keys() & set(self._powers))
-            self._after = powers(self._advanced.block, rows, [self.place[row] for row in rows])
+            self._after = powers(self.advanced.block, rows, [self.place[row] for row in rows])
         return self._after.get(row)
 
     def take_over(self, rows: Sequence[int]) -> None:
@@ -111,15 +157,25 @@ class Round:
         self._taken += [place[row] for row in rows if row in place]
 
     def settle(self) -> None:
+        for group in self.groups or ():
+            for at in group.taken:
+                self._taken += group.at[at].tolist()
+            group.settle()
         if not self._taken:
             return
-        advanced = self._advanced
+        advanced = self.advanced
         if len(self._taken) == len(advanced.rows):
             self._store.put(advanced.rows, advanced.block)
         else:
             places = np.array(sorted(self._taken), np.intp)
             self._store.put(advanced.rows[places], advanced.block.take(places))
         self._taken = []
+
+
+def nats(block: layout.Block) -> layout.Floats:
+    """Of each row, rounded."""
+    found: layout.Floats = np.rint(entropy.quantised(block) * NATS_PLACES) / NATS_PLACES
+    return found
 
 
 def powers(block: layout.Block, rows: Sequence[int], places: Sequence[int] | None = None) -> dict[int, Power]:

@@ -44,6 +44,8 @@ from core.wire.codec import Typed
 if TYPE_CHECKING:
     from core.energy import claims
     from core.energy.following import Followed, Said, Tick
+    from core.energy.quiet import Group
+    from core.energy.rounds import Power
 
 COMMAND_POINTS_MAX = 2_048
 IDLE_US = 3_600_000_000
@@ -123,6 +125,10 @@ class Given(NamedTuple):
 def decide_sense(energy: Energy, command: Sense, ctx: Context) -> Decision:
     name, telemetry = command.source, command.telemetry
     source = energy.sources.get(name)
+    if source is not None and (found := energy.view.ready(command, ctx.settings.eil)) is not None:
+        decided = _decide_quiet(energy, source, command, *found, ctx)
+        if decided is not None:
+            return decided
     expected = energy.view.announced(command, source.streams) if source is not None else None
     if command.timestamp is None:
         if expected is not None and source is not None and not source.newest_us < expected.times_us[0] <= ctx.now_us:
@@ -133,6 +139,67 @@ def decide_sense(energy: Energy, command: Sense, ctx: Context) -> Decision:
     energy.meters.admit("sense", ctx, len(telemetry))
     given = Given(name, list(telemetry), [moment_us], [list(telemetry.values())], command.context, True, expected)
     return _decide(energy, given, ctx)
+
+
+def _decide_quiet(energy: Energy, source: Source, command: Sense, group: "Group", at: int, ctx: Context) -> Decision | None:
+    """What stands in a group already: the source just goes on. None where that is not so any more, or more has to be looked at."""
+    name, moment_us = command.source, group.moments_us[at]
+    was, now_us = source.totals, ctx.now_us
+    if was is not group.totals[at] or source is not group.facts[at] or source.lost or moment_us > now_us + AHEAD_US:
+        return None
+    if moment_us <= source.newest_us or (command.timestamp is None and moment_us > now_us):
+        return None
+    if ctx.actor.name != source.owner and ctx.actor.role not in ("admin", "irer"):
+        return None
+    due_us = moment_us + round(ctx.settings.eil.horizon_s * 1e6)
+    if not proving.is_last(energy.claims, name, due_us):
+        return None
+    passed = list(proving.passed(energy.claims, name, source.newest_us, moment_us))
+    met = _met_quiet(energy, source, passed, group, at) if passed else []
+    energy.meters.admit("sense", ctx, len(command.telemetry))
+    line = group.lines[at]
+    energy_j, surrogate, uncovered_s, nats, confidence = line[:5]
+    powered = group.powered
+    totals = Totals(energy_j, surrogate, was.sigma_j, uncovered_s, was.modelled, was.entropy_j_k, nats, False, powered)
+    prediction_id = f"pred_{ctx.new_id()}"
+    claim = proving.Claim(
+        prediction_id,
+        due_us,
+        tuple(line[5:10]),  # type: ignore[arg-type]
+        tuple(line[10:15]),  # type: ignore[arg-type]
+        [(line[15], line[16]), (line[17], line[18]), (line[19], line[20])],
+        moment_us,
+        "J" if powered else "1",
+        "statistical",
+        powered and not was.modelled,
+    )
+    points = Points(group.streams, group.moments[at], group.values[at])
+    energy.view.used(name, points, group, at, prediction_id)
+    return Decision(
+        Sensed(
+            name,
+            source.owner,
+            points,
+            len(group.streams),
+            totals,
+            group.names[at],  # type: ignore[arg-type]
+            group.likely[at],  # type: ignore[arg-type]
+            confidence,
+            moment_us,
+            claim=claim,
+            due_us=due_us,
+            context=command.context,
+        ),
+        *met,
+    )
+
+
+def _met_quiet(energy: Energy, source: Source, passed: Sequence[proving.Claim], group: "Group", at: int) -> list[proving.ClaimsMet]:
+    """Claims whose moment these points passed."""
+    plan = group.plan
+    steps = _Steps(source.totals, group.moment_before(at), source.totals.nats, [group.tick(at)])
+    half, quantum = _noise_of(group.power_before(at), plan.metrics[plan.roles.power][1]) if group.powered else (0.0, 0.0)
+    return _met_by(energy, group.expected[at].source, passed, steps, half, quantum, plan.roles)
 
 
 def foresee(energy: Energy, coming: Sequence[Sense | SenseBatch], now_us: int | None = None) -> None:
@@ -172,7 +239,8 @@ def _expected(energy: Energy, command: Sense | SenseBatch, now_us: int | None, t
         return None
     times = [moment / 1e6 for moment in moments]
     if _all_usable(lines, plan):
-        return Expected(command, name, source.streams, plan, moments, times, lines, True)  # type: ignore[arg-type]
+        facts = source if plan.complete and isinstance(command, Sense) else None
+        return Expected(command, name, source.streams, plan, moments, times, lines, True, facts)  # type: ignore[arg-type]
     kinds, refused = [source.streams[place] for place in plan.streams], Counter[tuple[str, str]]()
     values = [[_usable(value, *kind, refused) for value, kind in zip(line, kinds, strict=True)] for line in lines]
     return Expected(command, name, source.streams, plan, moments, times, values, False)
@@ -517,6 +585,8 @@ def _none_taken(refused: Sequence[Refusal]) -> Refused:
 
 
 def _totals(before: Source, plan: Plan, known: Known, followed: "Followed") -> Totals:
+    from core.energy.following import total_of
+
     was = before.totals
     entropies = followed.after.node.entropies > 0
     return Totals(
@@ -526,7 +596,7 @@ def _totals(before: Source, plan: Plan, known: Known, followed: "Followed") -> T
         was.uncovered_s + followed.uncovered_s,
         was.modelled or followed.modelled,
         was.entropy_j_k + followed.entropy_j_k,
-        math.fsum(followed.after.nats),
+        total_of(followed.after.nats),
         was.physical or entropies,
         was.powered or plan.roles.power >= 0 or (known.powered and plan.roles.utilisation >= 0),
     )
@@ -635,14 +705,28 @@ def _met(
     energy: Energy, name: str, before: Source, metrics: Sequence[tuple[str, str]], earlier: Any, followed: "Followed"
 ) -> list[proving.ClaimsMet]:
     """Claims whose moment these points passed, each with what was really there."""
+    from core.energy.following import total_of
+
     if not followed.ticks or not before.points:
         return []
     newest_us = round(followed.ticks[-1].time * 1e6)
     passed = list(proving.passed(energy.claims, name, before.newest_us, newest_us))
     if not passed:
         return []
-    steps, roles = _Steps(before.totals, earlier, followed.ticks), units.roles(metrics)
+    steps = _Steps(before.totals, earlier.time, total_of(earlier.nats), followed.ticks)
     half, quantum = _noise(energy, name, metrics, followed)
+    return _met_by(energy, name, passed, steps, half, quantum, units.roles(metrics))
+
+
+def _met_by(
+    energy: Energy,
+    name: str,
+    passed: Sequence[proving.Claim],
+    steps: "_Steps",
+    half: float,
+    quantum: float,
+    roles: units.Roles,
+) -> list[proving.ClaimsMet]:
     found = [steps.outcome(claim, half, quantum, roles) for claim in passed]
     outcomes = [outcome for outcome in found if outcome is not None]
     return [proving.meet(energy.claims, name, outcomes)] if outcomes else []
@@ -654,18 +738,21 @@ def _noise(energy: Energy, name: str, metrics: Sequence[tuple[str, str]], follow
 
     place = following.power_stream(followed.after, metrics)
     power = energy.view.power_before(name, place) if place >= 0 else None
-    if power is None:
-        return 0.0, 0.0
-    scale = units.watts(metrics[place][1], 1.0)
+    return _noise_of(power, metrics[place][1]) if power is not None else (0.0, 0.0)
+
+
+def _noise_of(power: "Power", unit: str) -> tuple[float, float]:
+    scale = units.watts(unit, 1.0)
     return power.half * scale / NORMAL_95, power.quantum * scale
 
 
 class _Steps:
     """Totals of a source at any moment between its points."""
 
-    def __init__(self, totals: Totals, earlier: Any, ticks: "list[Tick]") -> None:
+    def __init__(self, totals: Totals, time: float, nats: float, ticks: "list[Tick]") -> None:
+        """`time` and `nats` before the first of these ticks."""
         self.totals = totals
-        self.start = (earlier.time, 0.0, 0.0, 0.0, math.fsum(earlier.nats))
+        self.start = (time, 0.0, 0.0, 0.0, nats)
         self.ticks = ticks
 
     def outcome(self, claim: proving.Claim, half: float, quantum: float, roles: units.Roles) -> proving.Outcome | None:

@@ -178,7 +178,7 @@ def apply_shifted(energy: Energy, event: RegimeShifted, stamp: Stamp) -> None:
     source = energy.sources[event.source]
     source.shifts += 1
     source.shifted_us = event.time_us
-    move = event.from_regime, event.to_regime
+    move = f"{event.from_regime} {event.to_regime}"
     before = source.moves.get(move)
     # A dictionary of its own: a copy of the state that is compared with it may hold the one before.
     source.moves = {**source.moves, move: Move(before.count + 1 if before is not None else 1, event.time_us, stamp.seq)}

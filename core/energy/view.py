@@ -6,11 +6,15 @@ a log holds never depends on it: what was found stands in the records. NumPy com
 
 Commands that came together may be announced: the points of all are then advanced in one round, with the first of them. That is a
 hint and no more. A command whose points are others than was said, or whose source has moved meanwhile, is worked out by itself.
+
+What is known of a source besides its rows is a `Follow`; of one in which nothing happens it is a row of `quiet.Sources`, which runs
+ahead of its `Follow` until somebody asks for that.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,21 +22,25 @@ import msgspec
 from msgspec.structs import replace
 
 from core.energy import packed
-from core.energy.facts import Known, Points, Totals
+from core.energy.facts import Known, Points, Source, Totals
 from core.energy.plans import Plan, plan_of, whole
 
 if TYPE_CHECKING:
     from core.energy.following import Follow, Followed, Said
     from core.energy.layout import Block, Store
     from core.energy.node import Node
+    from core.energy.quiet import Group, Member, Sources
     from core.energy.rounds import Ask, Power, Round
 
 FORMAT = "energy-view-1"
 WAITING_MAX = 64
 """Records of one source that are followed together in a replay."""
-EXPECTED_MAX = 256
+EXPECTED_MAX = 1_024
 ROUND_POINTS_MAX = 16_384
 """Commands, and their points, that are advanced together: so long everybody else waits."""
+QUIET_MIN = 6
+"""Fewer sources than these are followed one by one: a call on columns costs as much as some arithmetic without."""
+NOTHING_KNOWN = Known()
 Metrics = Sequence[tuple[str, str]]
 Lines = Sequence[Sequence[float]]
 
@@ -63,6 +71,8 @@ class Expected(msgspec.Struct, frozen=True):
     values: Lines
     whole: bool
     """A number stands in every place, and can be used."""
+    facts: Source | None = None
+    """Its source, if the points are all that it has of one moment, and a claim goes with them."""
 
     def says(self, ask: "Ask") -> bool:
         """Whether these are the points that came."""
@@ -75,6 +85,27 @@ class Promise(NamedTuple):
     prediction_id: str
     horizon_s: float
     totals: Totals
+
+
+class _Foreseen(NamedTuple):
+    """What the next points of a source would lead to if they are these."""
+
+    round: Any
+    """Round."""
+    place: int
+    ask: Any
+    """Ask."""
+    said: Expected
+
+
+class _Noted(NamedTuple):
+    """A command that stands in a group."""
+
+    points: Points
+    group: Any
+    """Group."""
+    at: int
+    prediction_id: str
 
 
 class _Waiting(NamedTuple):
@@ -113,11 +144,18 @@ def _rounds() -> ModuleType:
     return rounds
 
 
-def without(follow: "Follow", gone: Sequence[str]) -> "Follow":
-    """A source whose claims these are no more."""
-    if not gone:
-        return follow
-    return replace(follow, said=tuple(each for each in follow.said if each.prediction_id not in gone))
+@cache
+def _quiet() -> ModuleType:
+    from core.energy import quiet
+
+    return quiet
+
+
+def _read(prediction_id: str, said: "Said | bytes") -> "Said":
+    if isinstance(said, bytes):
+        found: Said = _quiet().said_of(prediction_id, said)
+        return found
+    return said
 
 
 class View:
@@ -126,15 +164,23 @@ class View:
         self._rows: dict[str, dict[int, int]] = {}
         self._free: list[int] = []
         self._follows: dict[str, Follow] = {}
+        """Without what was said of them, which stands in `_said`."""
+        self._said: dict[str, dict[str, Said | bytes]] = {}
+        """Claims of each source by their names, in the order in which they were made; some as `quiet.said_of` reads them."""
+        self._sources: Sources | None = None
+        self._ahead: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+        """Sources whose row runs ahead of their `Follow`, with the alerts and the entropy of their streams."""
         self._waiting: OrderedDict[str, list[_Waiting]] = OrderedDict()
         self._note: Note | None = None
+        self._noted: _Noted | None = None
         self._expected: deque[Expected] = deque()
         self._announced: dict[int, Expected] = {}
         """By the identity of the command, which `Expected` keeps."""
         self._rounds: list[Round] = []
         """Those that were taken over, in part or whole, and do not stand in the store yet."""
-        self._foreseen: dict[str, tuple[Round, int, Ask]] = {}
-        """Of a source, what its next points would lead to if they are these."""
+        self._foreseen: dict[str, _Foreseen] = {}
+        self._ready: dict[int, tuple[Group, int]] = {}
+        """By the identity of the command, where it stands in a group."""
 
     def __deepcopy__(self, memory: dict[int, Any]) -> "View":
         """A copy of a state is made to compare facts; the view is no part of that."""
@@ -144,7 +190,23 @@ class View:
 
     def follow_of(self, source: str) -> "Follow":
         self._catch_up(source)
+        ahead = self._ahead.pop(source, None)
+        if ahead is not None:
+            self._opened()
+            self._follows[source] = self._rows_of_sources().follow(source, self._follows[source], *ahead)
         return self._follows.get(source) or _following().Follow()
+
+    def said_of(self, source: str) -> "Sequence[Said]":
+        """The claims that were made of it and are open."""
+        self._catch_up(source)
+        return [_read(prediction_id, each) for prediction_id, each in self._said.get(source, {}).items()]
+
+    def follows(self) -> "Iterator[tuple[str, Follow]]":
+        """All that is known of each source besides its rows."""
+        for source in list(self._waiting):
+            self._catch_up(source)
+        for source in list(self._follows):
+            yield source, replace(self.follow_of(source), said=tuple(self.said_of(source)))
 
     def knows(self, source: str) -> bool:
         return source in self._follows or source in self._waiting
@@ -174,14 +236,85 @@ class View:
 
     def expect(self, coming: Iterable[Expected]) -> None:
         """Commands that will come next, in this order, each if nothing stands against it."""
-        self._expected = deque(coming, EXPECTED_MAX)
+        self._expected = deque(islice(coming, EXPECTED_MAX))
         self._announced = {id(each.command): each for each in self._expected}
         self._foreseen.clear()
+        self._ready.clear()
 
     def announced(self, command: Any, metrics: Metrics) -> Expected | None:
         """What was said of this very command, if its source still has these streams."""
         said = self._announced.get(id(command))
         return said if said is not None and said.command is command and said.metrics is metrics else None
+
+    def ready(self, command: Any, eil: Any) -> "tuple[Group, int] | None":
+        """Where it stands what this very command leads to, if that is no more than what a moment adds. It is `used`, or nothing has
+        happened.
+        """
+        said = self._announced.get(id(command))
+        if said is None or said.command is not command or said.facts is None:
+            return None
+        foreseen = self._foreseen.get(said.source)
+        if foreseen is None:
+            if len(self._expected) < QUIET_MIN or not self._begun(said):
+                return None
+            foreseen = self._foreseen[said.source]
+        done: Round = foreseen.round
+        if done.groups is None:
+            self._group(done, eil)
+        found = self._ready.get(id(command))
+        return found if found is not None and foreseen.said is said and found[0].round is done and found[0].eil is eil else None
+
+    def used(self, source: str, points: Points, group: "Group", at: int, prediction_id: str) -> None:
+        """The event that will say what stands there, and the claim that goes with it."""
+        self.drop_note()
+        del self._foreseen[source]
+        self._noted = _Noted(points, group, at, prediction_id)
+
+    def _begun(self, said: Expected) -> bool:
+        """Whether there is a round of these points now, with all that is expected of other sources."""
+        self.drop_note()
+        rows = self._rows.get(said.source, {})
+        if said.source in self._waiting or not all(stream in rows for stream in said.plan.streams):
+            return False
+        ask = self._ask(said.source, rows, said.plan, said.times, said.values, said.whole)
+        beside = self._beside(ask)
+        done = _rounds().Round(self._opened(), [ask, *(other for other, _ in beside)])
+        self._foreseen[said.source] = _Foreseen(done, 0, ask, said)
+        self._foresee(done, beside)
+        return True
+
+    def _foresee(self, done: "Round", beside: "list[tuple[Ask, Expected]]") -> None:
+        for place, (ask, said) in enumerate(beside, 1):
+            self._foreseen[ask.source] = _Foreseen(done, place, ask, said)
+
+    def _group(self, done: "Round", eil: Any) -> None:
+        """Those of a round in which nothing happens, as far as that can be said before they are looked at."""
+        done.groups = []
+        alike: dict[Plan, list[Member]] = {}
+        member = _quiet().Member
+        for source, foreseen in self._foreseen.items():
+            said = foreseen.said
+            if foreseen.round is done and said.facts is not None and source not in eil.sources:
+                place = self._entered(source, said.plan, said.facts)
+                if place is not None:
+                    alike.setdefault(said.plan, []).append(member(foreseen.place, said, place))
+        for plan, members in alike.items():
+            if len(members) >= QUIET_MIN:
+                horizon_s = round(eil.horizon_s * 1e6) / 1e6
+                group: Group = _quiet().Group(self._rows_of_sources(), done, plan, members, horizon_s, eil)
+                done.groups.append(group)
+                self._ready.update((id(each.expected.command), (group, at)) for at, each in enumerate(members) if group.quiet[at])
+
+    def _entered(self, source: str, plan: Plan, facts: Source) -> int | None:
+        """The row of a source; None where it is in something."""
+        totals = facts.totals
+        if facts.lost or totals.physical or totals.powered != (plan.power >= 0) or facts.known != NOTHING_KNOWN:
+            return None
+        sources = self._rows_of_sources()
+        place = sources.places.get(source)
+        if place is None and source in self._follows:
+            place = sources.enter(source, self._follows[source], len(plan.metrics), totals.powered)
+        return place
 
     def follow(
         self, source: str, plan: Plan, known: Known, times: Sequence[float], values: Lines, *, all_there: bool, told: bool = True
@@ -206,20 +339,19 @@ class View:
 
     def _advanced(self, ask: "Ask") -> "tuple[Round, int]":
         """The round in which this was worked out; else one of its own, with all that is expected of other sources."""
-        done, place, foreseen = self._foreseen.pop(ask.source, (None, 0, None))
-        if done is not None and foreseen == ask:
-            return done, place
-        asks = [ask, *self._beside(ask)]
-        done = _rounds().Round(self._opened(), asks)
-        for place, other in enumerate(asks[1:], 1):
-            self._foreseen[other.source] = done, place, other
+        foreseen = self._foreseen.pop(ask.source, None)
+        if foreseen is not None and foreseen.ask == ask:
+            return foreseen.round, foreseen.place
+        beside = self._beside(ask)
+        done = _rounds().Round(self._opened(), [ask, *(other for other, _ in beside)])
+        self._foresee(done, beside)
         return done, 0
 
-    def _beside(self, ask: "Ask") -> "list[Ask]":
+    def _beside(self, ask: "Ask") -> "list[tuple[Ask, Expected]]":
         """What is expected next of every other source, where this was expected too. Of one that waits for its turn, the later
         points stay expected.
         """
-        chosen: dict[str, Ask] = {}
+        chosen: dict[str, tuple[Ask, Expected]] = {}
         later: deque[Expected] = deque()
         mine = next((each for each in self._expected if each.says(ask)), None)
         if mine is None:
@@ -233,7 +365,7 @@ class View:
             if each.source == ask.source or each.source in chosen or each.source in self._foreseen or size > room:
                 later.append(each)
             elif each.source not in self._waiting and all(stream in rows for stream in each.plan.streams):
-                chosen[each.source] = self._ask(each.source, rows, each.plan, each.times, each.values, each.whole)
+                chosen[each.source] = self._ask(each.source, rows, each.plan, each.times, each.values, each.whole), each
                 room -= size
         self._expected = later
         return list(chosen.values())
@@ -265,10 +397,15 @@ class View:
 
     def alarms(self) -> tuple[int, int]:
         """Points of all streams by ticks of their source, and shifts that were seen in them."""
+        if self._ahead:
+            self._opened()
         for source in list(self._waiting):
             self._catch_up(source)
-        follows = self._follows.values()
-        return sum(each.ticks * max(len(each.alerts), 1) for each in follows), sum(each.alarms for each in follows)
+        ticks = 0
+        for source, follow in self._follows.items():
+            own = self._rows_of_sources().ticks(source) if source in self._ahead else follow.ticks
+            ticks += own * max(len(follow.alerts), 1)
+        return ticks, sum(each.alarms for each in self._follows.values())
 
     def nodes(self) -> "Iterator[Node]":
         """What is known of machines as heat, of every source whose points were followed since the start."""
@@ -280,12 +417,16 @@ class View:
         self, source: str, points: Points, metrics: Metrics, known: Known, promise: Promise | None, gone: Sequence[str]
     ) -> None:
         """The log has these points now, and the claim that was made with them, for which others have gone."""
-        note = self._note
+        note, noted = self._note, self._noted
+        if noted is not None and noted.points is points:
+            self._noted = None
+            self._follow_in_columns(source, noted)
+            self._let_go(source, gone)
+            return
         if note is not None and any(points is each for each in note.points):
             if points is note.points[0]:
                 self._adopt(note)
-            if gone:
-                self._follows[source] = without(self._follows[source], gone)
+            self._let_go(source, gone)
             if points is note.points[-1]:
                 self._note = None
             return
@@ -299,23 +440,35 @@ class View:
         """The log has a claim that was made without points."""
         self.drop_note()
         follow = self.follow_of(source)
-        said = self._promise(follow, self._rows.get(source, {}), metrics, promise)
-        self._follows[source] = without(replace(follow, said=(*follow.said, said)), gone)
+        self._keep(source, self._promise(follow, self._rows.get(source, {}), metrics, promise))
+        self._follows[source] = follow
+        self._let_go(source, gone)
 
     def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Iterable[str]) -> None:
         """Claims were met: prediction, energy and entropy. Those that are not open any more are forgotten."""
-        follow = self.follow_of(source)
+        self._catch_up(source)
+        follow = self._follows.get(source) or _following().Follow()
+        own = self._said.get(source, {})
         for prediction_id, energy, entropy in outcomes:
-            follow = _following().settled(follow, prediction_id, energy, entropy)
+            made = own.pop(prediction_id, None)
+            if made is not None:
+                follow = _following().settled(follow, _read(prediction_id, made), energy, entropy)
+        self._follows[source] = follow
+        if self._sources is not None:
+            self._sources.learn(source, follow)
         kept = frozenset(open_ids)
-        self._follows[source] = replace(follow, said=tuple(each for each in follow.said if each.prediction_id in kept))
+        self._let_go(source, [each for each in own if each not in kept])
 
     def forget(self, source: str) -> None:
         """This source is followed no more."""
         self.drop_note()
+        if self._store is not None:
+            self._opened()
         self._waiting.pop(source, None)
         self._foreseen.pop(source, None)
-        self._follows.pop(source, None)
+        self._ahead.pop(source, None)
+        self._follow(source, None)
+        self._said.pop(source, None)
         for row in self._rows.pop(source, {}).values():
             self._opened().clear(row)
             self._free.append(row)
@@ -328,12 +481,39 @@ class View:
         followed.round.take_over(followed.ask.rows)
         if followed.round not in self._rounds:
             self._rounds.append(followed.round)
-        self._follows[note.source] = (
-            followed.after if note.said is None else replace(followed.after, said=(*followed.after.said, note.said))
-        )
+        self._follow(note.source, followed.after)
+        if note.said is not None:
+            self._keep(note.source, note.said)
+
+    def _follow_in_columns(self, source: str, noted: _Noted) -> None:
+        group, at = noted.group, noted.at
+        group.taken.append(at)
+        if group.round not in self._rounds:
+            self._rounds.append(group.round)
+        self._ahead[source] = group.alerts[at], group.nats[at]
+        self._said.setdefault(source, {})[noted.prediction_id] = group.said(at)
+
+    def _follow(self, source: str, after: "Follow | None") -> None:
+        """What is known of a source from now on, and not by its row."""
+        if self._sources is not None:
+            self._sources.leave(source)
+        if after is None:
+            self._follows.pop(source, None)
+        else:
+            self._follows[source] = after
+
+    def _keep(self, source: str, said: "Said") -> None:
+        self._said.setdefault(source, {})[said.prediction_id] = said
+
+    def _let_go(self, source: str, gone: Iterable[str]) -> None:
+        """Claims that are not open any more."""
+        own = self._said.get(source, {})
+        for prediction_id in gone:
+            own.pop(prediction_id, None)
 
     def drop_note(self) -> None:
         """What was only tried leaves nothing behind."""
+        self._noted = None
         if self._note is not None:
             self._free += self._note.new_rows.values()
             self._note = None
@@ -356,14 +536,14 @@ class View:
         plan = plan_of(waiting.metrics, tuple(points.streams))
         ask = self._ask(source, rows, plan, times, lines, whole(lines))
         done = _rounds().Round(self._opened(), [ask])
-        before = self._follows.get(source) or _following().Follow()
+        before = self.follow_of(source)
         after = _following().follow(done, 0, ask, plan, waiting.known, before, told=False).after
         done.take_over(ask.rows)
         done.settle()
+        self._follow(source, after)
         if waiting.promise is not None:
-            said = self._promise(after, rows, waiting.metrics, waiting.promise)
-            after = replace(after, said=(*after.said, said))
-        self._follows[source] = without(after, waiting.gone)
+            self._keep(source, self._promise(after, rows, waiting.metrics, waiting.promise))
+        self._let_go(source, waiting.gone)
 
     def _opened(self) -> "Store":
         """The store, with all in it that was taken over."""
@@ -375,6 +555,11 @@ class View:
             done.settle()
         self._rounds.clear()
         return self._store
+
+    def _rows_of_sources(self) -> "Sources":
+        if self._sources is None:
+            self._sources = _quiet().Sources()
+        return self._sources
 
     def _place(self, source: str, streams: Sequence[int]) -> dict[int, int]:
         """Rows for those streams that have none yet."""
@@ -393,7 +578,7 @@ class View:
             return b""
         self._opened()
         pack = msgspec.msgpack.encode
-        sources = [_Row(source, self._rows.get(source, {}), pack(follow)) for source, follow in self._follows.items()]
+        sources = [_Row(source, self._rows.get(source, {}), pack(follow)) for source, follow in self.follows()]
         return pack(_Dump(FORMAT, pack(self._store.dump()), self._free, sources))
 
     def load(self, raw: bytes) -> None:
@@ -412,5 +597,8 @@ class View:
         if store is not None:
             self.expect(())
             self._rounds.clear()
-            self._store, self._free, self._follows = store, kept.free, follows
+            self._store, self._free, self._sources = store, kept.free, None
+            self._ahead.clear()
+            self._follows = {source: replace(follow, said=()) for source, follow in follows.items()}
+            self._said = {source: {each.prediction_id: each for each in follow.said} for source, follow in follows.items()}
             self._rows = {each.source: each.rows for each in kept.sources}

@@ -39,7 +39,7 @@ NAMES_LOOKED_AT = 1_000
 class Spawn(Command):
     """Makes an entity known. It hibernates until it is awakened.
 
-    entity_id: its name
+    entity_id: its name, which stands in the log as it is
     type: what it is
     labels: words to sort by
     needs: units of a pool that it holds while it is awake
@@ -149,7 +149,9 @@ def decide_heal(fleet: Fleet, command: One, ctx: Context) -> Decision:
     """Begin correction anew, with all its attempts."""
     entity = find(fleet, command.entity_id)
     if entity.state != "error_correction":
-        text = f"{entity.entity_id} is {fleet.shown(entity)}; only an entity in error_correction can be healed"
+        state = fleet.shown(entity)
+        instead = f". Wake it: irerctl entity awaken {entity.entity_id}" if (state, "awaken") in TABLE else ""
+        text = f"{entity.entity_id} is {state}; only an entity in error_correction can be healed{instead}"
         raise Refused("failed-precondition", text, reason="state")
     return Decision(_correcting(entity.entity_id, 1, ctx))
 

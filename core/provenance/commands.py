@@ -49,7 +49,7 @@ class TapEvent(Command):
 
     event_type: what kind of thing, such as user_action
     data: what is to be known about it, at most 16 KiB, nested at most 16 deep; secrets and personal data are taken out of it
-    run_id: the run it belongs to
+    run_id: the run it belongs to, a name that stands in the log as it is
     """
 
     event_type: ReportType

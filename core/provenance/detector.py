@@ -2,6 +2,8 @@
 
 It follows durable records, knows nothing but what they say, and keeps nothing of what was told it. What it finds it answers; who
 feeds it puts that before the engine as a command, which records it once in a while and not each time.
+
+Its time is the daemon's own: while that is down none passes, so a restart is no silence. `kept` and `again` carry it over one.
 """
 
 from collections import deque
@@ -11,11 +13,12 @@ from typing import Any
 
 import msgspec
 
+from core import shape
 from core.engine import Stamp
 from core.provenance.commands import Found
-from core.provenance.drift import RECENT, Drift, Mix
+from core.provenance.drift import RECENT, Drift, KeptMix, Mix
 from core.provenance.events import CAUSES_MAX, AnomalyFound, AnomalyKind, Subject
-from core.provenance.streams import RATE_NEW, TICK_S, Stream, Unusual
+from core.provenance.streams import RATE_NEW, TICK_S, KeptStream, Stream, Unusual
 from core.views import Decided
 
 STREAMS_MAX = 1_024
@@ -122,6 +125,31 @@ class _Watched:
         self.causes: deque[tuple[str, int]] = deque(maxlen=CAUSES_KEPT)
 
 
+class KeptWatched(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """One stream and what it is of, as a file has it."""
+
+    kind: AnomalyKind
+    of: Subject
+    name: str
+    stream: KeptStream
+    quiet: dict[str, int]
+    causes: list[tuple[str, int]]
+
+
+class Kept(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """All that the detector has learnt, as a file has it."""
+
+    watched: list[KeptWatched]
+    mix: KeptMix
+    second: int
+    mix_quiet: int
+
+
+VERSION = 1
+"""Rises when what is kept means something else than before."""
+SHAPE = shape.digest(VERSION, Kept)
+
+
 class Detector:
     def __init__(self) -> None:
         self.watched: dict[Key, _Watched] = {}
@@ -132,6 +160,23 @@ class Detector:
         self._boot = ""
         self._shift_s = 0
         """What makes the clocks of several boots one that never steps back."""
+
+    def kept(self) -> Kept:
+        """For a file, and to be written at once: it shares what goes on changing."""
+        watched = [KeptWatched(*key, each.stream.kept(), each.quiet, list(each.causes)) for key, each in self.watched.items()]
+        return Kept(watched, self.mix.kept(), self.second, self._mix_quiet)
+
+    @classmethod
+    def again(cls, kept: Kept) -> "Detector":
+        """As it was when it was kept. The next record is of the next second, whenever it comes."""
+        detector = cls()
+        for each in kept.watched:
+            watched = _Watched(0)
+            watched.stream, watched.quiet = Stream.again(each.stream), {**watched.quiet, **each.quiet}
+            watched.causes.extend(each.causes)
+            detector.watched[each.kind, each.of, each.name] = watched
+        detector.mix, detector.second, detector._mix_quiet = Mix.again(kept.mix), kept.second + 1, kept.mix_quiet
+        return detector
 
     def note(self, event_type: str, payload: bytes, stamp: Stamp) -> list[Found]:
         """One more durable record, of whichever log."""

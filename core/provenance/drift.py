@@ -5,9 +5,11 @@ changed; Wilson and Hilferty's cube root makes of that a score that one threshol
 rare are taken together. Streams that come in runs drift all the time: how much is usual for this one is learnt beside it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from math import log, sqrt
 from typing import NamedTuple
+
+import msgspec
 
 RECENT = 256
 STEP = 32
@@ -34,6 +36,17 @@ class Drift(NamedTuple):
     threshold: float
 
 
+class KeptMix(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A mix as a file has it."""
+
+    recent: list[str]
+    slow: dict[str, float]
+    slow_total: float
+    step: int
+    usual: float
+    usual_spread: float
+
+
 class Mix:
     def __init__(self) -> None:
         self.recent: deque[str] = deque()
@@ -43,6 +56,18 @@ class Mix:
         self.step = 0
         self.usual = 0.0
         self.usual_spread = 1.0
+
+    def kept(self) -> KeptMix:
+        """For a file, and to be written at once: it shares what goes on changing."""
+        return KeptMix(list(self.recent), self.slow, self.slow_total, self.step, self.usual, self.usual_spread)
+
+    @classmethod
+    def again(cls, kept: KeptMix) -> "Mix":
+        mix = cls()
+        mix.recent, mix.now = deque(kept.recent), dict(Counter(kept.recent))
+        mix.slow, mix.slow_total = kept.slow, kept.slow_total
+        mix.step, mix.usual, mix.usual_spread = kept.step, kept.usual, kept.usual_spread
+        return mix
 
     def note(self, name: str) -> Drift | None:
         if name not in self.slow and name not in self.now and len(self.slow) + len(self.now) >= TYPES_MAX:

@@ -29,20 +29,44 @@ THINGS = {
     "platform": "platform",
     "route": "route",
     "hunt_id": "hunt",
+    "job": "operation",
+    "cache_job": "operation",
     "job_uuid": "job",
-    "decision_id": "decision",
     "action_id": "decision",
+    "undoes": "decision",
     "prediction_id": "prediction",
-    "spine_hash": "trajectory",
+    "quote_id": "quote",
     "rule_id": "rule",
     "event": "event",
     "prior": "event",
     "pattern": "pattern",
 }
 """Fields that name a thing, and what kind of thing."""
-MAKES = frozenset("submitted issued placed spawned registered defined created predicted decided folded added".split())
+MAKES = frozenset("submitted issued placed spawned registered defined".split())
 """What an event about a thing is called when the thing began with it: `order.placed` makes an order."""
-MADE_BY = {"action.checked": "request", "engine.reported": "request", "hunt.started": "hunt"}
+MADE_BY = {
+    "action.checked": "request",
+    "cache.drill_started": "operation",
+    "cache.sync_started": "operation",
+    "component.started": "operation",
+    "data.sync_started": "operation",
+    "energy.action_chosen": "decision",
+    "energy.quoted": "quote",
+    "engine.reported": "request",
+    "http_token.issued": "token",
+    "hunt.certifying": "operation",
+    "hunt.scored": "job",
+    "hunt.started": "hunt",
+    "sim.started": "job",
+    "trajectory.rule_added": "rule",
+}
+"""What began with an event that is not called after it."""
+OF_ANOTHER = frozenset({"dependency", "prior", "undoes"})
+"""Fields that name a thing which was there before, whatever begins with the event."""
+FOLDED = "trajectory.folded"
+RULES_TOLD_MAX = 64
+"""Of the rules of a trajectory, those that are linked to it."""
+SENSED = "energy.sensed"
 TOLD_LOG = "event_log"
 """What stands here is told by its payload: an event's id is the SHA-256 of that."""
 LISTED = (("patterns", "pattern", "pattern"), ("priors", "event", "event"), ("shares", "event", "event"), ("events", "", "event"))
@@ -97,6 +121,10 @@ def told(
     fields = _fields.decode(payload)
     run = _text(fields, RUN)
     links = [*_documents(event_type, fields, here), *_things(event_type, fields, here)]
+    if event_type.startswith("energy."):
+        links += _energy(event_type, fields, here)
+    if event_type == FOLDED:
+        links += _folded(fields, here)
     if stamp.log == TOLD_LOG:
         links += _told_events(event_type, payload, fields, here)
     if event_type == "provenance.edge":
@@ -125,9 +153,30 @@ def _things(event_type: str, fields: Mapping[str, msgspec.Raw], here: Ref) -> li
         if name is None:
             continue
         thing = Thing(kind, name)
-        links.append(Link(thing, here, "generated-by") if kind == made else Link(here, thing, "used"))
+        begins = kind == made and field not in OF_ANOTHER
+        links.append(Link(thing, here, "generated-by") if begins else Link(here, thing, "used"))
     links += [Link(here, Thing("task", name), "used") for name in _texts(fields, "depends_on")]
     return links
+
+
+def _energy(event_type: str, fields: Mapping[str, msgspec.Raw], here: Ref) -> Iterator[Link]:
+    """A prediction begins with the record that issues it. That points came is worth a node only where a prediction came of it."""
+    claim = _value(fields, "claim")
+    name = claim.get("prediction_id") if isinstance(claim, dict) else None
+    if isinstance(name, str):
+        yield Link(Thing("prediction", name), here, "generated-by")
+    for row in _value(fields, "met") or ():
+        yield Link(here, Thing("prediction", row["prediction_id"]), "used")
+    if (source := _text(fields, "source")) is not None and (event_type != SENSED or name is not None):
+        yield Link(here, Thing("source", source), "used")
+
+
+def _folded(fields: Mapping[str, msgspec.Raw], here: Ref) -> Iterator[Link]:
+    """A trajectory is called by the hash that it is folded to, and comes from its rules."""
+    if (name := _text(fields, "hash")) is not None:
+        yield Link(Thing("trajectory", name), here, "generated-by")
+    for rule in _texts(fields, "rule_ids")[:RULES_TOLD_MAX]:
+        yield Link(here, Thing("rule", rule), "used")
 
 
 def _documents(event_type: str, fields: Mapping[str, msgspec.Raw], here: Ref) -> list[Link]:

@@ -12,7 +12,10 @@ Thresholds are simulated, by benchmarks/anomaly_thresholds.py; no p-value of a t
 
 from collections import deque
 from math import exp, log, sqrt
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
 
 WINDOWS_S = (1, 10, 60)
 BURST_THRESHOLD = 7.0
@@ -59,6 +62,35 @@ class Unusual(NamedTuple):
     threshold: float
 
 
+class KeptTicks(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """Ticks as a file has them."""
+
+    tick: int
+    count: int
+    mean: float
+    number: int
+    bins: Annotated[list[float], Meta(min_length=BINS, max_length=BINS)]
+    ranked: float
+    means: Annotated[list[float], Meta(min_length=len(SCALES), max_length=len(SCALES))]
+    spreads: Annotated[list[float], Meta(min_length=len(SCALES), max_length=len(SCALES))]
+    sums: Annotated[list[float], Meta(min_length=len(SCALES), max_length=len(SCALES))]
+
+
+class KeptStream(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A stream as a file has it."""
+
+    second: int
+    since: int
+    count: int
+    check_at: int
+    recent: list[tuple[int, int]]
+    total: int
+    slow_count: float
+    slow_s: float
+    fano: Annotated[list[float], Meta(min_length=len(WINDOWS_S), max_length=len(WINDOWS_S))]
+    ticks: KeptTicks | None
+
+
 class Stream:
     """The counts of one thing. Time is whole seconds that never step back."""
 
@@ -80,6 +112,30 @@ class Stream:
         self.fano = [1.0, 1.0, 1.0]
         """Of each window, how much wider its counts are spread than those of a Poisson process; at least one."""
         self.ticks: Ticks | None = None
+
+    def kept(self) -> KeptStream:
+        """For a file, and to be written at once: it shares what goes on changing."""
+        return KeptStream(
+            self.second,
+            self.since,
+            self.count,
+            self.check_at,
+            list(self.recent),
+            self.total,
+            self.slow_count,
+            self.slow_s,
+            self.fano,
+            self.ticks.kept() if self.ticks is not None else None,
+        )
+
+    @classmethod
+    def again(cls, kept: KeptStream) -> "Stream":
+        stream = cls(kept.second)
+        stream.since, stream.count, stream.check_at = kept.since, kept.count, kept.check_at
+        stream.recent, stream.total = deque(kept.recent), kept.total
+        stream.slow_count, stream.slow_s, stream.fano = kept.slow_count, kept.slow_s, kept.fano
+        stream.ticks = Ticks.again(kept.ticks) if kept.ticks is not None else None
+        return stream
 
     def note(self, second: int, count: int, rate_new: float) -> Unusual | None:
         """This many more have happened."""
@@ -174,6 +230,17 @@ class Ticks:
         self.tick = second // TICK_S
         self.count = 0
         self._begin(0.0, 0)
+
+    def kept(self) -> KeptTicks:
+        return KeptTicks(self.tick, self.count, self.mean, self.number, self.bins, self.ranked, self.means, self.spreads, self.sums)
+
+    @classmethod
+    def again(cls, kept: KeptTicks) -> "Ticks":
+        ticks = cls(0)
+        ticks.tick, ticks.count, ticks.mean, ticks.number = kept.tick, kept.count, kept.mean, kept.number
+        ticks.bins, ticks.ranked = kept.bins, kept.ranked
+        ticks.means, ticks.spreads, ticks.sums = kept.means, kept.spreads, kept.sums
+        return ticks
 
     def _begin(self, mean: float, number: int) -> None:
         self.mean = mean

@@ -248,7 +248,10 @@ def _mapping(schema: JsonSchema, asks: bool) -> str:
 def _array(schema: JsonSchema, asks: bool) -> str:
     if "prefixItems" in schema:
         return f"[{', '.join(_atom(member, asks) for member in schema['prefixItems'])}]"
-    return f"[{_times(schema, 'minItems', 'maxItems')} {_atom(schema['items'], asks)}]"
+    member = _atom(schema["items"], asks)
+    if member[0].isdigit():  # `* 0..9` would read as: none of them, at the most
+        member = f"({member})"
+    return f"[{_times(schema, 'minItems', 'maxItems')} {member}]"
 
 
 def _times(schema: JsonSchema, least: str, most: str) -> str:

@@ -5,6 +5,7 @@ Every word on them is the catalogue's own, so a page is never wrong about the me
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -113,7 +114,7 @@ def _facts(method: Mapping[str, Any]) -> Iterator[str]:
 def _examples(method: Mapping[str, Any]) -> Iterator[str]:
     example = json.dumps(method["example"], ensure_ascii=False)
     shell = f"irerctl call {method['name']}"
-    shell += f" '{example}'" if method["example"] else ""
+    shell += f" {shlex.quote(example)}" if method["example"] else ""
     shell += " --stream" if method["streams"] else ""
     yield f"```sh\n{shell}\n```\n"
     yield f"```python\n{_CLIENT}{_python(method)}\n```\n"

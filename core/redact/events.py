@@ -37,12 +37,23 @@ def redact_event(redactor: Redactor, event: EventT) -> EventT:
 
 Plan = tuple[tuple[str, Change], ...]
 _UNKNOWN: Plan = ()
+_UNDER_WAY: Plan = (("", lambda redactor, value: value),)
 _PLANS: dict[type, Plan | None] = {}
 
 
 def _plan(kind: type) -> Plan | None:
     """Which fields change, and how; None where none does."""
-    _PLANS[kind] = None  # a type within itself ends here, and is looked up again when it is met
+    _PLANS[kind] = _UNDER_WAY  # a type within itself ends here, and is looked up again when it is met
+    try:
+        found = _changes(kind)
+    except BaseException:
+        del _PLANS[kind]
+        raise
+    _PLANS[kind] = found or None
+    return found or None
+
+
+def _changes(kind: type) -> Plan:
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
     changes = []
@@ -50,8 +61,7 @@ def _plan(kind: type) -> Plan | None:
         change = _change(field.type, "public", None, f"{kind.__name__}.{field.name}", plain_words(field.name))
         if change is not None:
             changes.append((field.name, change))
-    _PLANS[kind] = tuple(changes) or None
-    return _PLANS[kind]
+    return tuple(changes)
 
 
 def _struct(plan: Plan, redactor: Redactor, value: Any) -> Any:
@@ -75,7 +85,7 @@ def _change(info: Any, privacy: str, alias: str | None, where: str, context: str
         case inspect.StructType():
             if privacy != "public":
                 raise ProgrammingError(f"{where}: a struct is not {privacy}; its fields are")
-            return _nested
+            return _nested if _reaches_text(info.cls) else None
         case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
             return _each(info, _change(info.item_type, privacy, alias, where, context))
         case inspect.TupleType():
@@ -132,7 +142,7 @@ def _nested(redactor: Redactor, value: Any) -> Any:
 
 
 def _each(info: Any, change: Change | None) -> Change | None:
-    if change is None or (change is _nested and not _reaches_text(info.item_type)):
+    if change is None:
         return None
 
     def each(redactor: Redactor, values: Any) -> Any:
@@ -142,14 +152,10 @@ def _each(info: Any, change: Change | None) -> Change | None:
     return each
 
 
-def _reaches_text(info: Any) -> bool:
-    """Whether a struct type within has anything to change; asked once, when the plan is made."""
-    while isinstance(info, inspect.Metadata):
-        info = info.type
-    if not isinstance(info, inspect.StructType):
-        return True
-    known = _PLANS.get(info.cls, _UNKNOWN)
-    return (_plan(info.cls) if known is _UNKNOWN else known) is not None
+def _reaches_text(kind: type) -> bool:
+    """Whether a struct type has anything to change within it. One that is being planned may have."""
+    known = _PLANS.get(kind, _UNKNOWN)
+    return (_plan(kind) if known is _UNKNOWN else known) is not None
 
 
 def _places(changes: list[Change | None]) -> Change | None:
@@ -175,10 +181,11 @@ def _entries(info: inspect.DictType, privacy: str, alias: str | None, where: str
         return None
 
     def entries(redactor: Redactor, value: Any) -> Any:
-        return {
+        made = {
             (key if keys is None else keys(redactor, key)): (item if values is None else values(redactor, item))
             for key, item in value.items()
         }
+        return _same(value, made)
 
     return entries
 

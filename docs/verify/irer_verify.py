@@ -1015,12 +1015,20 @@ def check_directory(
     return [check_log(name, files.get(name, []), directory, ledger, keys, kept, quorum) for name in sorted(names)], others
 
 
+def is_kept_checkpoint(path: Path) -> bool:
+    """By its name, or by a signature line behind an empty one, which no log holds: people give such a file any name."""
+    if path.suffix == ".checkpoint":
+        return True
+    with open(path, "rb") as file:
+        return b"\n\n\xe2\x80\x94 " in file.read(4096)
+
+
 def check(arguments: list[Path], keys: list[bytes] | None = None, quorum: Quorum | None = None) -> dict[str, Any]:
     """The whole answer, as `--json` prints it. Raises OSError when something cannot be read, Bad for what is no checkpoint."""
     logs: list[Log] = []
     others: list[str] = []
     by_hand: dict[tuple[Path, str], list[Path]] = {}
-    notes = [path for path in arguments if path.suffix == ".checkpoint" and path.is_file()]
+    notes = [path for path in arguments if path.is_file() and is_kept_checkpoint(path)]
     kept = [read_checkpoint(path.read_bytes()) for path in notes]
     for path in [path for path in arguments if path not in notes]:
         if path.is_dir():

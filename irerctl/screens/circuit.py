@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from irerctl import render
-from irerctl.figures import bar, coloured, moment, money, number
+from irerctl.figures import bar, coloured, moment, money, number, sparkline
 from irerctl.session import Session
 
 WATCHED = "circuit"
@@ -134,6 +134,8 @@ def _draw_projection(each: Mapping[str, Any], days: int) -> None:
     slope = each.get("trend_per_day", 0)
     lines["history"] = f"{render.plural(each['days'], 'whole day')}, {money(each['mean_per_day'], currency)} a day on average"
     lines["trend"] = f"{'+' if slope > 0 else ''}{money(round(slope), currency)} from one day to the next"
+    if render.terminal() and (drawn := sparkline(each.get("lately") or (), RANGE_CELLS)):
+        lines["lately"] = drawn
     if each.get("settled"):
         lines["came true"] = f"{each['covered']:.0%} of {render.plural(each['settled'], 'earlier projection')}"
     if weights := each.get("weights"):

@@ -5,7 +5,7 @@ vacuous and never as passed.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from irerctl.figures import moment, number
 from irerctl.session import Failure, Group, Session, command, session
 
 WATCHED = "eil"
-MAP_SOURCES, MAP_PAGE = 400, 200
-"""Sources of a picture, and of a page of the map."""
+MAP_SOURCES = 400
+"""Of a picture."""
 COLOURS = {"stable": "green", "learning": "cyan", "drifting": "yellow", "transition": "yellow", "unstable": "red"}
 WORDS: dict[bool | None, str] = {True: "pass", False: "fail", None: "vacuous"}
 
@@ -81,19 +81,36 @@ def energy(png: Path | None, graphml: Path | None, cypher: Path | None) -> None:
 
 
 def _map_as(now: Session, form: str) -> bytes:
-    """The first page of it: a thousand sources are more than a picture can show."""
+    """Of a picture the first page: a thousand sources are more than one can show. Documents have them all."""
     if form == "png":
         return energy_picture.png(now.call("eil.energy_map", {"limit": MAP_SOURCES}).result)
-    pages, after = [], None
+    if form == "graphml":
+        return _graphml(_pages(now, "json"))
+    return "".join(page["document"] for page in _pages(now, form)).encode()
+
+
+def _pages(now: Session, form: str) -> Iterator[Mapping[str, Any]]:
+    after = None
     while True:
         page = now.call("eil.energy_map", {"format": form, **({"after": after} if after else {})}).result
-        pages.append(page["document"])
+        yield page
         after = page.get("next")
-        if after is None or form == "graphml":
-            break
-    if after is not None:
-        render.note(f"GraphML is one document, of the first {MAP_PAGE} sources; --cypher has them all")
-    return "".join(pages).encode()
+        if after is None:
+            return
+
+
+def _graphml(pages: Iterable[Mapping[str, Any]]) -> bytes:
+    """GraphML is one document, so it is put together here."""
+    import msgspec
+
+    from core.energy import atlas
+
+    nodes: dict[str, atlas.MapNode] = {}
+    edges: list[atlas.MapEdge] = []
+    for page in pages:
+        nodes |= {each["id"]: msgspec.convert(each, atlas.MapNode) for each in page["nodes"]}
+        edges += msgspec.convert(page["edges"], list[atlas.MapEdge])
+    return atlas.graphml(nodes.values(), edges).encode()
 
 
 def _write(path: Path, form: str, data: bytes) -> None:
@@ -133,6 +150,20 @@ def draw_map(found: Mapping[str, Any]) -> None:
         )
     if found.get("next"):
         render.note(f"More: add --after {render.clean(str(found['next']))}")
+
+
+def draw_rows(found: Mapping[str, Any]) -> None:
+    if found["rows"]:
+        rows = [[_cell(value) for value in row["values"]] for row in found["rows"]]
+        render.table([render.clean(name) for name in found["columns"]], rows)
+    else:
+        render.say("no rows")
+    if found.get("more"):
+        render.note("There are more rows: add --limit N, or ask for less with WHERE")
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else render.clean(value) if isinstance(value, str) else f"{value:.10g}"
 
 
 def _how(node: Mapping[str, Any]) -> str:
@@ -194,7 +225,7 @@ def selftest(full: bool, report: bool, seed: int | None) -> int | None:
     return None if found["ok"] else 1
 
 
-for _name in ("predict", "feedback", "stream", "energy_map"):
+for _name in ("predict", "feedback", "stream", "energy_map", "query"):
     eil.add_command(generic.command(generic.catalogue().rows[f"eil.{_name}"], _name.removeprefix("energy_")))
 
 
@@ -491,4 +522,5 @@ DRAW = {
     "eil.regime_status": draw_regimes,
     "eil.health": draw_health,
     "eil.energy_map": draw_map,
+    "eil.query": draw_rows,
 }

@@ -80,7 +80,7 @@ def draw_entities(page: Mapping[str, Any]) -> None:
                 render.clean(each["type"]),
                 coloured(each["state"], COLOURS),
                 number(each.get("health")),
-                _needs(each),
+                _holds(each),
                 moment(each.get("heard_at")),
                 why(each),
             ]
@@ -91,6 +91,11 @@ def draw_entities(page: Mapping[str, Any]) -> None:
         render.say("no entities")
     if page.get("next"):
         render.note(f"More: add --after {render.clean(str(page['next']))}")
+
+
+def _holds(entity: Mapping[str, Any]) -> str:
+    """What it needs is held once it has a claim and waits no longer."""
+    return _needs(entity) if entity.get("claim") and not entity.get("waits_for") else "-"
 
 
 def _needs(entity: Mapping[str, Any]) -> str:
@@ -148,6 +153,8 @@ def draw_one(entity: Mapping[str, Any]) -> None:
         render.say("labels: " + render.fields(entity["labels"]))
     if entity.get("claim"):
         render.say(f"its units are task {render.clean(str(entity['claim']))}: irerctl engine tasks")
+    elif entity.get("needs"):
+        render.say(f"awake it holds {_needs(entity)}")
 
 
 DRAW = {

@@ -83,7 +83,7 @@ def draw_taps(page: Mapping[str, Any]) -> None:
 
 def draw_graph(page: Mapping[str, Any]) -> None:
     nodes: Sequence[Mapping[str, Any]] = page["nodes"]
-    known = {node["id"]: f"{render.clean(str(node['label']))} ({render.clean(str(node['id']))})" for node in nodes}
+    known = {node["id"]: _called(node) for node in nodes}
     if page["edges"]:
         rows = [
             [
@@ -97,6 +97,12 @@ def draw_graph(page: Mapping[str, Any]) -> None:
         render.table(["what", "hangs together as", "with", "rule"], rows)
     render.say(f"{render.plural(page['node_count'], 'node')}, {render.plural(page['edge_count'], 'edge')}")
     _more(page)
+
+
+def _called(node: Mapping[str, Any]) -> str:
+    """A record by what it says and its place; the id of any other thing has its name in it."""
+    label, id = render.clean(str(node.get("label") or "")), render.clean(str(node["id"]))
+    return f"{label} ({id})" if node.get("kind") == "record" and label else id
 
 
 def _more(page: Mapping[str, Any]) -> None:

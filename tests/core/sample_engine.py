@@ -101,11 +101,13 @@ class Orders(Result):
     orders: their names
     top: the largest
     counts: by kind
+    floors: where to ring
     next: where the next page begins
     """
 
     orders: list[Name]
     counts: dict[str, Count]
+    floors: list[Annotated[int, Meta(ge=0, le=9)]] = []
     top: Fold | None = None
     next: Cursor | None = None
 

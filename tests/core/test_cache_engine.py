@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.cache import ENGINE
+from core.cache.commands import Set
 from core.cache.events import RevisionMerged, ValueExpired
+from core.cache.form import stored
 from core.cache.model import COST_BYTES, Cache
-from core.canonical import encode
+from core.canonical import encode, event_payload
 from core.engine import IRER, Large, Refused
 from core.revisions import next_rev
 from core.settings import CacheSettings, Settings
@@ -428,3 +430,19 @@ def test_only_irer_itself_merges_and_confirms() -> None:
     kinds = {row.name: row.kind for row in ENGINE.rows}
     for name in ("merge", "pushed", "checkpoint", "expire"):
         assert kinds[f"cache.{name}"] == "internal"
+
+
+@pytest.mark.parametrize("ttl_s", [None, 2.5])
+@pytest.mark.parametrize("value", [*VALUES, "x" * 9_000, {"é": [5.0, -0.0, 1e-7]}, [{"a": 1.0}], '\u2028"'])
+def test_what_is_made_beside_a_set_is_what_would_be_made_of_its_event(value: Any, ttl_s: float | None) -> None:
+    """The record is written once: its payload and the value in memory are not made again of the event, so they must be the same."""
+    loop = EngineLoop(ENGINE)
+    ctx = loop.context()
+    for _ in range(2):
+        decision = ENGINE.rows[0].run(loop.state, Set("a key", value, ttl_s), ctx)
+        [event] = decision.events
+        assert (decision.made is None) == (value is None)
+        if decision.made is not None:
+            assert decision.made.payload == event_payload(event)
+            assert (decision.made.name, decision.made.value) == stored(decision.made.payload)
+        loop.ask("set", {"key": "a key", "value": value})

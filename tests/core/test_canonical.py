@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import canonical
-from core.canonical import _LEFT_ALONE, CanonicalError, _write, decode, encode, event_payload, payload_and_sign
+from core.canonical import (
+    _LEFT_ALONE,
+    CanonicalError,
+    _write,
+    decode,
+    encode,
+    encode_inner,
+    event_payload,
+    payload_and_sign,
+    payload_around,
+)
 
 FROM_RFC_8785 = [  # appendix B: the bits of a double, and its only text
     ("0000000000000000", "0"),
@@ -324,6 +334,118 @@ def test_fields_at_their_default_are_left_out():
 def test_an_event_that_has_no_form_is_refused(event):
     with pytest.raises(CanonicalError):
         event_payload(event)
+
+
+SHARED = 12_345.0
+"""A default that a field may hold as the very same object, and is then left out."""
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """Leaves nothing out."""
+
+    numbers: list[Any]
+    pairs: list[tuple[float, float]] = []
+    note: str = "5.0,"
+
+
+class Deep(msgspec.Struct, frozen=True, omit_defaults=True):
+    leaf: Leaf
+    whole: float = 0  # a whole number as it is written, so that what becomes one would be left out
+    shared: float = SHARED
+    flag: bool = True
+    word: str | None = None
+    leaves: list[Leaf] = []
+    more: dict[str, Any] = {}
+
+
+class Tagged(msgspec.Struct, frozen=True, tag="tagged", tag_field="kind"):
+    zone: float
+
+
+class Rows(msgspec.Struct, frozen=True, array_like=True):
+    first: float
+    second: Any = None
+
+
+class Renamed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    zone_b: Any
+    zone_a: float = 1.0
+
+
+class Odd(msgspec.Struct, frozen=True):
+    part: Tagged | Rows | Renamed | Leaf | None
+    beside: Any = None
+
+
+hostile = st.sampled_from(['5.0,"', '":1.0}', "1e16]", ",-0.0,", "\\", '\\"', "[5.0]", "null", "\ud800", "NaN", "9" * 20]) | texts
+numbers = floats | st.integers(-SAFE, SAFE) | st.sampled_from([SAFE + 1, math.nan, math.inf, -math.inf])
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, hostile),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(keys | hostile, inner, max_size=2),
+    max_leaves=5,
+)
+leaves = st.builds(Leaf, st.lists(anything, max_size=4), st.lists(st.tuples(floats, floats), max_size=2), hostile)
+deeps = st.builds(
+    Deep,
+    leaves,
+    st.sampled_from([0, 0.0, -0.0, 2.0, 1]) | floats,
+    st.sampled_from([SHARED, float("12345"), 1.5]),
+    st.booleans(),
+    st.none() | hostile,
+    st.lists(leaves, max_size=2),
+    st.dictionaries(keys, anything, max_size=2),
+)
+odds = st.builds(
+    Odd,
+    st.one_of(
+        st.none(), leaves, st.builds(Tagged, floats), st.builds(Rows, floats, anything), st.builds(Renamed, anything, floats)
+    ),
+    anything,
+)
+
+
+def outcome(write: Any, event: msgspec.Struct) -> Any:
+    """What is written, or that it is refused."""
+    try:
+        return write(event)
+    except CanonicalError:
+        return ("refused",)
+
+
+@settings(max_examples=600, deadline=None)
+@given(deeps | odds)
+def test_whatever_stands_in_an_event_is_written_or_refused_as_the_slow_way_does(event):
+    assert outcome(event_payload, event) == outcome(lambda each: slow(msgspec.to_builtins(each, builtin_types=_LEFT_ALONE)), event)
+    written = outcome(payload_and_sign, event)
+    if type(written[0]) is bytes:
+        assert written[1] == negative_zeros(msgspec.to_builtins(event, builtin_types=_LEFT_ALONE))
+
+
+def test_a_default_is_left_out_by_identity_and_nothing_becomes_one():
+    leaf = b'"leaf":{"note":"5.0,","numbers":[],"pairs":[]}'
+    assert event_payload(Deep(Leaf([]), 0, SHARED)) == b"{%b}" % leaf
+    assert event_payload(Deep(Leaf([]), 0.0, float("12345"))) == b'{%b,"shared":12345,"whole":0}' % leaf
+
+
+def test_an_event_within_itself_is_too_deep():
+    event: Any = None
+    for _ in range(33):
+        event = Odd(None, [event])
+    with pytest.raises(CanonicalError, match="deeper"):
+        event_payload(event)
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=anything, size=floats | st.integers(-SAFE - 1, SAFE + 1))
+def test_an_event_around_a_value_that_is_written_already_is_the_same_event(value, size):
+    """Where the rest of it is in doubt nothing is said."""
+    raw = encode_inner(value)
+    assert raw is None or encode({"v": value}) == b'{"v":%b}' % raw
+    if raw is not None:
+        event = Renamed(value, size)
+        around = payload_around(event, "zone_b", raw)
+        assert around is None or (around, False) == payload_and_sign(event)
+        assert around is not None or not 1e-5 <= abs(size) <= SAFE
 
 
 class Word(str):

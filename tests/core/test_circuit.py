@@ -213,6 +213,7 @@ def test_a_projection_of_an_even_business_is_its_mean_and_too_little_history_giv
     [long] = shop.loop.look("wealth", {"horizon_days": 10}).projections
     assert (long.expected, long.low, long.high, long.reason) == (5000, 5000, 5000, None)
     assert long.mean_per_day == 500 and long.trend_per_day == 0
+    assert short.lately == [500] * 5 and long.lately == [500] * 30
 
 
 def test_a_currency_nobody_used_is_not_found() -> None:

@@ -149,7 +149,7 @@ def test_healing_begins_the_attempts_anew() -> None:
     assert world.loop.state.entities["a"].attempts == 2
     world.do("heal")
     assert world.loop.state.entities["a"].attempts == 1
-    with pytest.raises(Refused, match="only an entity in error_correction"):
+    with pytest.raises(Refused, match=r"only an entity in error_correction can be healed\. Wake it: irerctl entity awaken b"):
         world.do("spawn", "b", type="agent")
         world.do("heal", "b")
 

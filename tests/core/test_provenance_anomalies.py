@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from benchmarks.anomaly_thresholds import MIXES, STREAMS, burst_and_rate, mix
 from core.engine import Stamp
 from core.provenance import drift, streams
 from core.provenance.commands import Found
-from core.provenance.detector import CAUSES_KEPT, QUIET_S, STREAMS_MAX, Detector
+from core.provenance.detector import CAUSES_KEPT, QUIET_S, STREAMS_MAX, Detector, Kept
 from core.provenance.streams import Stream, Unusual
 
 NULL_S = 25_000
@@ -306,3 +307,47 @@ def test_what_is_alike_is_looked_at_now_and_then_and_not_each_time(monkeypatch: 
         "gate_log", 0, [Written("action.checked", b'{"status":"allowed"}', "uid:7", "00000001", 5_000_000, 0)] * 3_200
     )
     assert len(one_by_one) < 130
+
+
+# --- over a restart -----------------------------------------------------------------------------------------------------------
+
+
+def life(play: Play, seconds: range) -> Iterator[Found]:
+    """Tasks and judgements as usual, now and then a flood of refusals, from 900 on another mix and three times as many."""
+    for second in seconds:
+        play.second += 1
+        chance = random.Random(second)
+        for _ in range(1 + chance.randrange(3) + 6 * (second > 900)):
+            yield from play.note(
+                chance.choice(["task.done", "task.started", "gate.checked"]), {"allowed": True}, f"uid:{second % 3}"
+            )
+        if second > 900:
+            yield from play.note("token.issued")
+        if second % 350 == 340:
+            for _ in range(60):
+                yield from play.note("gate.refused", {"caller": "uid:9"}, log="gate_log")
+        if second % 11 == 0:
+            yield from play.note("provenance.tapped", {"tapped": "t", "run_id": "r-1"})
+
+
+@pytest.fixture(scope="module")
+def never_stopped() -> tuple[Play, list[Found]]:
+    play = Play()
+    return play, list(life(play, range(1_500)))
+
+
+@pytest.mark.parametrize(("cut", "reboot"), [(3, False), (130, True), (341, False), (905, False), (1_100, True)])
+def test_what_was_learnt_is_kept_over_a_restart_and_the_time_without_a_daemon_is_no_silence(
+    never_stopped: tuple[Play, list[Found]], cut: int, reboot: bool
+) -> None:
+    """The one that goes on finds what the one that was never stopped finds, with the same records and figures, to the last bit."""
+    (whole, found), parted = never_stopped, Play()
+    before = list(life(parted, range(cut)))
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(parted.detector.kept()), type=Kept)
+    parted.detector = Detector.again(kept)
+    parted.second += 7_200.0
+    if reboot:
+        parted.boot, parted.second = "00000002", 3.0
+    assert before + list(life(parted, range(cut, 1_500))) == found
+    assert {each.kind for each in found} == {"breach", "burst", "rate", "drift"}
+    assert parted.detector.kept() == whole.detector.kept()

@@ -305,6 +305,8 @@ def test_results_items_and_events_have_rules_open_to_new_fields():
     page = {"orders": ["o-1"], "counts": {"slow": 1}, "top": fold, "later": 1}
     assert is_valid("shop.orders.result", cbor2.dumps(page), "sample")
     assert not is_valid("shop.orders.result", cbor2.dumps({**page, "counts": {"slow": -1}}), "sample")
+    assert is_valid("shop.orders.result", cbor2.dumps({**page, "floors": [0, 9]}), "sample")
+    assert not is_valid("shop.orders.result", cbor2.dumps({**page, "floors": [10]}), "sample")
     assert is_valid("shop.follow.item", cbor2.dumps({"order_id": "o", "data": {"x": [1]}, "later": 1}), "sample")
     assert not is_valid("shop.follow.item", cbor2.dumps({"data": {}}), "sample")
     assert is_valid("event.shop.expired", cbor2.dumps({"order_id": "o", "later": 1}), "sample")

@@ -77,6 +77,54 @@ def test_each_class_is_carried_out():
     event_payload(kept)
 
 
+class Branch(msgspec.Struct, frozen=True):
+    """A type within itself."""
+
+    name: Code
+    branches: list["Branch"] = []
+    trunk: "Trunk | None" = None
+
+
+class Trunk(msgspec.Struct, frozen=True):
+    lines: tuple[Line, ...] = ()
+    branch: Branch | None = None
+
+
+class Leafless(msgspec.Struct, frozen=True):
+    name: Code
+    twigs: list["Leafless"] = []
+
+
+class Wood(Event, type="sample.wood"):
+    branch: Branch
+    trunks: dict[Code, Trunk] = {}
+    leafless: Leafless | None = None
+
+
+def test_no_text_is_so_deep_that_it_is_passed_over():
+    """Whatever the plans leave out: the same mark, put in every place where a text can stand, is nowhere afterwards."""
+    trunk = Trunk((Line(EMAIL),), Branch("b", [Branch("c", trunk=Trunk((Line(EMAIL),)))]))
+    event = Wood(Branch("a", [Branch("d", trunk=trunk)], trunk), {"t": trunk}, Leafless("l", [Leafless("m")]))
+    assert event_payload(event).count(EMAIL.encode()) == 6
+    made = redact_event(REDACTOR, event)
+    assert EMAIL.encode() not in event_payload(made)
+    assert made.leafless is event.leafless and redact_event(REDACTOR, made) is made
+    plain = Wood(Branch("a", [Branch("b")]), leafless=event.leafless)
+    assert redact_event(REDACTOR, plain) is plain
+
+
+def test_a_type_that_cannot_be_stored_is_none_the_second_time_either():
+    class Wrong(msgspec.Struct, frozen=True):
+        secret: Annotated[int, privacy("pseudonym")] | Annotated[bytes, privacy("pseudonym")] = 0
+
+    class Around(Event, type="sample.around"):
+        wrong: Wrong | None = None
+
+    for _ in range(2):
+        with pytest.raises(ProgrammingError):
+            redact_event(REDACTOR, Around(Wrong(1)))
+
+
 def test_an_event_with_nothing_in_it_is_the_same_object():
     event = Mixed("t-1", note="all fine", lines=[Line("fine")], notes=["plain"])
     assert redact_event(REDACTOR, event) is event

@@ -78,3 +78,14 @@ def test_its_command_line_takes_witnesses_and_a_quorum(tmp_path: Path, capsys: p
     asked = [str(place), *(part for key in KEYS for part in ("--witness", key.text())), "--quorum"]
     assert verify.main([*asked, "1"]) == 0 and "1 of 3 @ 8" in capsys.readouterr().out
     assert verify.main([*asked, "one"]) == 2
+
+
+def test_a_checkpoint_that_was_kept_is_known_whatever_its_file_is_called(tmp_path: Path) -> None:
+    for name, size in (("kept.checkpoint", 4), ("a month ago", 4), ("kept.jsonl", 8)):
+        kept = tmp_path / name
+        kept.write_text(golden(size).text)
+        report = verify.check([laid(tmp_path / str(size)), kept])
+        assert [(row["log"], row["verdict"]) for row in report["logs"]] == [(NAME, "ok")] and report["result"] == "limited", name
+        kept.write_text(golden(size).text.replace("\n4\n", "\n5\n").replace("\n8\n", "\n7\n"))
+        (row,) = verify.check([laid(tmp_path / str(size)), kept])["logs"]
+        assert row["verdict"] == "corrupt", "it is compared with the log"

@@ -125,13 +125,19 @@ def _members(document: dict[str, Any]) -> dict[str, Any]:
 
 
 class Wire:
-    """A TCP proxy. Each connection is cut after a number of bytes of one direction, as long as there are cuts left to make."""
+    """A TCP proxy. Each connection is cut after a number of bytes of one direction, as long as there are cuts left to make.
 
-    def __init__(self, port: int, seed: int = 0, cuts: int = 0, bytes_max: int = 20_000) -> None:
+    Of some connections all that is asked arrives twice, as by a proxy that was too quick to ask again: only one answer comes back.
+    """
+
+    def __init__(self, port: int, seed: int = 0, cuts: int = 0, bytes_max: int = 20_000, twice: float = 0.0) -> None:
         self._to = port
         self._random = random.Random(seed)
         self._left = cuts
         self._bytes_max = bytes_max
+        self._twice = twice
+        self.doubled = 0
+        """Connections of which all was asked twice."""
         self.made = 0
         """Cuts so far."""
         self.connections = 0
@@ -177,12 +183,27 @@ class Wire:
                     # Half of the answers are cut before their first byte: what was asked is done, and will be asked again.
                     after = self._random.choice((0, self._random.randrange(1, 400), self._random.randrange(400, self._bytes_max)))
                     cut[self._random.randrange(2)] = after
-                for source, sink, after_bytes in ((near, far, cut[0]), (far, near, cut[1])):
-                    threading.Thread(target=self._pump, args=(source, sink, after_bytes), daemon=True).start()
+                again = self._again()
+                for source, sink, after_bytes, also in ((near, far, cut[0], again), (far, near, cut[1], None)):
+                    threading.Thread(target=self._pump, args=(source, sink, after_bytes, also), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, left: int | None) -> None:
+    def _again(self) -> socket.socket | None:
+        """Another connection for the same requests, whose answers nobody hears."""
+        if not self._twice or self._random.random() >= self._twice:
+            return None
         with contextlib.suppress(OSError):
+            again = socket.create_connection(("127.0.0.1", self._to))
+            threading.Thread(target=_drain, args=(again,), daemon=True).start()
+            self.doubled += 1
+            return again
+        return None
+
+    def _pump(self, source: socket.socket, sink: socket.socket, left: int | None, also: socket.socket | None) -> None:
+        with contextlib.suppress(OSError), also or contextlib.nullcontext():
             while data := source.recv(65_536):
+                if also is not None:
+                    with contextlib.suppress(OSError):
+                        also.sendall(data)
                 if left is not None and len(data) > left:
                     sink.sendall(data[:left])
                     self.made += 1
@@ -196,3 +217,9 @@ class Wire:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+
+def _drain(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while end.recv(65_536):
+            pass

@@ -41,7 +41,7 @@ class Irerd:
         return [
             sys.executable,
             "-m",
-            "irerd.main",
+            "irerd.begin",
             *("--config", str(self.config)),
             *("--state-dir", str(self.state)),
             *("--socket", str(self.socket)),

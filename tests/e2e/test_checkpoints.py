@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.notes import Key, public_key
 from irerctl.client import Error
 from tests.e2e.harness import Irerd
 from tests.e2e.test_idle import RESIDENT_BYTES_MAX
@@ -76,6 +77,10 @@ def test_a_proof_is_made_here_and_checked_elsewhere(irerd: Irerd, tmp_path: Path
     row = row_of(irerd)
     ours = next(log for log in found["logs"] if log["log"] == "engine_state")
     assert ours["sealed"] == row["sealed"] == str(row["records"])
+    files = ("audit", "verify", "--state-dir", str(irerd.state), "--log", "engine_state", "--vkey")
+    assert run(irerd, *files, vkey).stdout.endswith("result: limited\n")
+    strange = Key(vkey.partition("+")[0], public_key(bytes(32))).text()
+    assert "is not signed with the key" in run(irerd, *files, strange).stdout, "the key in the directory has no say then"
 
     (tmp_path / "engine_state.2.json").write_text(record.replace('"t', '"T', 1))
     wrong = run(irerd, "audit", "check", "engine_state.2.tlog-proof", "--vkey", vkey, cwd=tmp_path)

@@ -56,10 +56,13 @@ def test_what_was_acknowledged_survives_a_kill_and_no_unit_is_lost(irerd: Irerd)
             if place == 30:
                 open_quote = client.call("eil.market_quote", {"asset": "CEU", "side": "buy", "quantity": 1}).result["quote_id"]
         before = [client.call(method).result for method in ("eil.balances", "eil.regime_status")]
-    assert seen
+        nodes = client.call("eil.query", {"sql": "SELECT * FROM node"}).result["rows"]
+    assert seen and nodes
     irerd.kill9()
+    (irerd.state / "views/atlas.sqlite").write_bytes(b"no tables")
     irerd.start()
     with irerd.client() as client:
+        assert client.call("eil.query", {"sql": "SELECT * FROM node"}).result["rows"] == nodes
         assert [client.call(method).result for method in ("eil.balances", "eil.regime_status")] == before
         assert not any(client.call("eil.health").result["sums"].values())
         for quote_id in seen:

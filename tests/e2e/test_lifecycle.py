@@ -1,5 +1,6 @@
 """Starting, reloading, stopping and being in the way: what the service manager and the next daemon see."""
 
+import json
 import os
 import resource
 import signal
@@ -67,9 +68,13 @@ def test_a_bad_file_at_reload_changes_nothing_and_says_why(irerd: Irerd) -> None
 
 
 def test_sighup_before_ready_is_no_reason_to_die(irerd: Irerd) -> None:
-    """The signal arrives as early as signals can: the handlers stand before anything else is done."""
+    """The signal arrives as early as irerd can be said to run, while most of it is not even loaded. It is heard once there is
+    something to reload, and systemd is told of that after READY=1 and not before."""
     irerd.start(wrap=(sys.executable, "-c", HUP_AT_ONCE))
+    irerd.wait_datagram("READY=1")
     assert irerd.stop() == 0
+    assert words(irerd.datagrams) == ["READY=1 STATUS", "RELOADING=1 MONOTONIC_USEC", "READY=1", "STOPPING=1"]
+    assert "a bug in irer" not in irerd.stderr() and "configuration reloaded" in irerd.stderr()
 
 
 HUP_AT_ONCE = """
@@ -78,8 +83,8 @@ child = subprocess.Popen(sys.argv[1:])
 signal.signal(signal.SIGTERM, lambda *_: child.terminate())
 while child.poll() is None:
     status = open(f"/proc/{child.pid}/status").read()
-    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
-    if caught & (1 << (signal.SIGHUP - 1)):
+    safe = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigBlk", "SigCgt"))]
+    if any(mask & (1 << (signal.SIGHUP - 1)) for mask in safe):
         child.send_signal(signal.SIGHUP)
         break
 sys.exit(child.wait())
@@ -112,6 +117,9 @@ def test_sigterm_during_a_long_stream_ends_it_with_a_cursor_to_go_on_from(irerd:
     assert isinstance(again.next(), Mark)
     following = again.next()
     assert isinstance(following, Item) and following.r["seq"] == item.r["seq"] + 1, "nothing is missed and nothing comes twice"
+    said = [json.loads(line) for line in irerd.stderr().splitlines()]
+    new, begun = [line for line in said if line["text"] == "ready"]
+    assert begun["records"] > new["records"] > 0, "all that it has, also what a snapshot saved it from reading"
 
 
 def test_a_second_daemon_on_the_same_state_refuses_to_start(irerd: Irerd, tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
         client.call("circuit.order", {"customer": "ann@example.org", "items": items, "currency": "EUR", "order_id": "o-1"})
         token = client.call("gate.issue_token", {"domain": "wealth", "subject": "user_001"}).result["token"]
         client.call("nav.navigate", {"domain": "wealth", "token": token, "subject": "user_001"})
+        client.call("eil.act", {"goal": "minimize_energy", "current_state": {"active_servers": 12, "avg_utilization": 0.68}})
+        rule = {"rule_id": "rule1", "premises": ["A"], "conclusion": "B", "cost": 1.0}
+        client.call("trajectory.add_rule", rule)
+        client.call("trajectory.fold", {"spine": {"facts": ["A"], "goals": ["B"], "rules": [rule]}})
     try:
         yield irerd
     finally:
@@ -67,12 +71,14 @@ def test_the_graph_of_a_run_is_what_was_told_of_it(client: Client) -> None:
     assert {"source": "thing:fact_B", "target": "thing:fact_A", "relation": "derived-from", "rule": "rule1"} in found["edges"]
 
 
-def test_one_graph_links_orders_tasks_and_tokens_to_their_causes(client: Client) -> None:
+def test_one_graph_links_orders_tasks_tokens_decisions_and_trajectories_to_their_causes(client: Client) -> None:
     found = graph(client)
     label = {node["id"]: node["label"] for node in found["nodes"]}
     edges = {(label[edge["source"]], edge["relation"], label[edge["target"]]) for edge in found["edges"]}
     [task] = [node["label"] for node in found["nodes"] if node["kind"] == "task"]
     [token] = [node["label"] for node in found["nodes"] if node["kind"] == "token"]
+    [decision] = [node["label"] for node in found["nodes"] if node["kind"] == "decision"]
+    [trajectory] = [node["label"] for node in found["nodes"] if node["kind"] == "trajectory"]
     assert {
         ("o-1", "generated-by", "order.placed"),
         ("task.submitted", "caused-by", "order.placed"),
@@ -81,6 +87,10 @@ def test_one_graph_links_orders_tasks_and_tokens_to_their_causes(client: Client)
         (token, "generated-by", "token.issued"),
         ("gate.checked", "used", token),
         ("gate.checked", "caused-by", "nav.navigated"),
+        (decision, "generated-by", "energy.action_chosen"),
+        (trajectory, "generated-by", "trajectory.folded"),
+        ("trajectory.folded", "used", "rule1"),
+        ("rule1", "generated-by", "trajectory.rule_added"),
     } <= edges
 
 

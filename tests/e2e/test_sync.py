@@ -176,7 +176,7 @@ def synced_at_last(irerd: Irerd, client: Client, wire: Wire) -> None:
 def one_seed(seed: int, place: Path, server: FarEnd) -> dict[str, int]:
     chance = random.Random(seed)
     database = server.database(f"seed{seed}")
-    wire = Wire(server.port, seed, cuts=chance.randrange(2, 12))
+    wire = Wire(server.port, seed, cuts=chance.randrange(2, 12), twice=0.3)
     irerd = Irerd(place, configured(wire.port, database.name, attempts=3, documents=chance.choice((1, 3, 500)), timeout_s=5))
     killed = 0
     try:
@@ -208,7 +208,7 @@ def one_seed(seed: int, place: Path, server: FarEnd) -> dict[str, int]:
     finally:
         irerd.close()
         wire.close()
-    return {"cuts": wire.made, "killed": killed}
+    return {"cuts": wire.made, "killed": killed, "doubled": wire.doubled}
 
 
 @pytest.mark.parametrize("seed", range(per_commit("replication")))

@@ -353,6 +353,7 @@ WEALTH: dict[str, Any] = {
             "settled": 20,
             "covered": 0.95,
             "weights": {"mean": 0.75, "naive": 0.25},
+            "lately": [1_000, 0, 2_000, 8_000],
         }
     ],
     "model": "naive, smoothing, autoregression and mean",

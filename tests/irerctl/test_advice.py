@@ -44,3 +44,36 @@ def test_every_command_and_method_that_is_advised_is_there() -> None:
                 if not known(ctx, name, inner):
                     wrong.append(f"{place}: irerctl {name} {inner}")
     assert told > 60 and wrong == []
+
+
+LINE = re.compile(r"\birerctl ((?:(?!  )[^`|;\n#<>…])+)")
+"""A command as it stands on a page: up to what is another command's, a comment's or the text's."""
+VALUED = {"-o", "--output", "-H", "--host", "--socket", "--timeout"}
+
+
+def options_of(ctx: click.Context, text: str) -> tuple[list[str], set[str]]:
+    """The long options that are typed there, and those that the command has."""
+    command: click.Command = cli
+    words = iter(text.replace("[", " ").replace("]", " ").split())
+    typed = []
+    for word in words:
+        if word in VALUED:
+            next(words, None)
+        elif word.startswith("--"):
+            typed.append(word.partition("=")[0].rstrip(".,:)'\""))
+        elif isinstance(command, click.Group) and (inner := command.get_command(ctx, word)) is not None:
+            command = inner
+    own = command.own if isinstance(command, generic.Rows) else None  # as of `irerctl order --items …`
+    takes = [each for each in (cli, command, own) if each is not None]
+    known = {name for each in takes for param in each.params for name in (*param.opts, *param.secondary_opts)}
+    return typed, known | {"--help", "--version"}
+
+
+def test_every_option_that_a_page_shows_is_one() -> None:
+    ctx, shown, wrong = click.Context(cli), 0, []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for text in LINE.findall(path.read_text()):
+            typed, known = options_of(ctx, text)
+            shown += len(typed)
+            wrong += [f"{path.name}: irerctl {text.strip()}: {name}" for name in typed if name not in known]
+    assert wrong == [] and shown > 100

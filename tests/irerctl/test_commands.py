@@ -335,6 +335,14 @@ def test_api_ls_names_every_method_with_no_daemon(run: Run) -> None:
     assert {row["method"]: row["needs"] for row in listed} == {row.name: row.needs for row in Catalogue(ENGINES).rows.values()}
 
 
+def test_api_events_names_every_type_that_watch_takes(run: Run) -> None:
+    listed = json.loads(run("-o", "json", "api", "events").stdout)
+    assert {row["event"]: row["log"] for row in listed} == {
+        event.event_type: engine.log or "" for engine in ENGINES for event in engine.applies
+    }
+    assert all(row["help"] for row in listed)
+
+
 @pytest.mark.parametrize("method", sorted(Catalogue(ENGINES).rows))
 def test_api_show_gives_an_example_that_can_be_typed(run: Run, serve: Serve, method: str) -> None:
     ran = run("api", "show", method)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import networkx as nx
 import pytest
 
 from core.energy.atlas import EnergyMap, Junction, MapEdge, MapNode
@@ -74,18 +75,34 @@ def test_a_thousand_sources_are_drawn_as_far_as_there_is_room() -> None:
 
 def test_files_are_written_whole_or_the_reason_is_told(run: Run, serve: Serve, tmp_path: Path) -> None:
     def answer(params: Any) -> dict[str, Any]:
-        form = (params or {}).get("format", "json")
-        return the_map() if form == "json" else {**the_map(nodes=[], edges=[]), "document": f"a {form} document"}
+        form, first = (params or {}).get("format", "json"), "after" not in (params or {})
+        page = the_map("rack-a" if first else "rack-z", **({"next": "rack-a"} if first else {}))
+        return page if form == "json" else {**page, "nodes": [], "edges": [], "document": f"a {form} document\n"}
 
     serve({"eil.energy_map": answer})
     files = {form: tmp_path / form for form in ("png", "graphml", "cypher")}
     said = run("energy", *(word for form, path in files.items() for word in (f"--{form}", str(path))))
     assert said.exit_code == 0, said.output
     decoded(files["png"].read_bytes())
-    assert files["graphml"].read_text() == "a graphml document" and files["cypher"].read_text() == "a cypher document"
+    assert files["cypher"].read_text() == "a cypher document\n" * 2
+    read = nx.read_graphml(files["graphml"])
+    assert {"source:rack-a", "source:rack-z"} < set(read) and read.number_of_edges() == 6, "one document of all pages"
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} >= set(files) and not list(tmp_path.glob("*.part"))
     nowhere = run("energy", "--png", str(tmp_path / "no/such/a.png"))
     assert nowhere.exit_code != 0 and "Give a file in a directory that is yours: --png FILE" in nowhere.output
+
+
+def test_an_answer_of_the_tables_is_a_table_in_which_nothing_harms(run: Run, serve: Serve) -> None:
+    rows = [{"values": ["rack-a", 2.5e6, None]}, {"values": [HARM, 7, "J"]}]
+    serve({"eil.query": {"columns": ["name", HARM, "unit"], "rows": rows, "record": 7, "more": True}})
+    said = run("eil", "query", "SELECT name, value, unit FROM node")
+    assert "rack-a" in said.stdout and "2500000" in said.stdout and not CONTROL.search(ANSI.sub("", said.stdout))
+    assert "add --limit" in said.output
+
+
+def test_an_answer_without_rows_is_said(run: Run, serve: Serve) -> None:
+    serve({"eil.query": {"columns": ["name"], "rows": [], "record": 7}})
+    assert run("eil", "query", "SELECT name FROM node WHERE 0").stdout == "no rows\n"
 
 
 def test_alone_it_says_how_energy_intelligence_is(run: Run, serve: Serve) -> None:

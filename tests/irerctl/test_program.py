@@ -65,9 +65,16 @@ def test_no_daemon_frozen_text(run: Run, socket_path: Path) -> None:
 
 
 def test_missing_socket_names_it_and_the_command_that_starts_it(run: Run, socket_path: Path) -> None:
-    ran = run("status")
-    assert ran.stderr.startswith(f"irerctl: no daemon at {socket_path} (") and ran.stderr.endswith(f"{NO_DAEMON}\n")
-    assert ran.exit_code == 69
+    for command in (
+        ["status"],
+        ["call", "system.ping"],
+        ["call", "system.watch", "--stream"],
+        ["watch"],
+        ["engine", "scale", "compute", "9"],
+    ):
+        ran = run(*command)
+        assert ran.stderr.startswith(f"irerctl: no daemon at {socket_path} (") and ran.stderr.endswith(f"{NO_DAEMON}\n"), command
+        assert ran.exit_code == 69
 
 
 def test_a_daemon_that_hangs_up_is_not_called_absent() -> None:

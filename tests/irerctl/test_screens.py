@@ -10,6 +10,7 @@ import pytest
 
 from core.resource.reads import PoolsHealth, PoolsStatus, PoolTable, TaskPage
 from core.system import Status
+from irerctl.heeding import OF_A_BROKEN_LOG
 from irerctl.screens import resource, system
 from tests.irerctl.conftest import Run, Serve
 from tests.irerctl.samples import HEALTH, POOLS, RESOURCE_STATUS, STATUS, TASK
@@ -110,6 +111,15 @@ def test_engine_alone_shows_pools_tasks_and_what_is_wrong(run: Run, serve: Serve
     assert re.search(r"^t-1 +running +compute +4 +high +2026-01-02T03:04:05.000006Z", text, re.MULTILINE)
     everything = json.loads(run("-o", "json", "engine").stdout)
     assert everything == {"pools": POOLS, "tasks": [TASK], "health": health}
+
+
+@pytest.mark.parametrize("command", [["engine"], ["call", "resource.pools"]])
+def test_what_a_broken_log_answers_is_told_to_be_of_one(run: Run, serve: Serve, command: list[str]) -> None:
+    """On the screen the numbers look as they always do, and they are of the day before the damage."""
+    answers = {"resource.pools": {"pools": POOLS}, "resource.tasks": {"tasks": [TASK]}, "resource.health": HEALTH}
+    serve({method: {**answer, "integrity": "failed"} for method, answer in answers.items()})
+    assert run(*command).stderr.splitlines() == [OF_A_BROKEN_LOG]
+    assert run("-o", "json", *command).stderr == "", "as data the answer says it itself"
 
 
 def test_drawn_screens_fit_eighty_columns_and_have_no_colour_where_none_is_wanted(on_terminal: Any, serve: Serve) -> None:

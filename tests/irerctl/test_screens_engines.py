@@ -357,6 +357,34 @@ def test_an_interval_lies_where_its_numbers_are() -> None:
     assert circuit.interval(0, 0, 0).count("●") == 1
 
 
+def test_a_thing_of_the_graph_is_called_by_its_name_once(run: Run, serve: Serve) -> None:
+    serve({"provenance.graph": samples.GRAPH})
+    assert run("provenance", "graph").stdout.count("run_001") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({}, True),
+        ({"state": "hibernating", "claim": None}, False),
+        ({"state": "awakening", "waits_for": "2 units of compute"}, False),
+    ],
+)
+def test_an_entity_is_not_said_to_hold_what_it_waits_for_or_gave_back(
+    run: Run, serve: Serve, changed: dict[str, Any], holds: bool
+) -> None:
+    serve({"entity.get": {**samples.ENTITIES["entities"][0], **changed}})
+    row, _, more = run("entity", "get", "robot-7").stdout.partition("robot-7")[2].partition("\n")
+    assert ("2 compute" in row) is holds and ("awake it holds 2 compute" in more) is (changed.get("claim", "") is None)
+
+
+def test_the_revenue_of_the_last_days_is_drawn_on_a_terminal_only(run: Run, serve: Serve, on_screen: Callable[[int], None]) -> None:
+    serve({"circuit.wealth": samples.WEALTH})
+    assert "▂▁▃█" not in run("wealth").stdout
+    on_screen(80)
+    assert "▂▁▃█" in run("wealth").stdout
+
+
 def test_a_projection_of_no_history_says_so_and_gives_no_number(run: Run, serve: Serve) -> None:
     report = copy.deepcopy(samples.WEALTH)
     report["projections"][0] |= {"days": 0, "expected": 0, "low": None, "high": None}

@@ -5,7 +5,7 @@ from typing import Any
 _NAME = {"type": "string", "pattern": "^([A-Za-z_][A-Za-z0-9_.-]*|_)?:?[^\\s]+$"}
 _TYPED = {
     "type": "object",
-    "properties": {"$": {"type": ["string", "number", "boolean"]}, "type": {"type": "string"}, "lang": {"type": "string"}},
+    "properties": {"$": {"type": "string"}, "type": {"type": "string"}, "lang": {"type": "string"}},
     "required": ["$"],
     "additionalProperties": False,
 }
@@ -15,7 +15,7 @@ _TIME = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\
 
 
 def _record(needed: tuple[str, ...] = (), may: tuple[str, ...] = (), times: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Of one kind: by id, one or several with that id."""
+    """Of one kind, by id: the text of the submission allows several with one id, its schema does not."""
     names = {f"prov:{name}": _NAME for name in (*needed, *may)} | {f"prov:{name}": _TIME for name in times}
     one = {
         "type": "object",
@@ -24,7 +24,7 @@ def _record(needed: tuple[str, ...] = (), may: tuple[str, ...] = (), times: tupl
         "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_.-]*:[^\\s]+$"},
         "additionalProperties": _VALUE,
     }
-    return {"type": "object", "propertyNames": _NAME, "additionalProperties": {"anyOf": [one, {"type": "array", "items": one}]}}
+    return {"type": "object", "propertyNames": _NAME, "additionalProperties": one}
 
 
 SCHEMA: dict[str, Any] = {
@@ -32,7 +32,11 @@ SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "prefix": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:"}},
+        "prefix": {
+            "type": "object",
+            "propertyNames": {"pattern": "^[A-Za-z0-9_-]+$"},
+            "additionalProperties": {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:"},
+        },
         "entity": _record(),
         "activity": _record(times=("startTime", "endTime")),
         "agent": _record(),

@@ -47,6 +47,8 @@ class SmallHost:
     async def offload(self, function: Any, *args: Any) -> Any:
         return function(*args)
 
+    quickly = offload
+
 
 class Weigh(Command):
     """Asks for a weight.

@@ -1,12 +1,13 @@
 """The loop's own watch: what it measures, whom it blames, and that it stops when it is told to."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 
 from irerd import loop
-from irerd.loop import Lag, SlowSteps
+from irerd.loop import YOUNG, Lag, SlowSteps, Sweeper
 
 
 class Clock:
@@ -145,3 +146,17 @@ async def test_callers_who_come_and_go_all_the_time_do_not_keep_it_from_looking(
         lag.stir()
         await trio.sleep(0.01)
     assert len(lag._samples) >= 4
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "young", "resting", "swept"),
+    [(1.0, YOUNG, True, True), (0.0, YOUNG, True, False), (1.0, YOUNG - 1, True, False), (1.0, YOUNG, False, False)],
+)
+async def test_new_objects_are_looked_through_only_where_the_loop_has_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch, wait_s: float, young: int, resting: bool, swept: bool
+) -> None:
+    """Not with something to run, nor for a few, nor while what is new only waits for the disk."""
+    collected: list[int] = []
+    monkeypatch.setattr(loop, "gc", SimpleNamespace(get_count=lambda: (young, 0, 0), collect=collected.append))
+    Sweeper(lambda: resting).before_io_wait(wait_s)
+    assert collected == ([0] if swept else [])

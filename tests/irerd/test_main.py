@@ -1,10 +1,17 @@
-"""The command line of irerd: what `--check-config` says, and where it says it."""
+"""The command line of irerd: what `--check-config` says, and where it says it; and how the program begins."""
 
+import errno
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from irerd.main import main
+from irerd.main import EXIT_SYNC, _explain, main
+from state.log import SyncFailed, durable
 
 
 def check(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
@@ -32,3 +39,30 @@ def test_what_is_sound_is_told_without_a_word_beside_it(tmp_path: Path, capsys: 
     path.write_text('access.viewer = ["uid:0"]\n')
     code, out, err = check(path, capsys)
     assert code == 0 and err == "" and f"# {path}:1" in out
+
+
+BEGUN = """
+import signal, sys, types
+from irerd import begin
+standing_in = types.ModuleType("irerd.main")
+standing_in.main = lambda: print(signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "trio" in sys.modules)
+sys.modules["irerd.main"] = standing_in
+begin.main()
+"""
+
+
+def test_the_program_holds_a_sighup_back_before_it_loads_anything() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", BEGUN], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"], "held back, and nothing that takes time is there yet"
+    scripts = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["irerd"] == "irerd.begin:main"
+
+
+@pytest.mark.parametrize(("code", "remedy"), [(errno.EROFS, "mount it writable"), (errno.EIO, "Look at the disk")])
+def test_a_failed_write_ends_with_what_helps_against_its_cause(code: int, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    process: Any = SimpleNamespace(state_dir=Path("/state"))
+    with pytest.raises(SyncFailed) as failed, durable("ledger.json"):
+        raise OSError(code, "the system's word")
+    assert _explain(failed.value, process) == EXIT_SYNC
+    assert remedy in capsys.readouterr().err

@@ -48,6 +48,8 @@ class Machine:
         await self.works.wait()
         return function(*args)
 
+    quickly = offload
+
 
 class Ward:
     """A daemon as far as its pulse goes, its parts the real ones."""

@@ -142,7 +142,7 @@ async def test_refusals_that_wait_for_their_record_never_take_up_every_place_on_
 
     def refuse(id: int) -> None:
         session._in_flight[id] = None  # decided, and so in flight
-        session._fail(Call(id, ROW.name, {}), ROW, denied)
+        session._fail(id, None, ROW, denied)
 
     for id in range(1, 61):
         refuse(id)

@@ -60,6 +60,8 @@ class SmallHost:
     async def offload(self, function: Any, *args: Any) -> Any:
         return function(*args)
 
+    quickly = offload
+
 
 class Bench:
     """Recovered from a disk, as a start does it."""

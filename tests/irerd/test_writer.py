@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from irerd.writer import HEAD_IDLE_S, Receipt, WriteFailed, Writer
+from irerd.writer import HEAD_IDLE_S, LONE_BYTES_MAX, Receipt, WriteFailed, Writer
 from state.log import PADDING_BYTES_MAX, Log, SyncFailed
 from state.recover import records_between, recover
 from state.room import ROOM
@@ -26,6 +26,8 @@ class Held:
         self.holding = False
         self.asked: list[tuple[str, trio.Event]] = []
         self.fail: OSError | None = None
+        self.hastened: list[str] = []
+        """What the loop may do itself."""
 
     def mono_us(self) -> int:
         return int(trio.current_time() * 1e6)
@@ -39,6 +41,10 @@ class Held:
         if self.fail is not None and function.__name__ == "commit":
             raise self.fail
         return function(*args)
+
+    async def quickly(self, function: Callable[..., Any], *args: object) -> Any:
+        self.hastened.append(function.__self__.name)  # type: ignore[attr-defined]
+        return await self.offload(function, *args)
 
     def let_all_go(self) -> None:
         self.holding = False
@@ -171,6 +177,81 @@ async def test_the_next_group_waits_for_every_sync_of_this_one(bench: Bench) -> 
     assert len(bench.host.asked) == 1, "and nothing of the next group is written"
     await bench.host.let_go()
     assert sorted(bench.names()) == ["a", "b"]
+
+
+async def test_only_a_short_group_with_nothing_behind_it_may_be_the_loops_own(bench: Bench) -> None:
+    bench.host.let_all_go()
+
+    async def hastened() -> list[str]:
+        await wait_all_tasks_blocked()
+        found, bench.host.hastened = bench.host.hastened, []
+        return found
+
+    for name in ("lone", "lone again"):
+        bench.submit("one", name)
+        assert await hastened() == ["one"]
+    bench.submit("one", "x" * LONE_BYTES_MAX)
+    assert await hastened() == []
+    bench.submit("one", "of one group")
+    bench.submit("two", "over two logs")
+    assert await hastened() == []
+    bench.submit("two", "behind", needs={"one": bench.logs["one"].next_seq})
+    bench.submit("one", "first")
+    assert await hastened() == ["two"], "only the one behind which nothing waits"
+    assert bench.groups == [{"one"}, {"one"}, {"one"}, {"one", "two"}, {"one"}, {"two"}]
+
+
+async def test_who_asks_again_within_the_loops_own_group_does_not_keep_others_from_running(bench: Bench) -> None:
+    """What is released may submit at once: that group is handed over, so the loop turns between any two of its own."""
+    left = [6]
+
+    def again(receipt: Receipt | None) -> None:
+        if left[0]:
+            left[0] -= 1
+            bench.writer.submit("one", [pending()], measure(pending()), {}, again)
+
+    bench.host.let_all_go()
+    handed: list[str] = []
+    whole = bench.host.offload
+
+    async def quickly(function: Callable[..., Any], *args: object) -> Any:
+        handed.append("here")
+        return function(*args)
+
+    async def offload(function: Callable[..., Any], *args: object) -> Any:
+        handed.append("away" if function.__name__ == "commit" else function.__name__)
+        return await whole(function, *args)
+
+    bench.host.quickly, bench.host.offload = quickly, offload  # type: ignore[method-assign]
+    again(None)
+    await wait_all_tasks_blocked()
+    assert [how for how in handed if how in ("here", "away")] == ["here", "away"] * 3
+
+
+async def test_a_busy_log_claims_more_room_at_once_and_a_calm_one_the_usual(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench.host.holding = False
+    log, looks = bench.logs["one"], Counter[bool]()
+    log.room = ROOM._replace(ahead_bytes=65_536)
+    whole = log.reserve
+
+    def reserve(waiting: int = 0, free_before: int = 0) -> None:
+        looks[waiting >= log.room.ahead_bytes] += 1
+        whole(waiting, free_before)
+
+    log.reserve = reserve  # type: ignore[method-assign]
+
+    async def write(count: int, every_s: float) -> Counter[bool]:
+        looks.clear()
+        for _ in range(count):
+            bench.submit("one", "x" * 10_000)
+            await trio.sleep(every_s)
+        return looks
+
+    log._reserved_end = log.end + log.room.own_bytes
+    assert (await write(200, 0.1)).total() <= 7, "thirty times the usual room in twenty seconds"
+    assert (await write(300, 30.0))[True] == 0 and looks[False] >= 20, "once what was claimed for the busy time is used up"
 
 
 async def test_a_command_waits_for_what_its_decision_read_in_another_log(bench: Bench) -> None:

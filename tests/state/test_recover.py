@@ -77,6 +77,26 @@ def test_a_torn_tail_is_kept_cut_off_and_recorded():
     assert len(files.durable(ACTIVE)) % 512 == 0
 
 
+def test_on_a_full_disk_a_torn_tail_is_kept_in_the_room_that_its_log_had_claimed():
+    """Else a machine whose disk is full, and that loses power, would not even serve reads until somebody frees some."""
+    files = SimFiles()
+    log = new_log(files)
+    log.reserve()
+    append(log, [pending(1)])
+    sound, tail = files.content(ACTIVE), b'{"actor":"uid:1000","boot_id"'
+    fd = files.open(ACTIVE, os.O_WRONLY | os.O_APPEND)
+    files.write(fd, tail)
+    files.capacity = files._used()
+    assert files.free() == 0
+    after = files.kill()
+    recovery, records = recovered(after)
+    assert recovery.torn is not None and after.durable(recovery.torn.kept_as) == tail
+    assert after.durable(ACTIVE).startswith(sound) and records[-1].event_type == "log.recovered"
+    with pytest.raises(Full):  # reads only, until there is room for more than this
+        recovery.log.reserve()
+    assert recovery.log.full is not None
+
+
 def test_a_file_that_ends_cleanly_inside_a_batch_is_torn():
     files = golden_disk(GOLDEN[: 2048 + 424], watermark=1)
     assert recovered(files)[0].torn.bytes == 424

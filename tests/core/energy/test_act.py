@@ -102,6 +102,18 @@ def test_the_terms_are_separate_and_each_matters() -> None:
     assert min(changed) >= 10, changed
 
 
+def test_the_price_of_uncertainty_knows_nothing_of_heat() -> None:
+    """Lost heat is energy again, and would be counted twice: servers that draw three times as much leave the same work undone."""
+    draw = random.Random(9)
+    for _ in range(100):
+        plant = drawn(draw)
+        thirsty = plant._replace(idle_w=3 * (plant.idle_w or 0), max_w=3 * (plant.max_w or 0))
+        plain = {each.candidate: each.terms for each in judged(plant, {})}
+        for each in judged(thirsty, {}):
+            assert each.terms.entropy_j == plain[each.candidate].entropy_j
+            assert each.terms.energy_j == pytest.approx(3 * plain[each.candidate].energy_j)
+
+
 def test_no_price_buys_a_broken_bound() -> None:
     draw = random.Random(8)
     kept_out = 0

@@ -2,14 +2,20 @@
 
 import io
 import random
-from typing import Any
+from typing import Any, get_args
 
+import cbor2
+import msgspec
 import networkx as nx
 import pytest
 
 from core.energy import atlas
 from core.energy.atlas import MapEdge, MapNode
-from tests.core.energy.eil_loop import EilLoop, settings
+from core.energy.engine import ENGINE, LOG
+from core.energy.facts import Move, RegimeName, Source
+from core.paging import PAGE_BYTES_MAX
+from core.world import World
+from tests.core.energy.eil_loop import BEGIN_US, EilLoop, settings
 
 HALL: dict[str, dict[str, Any]] = {
     "pdu": {"place": "hall-1", "feeds": ["rack-a", "rack-b"]},
@@ -68,6 +74,13 @@ def test_each_transition_names_the_record_that_says_so(hall: EilLoop) -> None:
         )
     shifts = sum(source.shifts for source in hall.state.sources.values())
     assert shifts == sum(edge.count for edge in found.values()) > 0
+
+
+def test_a_source_that_changed_its_regime_is_kept_in_a_snapshot(hall: EilLoop) -> None:
+    assert any(source.moves for source in hall.state.sources.values())
+    kept = World([ENGINE])
+    kept.load(LOG, hall.world.dump(LOG))
+    assert kept.states["eil"] == hall.state
 
 
 def test_a_junction_tells_what_arrives_nowhere_and_how_sure_that_is(hall: EilLoop) -> None:
@@ -134,6 +147,25 @@ def test_the_pages_together_are_the_whole(hall: EilLoop) -> None:
     assert {(edge.start, edge.end, edge.relation) for edge in edges} == {
         (edge.start, edge.end, edge.relation) for edge in whole.edges
     }
+
+
+@pytest.mark.parametrize("form", ["json", "graphml", "cypher"])
+def test_a_page_fits_into_a_frame_however_many_sources_are_asked_for(form: str) -> None:
+    """Of names as long and as awkward as names can be, with every change of regime there is."""
+    loop = EilLoop()
+    regimes = get_args(RegimeName)
+    moves = {f"{was} {now}": Move(10**15, BEGIN_US, 10**15) for was in regimes for now in regimes if was != now}
+    for number in range(120):
+        source = Source("uid:1", [("power_draw", "W")], moves=moves, newest_us=BEGIN_US)
+        loop.state.sources[f"{number:03d}".ljust(100, "&")] = source
+    seen, after, pages = 0, None, 0
+    while after is not None or not pages:
+        page = loop.look("energy_map", {"limit": 1_000, "format": form, **({"after": after} if after else {})})
+        assert len(cbor2.dumps(msgspec.to_builtins(page))) <= PAGE_BYTES_MAX
+        text = page.document or ""
+        seen += sum(node.kind == "source" for node in page.nodes) + text.count("MERGE (n:Source") + text.count('<node id="source:')
+        after, pages = page.next, pages + 1
+    assert seen == 120 and pages > 1
 
 
 def test_helmholtz_on_two_ends_by_hand_and_on_a_standing_wave() -> None:

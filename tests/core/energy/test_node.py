@@ -99,6 +99,15 @@ def test_a_sound_machine_is_sound() -> None:
     assert fidelity is not None and 0.8 < fidelity < 1
 
 
+def test_entropy_is_unmade_where_the_sensor_of_the_power_is_turned_round() -> None:
+    """From the thermometer alone it would hold whatever the power sensor says: a check that cannot fail is none."""
+    points = list(readings(1_100, 6))
+    known, _ = lived(iter(points[:1_000]))
+    _, (_, *steps) = lived(iter(points[1_000:1_032]), known, FAULTS["sign"])
+    judged = [step for step in steps if not step.vacuous]
+    assert len(judged) >= 8 and all(step.entropy_j_k < -3 * step.entropy_sigma for step in judged)
+
+
 FAULTS: dict[str, Fault] = {
     "power in kW": lambda point: (point[0], point[1] / 1000, point[2]),
     "sign": lambda point: (point[0], -point[1], point[2]),

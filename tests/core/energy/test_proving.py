@@ -122,7 +122,7 @@ def test_claims_that_are_held_stay_spread_and_bounded() -> None:
     assert len(waiting) + len(claims_of(loop, met=True)) <= OPEN_MAX
     assert len(waiting) >= OPEN_MAX // 2 - 1 and max(gaps) <= 60_000_000, "of 300 s no minute is without a claim"
     assert claims_of(loop, met=True), "what was met can still be proved"
-    assert set(loop.state.claims.source_of) == {each.prediction_id for each in loop.state.view.follow_of("m").said} | {
+    assert set(loop.state.claims.source_of) == {each.prediction_id for each in loop.state.view.said_of("m")} | {
         held.claim.prediction_id for held in claims_of(loop, met=True)
     }
 

@@ -1,6 +1,8 @@
 """Rules of rounds: points that are advanced together come to what they would have come to alone, whatever was announced."""
 
 import random
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -88,7 +90,7 @@ def test_senses_of_many_sources_that_came_together_cost_one_pass() -> None:
         loop.get(verb, params)
         assert len(view._rounds) == 1, "each finds itself in the round that the first one led to"
     assert not view._foreseen and not view._expected
-    assert {follow.ticks for follow in view._follows.values()} == {2}
+    assert {follow.ticks for _, follow in view.follows()} == {2}
 
 
 def test_nobody_works_for_what_another_announced() -> None:
@@ -210,3 +212,67 @@ def test_the_pace_of_a_total_is_the_same_point_by_point_and_in_one_batch() -> No
     paces = [loop.state.view.follow_of("b").paces[0] for loop in (one_by_one, at_once)]
     told = [(pace.last, pace.smooth, pace.off, pace.mean, pace.steps) for pace in paces]
     assert told[0] == pytest.approx(told[1], rel=1e-9) and told[0][-1] == 11
+
+
+KINDS = (
+    ["power_draw", "temperature", "cpu_usage", "network_throughput"],
+    ["x", "y"],
+    ["power_draw", "ambient", "temperature"],
+)
+
+
+def steady(draw: random.Random, sources: int, rounds: int) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Sources of three kinds that mostly just go on, each at its own pace, after a past long enough for shifts to be seen. What is
+    odd comes by chance: a metric that is away, a gap, a step, a number that cannot be, a time that was told, a second sense.
+    """
+    kinds = [KINDS[0 if place < sources // 2 else 1 + (place % 7 == 0)] for place in range(sources)]
+    at, levels = [1_400.0] * sources, [draw.uniform(1, 100) for _ in range(sources)]
+
+    def number(place: int, metric: str) -> float:
+        if metric == "cpu_usage":
+            return draw.choice([0.1, 0.2, 0.30000000000000004])
+        return round(levels[place] * (1 + 0.02 * draw.gauss(0, 1)), 2)
+
+    past = [BEGIN_US + 10_000_000 * tick for tick in range(140)]
+    for place, metrics in enumerate(kinds):
+        lines = [[number(place, metric) for metric in metrics] for _ in past]
+        yield [("sense_batch", {"source": f"s{place}", "metrics": metrics, "times": past, "values": lines})]
+    for turn in range(rounds):
+        some = []
+        for place in draw.sample(range(sources), sources - draw.choice([0, 0, 3])):
+            for _ in range(1 + (draw.random() < 0.02)):
+                at[place] += draw.choice([10.0] * 40 + [9.5, 12.0, 45.0, 0.0])
+                levels[place] *= 1.5 if turn == rounds // 2 and place % 5 == 0 else 1
+                telemetry = {metric: number(place, metric) for metric in kinds[place]}
+                if draw.random() < 0.02:
+                    telemetry[draw.choice(kinds[place])] = draw.choice(VALUES)
+                if draw.random() < 0.02:
+                    del telemetry[draw.choice(kinds[place])]
+                some.append(("sense", {"source": f"s{place}", "timestamp": time_of(at[place]), "telemetry": telemetry}))
+        yield some
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_sources_that_just_go_on_side_by_side_come_to_what_each_does(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit of each record and of all that is kept, over claims that fall due, shifts, gaps; and mostly in columns."""
+    known = settings(sources={"s3": {"max_w": 300.0, "surroundings_k": 295.0}}, horizon_s=55.0)
+    alone, together = EilLoop(known), EilLoop(known)
+    quiet, in_columns = sensing._decide_quiet, []
+
+    def seen(decided: Any) -> Any:
+        in_columns.append(decided is not None)
+        return decided
+
+    monkeypatch.setattr(sensing, "_decide_quiet", lambda *given: seen(quiet(*given)))
+    for turn, some in enumerate(steady(random.Random(seed), 16, 45)):
+        told = [asked(alone, verb, params) for verb, params in some]
+        commands_ = [msgspec.convert(params, {"sense": sensing.Sense}.get(verb, sensing.SenseBatch)) for verb, params in some]
+        sensing.foresee(together.state, commands_, together.wall_us)
+        assert [asked(together, verb, each) for (verb, _), each in zip(some, commands_, strict=True)] == told
+        if turn == 30:  # looked at, and taken up from a file, half way
+            assert rows_of(together) == rows_of(alone)
+            together.state.view.load(together.state.view.dump())
+    assert [(kind, payload) for kind, payload, _ in together.records] == [(kind, payload) for kind, payload, _ in alone.records]
+    assert rows_of(together) == rows_of(alone) and together.replayed() == together.state
+    kinds = Counter(together.kinds())
+    assert sum(in_columns) > 250 and kinds["energy.claims_met"] > 250 and kinds["energy.regime_shifted"]

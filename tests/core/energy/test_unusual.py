@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import score
+from benchmarks import detect, score
 from core.energy import unusual
 from core.energy.columns import adopt, advance
 from core.energy.layout import Store
@@ -42,6 +42,15 @@ def test_the_tail_is_that_of_students_distribution() -> None:
     found = unusual._tail(np.array([2.776, 4.604, -8.610, 0.0]), np.ones(4))
     assert found == pytest.approx([1.30103, 2.0, 3.0, 0.0], abs=1e-3)
     assert np.isfinite(unusual._tail(np.array([1e30, 1.0]), np.array([1e-30, 0.0]))).all()
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+def test_one_threshold_holds_for_every_file(streams: int) -> None:
+    """A threshold of each file's own would find as much in a file where nothing is unusual as in one where much is."""
+    scores = np.abs(np.random.default_rng(5).normal(size=(3_000, streams)))
+    scores[2_000:2_040] *= 3
+    quiet, loud = (detect.told(scores * times) for times in (0.1, 2.0))
+    assert sum(quiet) == 0 and sum(loud) > 0
 
 
 WINDOWS = [[(1_000, 1_100), (3_000, 3_100)], [(2_000, 2_200)]]

@@ -1,0 +1,438 @@
+"""Sources in which nothing happens, side by side: what one moment adds to each of very many, worked out in columns.
+
+Arithmetic on columns costs by the call and not by the source. So what a moment changes of a source that just goes on is a row of
+figures, and the moments of a whole round are followed here at once: totals, paces, regimes, claims. It is the arithmetic of
+`following`, `bank` and `claims`, in the same order, and comes to the same figures to the last bit. Whatever is not quiet is left to
+them: shifts, refused points, modelled power, heat, claims that fall due. Nothing is changed here until a command is taken over.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.energy import bank, claims, layout, packed, proof, units
+from core.energy.facts import Totals
+from core.energy.following import FLOOR, LEVEL_DOUBT, SMOOTH, Follow, Pace, Said, Tick, kept_claim
+from core.energy.layout import Floats
+from core.energy.node import surrogate_energies
+from core.energy.plans import Plan
+from core.energy.rounds import Power, Round
+
+_PACE = ("time", "total", "first_time", "first_total", "last", "smooth", "off", "steps")
+_NAMES = len(bank.NAMES)
+_REST, _MOVES = 9, _NAMES * _NAMES
+
+
+def _places(widths: Mapping[str, int]) -> tuple[dict[str, slice], int]:
+    found, at = {}, 0
+    for name, width in widths.items():
+        found[name] = slice(at, at + width)
+        at += width
+    return found, at
+
+
+_FIELD, _WIDTH = _places(
+    dict(
+        time=1, power_time=1, watts=1, metered=1, kelvin_time=1, kelvin=1, energy_pace=8, nats_pace=8, regime_ticks=1, name=1,
+        moves=_MOVES, brier=1, brier_same=1, next=1, confidence=1, ticks=1,
+        until=1, unstable_until=1, powered=1, energy_known=_REST, nats_known=_REST,
+    )
+)  # fmt: skip
+_MOVED = _FIELD["until"].start
+"""Fields before this one change with every moment; those from it on only when something happens."""
+_AT = {name: place.start for name, place in _FIELD.items() if place.stop == place.start + 1}
+_LINES = 21
+"""Figures of a record, for each source."""
+_SAID = 25
+"""Figures of the two claims that go with it, and which unit the energy is in."""
+Place = NDArray[np.intp]
+
+
+class Member(NamedTuple):
+    """A moment of one source, as it stands in a round."""
+
+    number: int
+    """Which of its asks."""
+    expected: Any
+    """`view.Expected`."""
+    place: int
+    """Of its source, among `Sources`."""
+
+
+class Sources:
+    """A row for each source that was followed in columns: all that a quiet moment changes, and what it depends on."""
+
+    def __init__(self) -> None:
+        self.rows: Floats = np.zeros((64, _WIDTH))
+        self.places: dict[str, int] = {}
+        """Of those whose row is what is known of them."""
+        self._free: list[int] = []
+        self._size = 0
+
+    def enter(self, source: str, follow: Follow, streams: int, powered: bool) -> int | None:
+        """The row of a source from now on; None where it is in something that only `following` can follow."""
+        regime, (energy, _, nats) = follow.regime, follow.paces
+        if regime.lately or regime.ticks <= 0 or len(follow.alerts) != streams or len(follow.nats) != streams:
+            return None
+        if not math.isnan(follow.around_k) or math.isnan(energy.time) or math.isnan(nats.time):
+            return None
+        place = self._free.pop() if self._free else self._grown()
+        changes = regime.changes
+        unstable_until = changes[0] + bank.UNSTABLE_COOLDOWNS * bank.COOLDOWN if len(changes) == bank.UNSTABLE_SHIFTS else -1
+        self.rows[place] = [
+            follow.time, *follow.power, follow.metered, *follow.kelvin, *_pace_row(energy), *_pace_row(nats),
+            regime.ticks, bank.NAMES.index(regime.name), *(count for line in regime.counts for count in line),
+            regime.brier, regime.brier_same, bank.NAMES.index(follow.next_likely), follow.confidence, follow.ticks,
+            regime.until, unstable_until, powered,
+            *_known_row(follow.horizons[0 if powered else 1]), *_known_row(follow.horizons[3]),
+        ]  # fmt: skip
+        self.places[source] = place
+        return place
+
+    def leave(self, source: str) -> None:
+        """Its row is not what is known of it any more."""
+        place = self.places.pop(source, None)
+        if place is not None:
+            self._free.append(place)
+
+    def ticks(self, source: str) -> int:
+        return int(self.rows[self.places[source], _AT["ticks"]])
+
+    def learn(self, source: str, follow: Follow) -> None:
+        """Claims about it were met."""
+        place = self.places.get(source)
+        if place is not None:
+            powered = self.rows[place, _AT["powered"]]
+            self.rows[place, _FIELD["energy_known"]] = _known_row(follow.horizons[0 if powered else 1])
+            self.rows[place, _FIELD["nats_known"]] = _known_row(follow.horizons[3])
+
+    def follow(self, source: str, before: Follow, alerts: Sequence[float], nats: Sequence[float]) -> Follow:
+        """What is known of a source, made of its row and of what was known when it was entered."""
+        row = self.rows[self.places[source]].tolist()
+        at = _AT
+        counts = [int(count) for count in row[_FIELD["moves"]]]
+        regime = bank.Source(
+            int(row[at["regime_ticks"]]),
+            bank.NAMES[int(row[at["name"]])],
+            (),
+            before.regime.changes,
+            before.regime.until,
+            tuple(tuple(counts[line : line + _NAMES]) for line in range(0, _MOVES, _NAMES)),
+            row[at["brier"]],
+            row[at["brier_same"]],
+        )
+        return Follow(
+            regime,
+            bank.NAMES[int(row[at["next"]])],
+            row[at["confidence"]],
+            before.node,
+            before.horizons,
+            (_pace(row[_FIELD["energy_pace"]]), before.paces[1], _pace(row[_FIELD["nats_pace"]])),
+            tuple(alerts),
+            tuple(nats),
+            (row[at["power_time"]], row[at["watts"]]),
+            int(row[at["metered"]]),
+            (row[at["kelvin_time"]], row[at["kelvin"]]),
+            before.around_k,
+            row[at["time"]],
+            before.said,
+            before.shifts,
+            before.alarms,
+            int(row[at["ticks"]]),
+        )
+
+    def _grown(self) -> int:
+        if self._size == len(self.rows):
+            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+        self._size += 1
+        return self._size - 1
+
+
+def _pace_row(pace: Pace) -> list[float]:
+    return [getattr(pace, name) for name in _PACE]
+
+
+def _pace(row: Sequence[float]) -> Pace:
+    time, total, first_time, first_total, last, smooth, off, steps = row
+    return Pace(time, total, first_time, first_total, last, smooth, off, int(steps))
+
+
+def _known_row(known: claims.Horizon) -> list[float]:
+    return [known.settled, *known.losses, *known.halves, known.half]
+
+
+class Group:
+    """Moments of one round whose sources have the same metrics in the same order. Of some of them more must be asked: these are
+    not `quiet`.
+    """
+
+    def __init__(self, sources: Sources, done: Round, plan: Plan, members: Sequence[Member], horizon_s: float, eil: object) -> None:
+        self.round, self.plan, self.eil = done, plan, eil
+        self.expected = [each.expected for each in members]
+        self.facts = [each.facts for each in self.expected]
+        self.totals: list[Totals] = [each.totals for each in self.facts]
+        self.powered = plan.power >= 0
+        self.streams = list(plan.streams)
+        self.places: Place = np.array([each.place for each in members], np.intp)
+        self.taken: list[int] = []
+        self.numbers = [each.number for each in members]
+        self._sources = sources
+        with np.errstate(all="ignore"):  # of what is not quiet nothing is asked
+            self._look(np.array([done.begins[number] for number in self.numbers], np.intp), horizon_s)
+
+    def settle(self) -> None:
+        """Those that were taken over stand in the rows of their sources from now on."""
+        if not self.taken:
+            return
+        taken = self.taken
+        self._sources.rows[self.places[taken], :_MOVED] = self._after[taken, :_MOVED]
+        self.taken = []
+
+    # --- one of them -------------------------------------------------------------------------------------------------
+
+    def moment_before(self, at: int) -> float:
+        return float(self._row[at, _AT["time"]])
+
+    def tick(self, at: int) -> Tick:
+        """What its sensors showed, of a machine of which nothing else is known."""
+        watts = float(self._watts[at]) if self.powered else None
+        return Tick(
+            float(self._times[at]),
+            float(self._added[at]),
+            float(self._surrogate[at]),
+            0.0,
+            float(self._nats[at]),
+            None,
+            proof.Feasible(watts),
+            self.powered,
+            bool(self._gap[at]),
+        )
+
+    def power_before(self, at: int) -> Power:
+        """Its power as it stood before."""
+        return self.round.before(self.round.asks[self.numbers[at]].power)
+
+    # --- what a moment adds -----------------------------------------------------------------------------------------
+
+    def _look(self, numbers: Place, horizon_s: float) -> None:
+        done, plan, findings = self.round, self.plan, self.round.advanced.findings
+        points = numbers[:, None] + np.arange(len(plan.streams))
+        self._row = row = self._sources.rows.take(self.places, axis=0)
+        values = done.values[points].T
+        times = done.times[numbers]
+        rows = done.rows[points]
+        self.at = at = np.searchsorted(done.advanced.rows, rows)
+        """Where the rows of its streams stand in the block of the round."""
+        order = [plan.streams.index(stream) for stream in range(len(plan.streams))]
+        alerts = findings.alert[points][:, order]
+        nats = done.nats_of_rows[at][:, order]
+        quiet = ~findings.fate[points].any(axis=1)
+        if done.shifts:
+            quiet &= ~np.isin(rows, list(done.shifts)).any(axis=1)
+        for pace in ("energy_pace", "nats_pace"):
+            quiet &= times > row[:, _FIELD[pace].start]
+        self._times = times
+        self._watts: Floats = np.zeros(0)
+        self._gap = gap = findings.gap[points[:, plan.power]] if self.powered else np.zeros(len(numbers), np.bool_)
+        self._totals(times, values, points, gap, nats, quiet)
+        self._after = after = row.copy()
+        self._regimes(alerts)
+        self._paces(times, values)
+        self.lines, self.claims = self._claims(horizon_s, at)
+        names = bank.NAMES
+        self.names = [names[each] for each in after[:, _AT["name"]].astype(np.intp).tolist()]
+        self.likely = [names[each] for each in after[:, _AT["next"]].astype(np.intp).tolist()]
+        self.quiet: list[bool] = quiet.tolist()
+        self.alerts: list[list[float]] = alerts.tolist()
+        self.nats: list[list[float]] = nats.tolist()
+        self.moments_us = [each.times_us[0] for each in self.expected]
+        self.moments = packed.packed_rows(np.array(self.moments_us, np.int64)[:, None])
+        self.values = packed.packed_rows(np.ascontiguousarray(values.T))
+
+    def _totals(self, times: Floats, values: Floats, points: Place, gap: NDArray[np.bool_], nats: Floats, quiet: Any) -> None:
+        row, plan, done = self._row, self.plan, self.round
+        self._added, uncovered, surrogate = np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(times))
+        if self.powered:
+            self._watts = watts = values[plan.power] * units.watts(plan.units[plan.power], 1.0)
+            passed = np.rint((times - row[:, _AT["power_time"]]) * 1e6) / 1e6
+            quiet &= passed > 0
+            added = 0.5 * (row[:, _AT["watts"]] + watts) * passed
+            self._added, uncovered = np.where(gap, 0.0, added), np.where(gap, passed, 0.0)
+        else:
+            spreads = np.sqrt(np.maximum(done.spreads_of_rows[self.at], 0.0))
+            each = surrogate_energies(done.advanced.findings.residual[points], spreads)
+            for column in each.T:
+                surrogate += column
+            surrogate /= len(plan.streams)
+        total = np.zeros(len(times))
+        for column in nats.T:
+            total += column
+        self._nats = total
+        self._surrogate = surrogate
+        self._energy_j = np.array([each.energy_j for each in self.totals]) + self._added
+        self._surrogates = np.array([each.surrogate for each in self.totals]) + surrogate
+        self._uncovered = np.array([each.uncovered_s for each in self.totals]) + uncovered
+
+    def _regimes(self, alerts: Floats) -> None:
+        row, after = self._row, self._after
+        tick = row[:, _AT["regime_ticks"]] + 1
+        streams = alerts.shape[1]
+        needed = max(1, math.ceil(bank.SHARE * streams))
+        drifting = np.add.reduce(alerts > bank.DRIFTING, 1) >= needed
+        name = np.where(drifting, 2, 1)
+        name[tick < row[:, _AT["until"]]] = 3
+        name[tick <= row[:, _AT["unstable_until"]]] = 4
+        name[tick <= bank.LEARNING] = 0
+        before = row[:, _AT["name"]].astype(np.intp)
+        rate = 1 / np.minimum(tick, 1_024)
+        missed = row[:, _AT["confidence"]] - (name == row[:, _AT["next"]])
+        after[:, _AT["brier"]] += rate * (missed * missed - row[:, _AT["brier"]])
+        after[:, _AT["brier_same"]] += rate * ((name != before) - row[:, _AT["brier_same"]])
+        each = np.arange(len(tick))
+        moves = after[:, _FIELD["moves"]]
+        moves[each, _NAMES * before + name] += 1
+        line = moves.reshape(-1, _NAMES, _NAMES)[each, name]
+        most = line.max(axis=1)
+        best = np.where(line[each, name] == most, name, line.argmax(axis=1))
+        after[:, _AT["regime_ticks"]] = tick
+        after[:, _AT["ticks"]] += 1
+        after[:, _AT["name"]] = name
+        after[:, _AT["next"]] = best
+        after[:, _AT["confidence"]] = (most + bank.HALF) / (np.add.reduce(line, 1) + bank.HALF * _NAMES)
+
+    def _paces(self, times: Floats, values: Floats) -> None:
+        plan, row, after = self.plan, self._row, self._after
+        after[:, _AT["time"]] = times
+        if self.powered:
+            after[:, _AT["power_time"]], after[:, _AT["watts"]] = times, self._watts
+            after[:, _AT["metered"]] = plan.roles.power
+        if plan.warm >= 0:
+            after[:, _AT["kelvin_time"]] = times
+            after[:, _AT["kelvin"]] = units.kelvin(plan.units[plan.warm], values[plan.warm])
+        added = self._added if self.powered else self._surrogate
+        after[:, _FIELD["energy_pace"]] = _paced(row[:, _FIELD["energy_pace"]].T, times, added, added).T
+        after[:, _FIELD["nats_pace"]] = _paced(row[:, _FIELD["nats_pace"]].T, times, self._nats, 0.0).T
+
+    # --- what is said of it -----------------------------------------------------------------------------------------
+
+    def _claims(self, horizon_s: float, at: Place) -> tuple[list[list[float]], bytes]:
+        after, block, plan = self._after, self.round.advanced.block, self.plan
+        if self.powered:
+            power = at[:, plan.power]
+            f8, f4 = block.f8.take(power, axis=1), block.f4[: layout.HALVES.stop].take(power, axis=1).astype(np.float64)
+            scale = units.watts(plan.units[plan.power], 1.0)
+            step = np.maximum(f4[layout.STEP], 1e-6)
+            steps = np.maximum(np.rint(horizon_s / step), 1)
+            path = paths(f8[layout.LAGS], f8[layout.MEAN], f8[layout.WEIGHTS], f8[layout.LOW], f8[layout.HIGH], steps)
+            each = np.arange(len(power))
+            level = f8[layout.LEVEL_OF][f4[layout.LEVEL_LOSSES].argmin(axis=0), each]
+            rates = np.array([f8[layout.LAGS.start] * scale, level * scale, f8[layout.MEAN] * scale, path * scale])
+            doubt, quantum = f4[layout.HALVES.stop - 1] * scale, f4[layout.QUANTUM] * scale
+            total, least = self._energy_j, 2 * quantum * np.minimum(f4[layout.STEP], horizon_s)
+        else:
+            time, _, first_time, first_total, last, smooth, off, _ = after[:, _FIELD["energy_pace"]].T
+            passed = time - first_time
+            mean = np.where(passed > 0, (0.0 - first_total) / np.where(passed > 0, passed, 1.0), 0.0)
+            rates, doubt, total, least = np.array([last, smooth, mean, smooth]), 2 * off, self._surrogates, np.zeros(len(at))
+        beyond = np.maximum(np.maximum.reduce(rates), -np.minimum.reduce(rates))
+        least = np.maximum(np.maximum(least, FLOOR * (np.abs(total) + beyond * horizon_s)), 1e-12)
+        known = after[:, _FIELD["energy_known"]].T
+        energy = _Claims(known, total, rates, horizon_s, doubt, least)
+        known, level = after[:, _FIELD["nats_known"]].T, np.zeros_like(rates)
+        unsure = np.maximum(self._nats / np.maximum(after[:, _FIELD["nats_pace"].stop - 1], 1), LEVEL_DOUBT) / horizon_s
+        least = np.maximum(FLOOR * np.abs(self._nats), 1e-12)
+        nats = _Claims(known, self._nats, level, horizon_s, unsure, least)
+        lines = np.empty((_LINES, len(at)))
+        lines[0], lines[1], lines[2], lines[3] = self._energy_j, self._surrogates, self._uncovered, self._nats
+        lines[4] = after[:, _AT["confidence"]]
+        energy.band(lines[5:10])
+        nats.band(lines[10:15])
+        middles = total + rates[:3] * horizon_s
+        lines[15::2], lines[16::2] = middles - energy.halves, middles + energy.halves
+        said = np.empty((len(at), _SAID))
+        energy.said(said[:, :12].T)
+        nats.said(said[:, 12:24].T)
+        said[:, 24] = self.powered
+        return lines.T.tolist(), said.tobytes()
+
+    def said(self, at: int) -> bytes:
+        """The claims about one of them, as `said_of` reads them."""
+        return self.claims[8 * _SAID * at : 8 * _SAID * (at + 1)]
+
+
+def said_of(prediction_id: str, kept: bytes) -> Said:
+    figures = np.frombuffer(kept).tolist()
+    return Said(prediction_id, "J" if figures[24] else "1", kept_claim(figures[:12]), "nats", kept_claim(figures[12:24]))
+
+
+class _Claims:
+    """`claims.claim` of many sources."""
+
+    def __init__(self, known: Floats, total: Floats, rates: Floats, horizon_s: float, doubt: Floats, least: Floats) -> None:
+        settled, losses, halves, half = known[0], known[1:5], known[5:8], known[8]
+        new = settled == 0
+        half = np.where(new, doubt, half)
+        self.total, self.horizon_s, self.rates = total, horizon_s, rates
+        self.halves = np.maximum(np.where(new, doubt, halves) * horizon_s, least)
+        self.rare = np.maximum(claims.RARE * half * horizon_s, claims.RARE * least)
+        self.half = np.maximum(half * horizon_s, least)
+        self.expected = total + _mixed(losses, rates) * horizon_s
+
+    def band(self, lines: Floats) -> None:
+        value = self.expected
+        lines[0] = value
+        lines[1], lines[2], lines[3], lines[4] = value - self.half, value + self.half, value - self.rare, value + self.rare
+
+    def said(self, lines: Floats) -> None:
+        lines[0], lines[1], lines[2], lines[3], lines[4] = self.total, self.horizon_s, self.expected, self.half, self.rare
+        lines[5:9], lines[9:12] = self.rates, self.halves
+
+
+def _mixed(losses: Floats, rates: Floats) -> Floats:
+    nought = losses <= 0
+    weights = np.where(nought, 1.0, np.minimum.reduce(losses) / np.where(nought, 1.0, losses))
+    for _ in range(claims.SQUARINGS):
+        weights *= weights
+    found: Floats = np.add.reduce(weights * rates) / np.add.reduce(weights)
+    return found
+
+
+def paths(lags: Floats, mean: Floats, weights: Floats, low: Floats, high: Floats, steps: Floats) -> Floats:
+    """`claims.path_rate` of many streams, a line per lag."""
+    margin = (high - low) / 2
+    least, most = low - margin, high + margin
+    walked = np.minimum(steps, claims.PATH_MAX).astype(np.intp)
+    longest = int(walked.max())
+    trail = np.empty((longest + len(lags), len(mean)))
+    trail[longest:] = lags - mean
+    parts = np.empty_like(lags)
+    for place in range(longest - 1, -1, -1):
+        value = trail[place]
+        np.multiply(weights, trail[place + 1 : place + 5], out=parts)
+        np.add.reduce(parts, out=value)
+        value += mean
+        np.maximum(value, least, out=value)
+        np.minimum(value, most, out=value)
+        value -= mean
+    each = np.arange(len(mean))
+    total = np.add.accumulate(trail[:longest][::-1])[walked - 1, each]
+    rest = trail[longest - walked, each] * (steps - walked)
+    found: Floats = mean + np.where(steps > walked, total + rest, total) / steps
+    return found
+
+
+def _paced(pace: Floats, times: Floats, total: Floats, base: Floats | float) -> Floats:
+    """`following.paced` of many, a line per figure: of a total that counts from nought again after it, or goes on."""
+    time, before, first_time, first_total, _, smooth, off, steps = pace
+    rate = np.maximum(1 / (steps + 1), SMOOTH)
+    latest = (total - before) / (times - time)
+    missed = np.abs(latest - smooth)
+    found = np.empty(pace.shape)
+    found[0], found[1], found[2], found[3], found[4] = times, total - base, first_time, first_total - base, latest
+    found[5] = smooth + rate * (latest - smooth)
+    found[6] = np.where(steps > 0, off + rate * (missed - off), np.abs(latest))
+    found[7] = steps + 1
+    return found

@@ -1,0 +1,41 @@
+"""The client behind a command: an answer from a log that does not verify is drawn like any other, so it is told beside it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from irerctl import render
+from irerctl.client import AUTO, Auto, Client, Error, Reply
+
+OF_A_BROKEN_LOG = "irerctl: this is of a log that does not verify, as its sound beginning has it. See: irerctl status"
+
+
+class HeedingClient(Client):
+    _told = False
+
+    def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        idem: str | Auto | None = AUTO,
+        deadline_ms: int | None = None,
+        dry: bool = False,
+        as_: str | None = None,
+    ) -> Reply:
+        reply = super().call(method, params, idem=idem, deadline_ms=deadline_ms, dry=dry, as_=as_)
+        self._heed(reply)
+        return reply
+
+    def pipeline(
+        self, calls: Iterable[tuple[str, Mapping[str, Any] | None]], *, deadline_ms: int | None = None
+    ) -> list[Reply | Error]:
+        outcomes = super().pipeline(calls, deadline_ms=deadline_ms)
+        for outcome in outcomes:
+            self._heed(outcome)
+        return outcomes
+
+    def _heed(self, outcome: Reply | Error) -> None:
+        broken = isinstance(outcome, Reply) and isinstance(outcome.result, dict) and outcome.result.get("integrity") == "failed"
+        if broken and not self._told:
+            self._told = True
+            render.note(OF_A_BROKEN_LOG)

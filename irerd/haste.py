@@ -1,0 +1,23 @@
+"""When the loop itself waits for the disk: for a call that is expected to be short, where such calls have been short of late.
+
+To hand a call over to a thread, wake it, and be woken by it costs about as much as a quick disk takes for the call. So the loop
+makes it itself, until one takes long: then it makes none for a hundred times as long. So a slow disk has at most a hundredth of
+the loop's time.
+"""
+
+SHORT_US = 500
+REST_TIMES = 100
+"""How many times as long as a long call took the loop makes none."""
+
+
+class Haste:
+    def __init__(self) -> None:
+        self._not_before_us = 0
+
+    def worth(self, now_us: int) -> bool:
+        return now_us >= self._not_before_us
+
+    def took(self, us: int, now_us: int) -> None:
+        """So long the loop waited, until now."""
+        if us > SHORT_US:
+            self._not_before_us = now_us + REST_TIMES * us
