@@ -285,7 +285,8 @@ def table(found: dict[str, Any]) -> str:
     if fleets:
         lines += ["", "| fleet | " + " | ".join(f"{row['fleet']:,}" for row in fleets) + " |", "|---|" + "--:|" * len(fleets)]
         for name in list(fleets[0])[1:]:
-            lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(f"{row[name]:,}" for row in fleets) + " |")
+            shown = [f"{row[name]:,}" if row[name] else "-" for row in fleets]
+            lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(shown) + " |")
     return f"Load before: {found['load_before']:.1f} on {found['cores']} cores.\n\n" + "\n".join(lines)
 
 

@@ -1,16 +1,13 @@
-"""The client behind a command: an answer from a log that does not verify is drawn like any other, so it is told beside it."""
+"""The client behind a command: an answer from a log that does not verify looks like any other, so the command is told of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from irerctl import render
 from irerctl.client import AUTO, Auto, Client, Error, Reply
-
-OF_A_BROKEN_LOG = "irerctl: this is of a log that does not verify, as its sound beginning has it. See: irerctl status"
 
 
 class HeedingClient(Client):
-    _told = False
+    on_broken: Callable[[], None]
 
     def call(
         self,
@@ -35,7 +32,5 @@ class HeedingClient(Client):
         return outcomes
 
     def _heed(self, outcome: Reply | Error) -> None:
-        broken = isinstance(outcome, Reply) and isinstance(outcome.result, dict) and outcome.result.get("integrity") == "failed"
-        if broken and not self._told:
-            self._told = True
-            render.note(OF_A_BROKEN_LOG)
+        if isinstance(outcome, Reply) and isinstance(outcome.result, dict) and outcome.result.get("integrity") == "failed":
+            self.on_broken()

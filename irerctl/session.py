@@ -19,9 +19,11 @@ from irerctl import VERSION, render
 if TYPE_CHECKING:
     from irerctl.client import Client, Reply, Stream, Unreachable
     from irerctl.far import Far
+    from irerctl.heeding import HeedingClient
 
 TIMEOUT_S = 30.0
 TIMEOUT_S_MAX = 3600.0
+OF_A_BROKEN_LOG = "irerctl: this is of a log that does not verify, as its sound beginning has it. See: irerctl status"
 START_IT = "Try: irerd &   or: systemctl start irerd"
 
 
@@ -42,6 +44,8 @@ class Session:
     timeout_s: float = TIMEOUT_S
     far: "Far | None" = None
     """The machine the daemon is on, where that is another one. Then `socket` is a path there."""
+    broken: bool = False
+    """Something that was answered is of a log that does not verify."""
 
     @property
     def path(self) -> str:
@@ -65,13 +69,13 @@ class Session:
 
     def connect(self) -> "Client":
         """A client that is connected. An absent daemon is told at once; one that restarts later is waited for."""
-        from irerctl.client import Client
+        from irerctl.heeding import HeedingClient
 
-        made: type[Client] = Client
-        if self.output == "table":  # as data, the answer says it itself
-            from irerctl.heeding import HeedingClient
+        client = self._client(HeedingClient)
+        client.on_broken = self._mark_broken
+        return client
 
-            made = HeedingClient
+    def _client(self, made: "type[HeedingClient]") -> "HeedingClient":
         if self.far is not None:
             from irerctl.far import Tunnel
 
@@ -79,6 +83,12 @@ class Session:
         path = self.path
         ready = [knock(path)]
         return made(path, self.timeout_s, f"irerctl/{VERSION}", connect=lambda: ready.pop() if ready else dial(path))
+
+    def _mark_broken(self) -> None:
+        """The numbers look as they always do, and are of before the damage: said beside them, or within the one value asked for."""
+        if not self.broken and self.output != "json":
+            render.note(OF_A_BROKEN_LOG)
+        self.broken = True
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, **more: Any) -> "Reply":
         with render.Waiting(f"waiting for {method}"), self.connect() as client:
@@ -98,7 +108,8 @@ class Session:
         """A result: as data when that was asked for, else drawn."""
         match self.output:
             case "json":
-                render.json_value(result)
+                broken = {"integrity": "failed"} if self.broken and isinstance(result, dict) else {}
+                render.json_value({**result, **broken} if broken else result)
             case "jsonl":
                 for item in render.items_of(result):
                     render.say(render.dumps(item))

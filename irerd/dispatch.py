@@ -5,10 +5,10 @@ replies out. What runs longer is a `task`, served by `irerd/ports.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from itertools import chain
+from operator import is_
 from typing import Any, NamedTuple
 
 import msgspec
@@ -267,10 +267,12 @@ class Dispatch:
         self._converted.clear()
         for method, given in calls:
             if (foresee := self.foresee.get(method)) is not None:
-                with suppress(msgspec.ValidationError):
+                try:
                     command = msgspec.convert(given, self.world.rows[method].params, strict=True)
-                    self._converted[id(given)] = given, command
-                    coming.setdefault(foresee, []).append(command)
+                except msgspec.ValidationError:
+                    continue  # it is told when its turn comes
+                self._converted[id(given)] = given, command
+                coming.setdefault(foresee, []).append(command)
         for foresee, commands in coming.items():
             try:
                 foresee(commands)
@@ -555,11 +557,10 @@ class Dispatch:
 
     def _redacted(self, decision: Decision) -> Decision:
         """Before an event is applied, stored or shown: what no log may hold is gone from it."""
-        events = [redact_event(self.redactor, event) for event in decision.events]
-        for event, made in zip(decision.events, events, strict=True):
-            if made is not event:
-                return Decision(*events, answer=decision.answer, turned_down=decision.turned_down)
-        return decision
+        made = [redact_event(self.redactor, event) for event in decision.events]
+        if all(map(is_, made, decision.events)):
+            return decision
+        return Decision(*made, answer=decision.answer, turned_down=decision.turned_down)
 
     # --- upkeep -----------------------------------------------------------------------------------------------------
 

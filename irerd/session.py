@@ -245,6 +245,7 @@ class Session:
                     self._give_turn()  # what was told of together is served together
                     await trio.lowlevel.checkpoint()
                     await self._take_turn()
+                self._turn.came.pop(self, None)  # nobody else waits for it from here on, nor reads it again
                 await self._handle_all(data, nursery)
             finally:
                 self._turn.came.pop(self, None)
@@ -266,7 +267,7 @@ class Session:
         self._batching = False
 
     def _read(self, data: bytes) -> list[Any]:
-        """What came, beside all that came meanwhile on the other connections of this uid, whose turn is next: whoever is quicker with
+        """What came, beside all that came meanwhile on other connections of this uid, whose turn is next: whoever is quicker with
         many is told of it together.
         """
         received = self._connection.receive(data)

@@ -91,14 +91,15 @@ class Sealed(NamedTuple):
     hashes: list[str]
     """The `event_hash` of each record."""
     offset: int
-    sizes: list[int]
+    lines: list[bytes]
+    """Without their 0x0A."""
 
     @property
     def receipts(self) -> list[Receipt]:
         """Made for whoever asks: a writer needs the hashes alone."""
-        places = accumulate(self.sizes[:-1], initial=self.offset)
-        seqs = range(self.first_seq, self.first_seq + len(self.hashes))
-        return list(map(Receipt._make, zip(seqs, self.hashes, places, self.sizes, strict=True)))
+        sizes = [len(line) + 1 for line in self.lines]
+        seqs = range(self.first_seq, self.first_seq + len(sizes))
+        return list(map(Receipt._make, zip(seqs, self.hashes, accumulate(sizes[:-1], initial=self.offset), sizes, strict=True)))
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,7 +264,7 @@ class Log:
         self.view.places.add(seq, start)
         self.next_batch, self.next_seq, self.end, self.tip = batch + 1, seq + count, start + len(data), tip
         self._sealed.append((Position(self.end, self.next_seq, self.next_batch, self.tip), lines))
-        return Sealed(data, seq, hashes, start, [len(line) + 1 for line in lines])
+        return Sealed(data, seq, hashes, start, lines)
 
     def write(self, data: bytes) -> None:
         """Append sealed bytes, in the order in which they were sealed. They are not durable before `sync`.

@@ -234,9 +234,15 @@ def _expected(energy: Energy, command: Sense | SenseBatch, now_us: int | None, t
         return None
     if not metrics or len(moments) * len(metrics) > COMMAND_POINTS_MAX:
         return None
-    plan = _plan(source, metrics)
-    if plan is None:
-        return None
+    usual = energy.view.plans.get(name)
+    if usual is not None and usual[0] is source.streams and usual[1] == metrics:
+        plan = usual[2]
+    else:
+        found = _plan(source, metrics)
+        if found is None:
+            return None
+        plan = found
+        energy.view.plans[name] = source.streams, metrics, plan
     times = [moment / 1e6 for moment in moments]
     if _all_usable(lines, plan):
         facts = source if plan.complete and isinstance(command, Sense) else None

@@ -167,6 +167,8 @@ class View:
         """Without what was said of them, which stands in `_said`."""
         self._said: dict[str, dict[str, Said | bytes]] = {}
         """Claims of each source by their names, in the order in which they were made; some as `quiet.said_of` reads them."""
+        self.plans: dict[str, tuple[Metrics, Sequence[str], Plan]] = {}
+        """Of a source, how its points came last: its metrics then, those that came, and what they are."""
         self._sources: Sources | None = None
         self._ahead: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
         """Sources whose row runs ahead of their `Follow`, with the alerts and the entropy of their streams."""
@@ -469,6 +471,7 @@ class View:
         self._ahead.pop(source, None)
         self._follow(source, None)
         self._said.pop(source, None)
+        self.plans.pop(source, None)
         for row in self._rows.pop(source, {}).values():
             self._opened().clear(row)
             self._free.append(row)

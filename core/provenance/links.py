@@ -165,8 +165,7 @@ def _energy(event_type: str, fields: Mapping[str, msgspec.Raw], here: Ref) -> It
     name = claim.get("prediction_id") if isinstance(claim, dict) else None
     if isinstance(name, str):
         yield Link(Thing("prediction", name), here, "generated-by")
-    for row in _value(fields, "met") or ():
-        yield Link(here, Thing("prediction", row["prediction_id"]), "used")
+    yield from _listed(fields, here, "met", "prediction_id", "prediction")
     if (source := _text(fields, "source")) is not None and (event_type != SENSED or name is not None):
         yield Link(here, Thing("source", source), "used")
 
@@ -207,10 +206,16 @@ def _told_events(event_type: str, payload: bytes, fields: Mapping[str, msgspec.R
     if event_type == "embedding.pattern_detected" and (name := _text(fields, "pattern")):
         yield Link(Thing("pattern", name), here, "generated-by")
     for field, member, kind in LISTED:
-        for row in _value(fields, field) or ():
-            found = row.get(member) if isinstance(row, dict) else row
-            if isinstance(found, str):
-                yield Link(here, Thing(kind, found), "used")
+        yield from _listed(fields, here, field, member, kind)
+
+
+def _listed(fields: Mapping[str, msgspec.Raw], here: Ref, field: str, member: str, kind: str) -> Iterator[Link]:
+    """Things of a list: its texts, or one member of each of its rows."""
+    rows = _value(fields, field)
+    for row in rows if isinstance(rows, list) else ():
+        found = row.get(member) if isinstance(row, dict) else row
+        if isinstance(found, str):
+            yield Link(here, Thing(kind, found), "used")
 
 
 def _edge(fields: Mapping[str, msgspec.Raw], here: Ref, logs: frozenset[str]) -> list[Link]:

@@ -146,6 +146,8 @@ def _each(info: Any, change: Change | None) -> Change | None:
         return None
 
     def each(redactor: Redactor, values: Any) -> Any:
+        if not values:
+            return values
         made = [change(redactor, value) for value in values]
         return values if all(new is old for new, old in zip(made, values, strict=True)) else type(values)(made)
 
@@ -181,6 +183,8 @@ def _entries(info: inspect.DictType, privacy: str, alias: str | None, where: str
         return None
 
     def entries(redactor: Redactor, value: Any) -> Any:
+        if not value:
+            return value
         made = {
             (key if keys is None else keys(redactor, key)): (item if values is None else values(redactor, item))
             for key, item in value.items()

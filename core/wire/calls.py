@@ -11,7 +11,18 @@ import msgspec
 from msgspec import Meta, field
 
 from core.fields import IdempotencyKey
-from core.wire.codec import CodecError, Reader, ValuesError, decode, encode, framed, number_bytes, text_bytes, value_bytes
+from core.wire.codec import (
+    CodecError,
+    Reader,
+    ValuesError,
+    decode,
+    encode,
+    framed,
+    name_bytes,
+    number_bytes,
+    text_bytes,
+    value_bytes,
+)
 from core.wire.errors import make, problem
 from core.wire.frames import FRAME_MAX, HEADER_LEN, MAGIC, FrameError, Frames
 
@@ -142,6 +153,8 @@ HTTP_REPLY = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
     % (len(_HTTP_TEXT), _HTTP_TEXT)
 )
+STRANGER_REPLY = b"This socket speaks irer's own frames, which begin with d8 18 5a. Talk to it with: irerctl\n"
+"""For whoever typed something at it by hand. A TLS client says of it that this is no TLS, which is true."""
 
 
 class _Broken(Exception):
@@ -225,7 +238,7 @@ class ServerConnection:
         if any(verb.startswith(head) for verb in _VERBS):
             return []
         self._over = True
-        return [Violation(b"", "protocol", "a stranger: the first bytes are not a frame")]
+        return [Violation(STRANGER_REPLY, "protocol", "a stranger: the first bytes are not a frame")]
 
     def _end(self, broken: _Broken) -> Violation:
         self._over = True
@@ -371,7 +384,7 @@ def _done_quickly(id: int, r: Any, rc: tuple[str, int, str] | None, cur: str | N
     parts = [_HEADS[3 + (rc is not None) + (cur is not None) + replayed], number_bytes(id), b"ar", value_bytes(r, 8)]
     if rc is not None:
         log, seq, event_hash = rc
-        parts += b"brc\xa3clog", text_bytes(log), b"cseq", number_bytes(seq), b"jevent_hash", text_bytes(event_hash)
+        parts += b"brc\xa3clog", name_bytes[log], b"cseq", number_bytes(seq), b"jevent_hash", text_bytes(event_hash)
     if cur is not None:
         parts += b"ccur", text_bytes(cur)
     if replayed:

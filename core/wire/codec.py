@@ -8,7 +8,8 @@ are ignored), so this module never calls it with them, and never lets a value th
 import math
 import sys
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from math import isfinite
@@ -307,7 +308,9 @@ class _Keys(dict[str, bytes]):
 
 
 _keys = _Keys()
-_double = Struct(">d").pack
+name_bytes: Mapping[str, bytes] = _keys
+"""The same of other texts that come again."""
+_double = partial(Struct(">Bd").pack, 0xFB)
 
 
 def _small(value: Any, put: Callable[[bytes], None], depth: int) -> bool:
@@ -321,13 +324,16 @@ def _small(value: Any, put: Callable[[bytes], None], depth: int) -> bool:
         put(_MAPS[len(value)])
         for key, item in value.items():
             put(_keys[key])
-            if type(item) is str:
+            kind = type(item)
+            if kind is str:
                 raw = item.encode()
                 size = len(raw)
                 if size >= SMALL_TEXT_BYTES:
                     return False
                 put(_HEADS[size])
                 put(raw)
+            elif kind is float and isfinite(item):
+                put(_double(item))
             elif not _small(item, put, depth - 1):
                 return False
     elif kind is str:
@@ -343,13 +349,15 @@ def _small(value: Any, put: Callable[[bytes], None], depth: int) -> bool:
     elif kind is float:
         if not isfinite(value):
             return False
-        put(b"\xfb" + _double(value))
+        put(_double(value))
     elif kind is list or kind is tuple:
         if len(value) >= SMALL_LENGTH or not depth:
             return False
         put(_LISTS[len(value)])
         for item in value:
-            if not _small(item, put, depth - 1):
+            if type(item) is float and isfinite(item):
+                put(_double(item))
+            elif not _small(item, put, depth - 1):
                 return False
     else:
         return False

@@ -412,7 +412,7 @@ def outcome(write: Any, event: msgspec.Struct) -> Any:
         return ("refused",)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(deeps | odds)
 def test_whatever_stands_in_an_event_is_written_or_refused_as_the_slow_way_does(event):
     assert outcome(event_payload, event) == outcome(lambda each: slow(msgspec.to_builtins(each, builtin_types=_LEFT_ALONE)), event)
@@ -435,7 +435,7 @@ def test_an_event_within_itself_is_too_deep():
         event_payload(event)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(value=anything, size=floats | st.integers(-SAFE - 1, SAFE + 1))
 def test_an_event_around_a_value_that_is_written_already_is_the_same_event(value, size):
     """Where the rest of it is in doubt nothing is said."""

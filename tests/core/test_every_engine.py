@@ -625,3 +625,30 @@ def test_values_do_not_change_under_an_old_schema(engine: Engine) -> None:
     schema, digest = PINNED[engine.name]
     assert found[0] != schema or found[1] == digest, f"raise dump_version of {engine.name}, then pin the new digests here"
     assert found == (schema, digest), "pin the new digests here"
+
+
+@pytest.mark.parametrize("engine", WITH_STATE, ids=lambda engine: str(engine.name))
+def test_only_texts_are_keys_in_what_is_dumped(engine: Engine) -> None:
+    """A snapshot with another key cannot be written, and that would show only once there is such a key."""
+    assert [
+        str(key) for key in _keys(inspect.type_info(engine.dumped)) if not isinstance(key, inspect.StrType | inspect.LiteralType)
+    ] == []
+
+
+def _keys(info: Any, above: tuple[Any, ...] = ()) -> list[Any]:
+    """The types of all keys, anywhere in a type."""
+    match info:
+        case inspect.Metadata():
+            return _keys(info.type, above)
+        case inspect.StructType() if info.cls not in above:
+            return [key for field in info.fields for key in _keys(field.type, (*above, info.cls))]
+        case inspect.UnionType():
+            return [key for member in info.types for key in _keys(member, above)]
+        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
+            return _keys(info.item_type, above)
+        case inspect.TupleType():
+            return [key for member in info.item_types for key in _keys(member, above)]
+        case inspect.DictType():
+            key = info.key_type
+            return [key.type if isinstance(key, inspect.Metadata) else key, *_keys(info.value_type, above)]
+    return []

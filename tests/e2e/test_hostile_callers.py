@@ -44,10 +44,10 @@ def test_an_http_request_is_told_about_the_hub(daemon: Irerd) -> None:
 
 
 @pytest.mark.parametrize("opening", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 64, b"hello?\n", b"\xd8\x18\x00"])
-def test_tls_and_garbage_are_closed_without_a_word(daemon: Irerd, opening: bytes) -> None:
+def test_tls_and_garbage_are_told_what_is_spoken_here(daemon: Irerd, opening: bytes) -> None:
     raw = Raw(daemon.socket, hello=False)
     raw.send(opening)
-    assert raw.until_closed() == b""
+    assert raw.until_closed() == b"This socket speaks irer's own frames, which begin with d8 18 5a. Talk to it with: irerctl\n"
 
 
 def test_a_frame_over_the_limit_costs_the_connection_before_its_body_is_read(daemon: Irerd) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from core.resource.reads import PoolsHealth, PoolsStatus, PoolTable, TaskPage
 from core.system import Status
-from irerctl.heeding import OF_A_BROKEN_LOG
 from irerctl.screens import resource, system
+from irerctl.session import OF_A_BROKEN_LOG
 from tests.irerctl.conftest import Run, Serve
 from tests.irerctl.samples import HEALTH, POOLS, RESOURCE_STATUS, STATUS, TASK
 
@@ -119,7 +119,9 @@ def test_what_a_broken_log_answers_is_told_to_be_of_one(run: Run, serve: Serve, 
     answers = {"resource.pools": {"pools": POOLS}, "resource.tasks": {"tasks": [TASK]}, "resource.health": HEALTH}
     serve({method: {**answer, "integrity": "failed"} for method, answer in answers.items()})
     assert run(*command).stderr.splitlines() == [OF_A_BROKEN_LOG]
-    assert run("-o", "json", *command).stderr == "", "as data the answer says it itself"
+    data = run("-o", "json", *command)
+    assert json.loads(data.stdout)["integrity"] == "failed" and data.stderr == ""
+    assert OF_A_BROKEN_LOG in run("-o", "jsonl", *command).stderr
 
 
 def test_drawn_screens_fit_eighty_columns_and_have_no_colour_where_none_is_wanted(on_terminal: Any, serve: Serve) -> None:

@@ -16,6 +16,7 @@ from core.wire.calls import (
     FRAME_MAX_READER,
     HELLO_MAX,
     HTTP_REPLY,
+    STRANGER_REPLY,
     BadCall,
     Bye,
     Call,
@@ -99,7 +100,7 @@ def test_a_call_says_all_it_may_say() -> None:
         for verb in (b"GET / HTTP/1.1\r\n", b"POST /rpc/system.ping HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n", b"DELETE /")
     ]
     + [
-        (stranger, b"")
+        (stranger, STRANGER_REPLY)
         for stranger in (
             b"\x16\x03\x01\x02\x00\x01\x00",
             b"SSH-2.0-x\r\n",
@@ -136,7 +137,7 @@ def test_a_verb_that_turns_into_a_frame_is_still_a_stranger() -> None:
     assert server.receive(b"G") == []
     [violation] = server.receive(HELLO)
     assert isinstance(violation, Violation)
-    assert violation.reply == b""
+    assert violation.reply == STRANGER_REPLY
 
 
 def test_hello_comes_first_and_once() -> None:
