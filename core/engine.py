@@ -213,7 +213,7 @@ class Context(msgspec.Struct, metaclass=Frozen, frozen=True):
     """`settings` without the keys that were set over the socket; None where there are none."""
 
 
-class Made(NamedTuple):
+class Made(msgspec.Struct, metaclass=Frozen, frozen=True, gc=False):
     """What was made of an event on the way to it, so that it is not made again."""
 
     payload: bytes

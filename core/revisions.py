@@ -182,12 +182,13 @@ def followed(packed: bytes, id: bytes, limit: int = REVS_LIMIT) -> bytes:
 # --- our own revisions ------------------------------------------------------------------------------------------------------
 
 
-def next_rev(parent: str, *, deleted: bool, body: str = "", expires_us: int = 0) -> str:
+def next_rev(parent: str, *, deleted: bool, body: str = "", expires_us: int = 0, generation: int = 0) -> str:
     """The revision that follows `parent` ("" for the first) with this content, of which `body` is the SHA-256.
 
     The same edit of the same revision is the same revision wherever it is made: two replicas that both delete what has expired
-    do not disagree.
+    do not disagree. `generation` is its own, where that is known.
     """
-    generation = parse_rev(parent)[0] + 1 if parent else 1
+    if not generation:
+        generation = parse_rev(parent)[0] + 1 if parent else 1
     said = f"irer/rev/1\0{parent}\0{int(deleted)}\0{expires_us}\0{body}"
     return f"{generation}-{sha256(said.encode()).hexdigest()[: 2 * ID_BYTES]}"

@@ -160,7 +160,7 @@ class Follower:
                 if fold is not None:
                     if event_type in view.sample_before:
                         divides()
-                    fold(state, each.payload, stamp if each is first else _stamp(log, seq, each))
+                    fold(state, each.payload, stamp if seq == first_seq else _stamp(log, seq, each))
 
     def dump(self) -> Any:
         """All of it, as something that may be encoded later, away from the loop: nothing in it changes any more."""

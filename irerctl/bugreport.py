@@ -47,7 +47,7 @@ LIBRARIES = (
 MOUNT_OPTIONS = frozenset(
     "rw ro relatime noatime nodiratime sync async discard nobarrier data=ordered data=writeback data=journal".split()
 )
-OUR_CHECKS = frozenset({"views", "ledger", "detector", "workers", "loop"})
+OUR_CHECKS = frozenset({"atlas", "views", "ledger", "detector", "workers", "loop"})
 """Checks whose reasons the daemon words by itself, beside those of the logs."""
 NEVER = "records, blobs, keys, tokens, names, paths and addresses"
 

@@ -95,5 +95,8 @@ class Sweeper(Instrument):
         self._resting = resting
 
     def before_io_wait(self, timeout: float) -> None:
-        if timeout > 0 and gc.get_count()[0] >= YOUNG and self._resting():
-            gc.collect(0)
+        if timeout > 0:
+            young, middle, old = gc.get_count()
+            if young >= YOUNG and self._resting():
+                _, middle_max, old_max = gc.get_threshold()  # which the collector itself would look at only after ten times as many
+                gc.collect(2 if old > old_max else 1 if middle > middle_max else 0)

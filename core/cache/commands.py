@@ -207,8 +207,8 @@ def decide_set(cache: Cache, command: Set, ctx: Context) -> Decision:
     old = cache.docs.get(command.key)
     _expect(command.key, old, command.if_rev)
     expires_us = ctx.now_us + max(1, round(command.ttl_s * 1e6)) if command.ttl_s is not None else 0
-    parent = old.rev if old is not None else ""
-    rev = next_rev(parent, deleted=False, body=body.sha256, expires_us=expires_us)
+    parent, generation = (old.rev, old.generation + 1) if old is not None else ("", 1)
+    rev = next_rev(parent, deleted=False, body=body.sha256, expires_us=expires_us, generation=generation)
     _expect_room(cache, body.size + COST_BYTES - (_held_by_winner(old) if old is not None else 0), ctx)
     event = ValueSet(command.key, rev, body.size, parent, body.value, body.blob, expires_us)
     payload = payload_around(event, "value", body.raw) if body.value is not None else None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -29,7 +29,7 @@ _BEFORE, _AFTER = b'{"value":', b"}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Body(NamedTuple):
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A value on its way into the log."""
 
     sha256: str

@@ -16,7 +16,7 @@ from core.energy import standing
 from core.energy.facts import Provenance, RegimeName
 from core.energy.state import Energy
 from core.engine import Command, Context, Result
-from core.fields import Count, Cursor
+from core.fields import INT_MAX, Count, Cursor
 from core.settings import EilSource
 from core.times import time_text
 
@@ -66,7 +66,7 @@ class MapRow(Result):
     values: one of each column: texts, numbers, or nothing
     """
 
-    values: list[str | float | int | None]
+    values: list[str | float | Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX)] | None]
 
 
 class MapRows(Result):
@@ -80,7 +80,7 @@ class MapRows(Result):
 
     columns: list[str]
     rows: list[MapRow]
-    record: int
+    record: Count
     more: bool = False
 
 

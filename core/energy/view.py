@@ -36,7 +36,7 @@ FORMAT = "energy-view-1"
 WAITING_MAX = 64
 """Records of one source that are followed together in a replay."""
 EXPECTED_MAX = 1_024
-ROUND_POINTS_MAX = 16_384
+ROUND_POINTS_MAX = 32_768
 """Commands, and their points, that are advanced together: so long everybody else waits."""
 QUIET_MIN = 6
 """Fewer sources than these are followed one by one: a call on columns costs as much as some arithmetic without."""

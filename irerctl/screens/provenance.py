@@ -96,6 +96,8 @@ def draw_graph(page: Mapping[str, Any]) -> None:
         ]
         render.table(["what", "hangs together as", "with", "rule"], rows)
     render.say(f"{render.plural(page['node_count'], 'node')}, {render.plural(page['edge_count'], 'edge')}")
+    if not page["node_count"]:
+        render.note("No record says anything of that. Runs that were told of: irerctl provenance taps")
     _more(page)
 
 

@@ -418,6 +418,8 @@ def test_a_large_value_is_named_by_its_hash_and_the_name_lives_as_long_as_it_doe
     assert set(loop.state.blobs()) == {"a" * 64, "b" * 64} and loop.state.oldest() == 1
     loop.ask("delete", {"key": "b"})
     assert set(loop.state.blobs()) == {"b" * 64} and loop.state.oldest() == 2
+    loop.ask("set", {"key": "a", "value": "small again"})
+    assert not loop.state.blobs() and loop.state.oldest() == 4
     sums(loop.state)
     assert loop.replayed() == loop.state and "value" not in str(loop.records[0][1])
 

@@ -14,6 +14,7 @@ from core.engines import ENGINES
 from core.metrics import VIEW
 from core.views import Follower, View, Written
 from core.world import BadDump, World
+from state.seal import Pending
 from tests.core.engine_loop import EngineLoop
 
 
@@ -58,6 +59,14 @@ def test_a_record_is_taken_once_and_others_only_move_the_place_on() -> None:
     follower.feed("a", [record("a", 8, 100)])
     assert follower.state == Sums({"a": 16}, {"a": 3}) and follower.position("a") == 9
     assert follower.position("b") == 0
+
+
+def test_each_record_of_a_command_comes_with_its_own_place() -> None:
+    places: list[int] = []
+    view = View("places", 1, lambda: places, {"sum.added": lambda places, _, stamp: places.append(stamp.seq)}, dump, load)
+    command = [Pending("sum.added", b"{}", "uid:1", "b0071d00", 1, 1)] * 3
+    Follower(view).take_all("a", [(4, command), (7, command[:1])], lambda: None)
+    assert places == [4, 5, 6, 7]
 
 
 def test_records_of_one_moment_of_one_boot_are_one_command() -> None:

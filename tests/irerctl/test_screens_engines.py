@@ -362,6 +362,12 @@ def test_a_thing_of_the_graph_is_called_by_its_name_once(run: Run, serve: Serve)
     assert run("provenance", "graph").stdout.count("run_001") == 1
 
 
+def test_a_run_of_which_nothing_is_known_is_answered_with_where_to_look(run: Run, serve: Serve) -> None:
+    serve({"provenance.graph": {"nodes": [], "edges": [], "node_count": 0, "edge_count": 0}})
+    found = run("provenance", "graph", "--run-id", "nope")
+    assert found.stdout == "0 nodes, 0 edges\n" and "irerctl provenance taps" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("changed", "holds"),
     [

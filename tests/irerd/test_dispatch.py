@@ -1,5 +1,8 @@
 """What dispatch does when an engine has a bug, on a real writer over a simulated disk."""
 
+import dataclasses
+import gc
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -156,6 +159,37 @@ async def test_no_state_and_no_answer_has_a_zero_that_a_replay_would_not_have(
     [_, record] = bench.dispatch.stored("sum_log", 0, 100)
     assert repr(bench.world.event(record.event_type, record.payload)) == repr(live) == repr(told[0].result)
     assert (live.kg, live.parts) == (kg, parts)
+
+
+async def test_an_answer_that_cannot_be_made_undoes_nothing_and_stops_nobody(nursery: trio.Nursery) -> None:
+    """What was decided and applied goes to the disk, and what is wrong is told only then; commands behind it are answered."""
+    [row] = SCALES.rows
+
+    def broken(events: Any) -> Any:
+        if events[0].kg == 13:
+            raise RuntimeError
+        return {"kg": events[0].kg}
+
+    bench, told = Bench(Engine("sum", log="sum_log", state=list, rows=[dataclasses.replace(row, reply=broken)])), []
+    nursery.start_soon(bench.writer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for kg in (13.0, 14.0):
+        bench.dispatch.write(bench.world.rows["sum.weigh"], Weigh(kg), CALLER, told.append)
+    assert not bench.faults and not told
+    await trio.testing.wait_all_tasks_blocked()
+    assert bench.faults == ["reply to sum.weigh"] and [answer.result for answer in told] == [{"kg": 14.0}]
+    assert [record.payload for record in bench.dispatch.stored("sum_log", 1, 2)] == [b'{"kg":13}', b'{"kg":14}']
+
+
+async def test_what_waits_for_the_disk_holds_nothing_of_what_was_asked() -> None:
+    bench = Bench(SCALES)
+    await bench.writer.prepare()
+    parts = [1.5, 2.5]
+    row = dataclasses.replace(bench.world.rows["sum.weigh"], reply=lambda events: {"kg": events[0].kg})
+    bench.dispatch.write(row, Weigh(1.0, parts), CALLER, lambda answer: None)
+    bench.world.states["sum"].clear()
+    gc.collect()
+    assert bench.writer.waiting("sum_log") == 1 and sys.getrefcount(parts) == 2
 
 
 async def test_at_the_third_fault_within_an_hour_the_engine_only_reads(bench: Bench) -> None:

@@ -149,14 +149,23 @@ async def test_callers_who_come_and_go_all_the_time_do_not_keep_it_from_looking(
 
 
 @pytest.mark.parametrize(
-    ("wait_s", "young", "resting", "swept"),
-    [(1.0, YOUNG, True, True), (0.0, YOUNG, True, False), (1.0, YOUNG - 1, True, False), (1.0, YOUNG, False, False)],
+    ("wait_s", "counts", "resting", "swept"),
+    [
+        (1.0, (YOUNG, 0, 0), True, [0]),
+        (0.0, (YOUNG, 0, 0), True, []),
+        (1.0, (YOUNG - 1, 501, 101), True, []),
+        (1.0, (YOUNG, 501, 101), False, []),
+        (1.0, (YOUNG, 500, 100), True, [0]),
+        (1.0, (YOUNG, 501, 100), True, [1]),
+        (1.0, (YOUNG, 0, 101), True, [2]),
+    ],
 )
-async def test_new_objects_are_looked_through_only_where_the_loop_has_nothing_to_do(
-    monkeypatch: pytest.MonkeyPatch, wait_s: float, young: int, resting: bool, swept: bool
+async def test_new_objects_are_looked_through_where_the_loop_has_nothing_to_do_and_older_ones_in_their_turn(
+    monkeypatch: pytest.MonkeyPatch, wait_s: float, counts: tuple[int, int, int], resting: bool, swept: list[int]
 ) -> None:
     """Not with something to run, nor for a few, nor while what is new only waits for the disk."""
     collected: list[int] = []
-    monkeypatch.setattr(loop, "gc", SimpleNamespace(get_count=lambda: (young, 0, 0), collect=collected.append))
+    collector = SimpleNamespace(get_count=lambda: counts, get_threshold=lambda: (10_000, 500, 100), collect=collected.append)
+    monkeypatch.setattr(loop, "gc", collector)
     Sweeper(lambda: resting).before_io_wait(wait_s)
-    assert collected == ([0] if swept else [])
+    assert collected == swept

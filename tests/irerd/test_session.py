@@ -14,7 +14,7 @@ from core.wire.calls import Call, Cancel
 from core.wire.codec import VALUES_MAX, decode
 from core.wire.frames import FRAME_MAX, Frames
 from irerd.dispatch import Answer
-from irerd.session import Outbox, Session
+from irerd.session import TOGETHER_BYTES, Outbox, Session
 
 PEER = Peer(0, 0, frozenset(), frozenset({"admin"}), frozenset())
 ROW = Row("a.look", "read", Nothing, None, "", {})
@@ -125,6 +125,38 @@ async def test_calls_that_came_in_one_piece_are_announced_before_the_first_of_th
         monkeypatch.setattr(session._connection, "receive", lambda data, received=received: received)
         await session._handle_all(b"", nursery)
     assert seen == [[("eil.sense", {"a": 1}), ("eil.act", {})], *both, both[0]], "one alone is not worth a word"
+
+
+async def test_calls_of_all_connections_of_one_uid_that_came_at_once_are_announced_together(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and before the first of them is served; those of another uid stand by themselves."""
+    seen: list[Any] = []
+    service: Any = SimpleNamespace(turns={}, dispatch=SimpleNamespace(announce=lambda calls: seen.append([p for _, p in calls])))
+
+    class Once(Pipe):
+        def __init__(self, data: bytes) -> None:
+            super().__init__(room=10)
+            self.data = data
+
+        async def receive(self) -> bytes:
+            data, self.data = self.data, b""
+            return data
+
+    async with trio.open_nursery() as several:
+        for name, uid in (("a1", 7), ("a2", 7), ("a3", 7), ("b", 8)):
+            session = Session(Once(name.encode() * TOGETHER_BYTES), PEER._replace(uid=uid), service)
+            session._greeted = True
+            calls = [Call(number, "eil.sense", {name: number}) for number in range(2)]
+            monkeypatch.setattr(session._connection, "receive", lambda data, calls=calls: calls)
+            monkeypatch.setattr(session, "_handle", lambda message, nursery: seen.append(message.p))
+            several.start_soon(session._receive, nursery)
+    told = [each for each in seen if isinstance(each, list)]
+    assert sorted(len(each) for each in told) == [2, 6]
+    served = [each for each in seen if isinstance(each, dict)]
+    assert sorted(map(str, served)) == sorted(str(each) for some in told for each in some)
+    for some in told:
+        assert seen.index(some) < min(seen.index(each) for each in some)
 
 
 @pytest.mark.parametrize(("calls_max", "held"), [(16, 14), (1, 1)])

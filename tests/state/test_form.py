@@ -323,6 +323,27 @@ def test_many_are_sealed_as_one_by_one():
     assert refused > 30
 
 
+@pytest.mark.parametrize("place", [0, 3, 19])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"payload": b'{"a":\n1}'},
+        {"payload": b"[]"},
+        {"mono_us": -1},
+        {"time_us": -1},
+        {"time_us": 2**53},
+        {"idem": ("short", "cli-8d2f6c01")},
+        {"event_type": "Task"},
+    ],
+)
+def test_one_that_is_no_record_is_refused_among_many(wrong, place):
+    records = [pending(number) for number in range(20)]
+    assert len(seal_many(records, 7, "ab" * 32, 1, 512)[0]) == 20
+    records[place] = records[place]._replace(**wrong)
+    with pytest.raises(ValueError):
+        seal_many(records, 7, "ab" * 32, 1, 512)
+
+
 # --- the quick way through a block is the slow way ----------------------------------------------------------------------------
 
 
