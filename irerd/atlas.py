@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 STEP_SOURCES, CHUNK_SOURCES = 8, 128
 """Taken up in one step, so that no call waits long for it; and handed over to the file at one time."""
-REST_S, REST_SHARE = 1.0, 50.0
-"""Pause after each time: so long at least, and so many times what it took."""
+REST_S, REST_SHARE = 30.0, 50.0
+"""Pause after each time: so long at least, for the file is written whole each time and flash wears; and so many times what it took,
+which is the only pause before a question.
+"""
 QUICK_S = 0.05
 """A map that is made so quickly is made for each question."""
 RETRY_S = 10.0
@@ -153,7 +155,7 @@ class Atlas:
             await host.offload(self._put, tables, said)
         finally:
             tables.close()
-            self._rested_us = host.mono_us() + round(self._rest_s() * 1e6)
+            self._rested_us = host.mono_us() + round(REST_SHARE * self._took_s * 1e6)
         self._told = now
 
     async def _taken(self, names: list[str], known: Mapping[str, EilSource]) -> list[atlas.Piece]:
