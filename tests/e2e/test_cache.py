@@ -133,7 +133,9 @@ def test_bad_input_is_refused_by_name_and_stores_nothing(daemon: Irerd) -> None:
 def test_whoever_watches_sees_no_document(daemon: Irerd) -> None:
     secret = "the recipe of the house"
     watcher, raw = Raw(daemon.socket), Raw(daemon.socket)
-    id = watcher.call("system.watch", {"engine": "cache"})
+    seen = raw.ask("cache.status")
+    assert isinstance(seen, Done) and seen.cur
+    id = watcher.call("system.watch", {"engine": "cache", "since": seen.cur})  # whichever connection is heard first
     raw.ask("cache.set", {"key": "recipe", "value": {"text": secret, "great": 1e17}})
     while not isinstance(message := watcher.next(), Item):
         pass
