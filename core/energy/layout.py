@@ -36,7 +36,8 @@ HOURS = 24
 FORMAT = "energy-rows-2"
 
 
-def _fields(widths: dict[str, int]) -> tuple[dict[str, slice], int]:
+def places_of(widths: dict[str, int]) -> tuple[dict[str, slice], int]:
+    """Where each field stands in a row, and how wide the row is."""
     places, at = {}, 0
     for name, width in widths.items():
         places[name] = slice(at, at + width)
@@ -44,7 +45,7 @@ def _fields(widths: dict[str, int]) -> tuple[dict[str, slice], int]:
     return places, at
 
 
-_F8, WIDTH_F8 = _fields(
+_F8, WIDTH_F8 = places_of(
     dict(time=1, lags=4, levels=4, mean=1, low=1, high=1, anchor=1, spread=1, weights=4, gains=10, integral=1, uncovered=1)
 )
 TIME, MEAN, LOW, HIGH, ANCHOR, SPREAD, INTEGRAL, UNCOVERED = (
@@ -52,7 +53,7 @@ TIME, MEAN, LOW, HIGH, ANCHOR, SPREAD, INTEGRAL, UNCOVERED = (
 )
 LAGS, LEVEL_OF, WEIGHTS, GAINS = (_F8[name] for name in ("lags", "levels", "weights", "gains"))
 
-_F4, WIDTH_F4 = _fields(
+_F4, WIDTH_F4 = places_of(
     dict(
         step=1, quantum=1, level_losses=4, losses=5, slow_losses=4, half=1,
         quantiles=15, means=5, variances=5, sums=5, alert=1, restless=1,
@@ -74,7 +75,7 @@ HEAT_MEANS, HEAT_VARIANCES, LAGGED = (_F4[name] for name in ("heat_means", "heat
 KEPT = slice(QUANTILES.start, QUANTILES.start + WARM)
 """The first residuals stand where quantiles, sums and alert will."""
 
-_I4, WIDTH_I4 = _fields(dict(count=1, age=1, since=5, cooldown=1, symbol=1, regime=1, regime_count=1))
+_I4, WIDTH_I4 = places_of(dict(count=1, age=1, since=5, cooldown=1, symbol=1, regime=1, regime_count=1))
 COUNT, AGE, COOLDOWN, SYMBOL, REGIME, REGIME_COUNT = (
     _I4[name].start for name in ("count", "age", "cooldown", "symbol", "regime", "regime_count")
 )

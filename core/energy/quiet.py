@@ -7,7 +7,7 @@ them: shifts, refused points, modelled power, heat, claims that fall due. Nothin
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,16 +25,7 @@ _PACE = ("time", "total", "first_time", "first_total", "last", "smooth", "off", 
 _NAMES = len(bank.NAMES)
 _REST, _MOVES = 9, _NAMES * _NAMES
 
-
-def _places(widths: Mapping[str, int]) -> tuple[dict[str, slice], int]:
-    found, at = {}, 0
-    for name, width in widths.items():
-        found[name] = slice(at, at + width)
-        at += width
-    return found, at
-
-
-_FIELD, _WIDTH = _places(
+_FIELD, _WIDTH = layout.places_of(
     dict(
         time=1, power_time=1, watts=1, metered=1, kelvin_time=1, kelvin=1, energy_pace=8, nats_pace=8, regime_ticks=1, name=1,
         moves=_MOVES, brier=1, brier_same=1, next=1, confidence=1, ticks=1,
