@@ -128,8 +128,9 @@ def in_process(count: int) -> float:
     from core.keys import Keys
     from core.settings import Settings
     from core.world import World
-    from irerd.dispatch import Dispatch
+    from irerd.dispatch import Dispatch, Permits
     from irerd.host import RealHost
+    from irerd.main import settle_memory
 
     world, rules = World([ENGINE]), Rules()
     dispatch = Dispatch(RealHost(Path(), {}), world, Catalogue([ENGINE]), Keys(), Settings(), rules)
@@ -140,18 +141,16 @@ def in_process(count: int) -> float:
         names.append(event.key)
     log: Any = _AllDurable({"cache_log": KEYS + 1})
     dispatch.writer, dispatch.next_seq = log, {"cache_log": KEYS + 1}
-    peer, row = recognise(rules, 0, 0, [], 0), world.rows["cache.get"]
-    assert row.quick is not None
-    answer = row.quick.answer
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 50, 100)  # as the daemon does
+    permits = Permits(dispatch, recognise(rules, 0, 0, [], 0))
+    assert permits.judge(world.rows["cache.get"]).allowed
+    settle_memory()
     began = time.process_time()
     for number in range(count):
         params = Get(names[number % KEYS])
-        assert dispatch.may(peer, row).allowed
+        row = permits.row("cache.get")
+        assert row is not None and row.quick is not None
         kept = dispatch.quick(row, params)
-        assert kept is not None and answer(params, kept).value["n"] == VALUE["n"]
+        assert kept is not None and row.quick.answer(params, kept).value["n"] == VALUE["n"]
     took = time.process_time() - began
     gc.unfreeze()
     return count / took
@@ -179,7 +178,7 @@ def cache(python: Path, rounds: int) -> list[Row]:
             sets = [{"key": f"key-{n % KEYS:06d}", "value": VALUE | {"turn": turn}} for n in range(4 * KEYS)]
             ours["sets"].append(piped(daemon.socket, "cache.set", sets))
             ours["gets"].append(piped(daemon.socket, "cache.get", [{"key": f"key-{n % KEYS:06d}"} for n in range(8 * KEYS)]))
-            ours["process"].append(in_process(20 * KEYS))
+            ours["process"].append(in_process(60 * KEYS))
             peer = diskcache(python, daemon.place / "diskcache", 2 * KEYS)
             for name, rates in theirs.items():
                 rates.append(peer[name])

@@ -52,6 +52,7 @@ _LEFT_ALONE = (
 )
 
 
+_AS_THEY_ARE = frozenset({str, bool, type(None)})
 MIXED_DEPTH = 6
 """Levels of a value within which its parts are written by whoever can."""
 
@@ -99,8 +100,12 @@ class _Unsure(Exception):
     """Whether msgspec writes the canonical bytes of this is not known here, or it is known that it does not."""
 
 
-_Kind = tuple[tuple[str, ...], dict[str, Any]]
-"""Of a struct type: the names of its fields, and the defaults at which one is left out."""
+_Kind = tuple[tuple[str, ...], tuple[Any, ...], dict[tuple[type, ...], tuple[int, ...]]]
+"""Of a struct type: the names of its fields, of each the default at which it is left out, and by the types that its values had so
+far which of them are to be looked at: what is a text, a truth value or nothing is written as it is.
+"""
+LAYOUTS_MAX = 64
+_NEVER_LEFT_OUT = object()
 _KINDS: dict[type, _Kind | None] = {}
 """None where its fields do not stand in a plain object under plain names."""
 
@@ -110,8 +115,8 @@ def _learned(kind: type) -> _Kind | None:
         config, names, defaults = kind.__struct_config__, kind.__struct_fields__, kind.__struct_defaults__
         plain = not config.array_like and config.tag is None and not hasattr(kind, "__post_init__")
         if plain and _are_good(kind.__struct_encode_fields__):
-            last = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
-            _KINDS[kind] = names, last if config.omit_defaults else {}
+            left_out = defaults if config.omit_defaults else ()
+            _KINDS[kind] = names, (_NEVER_LEFT_OUT,) * (len(names) - len(left_out)) + left_out, {}
             return _KINDS[kind]
     _KINDS[kind] = None
     return None
@@ -125,12 +130,17 @@ def _with_whole_numbers(event: Any, depth: int) -> Any:
     known = _KINDS.get(type(event)) or _learned(type(event))
     if known is None or depth >= DEPTH_MAX:
         raise _Unsure
-    names, defaults = known
+    names, defaults, layouts = known
     changed: dict[str, Any] | None = None
-    for name, value in zip(names, _astuple(event), strict=True):
-        kind = type(value)
-        if kind is str or value is None or kind is bool:
-            continue
+    values = _astuple(event)
+    kinds = tuple(map(type, values))
+    places = layouts.get(kinds)
+    if places is None:
+        places = tuple(place for place, kind in enumerate(kinds) if kind not in _AS_THEY_ARE)
+        if len(layouts) < LAYOUTS_MAX:
+            layouts[kinds] = places
+    for place in places:
+        value, kind = values[place], kinds[place]
         if kind is int:
             if _INTEGER_MIN <= value <= INTEGER_MAX:
                 continue
@@ -140,20 +150,20 @@ def _with_whole_numbers(event: Any, depth: int) -> Any:
                 if _AGREED_FLOAT_MIN <= value < _AGREED_FLOAT_MAX or _LEAST_AGREED_FLOAT < value <= -_AGREED_FLOAT_MIN:
                     continue
                 raise _Unsure
-            if name in defaults and defaults[name] is value:
+            if defaults[place] is value:
                 continue
-            new: Any = _whole(value)
+            new: Any = int(value) if 0.0 < value < _AGREED_FLOAT_MAX else _whole(value)
         elif (kind is list or kind is dict) and not value and depth < _DEPTH_LAST:
             continue
         else:
             new = _part_with_whole_numbers(value, kind, depth + 1)
             if new is value:
                 continue
-        if name in defaults and defaults[name] is new:
+        if defaults[place] is new:
             raise _Unsure
         if changed is None:
             changed = {}
-        changed[name] = new
+        changed[names[place]] = new
     return event if changed is None else _replace(event, **changed)
 
 
@@ -239,7 +249,10 @@ def event_payload(event: msgspec.Struct) -> bytes:
 def payload_and_sign(event: msgspec.Struct) -> tuple[bytes, bool]:
     """The same, and whether they say less than the event: -0.0 is 0 there, so what reads them back has another value."""
     try:
-        return _payload(event), False
+        try:
+            return _encoder.encode(_with_whole_numbers(event, 0)), False
+        except (_Unsure, UnicodeEncodeError):
+            return _payload(event), False
     except _SignedZero:
         return encode(msgspec.to_builtins(event, order="sorted", builtin_types=_LEFT_ALONE)), True
 
@@ -255,11 +268,7 @@ def payload_around(event: msgspec.Struct, name: str, raw: bytes) -> bytes | None
 
 
 def _payload(event: msgspec.Struct) -> bytes:
-    """Raises _SignedZero."""
-    try:
-        return _encoder.encode(_with_whole_numbers(event, 0))
-    except (_Unsure, UnicodeEncodeError):
-        pass
+    """Of an event whose values have to be looked at one by one. Raises _SignedZero."""
     fields, agreed = _fields(event)
     if agreed:
         try:

@@ -459,7 +459,7 @@ class Engine:
         oldest: Callable[[Any], int | None] | None = None,
         canonical: Callable[[Any], bytes] | None = None,
         jobs: Callable[[Any], Iterable[JobStatus]] | None = None,
-        keep: Callable[[Any], bytes] | None = None,
+        keep: Callable[[Any], Callable[[], bytes]] | None = None,
         take_up: Callable[[Any, bytes], None] | None = None,
     ) -> None:
         """`stored` gives of a record's payload what its value is called and its canonical JSON, as a `Place` finds it; `blobs` all
@@ -471,7 +471,8 @@ class Engine:
         `wanted` is asked again after each event of this engine's log, and of the logs of the engines it `follows`.
 
         `keep` gives what the state holds beside the facts, a view that may be thrown away, for a start from a snapshot to
-        `take_up`: it is no part of a dump, and no two states are compared by it.
+        `take_up`: it is no part of a dump, and no two states are compared by it. What it gives makes the bytes, later perhaps and
+        in another thread, of the state as it was when `keep` was called.
 
         `dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
         worked out from the rest is not dumped. `dump_version` rises when the same log leads to other values than before.

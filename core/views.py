@@ -154,6 +154,8 @@ class Follower:
                 if moments.get(log) != moment:
                     moments[log] = moment
                     command(state, stamp)
+            if len(records) == 1 and first.event_type not in folds:
+                continue
             for seq, each in enumerate(records, first_seq):
                 event_type = each.event_type
                 fold = folds.get(event_type)

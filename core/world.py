@@ -124,8 +124,8 @@ class World:
         """What the command leads to. Changes nothing; raises Refused."""
         if row.run is None:
             raise ValueError(f"{row.name} has no function")
-        decision = row.run(self.states[self.engine_of[row.name].name], params, ctx)
-        if not isinstance(decision, Decision):
+        decision: Decision = row.run(self.states[self.engine_of[row.name].name], params, ctx)
+        if type(decision) is not Decision:
             raise TypeError(f"{row.name} answered {type(decision).__name__}, not a Decision")
         if len(decision.events) > EVENTS_MAX:
             raise ValueError(f"{row.name} led to {len(decision.events)} events; at most {EVENTS_MAX} fit one batch")
@@ -228,6 +228,10 @@ class World:
 
     def kept(self, log: str) -> dict[str, bytes]:
         """The views that the engines of this log hold in their states, by engine. They may be thrown away."""
+        return {name: made() for name, made in self.pictures(log).items()}
+
+    def pictures(self, log: str) -> dict[str, Callable[[], bytes]]:
+        """The same as things stand now, made into bytes by whoever has the time for it."""
         return {engine.name: engine.keep(self.states[engine.name]) for engine in self.logs[log] if engine.keep is not None}
 
     def take_up(self, log: str, kept: Mapping[str, bytes]) -> None:

@@ -113,7 +113,13 @@ def _wanted_output(args: Sequence[str]) -> render.Output:
 
 
 def _usage(failure: click.ClickException, args: Sequence[str]) -> int:
-    detail = render.clean(failure.format_message())
+    said = failure.format_message()
+    if said.startswith("Usage: "):  # the whole help, for a group without a command
+        if _wanted_output(args) == "table":
+            click.echo(said, err=True)
+            return 2
+        said = "a command is missing."
+    detail = render.clean(said.replace("\n\t", " "))  # choices, as click lists them
     ctx = getattr(failure, "ctx", None)
     typed = ctx.command_path.replace(" \0", "") if ctx else ""  # a group's own row has a name that nobody types (generic.OWN)
     advice = f"Try: {typed} --help" if ctx and "irerctl --help" not in detail else ""

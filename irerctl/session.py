@@ -158,7 +158,9 @@ def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 def _set_timeout(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
     if value is not None:
         if not 0 < value <= TIMEOUT_S_MAX:
-            raise click.BadParameter(f"{value:g} is outside 0..{TIMEOUT_S_MAX:g} seconds.", ctx, param)
+            raise click.BadParameter(
+                f"{value:g} is outside what a timeout can be: above 0, at most {TIMEOUT_S_MAX:g} seconds.", ctx, param
+            )
         session(ctx).timeout_s = value
 
 

@@ -30,6 +30,8 @@ class Cursors:
     def text(self, position: Mapping[str, int] | Position) -> str:
         """`position` says of each log which record comes next."""
         if isinstance(position, Position):
+            if position.ends is self._ends and (around := self._around.get(position.log)) is not None:
+                return f"{around[0]}{position.seq}{around[1]}"
             return self._of(position)
         return self._head + "-".join([f"{log}~{seq}" for log, seq in position.items()])
 
@@ -39,11 +41,9 @@ class Cursors:
             return self.text(position.ends)
         if position.ends is not self._ends:
             self._ends, self._around = position.ends, {}
-        around = self._around.get(log)
-        if around is None:
-            before, _, after = self.text({**position.ends, log: -1}).partition("~-1")
-            around = self._around[log] = f"{before}~", after
-        return f"{around[0]}{position.seq}{around[1]}"
+        before, _, after = self.text({**position.ends, log: -1}).partition("~-1")
+        self._around[log] = f"{before}~", after
+        return f"{before}~{position.seq}{after}"
 
 
 def parse_cursor(text: str, ledger_id: str) -> dict[str, int]:

@@ -6,8 +6,8 @@ simulation runs this very class.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -160,6 +160,11 @@ class Daemon:
         self._room = room
         self.seals = Seals()
         self._upkeep = Upkeep(host, self.world, self.keys, lambda: self.settings.log, self._stamp)
+        self._upkeep.beside = True
+        self._keeping = trio.Lock()
+        """Held while a snapshot is written down."""
+        self._beside: Callable[[str], None] = lambda log: None
+        """Has the snapshot that was taken of a log written down, beside whatever else is done."""
         self._idle = trio.Event()
         self._rested = trio.Event()
         self._working = trio.CancelScope()
@@ -214,6 +219,7 @@ class Daemon:
         """Recover, then serve until `stop` is called. Callers may connect from the start and are told to wait."""
         async with trio.open_nursery() as upkeep:
             upkeep.start_soon(self.lag.run)
+            self._beside = lambda log: upkeep.start_soon(self._keep_snapshot, log)
             self._slow_steps.watch(self.settings.debug.step_ms_max)
             await self._recover()
             await self.witnesses.ask_at_start()
@@ -429,11 +435,13 @@ class Daemon:
         finally:
             self._upkeep.segments_kept -= 1
 
-    @contextmanager
-    def keep_snapshots(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def keep_snapshots(self) -> AsyncIterator[None]:
         """No snapshot is deleted meanwhile, and none is taken."""
         self._upkeep.snapshots_kept += 1
         try:
+            async with self._keeping:
+                pass
             yield
         finally:
             self._upkeep.snapshots_kept -= 1
@@ -511,8 +519,33 @@ class Daemon:
         def done() -> None:
             self.dispatch.let_go(name, self._logs[name].next_seq)
             self.effects.refresh([name])
+            if self._upkeep.to_keep(name):
+                self._beside(name)
 
         self.dispatch.writer.pause(name, self._upkeep.serve, done)
+
+    async def _keep_snapshot(self, name: str) -> None:
+        """Write down the snapshot that was taken of a log, while commands go on. A sync that fails ends the writer, as its own."""
+        async with self._keeping:
+            if self._upkeep.snapshots_kept:
+                self._upkeep.leave(name)
+            if not self._upkeep.to_keep(name):  # or whoever was before at the lock has done it
+                return
+            try:
+                await self.host.offload(self._upkeep.keep, name)
+            except Exception as failure:
+                self._fail_writer(name, failure)
+        if self.state == "ready" and name not in self.dispatch.held and self._upkeep.due(self._logs[name]):
+            self._begin_upkeep(name)
+
+    def _fail_writer(self, name: str, failure: Exception) -> None:
+        def fail(log: Log) -> None:
+            raise failure
+
+        assert self.dispatch.writer is not None
+        if name not in self.dispatch.held:
+            self.dispatch.hold(name)
+        self.dispatch.writer.pause(name, fail, lambda: None)
 
     async def stop(self) -> None:
         """Stage one: nothing new, what runs may finish. Stage two, later or on `hurry`: it is cancelled."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import chain
-from operator import is_
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,12 +19,13 @@ from core.catalogue import Catalogue
 from core.control.model import HttpToken
 from core.engine import IRER, Actor, Command, Context, Decision, Engine, Event, Fetch, Kept, Large, Made, Place, Refused, Row, Stamp
 from core.keys import Keys, Remembered
-from core.redact import Redactor, redact_event
+from core.redact import Redactor, redact_events
 from core.secrets import Secrets
 from core.settings import Settings
 from core.wire.codec import Typed
 from core.wire.errors import problem
 from core.world import World
+from irerd.config import DEFAULT_PATH
 from irerd.cursors import Position
 from irerd.host import Host
 from irerd.values import Values
@@ -65,7 +65,7 @@ class _Decided(msgspec.Struct, frozen=True, gc=False):
     Hundreds wait at a time, so each holds no more than that: what it was decided from is let go at once.
     """
 
-    release: Callable[["_Decided", Receipt | None], None]
+    dispatch: "Dispatch"
     row: Row
     result: Any
     """What the caller gets."""
@@ -80,7 +80,7 @@ class _Decided(msgspec.Struct, frozen=True, gc=False):
     digest: str
 
     def __call__(self, receipt: Receipt | None) -> None:
-        self.release(self, receipt)
+        self.dispatch.release(self, receipt)
 
 
 class _Unanswered(NamedTuple):
@@ -136,6 +136,8 @@ class Dispatch:
         self.settings = settings
         self.file_settings = settings
         """Without the keys that were set over the socket."""
+        self.config_file = DEFAULT_PATH
+        """What an admin edits."""
         self.rules = rules
         self.writer: Writer | None = None
         self.values = Values(host, world, lambda: self.settings.cache.memory_bytes)
@@ -168,8 +170,6 @@ class Dispatch:
         self.timed: dict[str, Callable[[int], None]] = {}
         """By method, who is told how long each command took to be on disk, in µs."""
         self._in_flight: dict[tuple[str, str], _InFlight] = {}
-        self._released = self._release
-        """Once, and not one for each command."""
         self._rebuilds: dict[str, list[int]] = {}
         self._peeked: dict[str, int] = {}
         self._last_moment_us = 0
@@ -233,7 +233,9 @@ class Dispatch:
 
     def _permitted_by(self, actor: Actor) -> dict[str, int]:
         """What a call rests on before it is judged: of an engine, the last change of any engine's standing."""
-        control = self.world.states.get("control") if actor.name.startswith("engine:") else None
+        if not actor.name.startswith("engine:"):
+            return {}
+        control = self.world.states.get("control")
         return {"gate_log": control.changed_seq} if control is not None else {}
 
     def may(self, peer: Peer, row: Row) -> Verdict:
@@ -249,13 +251,13 @@ class Dispatch:
         who = f"uid {peer.uid} ({name})" if name else f"uid {peer.uid}"
         has = "has no role here" if not peer.roles else f"is {peer.role} here"
         if verdict.reason == "denied":
-            advice = f"An admin takes {row.name} out of access.deny in /etc/irer/irerd.toml and runs: irerctl reload"
+            advice = f"An admin takes {row.name} out of access.deny in {self.config_file} and runs: irerctl reload"
             return Refused("permission-denied", f"{who} is denied {row.name} by access.deny. {advice}", reason="denied")
         role = {"read": "viewer", "write": "operator"}.get(row.needs.rpartition(":")[2], "admin")
         return Refused(
             "permission-denied",
             f"{who} {has}. {row.name} needs {row.needs}. "
-            f'An admin adds access.{role} = ["uid:{peer.uid}"] to /etc/irer/irerd.toml and runs: irerctl reload',
+            f'An admin adds access.{role} = ["uid:{peer.uid}"] to {self.config_file} and runs: irerctl reload',
             reason=verdict.reason,
         )
 
@@ -264,9 +266,11 @@ class Dispatch:
     def announce(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Calls came in one piece: a hint to engines that are quicker with many, on which no answer depends."""
         coming: dict[Callable[[Sequence[Any]], None], list[Command]] = {}
+        foresees = self.foresee
         self._converted.clear()
         for method, given in calls:
-            if (foresee := self.foresee.get(method)) is not None:
+            if method in foresees:
+                foresee = foresees[method]
                 try:
                     command = msgspec.convert(given, self.world.rows[method].params, strict=True)
                 except msgspec.ValidationError:
@@ -476,9 +480,9 @@ class Dispatch:
         """Decide, apply and queue for the writer; `reply` comes once it is durable. `still` raises Refused where the caller may not
         any more: between a call and its decision others may come.
         """
-        engine = self.world.engine_of[row.name]
+        engine, writer = self.world.engine_of[row.name], self.writer
         log = engine.log
-        assert log is not None and self.writer is not None
+        assert log is not None and writer is not None
         if log in self.held:
             self._hold(log, actor, reply, partial(self.write, row, params, actor, reply, idem, still), row.name)
             return
@@ -490,7 +494,11 @@ class Dispatch:
             digest = self.ledger.digest(row.name, _canonical(row, params))
             if self._repeat(row, actor, idem, digest, reply):
                 return
-        self._writable(log, actor)
+        if log in self.read_only:
+            self._writable(log, actor)  # before its queue is asked for: a damaged log has none
+        queue = writer.queue(log)
+        if writer.failed or queue.full is not None or len(queue.waiting) >= self.settings.limits.waiting:
+            self._writable(log, actor)
         self._peeked = self._permitted_by(actor)
         ctx = self.context(actor, self._moment_us(), deciding=True)
         try:
@@ -506,16 +514,16 @@ class Dispatch:
         if decision.turned_down and self.count_instead(actor.name, row.name, reply, Answer(_answer(row, decision)), actor.uid):
             return
         peeked = self._peeked
-        needs = {name: seq for name, seq in peeked.items() if name != log and self.writer.behind(name, seq)} if peeked else _NOTHING
+        needs = {name: seq for name, seq in peeked.items() if name != log and writer.behind(name, seq)} if peeked else _NOTHING
         first_seq = self.next_seq[log]
         records, size, stored = self._records(events, ctx, (digest, idem) if idem is not None else None, decision.made)
         if stored is not events:
             events, decision = stored, Decision(*stored, answer=decision.answer, turned_down=decision.turned_down)
-        if not self.writer.fits(log, size, own=actor is IRER):
+        if not queue.fits(size, own=actor is IRER):
             text = f"{log} is still writing what came before. Nothing was done; try again shortly"
             raise Refused("resource-exhausted", text, reason="log-queue", retry_ms=100)
         self._apply(engine, log, events, ctx, first_seq)
-        self.next_seq[log] = first_seq + len(events)
+        next_seq = self.next_seq[log] = first_seq + len(events)
         if decision.made is not None:
             self.values.put(engine.name, decision.made.name, first_seq, decision.made.value)
         elif engine.stored is not None:
@@ -528,13 +536,11 @@ class Dispatch:
             result = _answer(row, decision)
         except Exception:
             result = _Unanswered(decision)
-        next_seq, position = self.next_seq[log], self._position(log)
-        decided = _Decided(
-            self._released, row, result, actor, reply, position, log, first_seq, next_seq - 1, ctx.now_us, idem, digest
-        )
-        self.writer.submit(log, records, size, needs, decided)
+        position = self._position(log)
+        decided = _Decided(self, row, result, actor, reply, position, log, first_seq, next_seq - 1, ctx.now_us, idem, digest)
+        writer.submit(log, records, size, needs, decided)
 
-    def _release(self, decided: _Decided, receipt: Receipt | None) -> None:
+    def release(self, decided: _Decided, receipt: Receipt | None) -> None:
         """A command is durable, or its sync failed: tell all who asked for it."""
         row, others = decided.row, None
         if (told := self.timed.get(row.name)) is not None and receipt is not None:
@@ -545,7 +551,10 @@ class Dispatch:
                 entry = Remembered(decided.digest, decided.log, decided.first_seq, decided.last_seq, decided.now_us)
                 self.keys.remember(decided.actor.name, decided.idem, entry)
         try:
-            answer = self._outcome(row, decided.result, receipt, decided.position)
+            if receipt is None or type(decided.result) is _Unanswered:
+                answer = self._outcome(row, decided.result, receipt, decided.position)
+            else:
+                answer = Answer(decided.result, receipt, None, False, decided.position)
             decided.reply(answer)
             if others:
                 once = row.shown_once and receipt is not None
@@ -557,8 +566,8 @@ class Dispatch:
 
     def _redacted(self, decision: Decision) -> Decision:
         """Before an event is applied, stored or shown: what no log may hold is gone from it."""
-        made = [redact_event(self.redactor, event) for event in decision.events]
-        if all(map(is_, made, decision.events)):
+        made = redact_events(self.redactor, decision.events)
+        if made is decision.events:
             return decision
         return Decision(*made, answer=decision.answer, turned_down=decision.turned_down)
 
@@ -721,19 +730,19 @@ class Dispatch:
         records: list[Pending] = []
         size = 0
         signed = False
-        for event in events:
-            try:
+        name, boot_id, mono_us, now_us = ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us
+        try:
+            for event in events:
                 payload, less = payload_and_sign(event) if made is None else (made.payload, False)
-            except CanonicalError as error:
-                raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
-            record = _pending((event.event_type, payload, ctx.actor.name, ctx.boot_id, ctx.mono_us, ctx.now_us, idem))
-            try:
+                record = _pending((event.event_type, payload, name, boot_id, mono_us, now_us, idem))
                 size += measure(record)
-            except TooLarge as error:
-                raise Refused("invalid-argument", f"this cannot be stored: {error}. Send less at once") from None
-            records.append(record)
-            signed = signed or less
-            idem = None
+                records.append(record)
+                signed = signed or less
+                idem = None
+        except CanonicalError as error:
+            raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
+        except TooLarge as error:
+            raise Refused("invalid-argument", f"this cannot be stored: {error}. Send less at once") from None
         if size > BATCH_BYTES_MAX:
             raise Refused("invalid-argument", f"{size:,} bytes in one command; at most {BATCH_BYTES_MAX:,} fit. Send less at once")
         if signed:
@@ -742,8 +751,8 @@ class Dispatch:
 
     def _apply(self, engine: Engine, log: str, events: tuple[Event, ...], ctx: Context, first_seq: int) -> None:
         try:
-            for place, event in enumerate(events):
-                self.world.apply(event, Stamp(log, first_seq + place, ctx.now_us, ctx.mono_us, ctx.boot_id, ctx.actor.name))
+            for seq, event in enumerate(events, first_seq):
+                self.world.apply(event, Stamp(log, seq, ctx.now_us, ctx.mono_us, ctx.boot_id, ctx.actor.name))
         except Exception as error:
             self.on_internal_error(f"apply {engine.name}", error)
             self._rebuild(log)
@@ -780,6 +789,30 @@ class Dispatch:
         if type(result) is _Unanswered:
             result = _answer(row, result.decision)
         return Answer(result, receipt, None, False, position)
+
+
+class Permits:
+    """What one peer may call, as far as it was judged: the same rules judge the same."""
+
+    __slots__ = ("_dispatch", "_peer", "_rows", "_rules")
+
+    def __init__(self, dispatch: Dispatch, peer: Peer) -> None:
+        self._dispatch, self._peer = dispatch, peer
+        self._rules: Rules | None = None
+        self._rows: dict[str, Row] = {}
+
+    def row(self, method: str) -> Row | None:
+        """Of a method that the rules in force were found to allow; of any other it is to be judged."""
+        if self._dispatch.rules is not self._rules:
+            self._rules, self._rows = self._dispatch.rules, {}
+        return self._rows.get(method)
+
+    def judge(self, row: Row) -> Verdict:
+        verdict = self._dispatch.may(self._peer, row)
+        if verdict.allowed:
+            self.row(row.name)  # what other rules allowed is forgotten first
+            self._rows[row.name] = row
+        return verdict
 
 
 def _as_asked(row: Row, params: Command) -> Command:

@@ -203,7 +203,7 @@ def bind(path: Path) -> Listener:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SocketTaken(f"another irerd is starting or running at {path}") from None
+            raise SocketTaken(f"another irerd is starting or running at {path}. {_see(path)}") from None
         _clear_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         before = os.umask(0o117)
@@ -233,5 +233,9 @@ def _clear_stale(path: Path) -> None:
             os.unlink(path)
             return
         except OSError as error:
-            raise SocketTaken(f"{path} cannot be probed ({error.strerror}); is another daemon behind it?") from None
-    raise SocketTaken(f"a daemon answers at {path}. Stop it first, or give another --socket")
+            raise SocketTaken(f"{path} cannot be probed ({error.strerror or 'no answer in 2 s'}). {_see(path)}") from None
+    raise SocketTaken(f"a daemon answers at {path}. {_see(path)}")
+
+
+def _see(path: Path) -> str:
+    return f"See which one: irerctl --socket {path} status. Stop that one first, or give another --socket"

@@ -17,6 +17,8 @@ IDLE_SAMPLE_S = 1.0
 KEPT_S = 10.0
 YOUNG = 1_000
 """New objects that are looked through at a time: half a millisecond."""
+GROWN = 3_000
+"""So many are looked through though there is something to do: it comes to that in any case, and then with more of them."""
 
 
 class Lag:
@@ -87,7 +89,7 @@ class SlowSteps(Instrument):
 
 class Sweeper(Instrument):
     """Looks through new objects for garbage when the loop has nothing to do, a few at a time: left to itself the collector does so
-    in the middle of a call, and with ten times as many.
+    in the middle of a call, and with ten times as many. A loop that never rests does so between two turns, with some more.
     """
 
     def __init__(self, resting: Callable[[], bool]) -> None:
@@ -95,8 +97,7 @@ class Sweeper(Instrument):
         self._resting = resting
 
     def before_io_wait(self, timeout: float) -> None:
-        if timeout > 0:
-            young, middle, old = gc.get_count()
-            if young >= YOUNG and self._resting():
-                _, middle_max, old_max = gc.get_threshold()  # which the collector itself would look at only after ten times as many
-                gc.collect(2 if old > old_max else 1 if middle > middle_max else 0)
+        young, middle, old = gc.get_count()
+        if young >= (YOUNG if timeout > 0 else GROWN) and self._resting():
+            _, middle_max, old_max = gc.get_threshold()  # which the collector itself would look at only after ten times as many
+            gc.collect(2 if old > old_max else 1 if middle > middle_max else 0)

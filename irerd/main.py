@@ -36,6 +36,8 @@ EXIT_SYNC = 74
 EXIT_DATA = 65
 EXIT_CANNOT_CREATE = 73
 STATUS_S = 1.0
+LONG_STOP_S, LONGEST_STOP_S = 15.0, 300.0
+"""From where on, and how long, a stop asks for more time: its snapshots may be large, and the disk slow."""
 
 
 class Stop(Exception):
@@ -111,6 +113,7 @@ class FileConfiguration:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.file = (path or DEFAULT_PATH).absolute()
         self._methods = {row.name for engine in ENGINES for row in engine.rows if row.kind != "internal"}
         self._loaded = self._load()
         self.settings: Settings = self._loaded.settings
@@ -160,6 +163,7 @@ class Process:
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.host = RealHost(self.state_dir, child_environment())
         self.daemon = Daemon(self.host, configuration, self.state_dir, ENGINES, aside=_aside(), tables=True)
+        self.daemon.dispatch.config_file = configuration.file
         self.daemon.announce_reload = self._announce_reload
         self.daemon.on_settings = lambda settings: configure(settings.logging.level)
         self.pulse = Pulse(self.daemon)
@@ -256,10 +260,11 @@ class Process:
 
     async def _tell_systemd(self) -> None:
         """Status at most once a second, where anybody reads it."""
-        said = ""
+        said, stopping_s = "", 0.0
         while self.notifier.connected:
             await trio.sleep(STATUS_S)
-            if self.daemon.state == "recovering":
+            stopping_s += STATUS_S if self.daemon.state == "draining" else 0.0
+            if self.daemon.state == "recovering" or LONG_STOP_S <= stopping_s < LONGEST_STOP_S:
                 self.notifier.extend(10_000_000)
             text = self._status()
             if text != said:
@@ -274,10 +279,12 @@ class Process:
 
 
 def settle_memory() -> None:
-    """What recovery built lives as long as the process: the collector need not walk it again and again (a fifth of a write)."""
+    """What recovery built lives as long as the process: the collector need not walk it again and again (a fifth of a write). What
+    outlived one look is looked at once more, fifty thousand at most, as nobody is served meanwhile; and then seldom.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 500, 100)
+    gc.set_threshold(10_000, 50, 1_000)
 
 
 def _short(path: Path) -> str:

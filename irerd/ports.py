@@ -369,7 +369,7 @@ class Ports:
             raise Refused("data-loss", text, reason="read-only")
         assert daemon.ledger is not None
         with daemon.keep_segments():
-            with daemon.keep_snapshots():
+            async with daemon.keep_snapshots():
                 taken_at = time_text(daemon.host.now_us())
                 ends = await daemon.durable_ends()
                 copy = Backup(daemon.host.files, ends, keys=params.keys)

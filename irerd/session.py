@@ -25,7 +25,7 @@ from core.wire.errors import body as error_body
 from core.wire.frames import FRAME_MAX
 from irerd.bearers import CHECK_METHOD, Bearers
 from irerd.cursors import Position
-from irerd.dispatch import Answer, Dispatch
+from irerd.dispatch import Answer, Dispatch, Permits
 from irerd.host import Transport
 from irerd.refusals import Refusals, most_held
 
@@ -87,6 +87,13 @@ class Outbox:
     def flush_soon(self) -> None:
         """Let the sender send it: what is released together leaves together."""
         self._filled.set()
+
+    def flush_released(self) -> None:
+        """Send what fits of what a group has released. Who is gone is met by the sender."""
+        try:
+            self.flush_nowait()
+        except OSError:
+            self.flush_soon()
 
     async def wait_below(self, size: int) -> None:
         while self.size >= size:
@@ -209,6 +216,7 @@ class Session:
         self._ends: Mapping[str, int] = {}
         self._cursors: dict[str, bytes] = {}
         """Of reads that are answered the short way, the cursor that goes with these ends."""
+        self._permits = Permits(service.dispatch, peer)
         self._refused = 0
         """Calls whose refusal waits for its record."""
 
@@ -236,19 +244,20 @@ class Session:
             data = await self._next_bytes()
             if not data:
                 return
-            self._turn.came[self] = data
+            came = self._turn.came
+            came[self] = data
             try:
                 if len(data) >= TOGETHER_BYTES:
                     await trio.lowlevel.checkpoint()
                 await self._take_turn()
-                while self._received is None and any(other._received is not None for other in self._turn.came):
+                while self._received is None and len(came) > 1 and any(other._received is not None for other in came):
                     self._give_turn()  # what was told of together is served together
                     await trio.lowlevel.checkpoint()
                     await self._take_turn()
-                self._turn.came.pop(self, None)  # nobody else waits for it from here on, nor reads it again
+                came.pop(self, None)  # nobody else waits for it from here on, nor reads it again
                 await self._handle_all(data, nursery)
             finally:
-                self._turn.came.pop(self, None)
+                came.pop(self, None)
                 self._received = None
                 self._give_turn()
             self._leave_when_idle()
@@ -277,7 +286,7 @@ class Session:
                 other._received = other._connection.receive(rest)
                 came = [*came, *other._received]
         if len(came) > 1:
-            self._service.dispatch.announce((each.m, each.p) for each in came if isinstance(each, Call))
+            self._service.dispatch.announce([(each.m, each.p) for each in came if type(each) is Call])
         return received
 
     async def _let_others_run(self) -> None:
@@ -338,6 +347,7 @@ class Session:
     def rejudge(self, peer: Peer) -> None:
         """The rules changed: from the next call on, the new ones decide."""
         self.peer = peer
+        self._permits = Permits(self._service.dispatch, peer)
         self.actor = Actor(f"uid:{peer.uid}", peer.role, peer.uid)
         self._engines = {id: (key, Actor(actor.name, peer.role, peer.uid)) for id, (key, actor) in self._engines.items()}
         self._connection.frame_max = WRITER_FRAME_MAX if peer.may_write else READER_FRAME_MAX
@@ -376,14 +386,19 @@ class Session:
         if self._over:
             return
         self.outbox.put(frame)
-        if not self._batching:
+        if self._batching:
+            return
+        writer = self._service.dispatch.writer
+        if writer is not None and writer.releasing is not None:
+            writer.releasing[self.outbox.flush_released] = None
+        else:
             self.outbox.flush_soon()
 
     def _end(self, id: int, frame: bytes) -> None:
         """The one terminal frame of a call."""
         self._in_flight.pop(id, None)
         self._send(frame)
-        if not self._batching:
+        if self._client_left and not self._batching:
             self._leave_when_idle()
 
     def _answer(self, id: int, row: Row, answer: Answer) -> None:
@@ -443,17 +458,19 @@ class Session:
 
     def _call(self, call: Call, nursery: trio.Nursery) -> None:
         dispatch = self._service.dispatch
-        row = dispatch.world.rows.get(call.m)
+        allowed = row = self._permits.row(call.m)
         try:
-            if row is None or row.kind == "internal":
+            if row is None and ((row := dispatch.world.rows.get(call.m)) is None or row.kind == "internal"):
                 row = dispatch.catalogue.find(call.m)
             self._acceptable(call, row)
-            verdict = dispatch.may(self.peer, row)
-            if not verdict.allowed:
-                refused = dispatch.refusal(self.peer, row, verdict)
-            else:
+            if allowed is None:
+                verdict = self._permits.judge(row)
+                if verdict.allowed:
+                    allowed = row
+            if allowed is not None:
                 self._serve(call, row, self._speaker(call, row), nursery)
                 return
+            refused = dispatch.refusal(self.peer, row, verdict)
         except Refused as error:
             refused = error
         if row is None:
@@ -464,10 +481,11 @@ class Session:
     def _acceptable(self, call: Call, row: Row) -> None:
         """Limits and the daemon's own state, before anything else is looked at."""
         state = self._service.state()
-        if state == "recovering" and row.name not in ALWAYS_ANSWERED:
-            raise Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
-        if self._leaving or state == "draining":
-            raise Refused("unavailable", "irerd is stopping; it takes nothing new", reason="draining", retry_ms=500)
+        if state != "ready" or self._leaving:
+            if state == "recovering" and row.name not in ALWAYS_ANSWERED:
+                raise Refused("unavailable", self._service.progress(), reason="recovering", retry_ms=200)
+            if self._leaving or state == "draining":
+                raise Refused("unavailable", "irerd is stopping; it takes nothing new", reason="draining", retry_ms=500)
         limits = self._service.dispatch.settings.limits
         if row.kind != "read" and len(self._in_flight) >= limits.calls and (crowded := self._crowded()) is not None:
             raise crowded

@@ -2,10 +2,13 @@
 from the loop.
 
 Done between two groups, when all that was decided is durable and further commands of this log are held back: so the state that a
-snapshot takes is exactly what the records up to its `seq` add up to.
+snapshot takes is exactly what the records up to its `seq` add up to. To write it down takes much longer than to take it, and is
+done once the commands go on.
 """
 
 from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
 
 from core.keys import Keys
 from core.settings import Log as LogSettings
@@ -17,11 +20,24 @@ from state.log import Full, Log, Stamper
 from state.recover import Corrupt
 from state.replay import pack, schema
 from state.rotation import RotationFailed
+from state.scan import Position
 from state.segment import Closed
+from state.tree import Edge
 
 DAY_US = 24 * 3_600_000_000
 RELIEF_RETRY_US = 60_000_000
 """A full log that may not let go of a segment yet is asked again no sooner."""
+
+
+class Picture(NamedTuple):
+    """What the records of a log add up to at one of them. Nothing of it changes any more."""
+
+    end: Position
+    edge: Edge
+    schema: str
+    keys: bytes
+    world: bytes
+    views: dict[str, Callable[[], bytes]]
 
 
 class Upkeep:
@@ -31,6 +47,7 @@ class Upkeep:
         self._keys = keys
         self._settings = settings
         self._stamp = stamp
+        self._schema = cache(partial(schema, world))
         self._taken_at: dict[str, int] = {}
         """Of each log, the seq after the newest snapshot."""
         self._failed_at: dict[str, int] = {}
@@ -41,13 +58,21 @@ class Upkeep:
         """How many read old segments and need them to stay."""
         self.snapshots_kept = 0
         """Likewise of snapshots, of which a new one would push out the oldest."""
+        self.beside = False
+        """Whether somebody looks after each `serve` for what is `to_keep`."""
+        self._pictures: dict[str, Picture] = {}
+        """Of each log, the one that was taken and is not written down yet."""
+        self._to_prune: set[str] = set()
+        """Logs that have a new snapshot, and so perhaps segments that it needs no more."""
 
     def begin(self, log: str, seq: int | None) -> None:
         """The snapshot a start began with, or none."""
         self._taken_at[log] = 0 if seq is None else seq + 1
 
     def due(self, log: Log) -> bool:
-        return log.full_to_tell or self._snapshot_due(log) or log.rotation_due(self._host.now_us()) or self._relief_due(log)
+        if log.full_to_tell or self._snapshot_due(log) or log.rotation_due(self._host.now_us()) or self._relief_due(log):
+            return True
+        return log.name in self._to_prune and self._prunable_at_best(log) is not None
 
     def _relief_due(self, log: Log) -> bool:
         """Whether a full log might let go of segments now. It does not grow, so nothing else would ask."""
@@ -71,7 +96,7 @@ class Upkeep:
         )
 
     def _snapshot_due(self, log: Log) -> bool:
-        if self.snapshots_kept:
+        if self.snapshots_kept or log.name in self._pictures:
             return False
         since = max(self._taken_at.get(log.name, 0), self._failed_at.get(log.name, 0))
         return log.next_seq - since >= self._settings().snapshot_records
@@ -81,7 +106,10 @@ class Upkeep:
         if log.full_to_tell:
             log.tell_full(self._stamp)
         if self._snapshot_due(log):
-            self.take_snapshot(log)
+            if self.beside and log.full is None:
+                self._take_picture(log)
+            else:
+                self.take_snapshot(log)
         if log.rotation_due(self._host.now_us()):
             self._rotate(log)
         self._prune(log)
@@ -90,33 +118,59 @@ class Upkeep:
 
     def take_snapshot(self, log: Log) -> None:
         """Keep what the records add up to, unless a newest snapshot says the same."""
-        shape = schema(self._world, log.name)
+        self._take_picture(log)
+        if self.to_keep(log.name):
+            self.keep(log.name)
+
+    def _take_picture(self, log: Log) -> None:
+        shape = self._schema(log.name)
         if not shape or self._taken_at.get(log.name) == log.next_seq:
             return
-        end = log.durable
+        end, edge, name = log.durable, log.durable_edge, log.name
         try:
-            body = pack(log.durable_edge, self._keys.dump(log.name), self._world.dump(log.name), self._world.kept(log.name))
-        except Exception as error:  # a snapshot only saves time: without one the daemon goes on
-            self._failed_at[log.name] = end.seq
-            journal().error("a bug in irer", place="snapshot", type=type(error).__name__, at=where(error))
-            self._trouble(log.name, "no snapshot could be made of what it holds; a start will read the whole log")
+            picture = Picture(end, edge, shape, self._keys.dump(name), self._world.dump(name), self._world.pictures(name))
+        except Exception as error:
+            self._fail(name, end, error)
+        else:
+            self._pictures[name] = picture
+
+    def _fail(self, log: str, end: Position, error: Exception) -> None:
+        """A snapshot only saves time: without one the daemon goes on."""
+        self._failed_at[log] = end.seq
+        journal().error("a bug in irer", place="snapshot", type=type(error).__name__, at=where(error))
+        self._trouble(log, "no snapshot could be made of what it holds; a start will read the whole log")
+
+    def to_keep(self, log: str) -> bool:
+        """Whether a snapshot of this log was taken that is not written down."""
+        return log in self._pictures
+
+    def leave(self, log: str) -> None:
+        """Do without the one that was taken: another is due."""
+        self._pictures.pop(log, None)
+
+    def keep(self, log: str) -> None:
+        """Write down what was taken, however far the log has come since. One call at a time; a failed sync is raised."""
+        picture = self._pictures[log]
+        end, edge = picture.end, picture.edge
+        try:
+            views = {name: made() for name, made in picture.views.items()}
+            body = pack(edge, picture.keys, picture.world, views)
+        except Exception as error:
+            del self._pictures[log]
+            self._fail(log, end, error)
             return
         try:
-            snapshot.write(
-                self._host.files,
-                log.name,
-                seq=end.seq - 1,
-                tip=end.tip,
-                root=log.durable_edge.root().hex(),
-                schema=shape,
-                body=body,
-            )
+            root = edge.root().hex()
+            snapshot.write(self._host.files, log, seq=end.seq - 1, tip=end.tip, root=root, schema=picture.schema, body=body)
         except Full as full:
-            self._failed_at[log.name] = end.seq
-            self._trouble(log.name, f"no snapshot was taken: {full}")
+            self._failed_at[log] = end.seq
+            self._trouble(log, f"no snapshot was taken: {full}")
         else:
-            self._taken_at[log.name] = end.seq
-            self.troubles.pop(log.name, None)
+            self._taken_at[log] = end.seq
+            self._to_prune.add(log)
+            self.troubles.pop(log, None)
+        finally:
+            del self._pictures[log]
 
     def _rotate(self, log: Log) -> None:
         try:
@@ -128,6 +182,7 @@ class Upkeep:
 
     def _prune(self, log: Log) -> None:
         """Let go of the oldest segments, as far as the configuration says and the oldest snapshot allows."""
+        self._to_prune.discard(log.name)
         settings = self._settings()
         if self.segments_kept or (not settings.retain_bytes and not settings.retain_days):
             return

@@ -85,7 +85,7 @@ class _Unsealed:
         return True
 
 
-class _LogQueue:
+class LogQueue:
     """One log with the commands that wait for it."""
 
     def __init__(self, log: Log) -> None:
@@ -108,6 +108,11 @@ class _LogQueue:
         self._claimed_us = now_us
         return self.bytes + self._more
 
+    def fits(self, size: int, *, own: bool = False) -> bool:
+        """Whether room is claimed for a command of at most `size` bytes. irer's own may draw on half of its part."""
+        own_bytes = self.log.room.own_bytes // 2 if own else 0
+        return size + PADDING_BYTES_MAX <= self.free + own_bytes
+
     @property
     def free(self) -> int:
         """Room that is claimed and neither irer's own nor spoken for."""
@@ -127,7 +132,7 @@ class _LogQueue:
 class Writer:
     def __init__(self, host: Host, logs: Mapping[str, Log], after_group: Callable[[set[str]], None]) -> None:
         self._host = host
-        self._queues = {name: _LogQueue(log) for name, log in logs.items()}
+        self._queues = {name: LogQueue(log) for name, log in logs.items()}
         self._after_group = after_group
         self.durable_ends = {name: log.next_seq for name, log in logs.items()}
         """Of each log, the record after the last durable one. Replaced where it changes, so that who has it has one moment."""
@@ -142,12 +147,16 @@ class Writer:
         self._hastened = False
         """Whether the loop itself wrote the last group, and has not let others run since."""
         self._work = trio.Event()
+        self._stirred = False
+        """Whether it was told already of commands that came since it last looked."""
         self._advanced = trio.Event()
         self._stopping = False
         self._head_written_us = host.mono_us()
         self._head_pause_s = HEAD_IDLE_S
         self._looked_us = host.mono_us()
         self._prepared = False
+        self.releasing: dict[Callable[[], None], None] | None = None
+        """While what is durable is told, what is to be called once all of it is: each once."""
         self.groups = 0
         self.sync_us_max = 0
         self.failed = False
@@ -164,13 +173,6 @@ class Writer:
         """Why this log takes no commands, if it does not."""
         return self._queues[log].full
 
-    def fits(self, log: str, size: int, *, own: bool = False) -> bool:
-        """Whether room is claimed for a command of at most `size` bytes. irer's own may draw on half of its part."""
-        queue = self._queues[log]
-        own_bytes = queue.log.room.own_bytes
-        free = queue.log.reserved_bytes - own_bytes - queue.bytes
-        return size + PADDING_BYTES_MAX <= (free + own_bytes // 2 if own else free)
-
     @property
     def resting(self) -> bool:
         """Whether no group is on its way to the disk."""
@@ -186,12 +188,18 @@ class Writer:
     def log(self, name: str) -> Log:
         return self._queues[name].log
 
+    def queue(self, log: str) -> LogQueue:
+        """For whoever asks several things of one log."""
+        return self._queues[log]
+
     def submit(self, log: str, records: Sequence[Pending], size: int, needs: Mapping[str, int], release: Release) -> None:
         """Queue one command's records, of at most `size` bytes. `needs` are records of other logs that must be durable first."""
         queue, room = self._queues[log], size + PADDING_BYTES_MAX
         queue.waiting.append(_Waiting(records, size, needs, release, room))
         queue.bytes += room
-        self._work.set()
+        if not self._stirred:
+            self._stirred = True
+            self._work.set()
 
     def when_durable(self, log: str, seq: int, release: Callable[[], None]) -> None:
         """Call back once this record is on disk, at once if it is."""
@@ -304,7 +312,7 @@ class Writer:
 
     async def _idle(self) -> None:
         """Wait for work; when it stays quiet, write the heads; when a log is full, see whether it still is."""
-        self._work = trio.Event()
+        self._work, self._stirred = trio.Event(), False
         if self._take_peek() or self._turn_asked or self._stopping or self._to_seal:
             return
         if any(queue.pause for queue in self._queues.values()):
@@ -348,9 +356,11 @@ class Writer:
         """Everything that may be written now, whole commands only, in order, within one batch a log."""
         group: dict[str, list[_Waiting]] = {}
         for name, queue in self._queues.items():
+            waiting = queue.waiting
+            if not waiting:
+                continue
             taken: list[_Waiting] = []
             records = size = 0
-            waiting = queue.waiting
             while waiting:
                 command = waiting[0]
                 records += len(command.records)
@@ -389,16 +399,26 @@ class Writer:
         self._group = {}
         for name, batch in sealed.items():
             self._durable_to(self._queues[name], batch.first_seq + len(batch.hashes) - 1)
-        for name, commands in group.items():
-            first_seq, hashes, place = sealed[name].first_seq, sealed[name].hashes, -1
-            for command in commands:
-                place += len(command.records)
-                command.release(_receipt((name, first_seq + place, hashes[place])))
-        for name in group:
-            self._release_watchers(self._queues[name])
+        self._release(group, sealed)
         self._tell_advanced()
         self._after_group(set(group))
         await self._upkeep(group)
+
+    def _release(self, group: Mapping[str, list[_Waiting]], sealed: Mapping[str, Sealed]) -> None:
+        """Tell all who wait for what is durable now. What that fills is sent once all is told, and by no task of its own."""
+        then = self.releasing = {}
+        try:
+            for name, commands in group.items():
+                first_seq, hashes, place = sealed[name].first_seq, sealed[name].hashes, -1
+                for command in commands:
+                    place += len(command.records)
+                    command.release(_receipt((name, first_seq + place, hashes[place])))
+            for name in group:
+                self._release_watchers(self._queues[name])
+        finally:
+            self.releasing = None
+        for call in then:
+            call()
 
     def _is_lone(self, sealed: Mapping[str, Sealed]) -> bool:
         """Whether it is little that is written, nothing waits behind it, and others had their turn since the last such group."""
@@ -412,11 +432,11 @@ class Writer:
     def taken(self, log: str, first_seq: int, commands: Sequence[Sequence[Pending]]) -> None:
         """These commands are written now, from this record on: for whoever follows what is written."""
 
-    def _durable_to(self, queue: _LogQueue, seq: int) -> None:
+    def _durable_to(self, queue: LogQueue, seq: int) -> None:
         queue.durable_seq = seq
         self.durable_ends = {**self.durable_ends, queue.log.name: seq + 1}
 
-    def _release_watchers(self, queue: _LogQueue) -> None:
+    def _release_watchers(self, queue: LogQueue) -> None:
         while queue.watchers and queue.watchers[0][0] <= queue.durable_seq:
             queue.watchers.popleft()[1]()
 
@@ -431,7 +451,7 @@ class Writer:
             await self._write_heads()
         await self._seal_in_time()
 
-    async def _reserve(self, queue: _LogQueue, free_before: int = 0) -> None:
+    async def _reserve(self, queue: LogQueue, free_before: int = 0) -> None:
         before = queue.full
         try:
             await self._host.offload(queue.log.reserve, queue.claim(self._host.mono_us()), free_before)
@@ -465,7 +485,8 @@ class Writer:
         return self._unsealed_since_us + SEAL_US
 
     async def _seal_in_time(self) -> None:
-        if self._host.mono_us() >= self._seal_due_us():
+        since = self._unsealed_since_us
+        if (since is None or self._host.mono_us() >= since + SEAL_US) and self._host.mono_us() >= self._seal_due_us():
             await self._seal_all()
 
     async def _seal_all(self) -> None:

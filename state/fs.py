@@ -10,8 +10,11 @@ import fcntl
 import os
 import resource
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from state.begun import Begun, begin
 
 _FALLOC_FL_KEEP_SIZE = 1
 _SYNC_FILE_RANGE_WRITE = 2
@@ -44,7 +47,7 @@ class Files(Protocol):
     def pread(self, fd: int, size: int, offset: int) -> bytes: ...
 
     def begin_sync(self, fd: int) -> None:
-        """Let what was written set out for the medium. Nothing is durable before a sync says so."""
+        """Let what was written set out for the medium. Nothing is durable before a sync says so, and that tells what went wrong."""
         ...
 
     def fdatasync(self, fd: int) -> None: ...
@@ -100,31 +103,51 @@ class RealFiles:
         self._sync_range = getattr(libc, "sync_file_range", None)
         if self._sync_range is not None:
             self._sync_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+        self._begun: dict[int, Begun] = {}
+        """Syncs that are under way, by descriptor. What one of them met is told once, so whoever syncs next asks it first."""
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=self._root)
 
     def close(self, fd: int) -> None:
+        with suppress(OSError):  # nobody asked
+            self._end_begun(fd)
         os.close(fd)
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
+        if fd in self._begun:
+            self._begun[fd].behind = True
         return os.write(fd, data)
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         return os.pread(fd, size, offset)
 
     def begin_sync(self, fd: int) -> None:
-        """It waits for nothing, so a write that fails on its way is told by the sync."""
+        """The data sets out here and at once. The rest is ordered, and begins when the kernel comes to it: on a busy processor only
+        once this thread rests. What fails on its way is told by the sync.
+        """
         if self._sync_range is not None and self._sync_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE) != 0:
             code = ctypes.get_errno()
             if code not in _NOT_OFFERED:
                 raise OSError(code, os.strerror(code))
+        if fd not in self._begun and (begun := begin(fd)) is not None:
+            self._begun[fd] = begun
 
     def fdatasync(self, fd: int) -> None:
-        os.fdatasync(fd)
+        if not self._end_begun(fd):
+            os.fdatasync(fd)
 
     def fsync(self, fd: int) -> None:
+        self._end_begun(fd)
         os.fsync(fd)
+
+    def _end_begun(self, fd: int) -> bool:
+        """Whether a sync that was begun has ended, and has seen all that is written. Raises what it met."""
+        begun = self._begun.pop(fd, None)
+        if begun is None:
+            return False
+        begun.end()
+        return not begun.behind
 
     def fsync_dir(self, path: str) -> None:
         if path == ".":

@@ -181,9 +181,9 @@ def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int
         tip = parent_hash.encode()
         for form, place, keyed, mono, payload, at, time in _columns(records[:-1], batch, count, seq):
             body = form % (place, keyed, mono, tip, payload, at, time[:-6], time[-6:])
-            event_hash = sha256(body).hexdigest()
+            event_hash = sha256(body + b"}").hexdigest()
             tip = event_hash.encode()
-            lines.append(b'%b,"event_hash":"%b"}' % (body[:-1], tip))
+            lines.append(body + b',"event_hash":"' + tip + b'"}')
             hashes.append(event_hash)
         offset, parent_hash = offset + sum(map(len, lines)) + len(lines), event_hash
     for index in range(len(lines), count):
@@ -211,12 +211,15 @@ def _columns(records: Sequence[Pending], batch: int, count: int, seq: int) -> It
     if max(map(len, payloads)) > _SURELY_FITS_BYTES:
         for record in records:
             measure(record)
-    names = list(zip(actors, boots, event_types, strict=True))
-    forms = {each: _form(*each, batch, count) for each in set(names)}
-    form = map(forms.__getitem__, names) if len(forms) > 1 else repeat(forms[names[0]])
+    if all([column.count(column[0]) == len(column) for column in (event_types, actors, boots)]):  # most batches
+        form: Iterable[bytes] = repeat(_form(actors[0], boots[0], event_types[0], batch, count))
+    else:
+        names = list(zip(actors, boots, event_types, strict=True))
+        forms = {each: _form(*each, batch, count) for each in set(names)}
+        form = map(forms.__getitem__, names)
     keyed = [_keyed(*idem) if idem is not None else b"" for idem in idems] if any(idems) else repeat(b"")
     moments = _digits(times) if min(times) >= 1_000_000 else [b"%07d" % time for time in times]
-    return zip(form, _PLACES, keyed, _digits(monos), payloads, _digits(range(seq, seq + len(names))), moments, strict=False)
+    return zip(form, _PLACES, keyed, _digits(monos), payloads, _digits(range(seq, seq + len(records))), moments, strict=False)
 
 
 def _digits(numbers: Iterable[int]) -> list[bytes]:
@@ -224,10 +227,10 @@ def _digits(numbers: Iterable[int]) -> list[bytes]:
 
 
 def _form(actor: str, boot_id: str, event_type: str, batch: int, count: int) -> bytes:
-    """A record whose names are these, as far as it is hashed, with holes."""
+    """A record whose names are these, up to the brace that ends what is hashed, with holes."""
     before, after = _names(actor, boot_id, event_type)
     opened = before.replace(b"%", b"%%")  # an actor may be called so
-    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":%b.%b}'
+    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":%b.%b'
     return b"%b[%d,%%b,%d]%b%b" % (opened, batch, count, after, holes)
 
 

@@ -114,8 +114,11 @@ def write(files: Files, log: str, *, seq: int, tip: str, root: str, schema: str,
 def _remove_older(files: Files, log: str, newest: int) -> None:
     """Later ones than `newest` tell of a history that this log does not have: they count for nothing, and stay to be looked at."""
     found = (_NAME.match(name) for name in reversed(files.list(directory(log))))
+    seqs = [int(match[1]) for match in found if match and int(match[1]) <= newest]
+    if len(seqs) <= KEPT:  # none of them can go, so nothing hangs on whether they are sound
+        return
     sound = 0
-    for seq in [int(match[1]) for match in found if match and int(match[1]) <= newest]:
+    for seq in seqs:
         if sound >= KEPT:
             files.unlink(path_of(log, seq))
             continue

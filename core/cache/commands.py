@@ -31,10 +31,10 @@ from core.cache.events import (
     ValueExpired,
     ValueSet,
     Word,
+    set_payload,
 )
 from core.cache.form import Body, body_of, check_key, own_body
 from core.cache.model import COST_BYTES, DELETED, FAR, Cache, Document
-from core.canonical import payload_around
 from core.engine import NOTHING, RECORD_VALUE_BYTES_MAX, Command, Context, Decision, Event, Large, Made, Refused, Result
 from core.fields import Count, Frozen, Seconds
 from core.revisions import ID_CHARS_MAX, REVS_LIMIT, Branch, Contradiction, Tree, merge, next_rev, rev_text, trimmed
@@ -211,7 +211,7 @@ def decide_set(cache: Cache, command: Set, ctx: Context) -> Decision:
     rev = next_rev(parent, deleted=False, body=body.sha256, expires_us=expires_us, generation=generation)
     _expect_room(cache, body.size + COST_BYTES - (_held_by_winner(old) if old is not None else 0), ctx)
     event = ValueSet(command.key, rev, body.size, parent, body.value, body.blob, expires_us)
-    payload = payload_around(event, "value", body.raw) if body.value is not None else None
+    payload = set_payload(event, body.raw) if body.value is not None else None
     return Decision(event, made=Made(payload, command.key, body.raw) if payload is not None else None)
 
 
@@ -221,9 +221,10 @@ def _held_by_winner(doc: Document) -> int:
 
 def written(events: Sequence[Event]) -> Written:
     event = events[0]
-    assert isinstance(event, ValueSet | ValueDeleted)
-    expires_us = event.expires_us if isinstance(event, ValueSet) else 0
-    return Written(event.key, event.rev, time_text(expires_us) if expires_us else None)
+    if isinstance(event, ValueSet):
+        return Written(event.key, event.rev, time_text(event.expires_us) if event.expires_us else None)
+    assert isinstance(event, ValueDeleted)
+    return Written(event.key, event.rev)
 
 
 def decide_delete(cache: Cache, command: Delete, ctx: Context) -> Decision:

@@ -84,6 +84,9 @@ def _body(raw: bytes, value: Any) -> Body:
 
 def accepted(value: Any) -> bytes:
     """The one form of a value that may be set here. Raises Refused."""
+    raw = encode_inner(value)
+    if raw is not None and b'"_' not in raw and len(raw) <= VALUE_BYTES_MAX:
+        return raw  # nearly every one
     if isinstance(value, dict):
         for name in value:
             if isinstance(name, str) and name.startswith("_"):

@@ -122,7 +122,7 @@ def decide_sync(cache: Cache, command: Nothing, ctx: Context) -> Decision:
     if not remote.url:
         text = (
             "no far end is configured, so there is nothing to sync with. An admin adds [cache.remote] with url and database to "
-            "/etc/irer/irerd.toml and runs: irerctl reload"
+            "the configuration and runs: irerctl reload"
         )
         raise Refused("failed-precondition", text, reason="no-remote")
     if cache.runs.running is not None:

@@ -6,7 +6,8 @@ what it needs. Of each record at most one document changes, so the number of a r
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
+from operator import attrgetter, eq
 from typing import Any
 
 import msgspec
@@ -115,6 +116,9 @@ def document(tree: Tree, bodies: Mapping[str, Body], changed: int, flags: int) -
 
 
 _NONE = Body(0, 0)
+_NEVER = Document(b"", 0, 0, 0, 0, -1, 0)
+"""In place of one that is not there: no record changed it."""
+_changed = attrgetter("changed")
 
 
 def _differ_in_size_alone(old: Document, new: Document) -> bool:
@@ -182,14 +186,11 @@ class Cache:
     # --- what is alive in the orders ----------------------------------------------------------------------------------
 
     def _stands(self, keys: Sequence[str], numbers: Sequence[int]) -> list[bool]:
-        docs = map(self.docs.get, keys)
-        return [doc is not None and doc.changed == number for doc, number in zip(docs, numbers, strict=True)]
+        return list(map(eq, map(_changed, map(self.docs.get, keys, repeat(_NEVER))), numbers))
 
     def _waits(self, keys: Sequence[str], numbers: Sequence[int]) -> list[bool]:
-        docs = map(self.docs.get, keys)
-        return [
-            doc is not None and doc.changed == number and doc.flags & QUEUED > 0 for doc, number in zip(docs, numbers, strict=True)
-        ]
+        docs = [self.docs.get(key, _NEVER) for key in keys]
+        return [doc.changed == number and doc.flags & QUEUED > 0 for doc, number in zip(docs, numbers, strict=True)]
 
     def _ends(self, key: str, when: int) -> bool:
         doc = self.docs.get(key)

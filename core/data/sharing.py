@@ -75,7 +75,7 @@ def decide_sync(data: Data, command: Nothing, ctx: Context) -> Decision:
         raise Refused("already-running", text, reason="sync", data={"job": data.sync.job})
     if not ctx.settings.cache.remote.url:
         text = "no far end is configured, so there is nobody to share with. An admin adds [cache.remote] with url and database to "
-        raise Refused("failed-precondition", f"{text}/etc/irer/irerd.toml and runs: irerctl reload", reason="no-remote")
+        raise Refused("failed-precondition", f"{text}the configuration and runs: irerctl reload", reason="no-remote")
     if not ctx.peek("cache").online:
         text = "the cache is set offline, so it does not talk to the far end. Set it online first: irerctl offline off"
         raise Refused("failed-precondition", text, reason="offline")

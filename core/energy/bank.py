@@ -33,6 +33,9 @@ _MEANS, _LOGS = slice(0, REGIMES), slice(REGIMES, 2 * REGIMES)
 _IDS, _USES, _TOTAL = slice(0, REGIMES), slice(REGIMES, 2 * REGIMES), 2 * REGIMES
 
 
+_PLACE_OF = {name: place for place, name in enumerate(NAMES)}
+
+
 class Recognised(NamedTuple):
     regime: int
     known: bool
@@ -96,7 +99,13 @@ class Told(NamedTuple):
     """It has changed regime with this tick."""
 
 
-class Source(msgspec.Struct, frozen=True):
+def _likeliest(here: int, counts: tuple[int, ...]) -> tuple[int, float]:
+    most = max(counts)
+    best = here if counts[here] == most else counts.index(most)
+    return best, (counts[best] + HALF) / (sum(counts) + HALF * len(NAMES))
+
+
+class Source(msgspec.Struct, frozen=True, gc=False):
     """What a source has been through, tick by tick. Never changed: `see` answers the next one."""
 
     ticks: int = 0
@@ -128,19 +137,17 @@ class Source(msgspec.Struct, frozen=True):
             changes, lately = (*changes, tick)[-UNSTABLE_SHIFTS:], ()
             until = tick + max(COOLDOWN, *(scale for _, _, scale in shifted))
         name = self._name(tick, needed, changes, until, alerts)
-        expected, confidence = self.next()
+        row, column = _PLACE_OF[self.name], _PLACE_OF[name]
+        line = self.counts[row]
+        expected, confidence = _likeliest(row, line)
         rate = 1 / min(tick, 1_024)
-        missed = confidence - (name == expected)
+        missed = confidence - (column == expected)
         brier = self.brier + rate * (missed * missed - self.brier)
-        same = self.brier_same + rate * (float(name != self.name) - self.brier_same)
-        row, column = NAMES.index(self.name), NAMES.index(name)
-        lines = list(self.counts)
-        line = list(lines[row])
-        line[column] += 1
-        lines[row] = tuple(line)
-        after = Source(tick, name, lately, changes, until, tuple(lines), brier, same)
-        likely, sure = after.next()
-        return after, Told(name, likely, sure, announced)
+        same = self.brier_same + rate * (float(row != column) - self.brier_same)
+        line = (*line[:column], line[column] + 1, *line[column + 1 :])
+        counts = (*self.counts[:row], line, *self.counts[row + 1 :])
+        likely, sure = _likeliest(column, counts[column])
+        return Source(tick, name, lately, changes, until, counts, brier, same), Told(name, NAMES[likely], sure, announced)
 
     def _name(self, tick: int, needed: int, changes: tuple[int, ...], until: int, alerts: Sequence[float]) -> str:
         if tick <= LEARNING:
@@ -155,11 +162,9 @@ class Source(msgspec.Struct, frozen=True):
 
     def next(self) -> tuple[str, float]:
         """The likeliest name of the next tick, and the posterior mean of its share."""
-        here = NAMES.index(self.name)
-        counts = self.counts[here]
-        most = max(counts)
-        best = here if counts[here] == most else counts.index(most)
-        return NAMES[best], (counts[best] + HALF) / (sum(counts) + HALF * len(NAMES))
+        here = _PLACE_OF[self.name]
+        best, sure = _likeliest(here, self.counts[here])
+        return NAMES[best], sure
 
     def hazard(self) -> float:
         """How likely the next tick changes the regime."""

@@ -53,7 +53,7 @@ class Meters:
         joules = PRICES_J[method] + points * POINT_J
         budget, name = ctx.settings.eil.budget, ctx.actor.name
         before = self.callers.get(name) or Spent(budget.joules, ctx.mono_us, ctx.boot_id)
-        left = _filled(before, ctx)
+        left = _filled(before, ctx) if budget.joules else 0.0
         self._fade(ctx)
         self.requested_j += joules
         price = min(joules, budget.joules)  # no bucket is so small that one command never fits

@@ -12,6 +12,7 @@ import msgspec
 MISS = 0.05
 WIDEN = 0.05
 """Neighbouring claims share most of their outcome, so the interval moves less with each than that of single steps."""
+_FINE = 2 / MISS
 LOSS_RATE = 0.005
 """Claims made at every point share most of their outcome: of two hundred in a row only a few say something of their own."""
 SQUARINGS = 4
@@ -48,7 +49,7 @@ class Horizon(NamedTuple):
     """Running mean interval score of the references."""
 
 
-class Claim(msgspec.Struct, frozen=True, array_like=True):
+class Claim(msgspec.Struct, frozen=True, array_like=True, gc=False):
     total: float
     """When the claim was made."""
     horizon_s: float
@@ -107,46 +108,60 @@ def claim(known: Horizon, total: float, rates: Rates, horizon_s: float, doubt: f
 
 def settle(known: Horizon, said: Claim, outcome: float) -> tuple[Horizon, Judged]:
     """The total when it was due."""
+    seconds, settled = said.horizon_s, known.settled
+    naive, smoothing, mean, autoregression = said.rates
     error = abs(outcome - said.expected)
-    actual = (outcome - said.total) / said.horizon_s
-    errors = tuple(abs(actual - rate) for rate in said.rates)
-    scores = tuple(
-        interval_score(each * said.horizon_s, half) / said.horizon_s for each, half in zip(errors[:3], said.halves, strict=True)
+    actual = (outcome - said.total) / seconds
+    one, two, three, four = abs(actual - naive), abs(actual - smoothing), abs(actual - mean), abs(actual - autoregression)
+    half_one, half_two, half_three = said.halves
+    scores = (
+        interval_score(one * seconds, half_one) / seconds,
+        interval_score(two * seconds, half_two) / seconds,
+        interval_score(three * seconds, half_three) / seconds,
     )
-    ours = interval_score(error, said.half) / said.horizon_s
-    best = min(range(3), key=lambda k: known.scores[k])
-    mean = known.scores[best]
-    gain = min(max((scores[best] - ours) / mean, -1.0), 1.0) if known.settled and mean > 0 else 0.0
+    ours = interval_score(error, said.half) / seconds
+    best = known.scores.index(min(known.scores))
+    usual = known.scores[best]
+    gain = min(max((scores[best] - ours) / usual, -1.0), 1.0) if settled and usual > 0 else 0.0
     covered = error <= said.half
-    start = 1 / (known.settled + 1)
+    start = 1 / (settled + 1)
     rate = max(LOSS_RATE, start)
+    off = error / seconds
+    was_one, was_two, was_three, was_four = known.losses
+    loss = known.loss + rate * (off - known.loss)
+    loss_one, loss_two = was_one + rate * (one - was_one), was_two + rate * (two - was_two)
+    loss_three, loss_four = was_three + rate * (three - was_three), was_four + rate * (four - was_four)
+    if settled < START_CLAIMS:
+        half, halves = START * loss, (START * loss_one, START * loss_two, START * loss_three)
+    else:
+        half_one, half_two, half_three = known.halves
+        half = _wider(known.half, loss, off)
+        halves = (_wider(half_one, loss_one, one), _wider(half_two, loss_two, two), _wider(half_three, loss_three, three))
+    score_one, score_two, score_three = known.scores
     after = Horizon(
-        known.settled + 1,
+        settled + 1,
         known.covered + covered,
-        tuple(old + rate * (new - old) for old, new in zip(known.losses, errors, strict=True)),  # type: ignore[arg-type]
-        known.loss + rate * (error / said.horizon_s - known.loss),
-        known.halves,
-        known.half,
-        tuple(old + start * (new - old) for old, new in zip(known.scores, scores, strict=True)),  # type: ignore[arg-type]
+        (loss_one, loss_two, loss_three, loss_four),
+        loss,
+        halves,
+        half,
+        (
+            score_one + start * (scores[0] - score_one),
+            score_two + start * (scores[1] - score_two),
+            score_three + start * (scores[2] - score_three),
+        ),
     )
-    return _widened(known, after, error / said.horizon_s, errors), Judged(covered, error, ours, scores[best], mean, gain)
-
-
-def _widened(known: Horizon, after: Horizon, error: float, errors: tuple[float, ...]) -> Horizon:
-    losses = (after.losses[0], after.losses[1], after.losses[2])
-    if known.settled < START_CLAIMS:
-        return after._replace(half=START * after.loss, halves=(START * losses[0], START * losses[1], START * losses[2]))
-    naive, smoothing, mean = (_wider(half, loss, each) for half, loss, each in zip(known.halves, losses, errors[:3], strict=True))
-    return after._replace(half=_wider(known.half, after.loss, error), halves=(naive, smoothing, mean))
+    return after, Judged(covered, error, ours, scores[best], usual, gain)
 
 
 def _wider(half: float, loss: float, error: float) -> float:
-    return max(0.0, half + WIDEN * max(loss, half / 4) * ((error > half) - MISS))
+    wider = half + WIDEN * (loss if loss > half / 4 else half / 4) * ((error > half) - MISS)
+    return wider if wider > 0.0 else 0.0
 
 
 def interval_score(error: float, half: float) -> float:
     """Width, and forty times what an outcome lies outside (Gneiting and Raftery, 2007): honest intervals pay best."""
-    return 2 * half + 2 / MISS * max(error - half, 0.0)
+    return 2 * half + _FINE * (error - half if error > half else 0.0)
 
 
 def _mixed(losses: tuple[float, ...], rates: Rates) -> float:

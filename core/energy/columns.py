@@ -6,7 +6,7 @@ no other.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +46,9 @@ GAP = 2.0
 LOST = 8.0
 """Median steps after which what came just before says nothing any more."""
 STEP_MEMORY = 16.0
+_VALUE_MAX, _GAP, _STEP_MEMORY, _STEP_MIN, _HALF, _ONE = (np.array(each) for each in (VALUE_MAX, GAP, STEP_MEMORY, 1e-9, 0.5, 1.0))
+_NEXT = np.array(1, np.int32)
+_PER_POINT = ("fate", "expected", "half", "residual", "alert", "gap")
 
 
 class Shift(NamedTuple):
@@ -111,23 +114,23 @@ class Advanced:
 def advance(store: Store, rows: ArrayLike, times: ArrayLike, values: ArrayLike) -> Advanced:
     """Points in the order they came, those of one stream in the order of time; the store stays as it is."""
     given = np.asarray(rows, np.intp)
-    points = _Points(np.asarray(times, np.float64), np.asarray(values, np.float64), _nothing(len(given)))
     if not len(given):
-        return Advanced(given, layout.fresh(0), points.findings)
-    touched, waves = _waves(given)
-    if len(waves) == 1 and touched is given:
+        return Advanced(given, layout.fresh(0), _nothing(0))
+    points = _points(np.asarray(times, np.float64), np.asarray(values, np.float64))
+    if len(given) == 1 or np.count_nonzero(given[1:] > given[:-1]) == len(given) - 1:
         block = store.take(given)
-        _wave(block, given, waves[0], points)
-        return Advanced(given, block, points.findings)
-    order = np.argsort(touched)
-    block = store.take(touched[order])
-    if len(waves) > 1:
-        block = block.take(np.argsort(order))
-    for wave in waves:
-        _wave(block.head(len(wave)), touched, wave, points)
-    if len(waves) > 1:
-        block = block.take(order)
-    return Advanced(touched[order], block, points.findings)
+        return Advanced(given, block, _wave(block, given, points))
+    waves = _waves(given)
+    order = np.argsort(waves.touched)
+    block = store.take(waves.touched[order]).take(np.argsort(order))
+    findings = _nothing(len(given))
+    points = _Points(points.times[waves.points], points.values[waves.points], points.hours[waves.points], points.usable)
+    for low, high in zip(waves.cuts[:-1], waves.cuts[1:], strict=True):
+        here = slice(low, high)
+        part = _Points(points.times[here], points.values[here], points.hours[here], points.usable)
+        found = _wave(block.head(high - low), waves.touched, part)
+        _enter(findings, here, found)
+    return Advanced(waves.touched[order], block.take(order), _given_order(findings, waves.points))
 
 
 def adopt(store: Store, advanced: Advanced) -> None:
@@ -139,7 +142,29 @@ def adopt(store: Store, advanced: Advanced) -> None:
 class _Points(NamedTuple):
     times: Floats
     values: Floats
-    findings: Findings
+    hours: Rows
+    """Of the day, of each."""
+    usable: bool
+    """Each of them can be used."""
+
+
+class _Waves(NamedTuple):
+    touched: Rows
+    """The rows, those with most points first."""
+    points: Rows
+    """The points wave by wave: the i-th of a wave belongs to the i-th row."""
+    cuts: list[int]
+    """Where each wave begins, and where the last one ends."""
+
+
+def _points(times: Floats, values: Floats) -> _Points:
+    usable = np.count_nonzero(_usable(times, values)) == len(values)
+    return _Points(times, values, forecast.hours_of(times if usable else np.where(np.isfinite(times), times, 0.0)), usable)
+
+
+def _usable(times: Floats, values: Floats) -> Flags:
+    found: Flags = (np.abs(values) <= _VALUE_MAX) & np.isfinite(times)
+    return found
 
 
 def _nothing(size: int) -> Findings:
@@ -153,10 +178,23 @@ def _nothing(size: int) -> Findings:
     )
 
 
-def _waves(given: Rows) -> tuple[Rows, list[Rows]]:
-    """The rows touched, those with most points first, and the points wave by wave: the i-th of a wave belongs to the i-th row."""
-    if len(given) == 1 or bool((given[1:] > given[:-1]).all()):
-        return given, [np.arange(len(given))]
+def _enter(findings: Findings, here: Any, found: Findings) -> None:
+    for name in _PER_POINT:
+        getattr(findings, name)[here] = getattr(found, name)
+    findings.shifts += found.shifts
+    findings.settled += found.settled
+
+
+def _given_order(findings: Findings, points: Rows) -> Findings:
+    """What was found wave by wave, in the order in which the points were given."""
+    back = np.empty_like(points)
+    back[points] = np.arange(len(points))
+    for name in _PER_POINT:
+        setattr(findings, name, getattr(findings, name)[back])
+    return findings
+
+
+def _waves(given: Rows) -> _Waves:
     by_row = np.argsort(given, kind="stable")
     rows, starts, counts = np.unique(given[by_row], return_index=True, return_counts=True)
     place = np.empty(len(rows), np.intp)
@@ -165,87 +203,95 @@ def _waves(given: Rows) -> tuple[Rows, list[Rows]]:
     group = np.repeat(np.arange(len(rows)), counts)
     nth = np.arange(len(given)) - starts[group]
     points = by_row[np.lexsort((place[group], nth))]
-    return rows[most_first], np.split(points, np.cumsum(np.bincount(nth))[:-1])
+    return _Waves(rows[most_first], points, [0, *np.cumsum(np.bincount(nth)).tolist()])
 
 
-def _wave(block: Block, touched: Rows, wave: Rows, points: _Points) -> None:
-    times, values = points.times[wave], points.values[wave]
-    fate = _fates(block, times, values)
-    if not np.count_nonzero(fate):
-        _step(block, touched, times, values, wave, points.findings)
-        return
-    points.findings.fate[wave] = fate
+def _wave(block: Block, touched: Rows, points: _Points) -> Findings:
+    """At most one point of each row."""
+    old = points.times <= block.f8[TIME]
+    if points.usable and not np.count_nonzero(old):
+        return _step(block, touched, points)
+    fate = _fates(block, points, old)
     good = np.flatnonzero(fate == ACCEPTED)
+    if len(good) == len(fate):
+        return _step(block, touched, points)
+    findings = _nothing(len(fate))
     if len(good):
         part = block.take(good)
-        _step(part, touched[good], times[good], values[good], wave[good], points.findings)
+        some = _Points(points.times[good], points.values[good], points.hours[good], True)
+        _enter(findings, good, _step(part, touched[good], some))
         block.put(good, part)
+    findings.fate = fate
+    return findings
 
 
-def _fates(block: Block, times: Floats, values: Floats) -> NDArray[np.uint8]:
+def _fates(block: Block, points: _Points, old: Flags) -> NDArray[np.uint8]:
+    times, values = points.times, points.values
     fate = np.zeros(len(times), np.uint8)
-    old = (times <= block.f8[TIME]) & (block.i4[COUNT] > 0)
-    if np.count_nonzero(old):
-        same = times == block.f8[TIME]
-        fate[old] = np.where(same, np.where(values == block.f8[LAGS.start], REPEATED, CONFLICTING), OLDER)[old]
-    usable = (np.abs(values) <= VALUE_MAX) & np.isfinite(times)
-    if np.count_nonzero(usable) < len(usable):
-        fate[~usable] = UNUSABLE
+    old = old & (block.i4[COUNT] > 0)
+    same = times == block.f8[TIME]
+    fate[old] = np.where(same, np.where(values == block.f8[LAGS.start], REPEATED, CONFLICTING), OLDER)[old]
+    fate[~_usable(times, values)] = UNUSABLE
     return fate
 
 
-def _step(block: Block, touched: Rows, times: Floats, values: Floats, wave: Rows, findings: Findings) -> None:
+def _step(block: Block, touched: Rows, points: _Points) -> Findings:
     """One point of each row, all of them good."""
+    times, values = points.times, points.values
     f8, i4 = block.f8, block.i4
-    first = i4[COUNT] == 0
-    if np.count_nonzero(first):
+    count, regime_count, cooldown = i4[COUNT], i4[REGIME_COUNT], i4[COOLDOWN]
+    youngest = layout.least(count)
+    if not youngest:
+        first = count == 0
         forecast.begin(block, first, values)
         f8[ANCHOR, first] = values[first]
         f8[TIME, first] = times[first]
-    gap, lost = _clock(block, times, values)
-    said = forecast.ahead(block, times)
-    findings.expected[wave] = said.mixed
-    findings.half[wave] = said.half
-    findings.residual[wave] = values - said.slow
-    findings.gap[wave] = gap
+    gap, lost = _clock(block, times, values, youngest)
+    said = forecast.ahead(block, points.hours)
     alarms = regimes.watch(block, values, said.slow, lost)
-    findings.alert[wave] = block.f4[ALERT]
-    entropy.observe(block, values)
-    diagnostics.observe(block, values)
-    forecast.learn(block, values, said, lost)
+    found = Findings(np.zeros(len(values), np.uint8), said.mixed, said.half, values - said.slow, block.f4[ALERT].copy(), gap)
+    diagnostics.observe(block, entropy.observe(block, values, youngest))
+    forecast.learn(block, values, said, lost, youngest)
     f8[TIME] = times
-    i4[COUNT] += 1
-    i4[REGIME_COUNT] += 1
+    count += _NEXT
+    regime_count += _NEXT
     for alarm in alarms:
-        findings.shifts.append(_shift(block, int(touched[alarm.at]), alarm))
-    ended = i4[COOLDOWN] == 1
-    for at in np.flatnonzero(ended).tolist() if np.count_nonzero(ended) else ():
-        i4[COOLDOWN, at] = 0
-        findings.settled.append(_settled(block, int(touched[at]), at))
+        found.shifts.append(_shift(block, int(touched[alarm.at]), alarm))
+    if np.count_nonzero(cooldown):
+        for at in np.flatnonzero(cooldown == 1).tolist():
+            cooldown[at] = 0
+            found.settled.append(_settled(block, int(touched[at]), at))
+    return found
 
 
-def _clock(block: Block, times: Floats, values: Floats) -> tuple[Flags, Rows | None]:
+def _clock(block: Block, times: Floats, values: Floats, youngest: int) -> tuple[Flags, Rows | None]:
     """How long since the last point, and what lies between them. Answers which come after a gap, and which have lost touch."""
     f8, f4, count = block.f8, block.f4, block.i4[COUNT]
     passed = times - f8[TIME]
     step = f4[STEP].astype(np.float64)
-    second = count == 1
-    if np.count_nonzero(second):
-        step = np.where(second, passed, step)
-    gap = passed > GAP * step
-    share = np.minimum(np.maximum(passed / np.maximum(step, 1e-9) - 1, -0.5), 0.5)
-    f4[STEP] = step * (1 + share / np.minimum(np.maximum(count, 1), STEP_MEMORY))
+    if youngest <= 1:
+        step = np.where(count == 1, passed, step)
+    gap = passed > _GAP * step
+    share = np.minimum(np.maximum(passed / np.maximum(step, _STEP_MIN) - _ONE, -_HALF), _HALF)
+    share /= _STEP_MEMORY if youngest >= STEP_MEMORY else np.minimum(np.maximum(count, 1), STEP_MEMORY)
+    share += _ONE
+    f4[STEP] = step * share
     last = f8[LAGS.start]
-    area = 0.5 * passed * (values + last)
+    area = (values + last) * (_HALF * passed)
+    lost = None
     if np.count_nonzero(gap):
         area[gap] = 0.0
         f8[UNCOVERED, gap] += passed[gap]
+        lost = np.flatnonzero(passed > LOST * step)
     f8[INTEGRAL] += area
     moved = np.abs(values - last).astype(np.float32)
     quantum = f4[QUANTUM]
-    np.copyto(quantum, moved, where=(moved > 0) & ((moved < quantum) | (quantum == 0)))
-    lost = passed > LOST * step
-    return gap, np.flatnonzero(lost) if np.count_nonzero(lost) else None
+    smaller = moved < quantum
+    if np.count_nonzero(quantum) < len(quantum):
+        smaller |= quantum == 0
+    if np.count_nonzero(smaller):
+        np.copyto(quantum, moved, where=(moved > 0) & smaller)
+    return gap, lost if lost is not None and len(lost) else None
 
 
 def _shift(block: Block, row: int, alarm: regimes.Alarm) -> Shift:

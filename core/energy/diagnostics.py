@@ -20,7 +20,6 @@ from core.energy.layout import (
     LAGGED,
     LAGS,
     MEANS,
-    SCALES,
     VALUE_MEANS,
     VALUE_VARIANCES,
     VARIANCES,
@@ -28,6 +27,8 @@ from core.energy.layout import (
     Block,
     Flags,
     Floats,
+    Singles,
+    stretched,
 )
 
 ENERGY_MAX = np.float32(50.0)
@@ -41,8 +42,13 @@ RISEN = (2.0, 1.5)
 SLOWED = (0.2, 0.1)
 """lag-1 correlation above the slow one: where nothing happens, fewer than one tick in two hundred has all four."""
 
-_PART = np.array([1 / SCALES[each] for each in WATCHED], np.float32)[:, None]
-_WATCHED = list(WATCHED)
+_WATCHED = np.array(WATCHED)
+_BOTH = np.array(WATCHED * 2)
+_NOUGHT, _HALF, _ENERGY_MAX = (np.array(each, np.float32) for each in (0, 0.5, ENERGY_MAX))
+
+
+_LEARNT = slice(HEAT_VARIANCES.start, LAGGED.stop)
+"""These two stand side by side."""
 
 
 class Diagnostics(NamedTuple):
@@ -63,21 +69,31 @@ class Diagnostics(NamedTuple):
     irreversibility_nats: float
 
 
-def observe(block: Block, values: Floats) -> None:
+def observe(block: Block, moved: entropy.Moved) -> None:
     """One more tick of each row, after its means have moved and before its lags have."""
     f4 = block.f4
-    anchor, centre = block.f8[ANCHOR], f4[VALUE_MEANS][_WATCHED]
-    now = (values - anchor).astype(np.float32) - centre
-    spread = f4[VALUE_VARIANCES][-1]
-    zeta = now[2] / np.sqrt(np.where(spread > 0, spread, np.float32(np.inf)))
-    energy = np.minimum(np.float32(0.5) * zeta * zeta, ENERGY_MAX)
-    rate = np.maximum(_PART, np.float32(1) / (block.i4[COUNT] + 1).astype(np.float32))
-    means, variances = f4[HEAT_MEANS], f4[HEAT_VARIANCES]
+    now, rates = moved.away.take(_WATCHED, axis=0), moved.rates.take(_BOTH, axis=0)
+    spread, varied = moved.spread, moved.spread > _NOUGHT
+    if np.count_nonzero(varied) < len(varied):
+        spread = np.where(varied, spread, np.float32(np.inf))
+    zeta = now[2] / spread
+    energy = stretched(np.minimum(_HALF * zeta * zeta, _ENERGY_MAX), len(WATCHED))
+    means, learnt = f4[HEAT_MEANS], f4[_LEARNT]
     away = energy - means
-    means += rate * away
-    variances += rate * (away * (energy - means) - variances)
-    before = (block.f8[LAGS.start] - anchor).astype(np.float32) - centre
-    f4[LAGGED] += rate * (now * before - f4[LAGGED])
+    means += rates[:3] * away
+    seen = np.empty_like(learnt)
+    np.multiply(away, energy - means, out=seen[:3])
+    np.multiply(now, _before(block), out=seen[3:])
+    seen -= learnt
+    seen *= rates
+    learnt += seen
+
+
+def _before(block: Block) -> Singles:
+    """How far the last value lies from where the means are now."""
+    last = (block.f8[LAGS.start] - block.f8[ANCHOR]).astype(np.float32)
+    found: Singles = last - block.f4[VALUE_MEANS].take(_WATCHED, axis=0)
+    return found
 
 
 def capacities(block: Block) -> Floats:

@@ -5,6 +5,7 @@ and is of any stream of numbers. No function here takes the one and gives the ot
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,10 @@ from core.energy.layout import (
     VALUE_MEANS,
     VALUE_VARIANCES,
     Block,
+    Column,
     Floats,
     Singles,
+    stretched,
 )
 
 MEMORY = 1_024
@@ -32,50 +35,74 @@ GAUSS = math.log(2 * math.pi * math.e)
 TERCILE_STRIDE = np.float32(2.75)
 """One over the density of a bell curve of spread 1 at its terciles."""
 
-_PART = np.array([1 / each for each in SCALES], np.float32)[:, None]
-_ORDER_OF = np.array([0, 1, 2, 0, 0, 3, 4, 5], np.int8)
-"""Of three comparisons of three values; two of the eight outcomes cannot be."""
-_ORDERS = np.arange(6, dtype=np.int8)[:, None]
-_PAIRS = np.arange(9, dtype=np.int32)[:, None]
-_TERCILES = np.array([[1 / 3], [2 / 3]], np.float32)
+_PART = Column(np.array([1 / each for each in SCALES], np.float32))
+_ORDERS = Column(np.array([0, 1, 2, 5, 6, 7], np.int8))
+"""Of three comparisons of three values, each worth a power of two; two of the eight outcomes cannot be."""
+_PAIRS = Column(np.arange(9, dtype=np.int32))
+_BELOW = Column(np.float32(1) - np.array([1 / 3, 2 / 3], np.float32))
+"""The share that lies above each tercile."""
+_COUNTED = slice(ORDERS.start, PAIRS.stop)
+"""Orders and pairs stand side by side, and forget alike."""
+_SYMBOLS = np.array(3, np.int32)
+_TWICE, _FOUR_TIMES = np.array(2, np.int8), np.array(4, np.int8)
+_ONE = np.array(1, np.float32)
+_HALF, _GAUSS, _NOUGHT = np.array(0.5), np.array(GAUSS), np.array(0.0)
 
 
-def observe(block: Block, values: Floats) -> None:
+class Moved(NamedTuple):
+    """What a tick did to the spreads of each row, for whoever goes on from there."""
+
+    rates: Singles
+    """How fast each scale forgets, a line each: none is slower than the row is old."""
+    away: Singles
+    """How far the value lies from the mean of each scale, a line each."""
+    spread: Singles
+    """Of the slowest scale."""
+
+
+def observe(block: Block, values: Floats, youngest: int) -> Moved:
     """One more tick of each row, before its lags move on: spread by scale, orders of three, pairs of symbols."""
-    f4, i4 = block.f4, block.i4
-    count = i4[COUNT]
-    start = np.float32(1) / (count + 1).astype(np.float32)
-    moved = (values - block.f8[ANCHOR]).astype(np.float32)
-    rate = np.maximum(_PART, start)
+    f4 = block.f4
+    rates = _PART.beside(block.size)
+    if youngest < MEMORY:
+        rates = np.maximum(rates, _ONE / (block.i4[COUNT] + 1).astype(np.float32))
+    moved = stretched((values - block.f8[ANCHOR]).astype(np.float32), len(SCALES))
     means, variances = f4[VALUE_MEANS], f4[VALUE_VARIANCES]
+    before = moved - means
+    means += rates * before
     away = moved - means
-    means += rate * away
-    variances += rate * (away * (moved - means) - variances)
-    slow = np.maximum(np.float32(1 / MEMORY), start)
-    _order(block, values, slow)
-    _pair(block, moved, slow)
+    before *= away
+    before -= variances
+    before *= rates
+    variances += before
+    spread = np.sqrt(variances[-1])
+    seen = np.empty((_COUNTED.stop - _COUNTED.start, block.size), np.float32)
+    _order(block, values, seen[:6])
+    _pair(block, moved, seen[6:], TERCILE_STRIDE * rates[-1] * spread)
+    counted = f4[_COUNTED]
+    seen -= counted
+    seen *= rates[-1]
+    counted += seen
+    return Moved(rates, away, spread)
 
 
-def _order(block: Block, values: Floats, rate: Singles) -> None:
-    """How often each order of three values in a row came."""
+def _order(block: Block, values: Floats, seen: Singles) -> None:
+    """Which order three values in a row came in."""
     newer, older = block.f8[LAGS.start], block.f8[LAGS.start + 1]
-    outcome = (older < newer).astype(np.int8)
-    outcome += 2 * (newer < values)
-    outcome += 4 * (older < values)
-    orders = block.f4[ORDERS]
-    orders += rate * ((_ORDER_OF[outcome] == _ORDERS) - orders)
+    outcome = (older < newer).view(np.int8)
+    outcome += _TWICE * (newer < values).view(np.int8)
+    outcome += _FOUR_TIMES * (older < values).view(np.int8)
+    np.equal(outcome, _ORDERS.beside(block.size), out=seen)
 
 
-def _pair(block: Block, moved: Singles, rate: Singles) -> None:
-    """How often each of three symbols followed each."""
-    terciles = block.f4[TERCILES]
-    above = moved >= terciles
+def _pair(block: Block, moved: Singles, seen: Singles, stride: Singles) -> None:
+    """Which of three symbols followed which; the borders between them move towards the terciles."""
+    terciles, last = block.f4[TERCILES], block.i4[SYMBOL]
+    above = moved[:2] >= terciles
     symbol = np.add.reduce(above, 0, np.int32)
-    pairs = block.f4[PAIRS]
-    pairs += rate * ((3 * block.i4[SYMBOL] + symbol == _PAIRS) - pairs)
+    np.equal(_SYMBOLS * last + symbol, _PAIRS.beside(block.size), out=seen)
     block.i4[SYMBOL] = symbol
-    stride = TERCILE_STRIDE * rate * np.sqrt(block.f4[VALUE_VARIANCES.stop - 1])
-    terciles += stride * (above - (np.float32(1) - _TERCILES))
+    terciles += stride * (above - _BELOW.beside(block.size))
 
 
 def differential(block: Block) -> Floats:
@@ -84,12 +111,15 @@ def differential(block: Block) -> Floats:
         return 0.5 * (GAUSS + np.log(block.f4[VALUE_VARIANCES].astype(np.float64)))
 
 
-def quantised(block: Block, scale: int = len(SCALES) - 1) -> Floats:
-    """max(h − ln δ, 0), nats, δ the step of the sensor: what a reading at this scale tells."""
-    quantum = block.f4[QUANTUM].astype(np.float64)
+def quantised(block: Block) -> Floats:
+    """max(h − ln δ, 0), nats, δ the step of the sensor: what a reading at the slowest scale tells."""
+    varied, quantum = block.f4[VALUE_VARIANCES.stop - 1].astype(np.float64), block.f4[QUANTUM].astype(np.float64)
+    if np.count_nonzero(varied > _NOUGHT) == np.count_nonzero(quantum) == len(varied):
+        known: Floats = np.maximum(_HALF * (_GAUSS + np.log(varied)) - np.log(quantum), _NOUGHT)
+        return known
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = differential(block)[scale] - np.log(quantum)
-    return np.where(quantum > 0, np.maximum(found, 0), 0.0)
+        found = _HALF * (_GAUSS + np.log(varied)) - np.log(quantum)
+    return np.where(quantum > 0, np.maximum(found, _NOUGHT), _NOUGHT)
 
 
 def permutation(block: Block) -> Floats:

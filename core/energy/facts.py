@@ -72,7 +72,7 @@ class Begun(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     unit: Unit
 
 
-class Points(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+class Points(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, gc=False):
     """Points that were taken up.
 
     streams: which streams of the source, by place in the order in which they began
@@ -85,7 +85,7 @@ class Points(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_field
     values: Packed
 
 
-class Totals(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Totals(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What a source has come to.
 
     energy_j: energy since its first point, in J

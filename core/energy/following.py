@@ -59,7 +59,7 @@ class Pace(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return (self.total - self.first_total) / passed if passed > 0 else 0.0
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
+class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A claim as it was made, for the learning of its intervals; what it is worth stands in the record."""
 
     prediction_id: str
@@ -69,7 +69,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     entropy: claims.Claim
 
 
-class Follow(msgspec.Struct, frozen=True, array_like=True):
+class Follow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known of one source besides its rows and its facts. Never changed."""
 
     regime: bank.Source = bank.Source()
@@ -263,7 +263,7 @@ class _Walk:
             feasible = self._feasible(time, metered, kelvin, share, judged)
             measured = metered is not None and metered.measured
             found.ticks.append(Tick(time, found.energy_j, found.surrogate, found.entropy_j_k, 0.0, judged, feasible, measured, gap))
-        self._regime(time, numbers)
+        self._regime(time, numbers, size)
         self.time = time
         if metered is not None:
             self.power, self.metered = (time, metered.watts), metered.stream
@@ -341,13 +341,16 @@ class _Walk:
             metered is not None and not metered.measured,
         )
 
-    def _regime(self, time: float, numbers: Sequence[int]) -> None:
+    def _regime(self, time: float, numbers: Sequence[int], size: int) -> None:
         alerts, found = self.alerts, self.round.alerts
-        for stream, number in zip(self.plan.streams, numbers, strict=True):
-            if number >= 0:
-                alerts[stream] = found[number]
+        if self.plan.straight and size == len(alerts):
+            alerts[:] = found[numbers[0] : numbers[0] + size]
+        else:
+            for stream, number in zip(self.plan.streams, numbers, strict=True):
+                if number >= 0:
+                    alerts[stream] = found[number]
         shown = self.shifts_at.get(time, ()) if self.shifts_at else ()
-        shifted = [(each.stream, each.statistic / _BOUND_OF[each.scale], each.scale) for each in shown]
+        shifted = [(each.stream, each.statistic / _BOUND_OF[each.scale], each.scale) for each in shown] if shown else ()
         name = self.regime.name
         self.regime, told = self.regime.see(len(alerts), shifted, alerts)
         self.next_likely, self.confidence = told.next_likely, told.confidence
@@ -520,10 +523,11 @@ def _floor(total: float, rates: claims.Rates, horizon_s: float, least: float = 0
 
 def settled(after: Follow, made: Said, energy: float, entropy_total: float) -> Follow:
     """A claim was met: its intervals learn from that."""
-    horizons = dict(zip(HORIZONS, after.horizons, strict=True))
-    horizons[made.energy_unit], _ = claims.settle(horizons[made.energy_unit], made.energy, energy)
-    horizons[made.entropy_unit], _ = claims.settle(horizons[made.entropy_unit], made.entropy, entropy_total)
-    return msgspec.structs.replace(after, horizons=tuple(horizons[name] for name in HORIZONS))
+    horizons = list(after.horizons)
+    for unit, claim, outcome in ((made.energy_unit, made.energy, energy), (made.entropy_unit, made.entropy, entropy_total)):
+        place = HORIZONS.index(unit)
+        horizons[place], _ = claims.settle(horizons[place], claim, outcome)
+    return msgspec.structs.replace(after, horizons=tuple(horizons))
 
 
 def kept_claim(figures: Sequence[float]) -> claims.Claim:
@@ -533,8 +537,8 @@ def kept_claim(figures: Sequence[float]) -> claims.Claim:
     return claims.Claim(total, horizon_s, expected, half, rare, claims.Rates(*rest[:4]), (one, two, three))
 
 
-def balance(judged: heat.Step | None) -> proof.Balance | None:
+def balance(judged: heat.Step) -> proof.Balance | None:
     """What the first law says of a step, where it says anything."""
-    if judged is None or judged.vacuous or math.isnan(judged.mean_j):
+    if judged.vacuous or math.isnan(judged.mean_j):
         return None
     return proof.Balance(judged.residual_j, judged.sigma_j, judged.mean_j, judged.mean_sigma_j)

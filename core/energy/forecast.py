@@ -36,18 +36,22 @@ from core.energy.layout import (
     STEP,
     WEIGHTS,
     Block,
+    Column,
     Flags,
     Floats,
     Rows,
     Singles,
+    each,
 )
 
 RATES = (0.05, 0.15, 0.35, 0.7)
 ORDER = 4
 FORGET = 0.999
 LOSS_RATE = np.float32(0.02)
+OLD = 64
+"""Ticks after which that is the rate: before, nothing is forgotten."""
 SLOW_RATE = np.float32(1 / 2_048)
-HANDICAP = np.array([[1.03], [1.03], [1.0], [1.0]], np.float32)
+HANDICAP = np.array([1.03, 1.03, 1.0, 1.0], np.float32)
 """What the detector's mix adds to the losses of those that follow a shift at once: where they are no better, they would hide it."""
 MEAN_MAX = 4_096.0
 """The running mean looks back no further."""
@@ -75,88 +79,133 @@ HELP_RATE = np.float32(1 / 512)
 """How fast it is forgotten whether the hours helped."""
 EXPERTS = ("naive", "smoothing", "autoregression", "mean")
 
-_RATES = np.array(RATES)[:, None]
+_RATES = Column(np.array(RATES))
+_HANDICAP = Column(HANDICAP)
 _PAIRS = [(i, j) for i in range(ORDER) for j in range(i, ORDER)]
 _FIRST = np.array([i for i, _ in _PAIRS])
 _SECOND = np.array([j for _, j in _PAIRS])
-_FULL = np.array([_PAIRS.index((min(i, j), max(i, j))) for i in range(ORDER) for j in range(ORDER)])
-_DIAGONAL = [_PAIRS.index((i, i)) for i in range(ORDER)]
+_DIAGONAL = np.array([_PAIRS.index((i, i)) for i in range(ORDER)])
+_WEIGHED = slice(WEIGHTS.start, GAINS.stop)
+"""Weights and gains stand side by side:"""
+_TERMS = np.array([[i, *(ORDER + _PAIRS.index((min(i, j), max(i, j))) for j in range(ORDER))] for i in range(ORDER)])
+"""of each lag the weight, and its row of the gains."""
+_JUDGED = slice(LEVEL_LOSSES.start, LOSSES.stop)
+"""So do the losses of the levels, of the experts and of the mix."""
+_AT_LEVELS, _AT_EXPERTS, _AT_MIX = slice(0, 4), slice(4, 8), 8
+_HALF, _TWO, _DAY, _HOUR, _LAST_HOUR, _STEP_MAX, _MEAN_MAX = (
+    np.array(each) for each in (0.5, 2.0, DAY_S, HOURS / DAY_S, HOURS - 1.0, DAY_S / DAY_STEPS_MIN, MEAN_MAX)
+)
+_FIRST_TICK = np.array(1, np.int32)
+_ONE, _SPREAD_RATE, _GAIN_MAX = np.array(1.0), np.array(1 / 512), np.array(GAIN_MAX)
+_TINY, _SINGLE, _DOUBLE, _NOUGHT, _MISS, _WIDEN, _LOSS_RATE, _SLOW_RATE, _DOUBTED, _BELIEVABLE, _DAY_SINGLE, _HOUR_SINGLE, _DAYS = (
+    np.array(each, np.float32)
+    for each in (TINY, 1, 2, 0, MISS, WIDEN, LOSS_RATE, SLOW_RATE, DOUBTED, BELIEVABLE, DAY_S, HOURS / DAY_S, DAYS)
+)
 
 
 class Hour(NamedTuple):
     """The hour of the day that the next points are of."""
 
-    line: Rows
-    """Which, of HOURS."""
+    place: Rows
+    """Where it stands, of all hours of all rows."""
     lacked: Singles
     """What the autoregression lacked in it on earlier days."""
-    known: Flags
-    """A day has passed, and a day has enough points."""
+    passed: Floats
+    """Seconds that a row has been followed, as its usual step has it."""
+    known: Flags | None
+    """A day has passed, and a day has enough points; None where that is so of no row."""
 
 
 class Ahead(NamedTuple):
     """What is expected of the next point, from what was seen."""
 
-    experts: Floats
-    """One line each, in the order of EXPERTS."""
-    mixed: Floats
+    lines: Floats
+    """What each smoothed level, each expert and the mix say, one line each."""
     slow: Floats
     half: Singles
     """Half the width of the 95 % interval around `mixed`."""
     deviations: Floats
     """The last four values less the running mean."""
+    pulled: Floats
+    """The weights times these, and the gains times these, a line each."""
     plain: Floats
     """The autoregression, without what the hour adds."""
     hour: Hour
 
+    @property
+    def experts(self) -> Floats:
+        """One line each, in the order of EXPERTS."""
+        return self.lines[_AT_EXPERTS]
 
-def ahead(block: Block, times: Floats) -> Ahead:
-    """The forecast of the next value of each row, which is one of this time."""
-    f8, f4 = block.f8, block.f4
-    experts = np.empty((4, block.size))
-    experts[0] = f8[LAGS.start]
-    experts[1] = _smoothed(f8[LEVEL_OF], f4[LEVEL_LOSSES])
-    deviations = f8[LAGS] - f8[MEAN]
-    margin = 0.5 * (f8[HIGH] - f8[LOW])
-    raw = f8[MEAN] + in_turn(f8[WEIGHTS] * deviations, 0)
-    low, high = f8[LOW] - margin, f8[HIGH] + margin
-    hour = _hour(block, times)
+    @property
+    def mixed(self) -> Floats:
+        found: Floats = self.lines[_AT_MIX]
+        return found
+
+
+def hours_of(times: Floats) -> Rows:
+    """Which of HOURS these times are of."""
+    found: Rows = np.minimum(np.mod(times, _DAY) * _HOUR, _LAST_HOUR).astype(np.intp)
+    return found
+
+
+def ahead(block: Block, hours: Rows) -> Ahead:
+    """The forecast of the next value of each row, which is of this hour."""
+    f8, f4, size = block.f8, block.f4, block.size
+    lags, mean, lowest, highest = f8[LAGS], f8[MEAN], f8[LOW], f8[HIGH]
+    lines = np.empty((9, size))
+    levels, experts = lines[_AT_LEVELS], lines[_AT_EXPERTS]
+    levels[:] = f8[LEVEL_OF]
+    experts[0] = lags[0]
+    levels.take(f4[LEVEL_LOSSES].argmin(0) * size + each(size), out=experts[1])
+    deviations = lags - mean
+    pulled = in_turn(f8[_WEIGHED].take(_TERMS, axis=0) * deviations[:, None], 0)
+    margin = _HALF * (highest - lowest)
+    low, high = lowest - margin, highest + margin
+    raw = mean + pulled[0]
+    hour = _hour(block, hours)
     plain = np.minimum(np.maximum(raw, low), high)
     experts[2] = plain
-    experts[3] = f8[MEAN]
-    slow = _mix(experts, f4[SLOW_LOSSES] * HANDICAP, 6)
-    if np.count_nonzero(hour.known):
-        experts[2] = np.minimum(np.maximum(raw + _added(f4, hour), low), high)
-    mixed = _mix(experts, f4[LOSSES][:4], 4)
-    half = np.maximum(f4[HALF], 2 * f4[QUANTUM])
-    return Ahead(experts, mixed, slow, half, deviations, plain, hour)
+    experts[3] = mean
+    shares = _shares(f4)
+    if hour.known is None:
+        slow, lines[_AT_MIX] = _mixed(shares, experts)
+    else:
+        both = np.empty((2, 4, size))
+        both[:] = experts
+        both[1, 2] = experts[2] = np.minimum(np.maximum(raw + _added(f4, hour, hour.known), low), high)
+        slow, lines[_AT_MIX] = _mixed(shares, both)
+    half = np.maximum(f4[HALF], _DOUBLE * f4[QUANTUM])
+    return Ahead(lines, slow, half, deviations, pulled, plain, hour)
 
 
-def _hour(block: Block, times: Floats) -> Hour:
+def _hour(block: Block, hours: Rows) -> Hour:
     f4 = block.f4
-    line = np.minimum(np.mod(times, DAY_S) * (HOURS / DAY_S), HOURS - 1).astype(np.intp)
+    place = hours * block.size + each(block.size)
     step = f4[STEP]
-    known = (block.i4[COUNT] * step >= DAY_S) & (step <= DAY_S / DAY_STEPS_MIN)
-    return Hour(line, f4[HOUR_OF][line, np.arange(block.size)], known)
+    passed = block.i4[COUNT] * step
+    known: Flags = passed >= _DAY
+    if np.count_nonzero(known):
+        known &= step <= _STEP_MAX
+    return Hour(place, f4[HOUR_OF].take(place), passed, known if np.count_nonzero(known) else None)
 
 
-def _added(f4: Singles, hour: Hour) -> Singles:
+def _added(f4: Singles, hour: Hour, known: Flags) -> Singles:
     """What the hour lacked, by the share of it that proved right: the slope of errors on it, between 0 and 1."""
     share = f4[HOURS_HIT] / np.maximum(f4[HOURS_SIZE], TINY)
-    added: Singles = hour.lacked * np.minimum(np.maximum(share, 0), 1) * hour.known
+    added: Singles = hour.lacked * np.minimum(np.maximum(share, 0), 1) * known
     return added
 
 
 def _learn_hour(block: Block, values: Floats, said: Ahead, most: Singles, lost: Rows | None) -> None:
     f4, hour = block.f4, said.hour
     error = np.minimum(np.maximum((values - said.plain).astype(np.float32), -most), most)
-    step = f4[STEP]
-    days = np.minimum(np.maximum(block.i4[COUNT] * step / np.float32(DAY_S), 1), DAYS)
-    rate = np.minimum(step * np.float32(HOURS / DAY_S), 1) / days
+    days = np.minimum(np.maximum(hour.passed / _DAY_SINGLE, _SINGLE), _DAYS)
+    rate = np.minimum(f4[STEP] * _HOUR_SINGLE, _SINGLE) / days
     if lost is not None:
         error[lost] = hour.lacked[lost]
-    f4[HOUR_OF][hour.line, np.arange(block.size)] += rate * (error - hour.lacked)
-    if np.count_nonzero(hour.known):
+    f4[HOUR_OF].put(hour.place, hour.lacked + rate * (error - hour.lacked))
+    if hour.known is not None:
         help_rate = HELP_RATE * hour.known
         f4[HOURS_HIT] += help_rate * (error * hour.lacked - f4[HOURS_HIT])
         f4[HOURS_SIZE] += help_rate * (hour.lacked * hour.lacked - f4[HOURS_SIZE])
@@ -166,7 +215,8 @@ def without_hours(block: Block, said: Ahead) -> Floats:
     """The mix as if no hour had a past: what went wrong at this hour yesterday makes nothing unusual today."""
     experts = said.experts.copy()
     experts[2] = said.plain
-    return _mix(experts, block.f4[LOSSES][:4], 4)
+    found: Floats = _mixed(_shares(block.f4), experts)[1]
+    return found
 
 
 def in_turn(lines: Floats, axis: int) -> Floats:
@@ -175,18 +225,26 @@ def in_turn(lines: Floats, axis: int) -> Floats:
     return found
 
 
-def _smoothed(levels: Floats, losses: Singles) -> Floats:
-    best: Floats = levels[losses.argmin(axis=0), np.arange(levels.shape[1])]
-    return best
-
-
-def _mix(experts: Floats, losses: Singles, squarings: int) -> Floats:
-    weights = (np.minimum.reduce(losses) + TINY) / (losses + TINY)
-    for _ in range(squarings):
+def _shares(f4: Singles) -> Floats:
+    """How much each expert counts: in the mix of the detector, and in that which is told."""
+    losses = np.empty((2, 4, f4.shape[1]), np.float32)
+    np.multiply(f4[SLOW_LOSSES], _HANDICAP.beside(f4.shape[1]), out=losses[0])
+    losses[1] = f4[LOSSES][:4]
+    best = np.minimum.reduce(losses, axis=1, keepdims=True)
+    best += _TINY
+    losses += _TINY
+    weights = best / losses
+    for _ in range(4):
         weights *= weights
-    shares = weights.astype(np.float64)
-    mixed: Floats = in_turn(shares * experts, 0) / in_turn(shares, 0)
-    return mixed
+    slow = weights[0]
+    slow *= slow
+    slow *= slow
+    return weights.astype(np.float64)
+
+
+def _mixed(shares: Floats, experts: Floats) -> Floats:
+    found: Floats = in_turn(shares * experts, 1) / in_turn(shares, 1)
+    return found
 
 
 def weights_of(block: Block) -> Floats:
@@ -206,27 +264,38 @@ def begin(block: Block, first: Flags, values: Floats) -> None:
         block.f8[line, first] = value
 
 
-def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
-    """The outcome of what was said. The lags of the rows in `lost` begin anew: before them lies a gap."""
-    f8, f4 = block.f8, block.f4
-    count = block.i4[COUNT]
-    errors = np.empty((5, block.size), np.float32)
-    np.abs(values - said.experts, out=errors[:4], casting="same_kind")
-    np.abs(values - said.mixed, out=errors[4], casting="same_kind")
-    start = np.float32(1) / np.maximum(count, 1).astype(np.float32)
-    rate = np.maximum(LOSS_RATE, start)
+def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None, youngest: int) -> None:
+    """The outcome of what was said. The lags of the rows in `lost` begin anew: before them lies a gap. `youngest` is the least
+    count of them all.
+    """
+    f8, f4, i4 = block.f8, block.f4, block.i4
+    off = values - said.lines
+    errors = np.abs(off).astype(np.float32)
+    rate = _LOSS_RATE
+    if youngest < OLD:
+        rate = np.maximum(rate, _SINGLE / np.maximum(i4[COUNT], _FIRST_TICK).astype(np.float32))
     _judge(f4, errors, rate)
-    young = np.float32(1) / np.maximum(block.i4[AGE], 1).astype(np.float32)
-    errors[2] = np.abs(values - said.plain)
+    errors = errors[_AT_EXPERTS]
+    if said.hour.known is not None:
+        errors[2] = np.abs(values - said.plain)
     most = _most(block)
     _learn_hour(block, values, said, most, lost)
-    believed = np.maximum(SLOW_RATE, young) * np.where(f4[ALERT] < DOUBTED, np.float32(1), DOUBT)
-    f4[SLOW_LOSSES] += believed * (np.minimum(errors[:4], most) - f4[SLOW_LOSSES])
-    level_errors = np.abs(values - f8[LEVEL_OF]).astype(np.float32)
-    f4[LEVEL_LOSSES] += rate * (level_errors - f4[LEVEL_LOSSES])
-    _regress(block, values - f8[MEAN], said.deviations, lost)
-    f8[LEVEL_OF] += _RATES * (values - f8[LEVEL_OF])
-    f8[MEAN] += (values - f8[MEAN]) / np.minimum(block.i4[REGIME_COUNT] + 1.0, MEAN_MAX)
+    believed = np.maximum(_SLOW_RATE, _SINGLE / np.maximum(i4[AGE], _FIRST_TICK).astype(np.float32))
+    doubted = f4[ALERT] < _DOUBTED
+    if np.count_nonzero(doubted) < len(doubted):
+        believed *= np.where(doubted, np.float32(1), DOUBT)
+    losses = f4[SLOW_LOSSES]
+    missed = np.minimum(errors, most)
+    missed -= losses
+    missed *= believed
+    losses += missed
+    mean = f8[MEAN]
+    target = off[_AT_EXPERTS][3]
+    _regress(block, target, said, lost)
+    moved = off[_AT_LEVELS]
+    moved *= _RATES.beside(len(values))
+    f8[LEVEL_OF] += moved
+    mean += target / np.minimum(i4[REGIME_COUNT] + _ONE, _MEAN_MAX)
     np.minimum(f8[LOW], values, out=f8[LOW])
     np.maximum(f8[HIGH], values, out=f8[HIGH])
     lags = f8[LAGS]
@@ -240,37 +309,44 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None) -> None:
 
 def _most(block: Block) -> Singles:
     """The greatest error that is believed, of each row."""
-    losses = block.f4[SLOW_LOSSES]
-    least = np.minimum.reduce(losses)
-    most: Singles = np.where((block.i4[AGE] >= KNOWN) & (least > 0), BELIEVABLE * least, np.float32(np.inf))
+    least = np.minimum.reduce(block.f4[SLOW_LOSSES])
+    most: Singles = np.where((block.i4[AGE] >= KNOWN) & (least > _NOUGHT), _BELIEVABLE * least, np.float32(np.inf))
     return most
 
 
 def _judge(f4: Singles, errors: Singles, rate: Singles) -> None:
     """Running losses, and the half-width that 95 of 100 errors of the mix stay below."""
-    half, losses = f4[HALF], f4[LOSSES]
-    losses += rate * (errors - losses)
-    outside = (errors[4] > half).astype(np.float32)
-    half += np.maximum(WIDEN, rate) * losses[4] * (outside - MISS)
-    np.maximum(half, 0, out=half)
+    half, losses = f4[HALF], f4[_JUDGED]
+    change = errors - losses
+    change *= rate
+    losses += change
+    outside = (errors[_AT_MIX] > half).astype(np.float32)
+    outside -= _MISS
+    outside *= np.maximum(_WIDEN, rate) * losses[_AT_MIX]
+    half += outside
+    np.maximum(half, _NOUGHT, out=half)
 
 
-def _regress(block: Block, target: Floats, deviations: Floats, lost: Rows | None) -> None:
+def _regress(block: Block, target: Floats, said: Ahead, lost: Rows | None) -> None:
     f8 = block.f8
     gains, weights, spread = f8[GAINS], f8[WEIGHTS], f8[SPREAD]
-    count = block.i4[COUNT]
-    projected = gains[_FULL].reshape(ORDER, ORDER, -1) * deviations
-    along = in_turn(projected, 1)
-    scale = FORGET + in_turn(along * deviations, 0)
-    error = target - in_turn(weights * deviations, 0)
+    along = said.pulled[1:]
+    scale = FORGET + in_turn(along * said.deviations, 0)
+    error = target - said.pulled[0]
     if lost is not None:
         error[lost] = 0.0
     weights += along * (error / scale)
-    gains -= along[_FIRST] * along[_SECOND] / scale
-    trace = in_turn(gains[_DIAGONAL], 0)
-    gains /= np.where(trace * spread < GAIN_MAX, FORGET, 1.0)
-    spread += (target * target - spread) * np.maximum(1 / 512, 1.0 / np.maximum(block.i4[REGIME_COUNT], 1))
-    dormant = (gains[0] == 0) & (count >= ORDER) & (spread > 0)
+    gains -= along.take(_FIRST, axis=0) * along.take(_SECOND, axis=0) / scale
+    trace = in_turn(gains.take(_DIAGONAL, axis=0), 0)
+    gains /= np.where(trace * spread < _GAIN_MAX, FORGET, _ONE)
+    spread += (target * target - spread) * np.maximum(_SPREAD_RATE, _ONE / np.maximum(block.i4[REGIME_COUNT], _FIRST_TICK))
+    dormant = gains[0] == 0
     if np.count_nonzero(dormant):
-        for line in _DIAGONAL:
-            gains[line, dormant] = START_GAIN / spread[dormant]
+        _wake(block, dormant & (block.i4[COUNT] >= ORDER) & (spread > 0))
+
+
+def _wake(block: Block, dormant: Flags) -> None:
+    if np.count_nonzero(dormant):
+        gains = block.f8[GAINS]
+        for line in _DIAGONAL.tolist():
+            gains[line, dormant] = START_GAIN / block.f8[SPREAD, dormant]

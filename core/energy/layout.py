@@ -92,6 +92,48 @@ _BANK = BANK_F4 + BANK_I4
 BYTES_PER_ROW = 8 * _EIGHTS + 4 * (_FOURS + _BANK)
 SLAB = 250
 """Rows that are turned into columns at a time: as many as stay in the nearest memory."""
+FEW = 64
+"""Rows beside which a call costs more than its arithmetic."""
+_EACH = np.arange(CHUNK)
+_EACH.flags.writeable = False
+_FIRST_LINE = np.zeros(8, np.intp)
+
+
+def each(size: int) -> Rows:
+    """0, 1, 2 … for so many rows; to look at."""
+    return _EACH[:size] if size <= CHUNK else np.arange(size)
+
+
+def least(line: Counts) -> int:
+    return min(line.tolist()) if len(line) < FEW else int(np.minimum.reduce(line))
+
+
+class Column:
+    """A figure for each of some lines. Beside few rows it is written out for every row: to stretch a column costs a call several
+    times its arithmetic.
+    """
+
+    __slots__ = ("_beside", "figures")
+
+    def __init__(self, figures: Any) -> None:
+        self.figures = figures[:, None]
+        self.figures.flags.writeable = False
+        self._beside: dict[int, Any] = {}
+
+    def beside(self, size: int) -> Any:
+        if size > FEW:
+            return self.figures
+        found = self._beside.get(size)
+        if found is None:
+            found = self._beside[size] = np.repeat(self.figures, size, axis=1)
+            found.flags.writeable = False
+        return found
+
+
+def stretched(line: Singles, lines: int) -> Singles:
+    """The same line so many times: for whoever works with it more than once, for the same reason."""
+    found: Singles = line.reshape(1, -1).take(_FIRST_LINE[:lines], axis=0)
+    return found
 
 
 class Block:
@@ -147,6 +189,11 @@ class _Chunk:
     def __init__(self, eights: Floats, fours: Singles, banks: Singles) -> None:
         self.eights, self.fours, self.banks = eights, fours, banks
 
+    def block(self, places: Rows) -> Block:
+        """A copy of some rows, as many as are turned at a time."""
+        eights, fours = self.eights.take(places, axis=0).T, self.fours.take(places, axis=0).T
+        return Block(np.ascontiguousarray(eights), np.ascontiguousarray(fours), self.banks.take(places, axis=0))
+
     def take(self, places: Rows, block: Block, at: int) -> None:
         block.banks[at : at + len(places)] = self.banks.take(places, axis=0)
         for low in range(0, len(places), SLAB):
@@ -191,15 +238,22 @@ class Store:
 
     def take(self, rows: Rows) -> Block:
         """A copy of these rows, which rise strictly."""
-        size = len(rows)
+        size, parts = len(rows), _by_chunk(rows)
+        if len(parts) == 1 and size <= SLAB:
+            chunk, places, _ = parts[0]
+            return self.chunks[chunk].block(places)
         block = Block(np.empty((_EIGHTS, size)), np.empty((_FOURS, size), np.float32), np.empty((size, _BANK), np.float32))
-        for chunk, places, at in _by_chunk(rows):
+        for chunk, places, at in parts:
             self.chunks[chunk].take(places, block, at)
         return block
 
     def put(self, rows: Rows, block: Block) -> None:
         for chunk, places, at in _by_chunk(rows):
             self.chunks[chunk].put(places, block, at)
+
+    def single(self, row: int, line: int) -> float:
+        """One figure of four bytes."""
+        return float(self.chunks[row // CHUNK].fours[row % CHUNK, line])
 
     def view(self, row: int) -> Block:
         """One row as it stands, to look at."""

@@ -18,7 +18,9 @@ Metrics = Sequence[tuple[str, str]]
 class Plan:
     """Points that come in one order. Never changed."""
 
-    __slots__ = ("all_streams", "around", "bounds", "complete", "metrics", "power", "roles", "streams", "units", "use", "warm")
+    __slots__ = (
+        "all_streams", "around", "bounds", "complete", "metrics", "power", "roles", "straight", "streams", "units", "use", "warm",
+    )  # fmt: skip
 
     def __init__(self, metrics: tuple[tuple[str, str], ...], streams: tuple[int, ...]) -> None:
         self.metrics = metrics
@@ -27,7 +29,9 @@ class Plan:
         """Of each point of a moment, which of them it is."""
         self.all_streams = frozenset(streams)
         self.complete = sorted(streams) == list(range(len(metrics)))
-        """They are all that their source has."""
+        """They are all that their source has,"""
+        self.straight = streams == tuple(range(len(metrics)))
+        """and in its own order."""
         self.units = [metrics[stream][1] for stream in streams]
         self.bounds = [_bounds(unit) for unit in self.units]
         """Between which each number can be used without a closer look."""

@@ -36,7 +36,7 @@ BandFields = tuple[float, float, float, float, float]
 """Value, ends of the 95 % interval, ends of the 99.9 % interval."""
 
 
-class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What a source is expected to come to.
 
     prediction_id: its name
@@ -61,7 +61,7 @@ class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     measured: bool = False
 
 
-class Checked(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Checked(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One check of the step in which a claim was due.
 
     outcome: pass, fail or vacuous
@@ -76,7 +76,7 @@ class Checked(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     limit: float | None = None
 
 
-class Met(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Met(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What our own points say of the moment a claim was about.
 
     prediction_id: which
@@ -206,7 +206,7 @@ class ProofAnswer(Result):
     confidence_score: float
 
 
-class Held(msgspec.Struct, forbid_unknown_fields=True):
+class Held(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A claim that is open, and what our points said of it, once they did."""
 
     claim: Claim
@@ -214,7 +214,7 @@ class Held(msgspec.Struct, forbid_unknown_fields=True):
     rated: bool = False
 
 
-class Settled(msgspec.Struct, forbid_unknown_fields=True):
+class Settled(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A prediction that was proved, as feedback and a second proof need it."""
 
     verdict: str

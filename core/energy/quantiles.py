@@ -20,6 +20,7 @@ from core.energy.layout import (
     WARM,
     Block,
     Codes,
+    Column,
     Counts,
     Flags,
     Floats,
@@ -35,9 +36,8 @@ BOLD = 1.3
 ARTLESS = 1e-12
 """Of the value, and LEAST at all: no sensor tells less apart."""
 LEAST = 1e-30
-ONE = np.float32(1)
-
-LEVEL = np.array([(i + 1) / 16 for i in range(LEVELS)], np.float32)[:, None]
+_SHARE = Column(np.array([(i + 1) / 16 for i in range(LEVELS)], np.float32) - np.float32(1))
+"""The level of each quantile, less one."""
 NORMAL = (
     -1.862731867421652, -1.3180108973035372, -1.0099901692495805, -0.7764217611479275, -0.5791321622555556,
     -0.40225006532172536, -0.23720210932878766, -0.07841241273311217,
@@ -52,29 +52,39 @@ BELL = (
 )  # fmt: skip
 """The normal deviate at (i + 1)/16."""
 _DENSITY = [np.exp(-z * z / 2) / np.sqrt(2 * np.pi) for z in (*BELL, *(-z for z in reversed(BELL[:-1])))]
-STRIDE = np.array([BOLD / (each * 1.3489795003921634) for each in _DENSITY], np.float32)[:, None]
+_STRIDE = Column(np.array([BOLD / (each * 1.3489795003921634) for each in _DENSITY], np.float32))
 """One over the density of a bell curve whose quartiles are 1 apart."""
+_GOLDEN, _MIDDLE, _ARTLESS, _LEAST = (np.array(each) for each in (GOLDEN, 0.5, ARTLESS, LEAST))
+_NEXT, _LEARN_MAX = np.array(1, np.int32), np.array(LEARN_MAX, np.int32)
 
 
 def spread_ties(residuals: Floats, ticks: Counts, quantum: Singles, values: Floats) -> Singles:
     """The residuals as if the sensor had not rounded."""
-    golden = ticks * GOLDEN
+    golden = ticks * _GOLDEN
     golden -= np.floor(golden)
-    width = np.maximum(np.maximum(ARTLESS * np.abs(values), LEAST), quantum)
-    return (residuals + (golden - 0.5) * width).astype(np.float32)
+    golden -= _MIDDLE
+    golden *= np.maximum(np.maximum(_ARTLESS * np.abs(values), _LEAST), quantum)
+    spread: Singles = (residuals + golden).astype(np.float32)
+    return spread
 
 
 def ranked(quantiles: Singles, residuals: Singles) -> tuple[Flags, Codes, Singles]:
     """Which quantiles lie below each residual, how many do, and the score of that rank."""
     below = quantiles < residuals
-    code = np.add.reduce(below, 0, np.uint8)
-    return below, code, SCORES[code]
+    code: Codes = np.add.reduce(below, 0, np.uint8)
+    scores: Singles = SCORES.take(code)
+    return below, code, scores
 
 
-def learn(quantiles: Singles, below: Flags, age: Counts) -> None:
+def learn(quantiles: Singles, below: Flags, age: Counts, youngest: int) -> None:
     """Each quantile moves towards its level; `below` says which lay below the residual."""
-    rate = (quantiles[11] - quantiles[3]) / np.minimum(np.maximum(age, WARM) + 1, LEARN_MAX).astype(np.float32)
-    quantiles += STRIDE * (below + (LEVEL - ONE)) * rate
+    ticks = age if youngest >= WARM else np.maximum(age, WARM)
+    rate = (quantiles[11] - quantiles[3]) / np.minimum(ticks + _NEXT, _LEARN_MAX).astype(np.float32)
+    size = len(age)
+    step = below + _SHARE.beside(size)
+    step *= _STRIDE.beside(size)
+    step *= rate
+    quantiles += step
 
 
 def keep(block: Block, warm: Rows, residuals: Singles) -> None:

@@ -19,7 +19,7 @@ from core.energy.following import FLOOR, LEVEL_DOUBT, SMOOTH, Follow, Pace, Said
 from core.energy.layout import Floats
 from core.energy.node import surrogate_energies
 from core.energy.plans import Plan
-from core.energy.rounds import Power, Round
+from core.energy.rounds import Round
 
 _PACE = ("time", "total", "first_time", "first_total", "last", "smooth", "off", "steps")
 _NAMES = len(bank.NAMES)
@@ -34,9 +34,12 @@ _FIELD, _WIDTH = layout.places_of(
 )  # fmt: skip
 _MOVED = _FIELD["until"].start
 """Fields before this one change with every moment; those from it on only when something happens."""
+_KNOWN = slice(_FIELD["energy_known"].start, _FIELD["nats_known"].stop)
 _AT = {name: place.start for name, place in _FIELD.items() if place.stop == place.start + 1}
 _LINES = 21
 """Figures of a record, for each source."""
+FEW_PATHS = 12
+"""So many are sooner followed one by one."""
 _SAID = 25
 """Figures of the two claims that go with it, and which unit the energy is in."""
 Place = NDArray[np.intp]
@@ -97,8 +100,7 @@ class Sources:
         place = self.places.get(source)
         if place is not None:
             powered = self.rows[place, _AT["powered"]]
-            self.rows[place, _FIELD["energy_known"]] = _known_row(follow.horizons[0 if powered else 1])
-            self.rows[place, _FIELD["nats_known"]] = _known_row(follow.horizons[3])
+            self.rows[place, _KNOWN] = _known_row(follow.horizons[0 if powered else 1]) + _known_row(follow.horizons[3])
 
     def follow(self, source: str, before: Follow, alerts: Sequence[float], nats: Sequence[float]) -> Follow:
         """What is known of a source, made of its row and of what was known when it was entered."""
@@ -202,9 +204,9 @@ class Group:
             bool(self._gap[at]),
         )
 
-    def power_before(self, at: int) -> Power:
-        """Its power as it stood before."""
-        return self.round.before(self.round.asks[self.numbers[at]].power)
+    def noise_before(self, at: int) -> tuple[float, float]:
+        """Of its power, as it stood before."""
+        return self.round.noise_before(self.round.asks[self.numbers[at]].power)
 
     # --- what a moment adds -----------------------------------------------------------------------------------------
 
@@ -317,7 +319,7 @@ class Group:
             scale = units.watts(plan.units[plan.power], 1.0)
             step = np.maximum(f4[layout.STEP], 1e-6)
             steps = np.maximum(np.rint(horizon_s / step), 1)
-            path = paths(f8[layout.LAGS], f8[layout.MEAN], f8[layout.WEIGHTS], f8[layout.LOW], f8[layout.HIGH], steps)
+            path = _paths(f8, steps)
             each = np.arange(len(power))
             level = f8[layout.LEVEL_OF][f4[layout.LEVEL_LOSSES].argmin(axis=0), each]
             rates = np.array([f8[layout.LAGS.start] * scale, level * scale, f8[layout.MEAN] * scale, path * scale])
@@ -389,6 +391,19 @@ def _mixed(losses: Floats, rates: Floats) -> Floats:
         weights *= weights
     found: Floats = np.add.reduce(weights * rates) / np.add.reduce(weights)
     return found
+
+
+def _paths(f8: Floats, steps: Floats) -> Floats:
+    """Where the powers go, from their rows."""
+    if len(steps) > FEW_PATHS:
+        return paths(f8[layout.LAGS], f8[layout.MEAN], f8[layout.WEIGHTS], f8[layout.LOW], f8[layout.HIGH], steps)
+    alone = [
+        claims.path_rate(
+            tuple(row[layout.LAGS]), row[layout.MEAN], tuple(row[layout.WEIGHTS]), row[layout.LOW], row[layout.HIGH], int(count)
+        )
+        for row, count in zip(f8.T.tolist(), steps.tolist(), strict=True)
+    ]
+    return np.array(alone)
 
 
 def paths(lags: Floats, mean: Floats, weights: Floats, low: Floats, high: Floats, steps: Floats) -> Floats:

@@ -35,9 +35,12 @@ from core.energy.layout import (
     WARM,
     Block,
     Codes,
+    Column,
     Floats,
     Rows,
     Singles,
+    least,
+    stretched,
 )
 
 DRIFT = np.float32(4.0)
@@ -58,16 +61,18 @@ FURTHER = 0.5
 CUT_MIN = 3
 """Ticks that say nothing yet of where a shift began."""
 
-_SCALE = np.array(SCALES, np.float32)[:, None]
-_PART = np.float32(2) / (_SCALE + 1)
-_LEAVE = 1 + DRIFT / _SCALE
-_BOUND = np.array(BOUNDS, np.float32)[:, None]
-_ARMED = np.array([max(ARMED_MIN, 4 * each) for each in SCALES], np.int32)[:, None]
-_SETTLED = int(_ARMED[-1, 0])
-_LOW_BITS = np.uint64(4)
-_HIGH_BITS = np.uint64(60)
+_SCALE = np.array(SCALES, np.float32)
+_PART = Column(np.float32(2) / (_SCALE + 1))
+_LEAVE = Column(1 + DRIFT / _SCALE)
+_BOUND = Column(np.array(BOUNDS, np.float32))
+_ARMED = Column(np.array([max(ARMED_MIN, 4 * each) for each in SCALES], np.int32))
+_SETTLED = int(_ARMED.figures[-1, 0])
+_LOW_BITS = np.array(4, np.uint64)
+_HIGH_BITS = np.array(60, np.uint64)
 LEAST = np.float32(1e-6)
 """Of a variance whose logarithm is taken."""
+_CALMING, _LEAST, _NOUGHT, _ONE = (np.array(each, np.float32) for each in (CALMING, LEAST, 0, 1))
+_NEXT = np.array(1, np.int32)
 
 
 class Alarm(NamedTuple):
@@ -88,29 +93,33 @@ def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> 
     residuals = quantiles.spread_ties(values - expected, count, f4[QUANTUM], values)
     tracked = f4[QUANTILES]
     below, code, scores = quantiles.ranked(tracked, residuals)
-    youngest = int(np.minimum.reduce(age))
+    youngest = least(age)
     warm = np.flatnonzero(age < WARM) if youngest < WARM else None
     before = f4[KEPT, warm] if warm is not None else None
-    quantiles.learn(tracked, below, age)
+    quantiles.learn(tracked, below, age, youngest)
     _push(block, code)
     _sum(f4, scores)
+    sums, restless, beyond = f4[SUMS], f4[RESTLESS], f4[ALERT]
     if youngest < _SETTLED:
-        f4[SUMS] *= age >= _ARMED
+        sums *= age >= _ARMED.beside(block.size)
     if lost is not None:
         _forget(block, lost)
-    np.copyto(i4[SINCE], count, where=f4[SUMS] <= 0)
-    f4[RESTLESS] *= CALMING
-    beyond = np.maximum.reduce(f4[SUMS] / _BOUND) / np.maximum(f4[RESTLESS], 1) ** 2
-    f4[ALERT] = beyond
+    np.copyto(i4[SINCE], count, where=sums <= _NOUGHT)
+    restless *= _CALMING
+    np.maximum.reduce(sums / _BOUND.beside(block.size), out=beyond)
+    if np.count_nonzero(restless > _ONE):
+        beyond /= np.maximum(restless, _ONE) ** 2
+    over = beyond > _ONE
     if warm is not None and before is not None:
         f4[KEPT, warm] = before
         quantiles.keep(block, warm, residuals)
-    age += 1
-    i4[COOLDOWN] -= i4[COOLDOWN] > 1
-    over = beyond > 1
+    age += _NEXT
+    cooldown = i4[COOLDOWN]
+    if np.count_nonzero(cooldown):
+        cooldown -= cooldown > _NEXT
     if not np.count_nonzero(over):
         return []
-    return [_alarm(block, int(at)) for at in np.flatnonzero(over) if age[at] > WARM and not i4[COOLDOWN, at]]
+    return [_alarm(block, at) for at in np.flatnonzero(over).tolist() if age[at] > WARM and not cooldown[at]]
 
 
 def _push(block: Block, code: Codes) -> None:
@@ -123,16 +132,21 @@ def _push(block: Block, code: Codes) -> None:
 
 def _sum(f4: Singles, scores: Singles) -> None:
     means, variances, sums = f4[MEANS], f4[VARIANCES], f4[SUMS]
+    part, size = _PART.beside(len(scores)), len(scores)
+    scores = stretched(scores, len(SCALES))
     away = scores - means
-    means += away * _PART
-    variances += (away * (scores - means) - variances) * _PART
-    np.maximum(variances, LEAST, out=variances)
+    means += away * part
+    away *= scores - means
+    away -= variances
+    away *= part
+    variances += away
+    np.maximum(variances, _LEAST, out=variances)
     excess = means * means
     excess += variances
     excess -= np.log(variances)
-    excess -= _LEAVE
+    excess -= _LEAVE.beside(size)
     sums += excess
-    np.maximum(sums, 0, out=sums)
+    np.maximum(sums, _NOUGHT, out=sums)
 
 
 def _forget(block: Block, rows: Rows) -> None:
@@ -142,7 +156,7 @@ def _forget(block: Block, rows: Rows) -> None:
 
 
 def _alarm(block: Block, at: int) -> Alarm:
-    sums = block.f4[SUMS, at] / _BOUND[:, 0]
+    sums = block.f4[SUMS, at] / _BOUND.figures[:, 0]
     scale = int(sums.argmax())
     since = int(block.i4[COUNT, at]) - int(block.i4[SINCE.start + scale, at])
     return Alarm(at, scale, float(block.f4[SUMS.start + scale, at]), located(block, at, since))

@@ -7,9 +7,9 @@ for arrays.
 """
 
 import math
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,9 +17,24 @@ from core.energy import columns, entropy, layout
 
 NATS_PLACES = 1e9
 """Of nats: beyond these the logarithm of one machine is not that of another."""
-_LAGS, _WEIGHTS, _LEVELS = (list(range(layout.WIDTH_F8)[each]) for each in (layout.LAGS, layout.WEIGHTS, layout.LEVEL_OF))
-_F8 = [layout.MEAN, layout.LOW, layout.HIGH, *_LAGS, *_WEIGHTS, *_LEVELS]
-_F4 = [layout.STEP, layout.HALVES.stop - 1, layout.QUANTUM, *range(layout.WIDTH_F4)[layout.LEVEL_LOSSES]]
+
+
+Told = TypeVar("Told")
+
+
+class _Once(Generic[Told]):
+    """Worked out when it is asked for first, and then an attribute like any other."""
+
+    def __init__(self, work_out: Callable[[Any], Told]) -> None:
+        self._work_out = work_out
+        self.__doc__ = work_out.__doc__
+
+    def __get__(self, instance: Any, owner: Any) -> Told:
+        found = instance.__dict__[self._work_out.__name__] = self._work_out(instance)
+        return found
+
+
+_NATS_PLACES = np.array(NATS_PLACES)
 
 
 class Power(NamedTuple):
@@ -64,10 +79,11 @@ class Round:
         """Of each ask, where its points begin among all."""
         for ask in asks:
             self.begins.append(len(rows))
-            if ask.whole and len(ask.times) == 1:
-                rows += ask.rows
-                times += [ask.times[0]] * len(ask.rows)
-                values += ask.values[0]
+            if ask.whole:
+                moments, size = len(ask.times), len(ask.rows)
+                rows += [*ask.rows] * moments
+                times += ask.times if size == 1 else [ask.times[0]] * size if moments == 1 else np.repeat(ask.times, size).tolist()
+                values += chain.from_iterable(ask.values)
                 continue
             for time, line in zip(ask.times, ask.values, strict=True):
                 for row, value in zip(ask.rows, line, strict=True):
@@ -77,9 +93,6 @@ class Round:
                         values.append(value)
         self._store = store
         self.asks = asks
-        self._powers = [ask.power for ask in asks if ask.power >= 0]
-        self._before: dict[int, Power] | None = None
-        self._after: dict[int, Power] | None = None
         self._taken: list[int] = []
         self.rows = np.array(rows, np.intp)
         self.times = np.array(times, np.float64)
@@ -92,27 +105,27 @@ class Round:
         for shift in self.advanced.findings.shifts:
             self.shifts.setdefault(shift.row, []).append(shift)
 
-    @cached_property
+    @_Once
     def fates(self) -> list[int]:
         found: list[int] = self.advanced.findings.fate.tolist()
         return found
 
-    @cached_property
+    @_Once
     def residuals(self) -> list[float]:
         found: list[float] = self.advanced.findings.residual.tolist()
         return found
 
-    @cached_property
+    @_Once
     def alerts(self) -> list[float]:
         found: list[float] = self.advanced.findings.alert.tolist()
         return found
 
-    @cached_property
+    @_Once
     def gaps(self) -> list[bool]:
         found: list[bool] = self.advanced.findings.gap.tolist()
         return found
 
-    @cached_property
+    @_Once
     def place(self) -> dict[int, int]:
         """Of each row, where its spread and its entropy stand."""
         rows = self.advanced.rows
@@ -123,33 +136,28 @@ class Round:
         found: layout.Floats = self.advanced.block.f8[layout.SPREAD]
         return found
 
-    @cached_property
+    @_Once
     def spreads(self) -> list[float]:
         found: list[float] = self.spreads_of_rows.tolist()
         return found
 
-    @cached_property
+    @_Once
     def nats_of_rows(self) -> layout.Floats:
         return nats(self.advanced.block)
 
-    @cached_property
+    @_Once
     def nats(self) -> list[float]:
         found: list[float] = self.nats_of_rows.tolist()
         return found
 
-    def before(self, row: int) -> Power:
-        """What a power said before, whose command is not taken over yet."""
-        if self._before is None:
-            rows = sorted(set(self._powers))
-            self._before = powers(self._store.take(np.array(rows, np.intp)), rows)
-        return self._before[row]
+    def noise_before(self, row: int) -> tuple[float, float]:
+        """Of a power whose command is not taken over yet."""
+        return noise(self._store, row)
 
     def after(self, row: int) -> Power | None:
-        """What it says with these points; None where none of them is of it."""
-        if self._after is None:
-            rows = sorted(self.place.keys() & set(self._powers))
-            self._after = powers(self.advanced.block, rows, [self.place[row] for row in rows])
-        return self._after.get(row)
+        """What a power says with these points; None where none of them is of it."""
+        place = self.place.get(row)
+        return None if place is None else power_of(self.advanced.block, place)
 
     def take_over(self, rows: Sequence[int]) -> None:
         """The points of these rows have come. The store has them once `settle` is called."""
@@ -174,22 +182,27 @@ class Round:
 
 def nats(block: layout.Block) -> layout.Floats:
     """Of each row, rounded."""
-    found: layout.Floats = np.rint(entropy.quantised(block) * NATS_PLACES) / NATS_PLACES
+    found: layout.Floats = np.rint(entropy.quantised(block) * _NATS_PLACES) / _NATS_PLACES
     return found
 
 
-def powers(block: layout.Block, rows: Sequence[int], places: Sequence[int] | None = None) -> dict[int, Power]:
-    """What some columns of a block say, as those of powers."""
-    if not rows:
-        return {}
-    some = np.arange(len(rows)) if places is None else np.array(places, np.intp)
-    eights = block.f8[:, some][_F8].T.tolist()
-    fours = block.f4[_F4][:, some].T.tolist()
-    return {row: _power(eight, four) for row, eight, four in zip(rows, eights, fours, strict=True)}
+def noise(store: layout.Store, row: int) -> tuple[float, float]:
+    """Half the 95 % interval of one step, and the step of the sensor."""
+    return store.single(row, layout.HALF), store.single(row, layout.QUANTUM)
 
 
-def _power(eight: list[float], four: list[float]) -> Power:
-    mean, low, high = eight[:3]
-    step, half, quantum, *losses = four
-    level = eight[11 + losses.index(min(losses))]
-    return Power(mean, low, high, tuple(eight[3:7]), tuple(eight[7:11]), level, step, half, quantum)
+def power_of(block: layout.Block, at: int) -> Power:
+    """What a column of a block says, as that of a power."""
+    eights, fours = block.f8[:, at].tolist(), block.f4[: layout.HALVES.stop, at].tolist()
+    losses = fours[layout.LEVEL_LOSSES]
+    return Power(
+        eights[layout.MEAN],
+        eights[layout.LOW],
+        eights[layout.HIGH],
+        tuple(eights[layout.LAGS]),
+        tuple(eights[layout.WEIGHTS]),
+        eights[layout.LEVEL_OF][losses.index(min(losses))],
+        fours[layout.STEP],
+        fours[layout.HALF],
+        fours[layout.QUANTUM],
+    )

@@ -6,8 +6,11 @@ the owner, so nobody else may add to it, but an admin on the owner's behalf.
 
 import math
 import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from itertools import chain
 from operator import eq, itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -45,7 +48,6 @@ if TYPE_CHECKING:
     from core.energy import claims
     from core.energy.following import Followed, Said, Tick
     from core.energy.quiet import Group
-    from core.energy.rounds import Power
 
 COMMAND_POINTS_MAX = 2_048
 IDLE_US = 3_600_000_000
@@ -198,7 +200,7 @@ def _met_quiet(energy: Energy, source: Source, passed: Sequence[proving.Claim], 
     """Claims whose moment these points passed."""
     plan = group.plan
     steps = _Steps(source.totals, group.moment_before(at), source.totals.nats, [group.tick(at)])
-    half, quantum = _noise_of(group.power_before(at), plan.metrics[plan.roles.power][1]) if group.powered else (0.0, 0.0)
+    half, quantum = _noise_of(group.noise_before(at), plan.metrics[plan.roles.power][1]) if group.powered else (0.0, 0.0)
     return _met_by(energy, group.expected[at].source, passed, steps, half, quantum, plan.roles)
 
 
@@ -266,25 +268,35 @@ def _plan(source: Source, metrics: Sequence[str]) -> Plan | None:
 
 def _all_usable(lines: Sequence[Sequence[float | None]], plan: Plan) -> bool:
     """Whether each number can be used, without a closer look."""
-    bounds = plan.bounds
-    for line in lines:
-        for value, (low, high) in zip(line, bounds, strict=True):
+    if len(lines) == 1:
+        for value, (low, high) in zip(lines[0], plan.bounds, strict=True):
             if value is None or not low <= value <= high:
                 return False
+        return True
+    for column, (low, high) in zip(zip(*lines, strict=True), plan.bounds, strict=True):
+        if None in column or math.isnan(sum(column)) or not (low <= min(column) and max(column) <= high):
+            return False
     return True
 
 
 def decide_batch(energy: Energy, command: SenseBatch, ctx: Context) -> Decision:
     if len(set(command.metrics)) != len(command.metrics):
         raise _malformed("/metrics", "a metric stands there twice")
-    moments = _moments(command.times)
-    values = _lines(command.values, len(moments), len(command.metrics))
+    source = energy.sources.get(command.source)
+    expected = energy.view.announced(command, source.streams) if source is not None else None
+    moments: Sequence[int]
+    values: Sequence[Sequence[float | None]]
+    if expected is not None and expected.whole:
+        moments, values = expected.times_us, expected.values
+    else:
+        expected, moments = None, _moments(command.times)
+        values = _lines(command.values, len(moments), len(command.metrics))
     points = len(moments) * len(command.metrics)
     if points > COMMAND_POINTS_MAX:
         text = f"{points:,} points in one command; at most {COMMAND_POINTS_MAX:,} fit. Send less at once"
         raise Refused("invalid-argument", text, reason="too-many-points")
     energy.meters.admit("sense_batch", ctx, points)
-    return _decide(energy, Given(command.source, command.metrics, moments, values, {}, command.predict), ctx)
+    return _decide(energy, Given(command.source, command.metrics, moments, values, {}, command.predict, expected), ctx)
 
 
 def decide_predict(energy: Energy, command: Predict, ctx: Context) -> Decision:
@@ -320,7 +332,8 @@ def _moment(text: str, place: str) -> int:
     return found
 
 
-_TIME = msgspec.inspect.type_info(Time)
+_WHOLE, _LISTS, _FRACTIONS, _NUMBERS = (frozenset(kinds) for kinds in ((int,), (list,), (float,), (float, int)))
+"""What a list holds that needs no closer look, each by itself."""
 
 
 def _moments(given: Any) -> list[int]:
@@ -330,6 +343,8 @@ def _moments(given: Any) -> list[int]:
         given = list(given.numbers())
     if not isinstance(given, list) or not 1 <= len(given) <= COMMAND_POINTS_MAX:
         raise _malformed("/times", f"1 to {COMMAND_POINTS_MAX:,} times are wanted")
+    if _WHOLE.issuperset(map(type, given)) and min(given) >= 0 and max(given) <= INT_MAX:
+        return given
     return [_one_moment(each, place) for place, each in enumerate(given)]
 
 
@@ -350,6 +365,13 @@ def _lines(given: Any, moments: int, metrics: int) -> list[list[float | None]]:
         return [list(flat[at : at + metrics]) for at in range(0, len(flat), metrics)]
     if not isinstance(given, list) or len(given) != moments:
         raise _malformed("/values", f"{moments} lines are wanted, one for each time")
+    if _LISTS.issuperset(map(type, given)) and {metrics}.issuperset(map(len, given)):
+        kinds = set(map(type, chain.from_iterable(given)))
+        if kinds == _FRACTIONS:
+            return given
+        if kinds <= _NUMBERS:
+            with suppress(OverflowError):
+                return [list(map(float, line)) for line in given]
     lines = []
     for place, line in enumerate(given):
         line = line if isinstance(line, list) else [line]
@@ -575,7 +597,7 @@ def _listed(refused: Counter[tuple[str, str]]) -> list[Refusal]:
 _WORDS = {
     "older": "older than the newest point of its stream. Points of one stream come in the order of time; see: irerctl regime",
     "conflicting": "another value is known for that time. What was said stands",
-    "unusable": "no number that can be used. Send finite numbers below 1e30",
+    "unusable": "no number that can be used. Send finite numbers below 1e17",
     "unit-mismatch": "no value that its unit can have. Say the unit in the metric's name or in eil.metric_units",
 }
 
@@ -743,13 +765,14 @@ def _noise(energy: Energy, name: str, metrics: Sequence[tuple[str, str]], follow
     from core.energy import following
 
     place = following.power_stream(followed.after, metrics)
-    power = energy.view.power_before(name, place) if place >= 0 else None
-    return _noise_of(power, metrics[place][1]) if power is not None else (0.0, 0.0)
+    noise = energy.view.noise_before(name, place) if place >= 0 else None
+    return _noise_of(noise, metrics[place][1]) if noise is not None else (0.0, 0.0)
 
 
-def _noise_of(power: "Power", unit: str) -> tuple[float, float]:
+def _noise_of(noise: tuple[float, float], unit: str) -> tuple[float, float]:
+    half, quantum = noise
     scale = units.watts(unit, 1.0)
-    return power.half * scale / NORMAL_95, power.quantum * scale
+    return half * scale / NORMAL_95, quantum * scale
 
 
 class _Steps:
@@ -762,8 +785,6 @@ class _Steps:
         self.ticks = ticks
 
     def outcome(self, claim: proving.Claim, half: float, quantum: float, roles: units.Roles) -> proving.Outcome | None:
-        from bisect import bisect_left
-
         due = claim.due_us / 1e6
         place = bisect_left([tick.time for tick in self.ticks], due)
         if place >= len(self.ticks) or self.ticks[place].gap:
@@ -799,11 +820,13 @@ class _Steps:
         return proving.Outcome(claim, own, self._checks(claim, tick, quantum * seconds, roles), measured)
 
     def _checks(self, claim: proving.Claim, tick: "Tick", sensor_j: float, roles: units.Roles) -> list[proof.Check]:
-        from core.energy.following import balance
-
         judged = tick.judged
         why = _why_vacuous(tick, roles)
-        production = None
+        balance, production = None, None
+        if judged is not None:
+            from core.energy import following
+
+            balance = following.balance(judged)
         if judged is not None and not judged.vacuous and not math.isnan(judged.entropy_sigma):
             physical = claim.entropy_kind == "physical"
             spread = (claim.entropy[2] - claim.entropy[1]) / 2 / NORMAL_95 if physical else 0.0
@@ -812,7 +835,7 @@ class _Steps:
                 judged.entropy_j_k, judged.entropy_sigma, spread, abs(per_kelvin) * sensor_j if physical else 0.0
             )
         return [
-            proof.energy(balance(judged), why=why),
+            proof.energy(balance, why=why),
             proof.entropy(production, why=why),
             proof.feasibility(tick.feasible),
         ]

@@ -1,6 +1,7 @@
 """All that energy intelligence knows: sources, claims, actions and the market as facts of the log, and beside them the view."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -100,9 +101,9 @@ def load(dumped: EnergyDump) -> Energy:
     return energy
 
 
-def keep(energy: Energy) -> bytes:
+def keep(energy: Energy) -> Callable[[], bytes]:
     """The view, for a start from a snapshot."""
-    return energy.view.dump()
+    return energy.view.picture()
 
 
 def take_up(energy: Energy, raw: bytes) -> None:
@@ -196,4 +197,4 @@ def apply_lost(energy: Energy, event: SourceLost, stamp: Stamp) -> None:
 def apply_met(energy: Energy, event: proving.ClaimsMet, stamp: Stamp) -> None:
     proving.apply_met(energy.claims, event, stamp)
     outcomes = [(met.prediction_id, met.energy, met.entropy) for met in event.met]
-    energy.view.settle(event.source, outcomes, energy.claims.open.get(event.source, ()))
+    energy.view.settle(event.source, outcomes, energy.claims.open.get(event.source, {}))

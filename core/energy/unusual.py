@@ -39,7 +39,7 @@ class Tails(NamedTuple):
 
 def tails(block: Block, times: Floats, values: Floats) -> Tails:
     """−log₁₀ of the tails of each next value, from what its row knew before it."""
-    error = values - forecast.without_hours(block, forecast.ahead(block, times))
+    error = values - forecast.without_hours(block, forecast.ahead(block, forecast.hours_of(times)))
     step = block.f4[QUANTUM].astype(np.float64)
     usual = np.maximum(SPREAD_OF_LOSS * block.f4[SLOW_LOSSES].min(axis=0), step)
     level = values - block.f8[ANCHOR] - block.f4[VALUE_MEANS.stop - 1]

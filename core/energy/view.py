@@ -12,8 +12,8 @@ ahead of its `Follow` until somebody asks for that.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,7 +38,7 @@ WAITING_MAX = 64
 EXPECTED_MAX = 1_024
 ROUND_POINTS_MAX = 32_768
 """Commands, and their points, that are advanced together: so long everybody else waits."""
-QUIET_MIN = 6
+QUIET_MIN = 4
 """Fewer sources than these are followed one by one: a call on columns costs as much as some arithmetic without."""
 NOTHING_KNOWN = Known()
 Metrics = Sequence[tuple[str, str]]
@@ -158,6 +158,11 @@ def _read(prediction_id: str, said: "Said | bytes") -> "Said":
     return said
 
 
+def _packed(store: Any, free: list[int], follows: "Iterable[tuple[str, dict[int, int], Follow]]") -> bytes:
+    pack = msgspec.msgpack.encode
+    return pack(_Dump(FORMAT, pack(store), free, [_Row(source, rows, pack(follow)) for source, rows, follow in follows]))
+
+
 class View:
     def __init__(self) -> None:
         self._store: Store | None = None
@@ -219,19 +224,21 @@ class View:
         row = self._rows.get(source, {}).get(stream)
         return None if row is None or self._store is None else self._opened().view(row)
 
-    def power_before(self, source: str, stream: int) -> "Power | None":
-        """A power as it stands, while points that were just followed are not taken over."""
+    def noise_before(self, source: str, stream: int) -> tuple[float, float] | None:
+        """Of a power as it stands, while points that were just followed are not taken over."""
         row = self._rows.get(source, {}).get(stream)
         note = self._note
         if row is None or self._store is None:
             return None
+        before: tuple[float, float]
         if note is not None and note.source == source and note.followed is not None and note.followed.ask.power == row:
-            before: Power = note.followed.round.before(row)
-            return before
-        return self._power(row)
+            before = note.followed.round.noise_before(row)
+        else:
+            before = _rounds().noise(self._opened(), row)
+        return before
 
     def _power(self, row: int) -> "Power":
-        power: Power = _rounds().powers(self._opened().view(row), [row])[row]
+        power: Power = _rounds().power_of(self._opened().view(row), 0)
         return power
 
     # --- working out ------------------------------------------------------------------------------------------------
@@ -446,7 +453,7 @@ class View:
         self._follows[source] = follow
         self._let_go(source, gone)
 
-    def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Iterable[str]) -> None:
+    def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Container[str]) -> None:
         """Claims were met: prediction, energy and entropy. Those that are not open any more are forgotten."""
         self._catch_up(source)
         follow = self._follows.get(source) or _following().Follow()
@@ -458,8 +465,7 @@ class View:
         self._follows[source] = follow
         if self._sources is not None:
             self._sources.learn(source, follow)
-        kept = frozenset(open_ids)
-        self._let_go(source, [each for each in own if each not in kept])
+        self._let_go(source, [each for each in own if each not in open_ids])
 
     def forget(self, source: str) -> None:
         """This source is followed no more."""
@@ -574,15 +580,17 @@ class View:
 
     def dump(self) -> bytes:
         """Everything, for a file beside a snapshot; nothing where nothing was ever followed."""
+        return self.picture()()
+
+    def picture(self) -> Callable[[], bytes]:
+        """The same as things stand now, made into bytes by whoever has the time for it."""
         self.drop_note()
         for source in list(self._waiting):
             self._catch_up(source)
         if self._store is None:
-            return b""
-        self._opened()
-        pack = msgspec.msgpack.encode
-        sources = [_Row(source, self._rows.get(source, {}), pack(follow)) for source, follow in self.follows()]
-        return pack(_Dump(FORMAT, pack(self._store.dump()), self._free, sources))
+            return bytes
+        follows = [(source, dict(self._rows.get(source, {})), follow) for source, follow in self.follows()]
+        return partial(_packed, self._opened().dump(), list(self._free), follows)
 
     def load(self, raw: bytes) -> None:
         """What was dumped. Another version's, or what is no dump at all, is left: rows then begin anew."""

@@ -242,7 +242,7 @@ def moved_claims(fleet: Fleet, pools: Pools, mono_us: int) -> list[tuple[Entity,
 def _held(fleet: Fleet, pools: Pools, mono_us: int) -> Iterator[tuple[str, str]]:
     """Claims that are units, as far as one look goes. None is passed over for ever, whatever was missed."""
     if len(fleet.claims) <= HELD_LOOKS_MAX:
-        for bucket in fleet.holding:
+        for bucket in filter(None, fleet.holding):  # most are empty, and this is asked after every group
             yield from bucket.items()
         return
     seen = set()

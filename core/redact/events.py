@@ -35,6 +35,20 @@ def redact_event(redactor: Redactor, event: EventT) -> EventT:
     return event if plan is None else _struct(plan, redactor, event)
 
 
+def redact_events(redactor: Redactor, events: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same of several: the very ones that were given where nothing had to change."""
+    changed: list[Any] | None = None
+    for place, event in enumerate(events):
+        if _PLANS.get(type(event), _UNKNOWN) is None:
+            continue  # most have public fields only
+        made = redact_event(redactor, event)
+        if made is not event:
+            if changed is None:
+                changed = list(events)
+            changed[place] = made
+    return events if changed is None else tuple(changed)
+
+
 Plan = tuple[tuple[str, Change], ...]
 _UNKNOWN: Plan = ()
 _UNDER_WAY: Plan = (("", lambda redactor, value: value),)

@@ -15,13 +15,14 @@ from core.wire.codec import (
     CodecError,
     Reader,
     ValuesError,
+    clean,
     decode,
     encode,
     framed,
-    name_bytes,
     number_bytes,
+    put_text,
+    put_value,
     text_bytes,
-    value_bytes,
 )
 from core.wire.errors import make, problem
 from core.wire.frames import FRAME_MAX, HEADER_LEN, MAGIC, FrameError, Frames
@@ -246,7 +247,11 @@ class ServerConnection:
 
     def _read(self, body: bytes) -> Received:
         try:
-            message = self._reader.read(body)
+            message = self._reader.take(body)
+            if message.get("t") == "call" and (call := self._as_call(message)) is not None:
+                self._check_call(call.id, len(body))
+                return call
+            clean(message)
         except ValuesError as error:
             return self._bad_call(
                 error.message, make("resource-exhausted", str(error)), _Broken("limit", "resource-exhausted", str(error))
@@ -259,14 +264,22 @@ class ServerConnection:
             return self._refuse(message, problem(error, _CLIENT_TYPES[message["t"]]))
         except (KeyError, TypeError):
             raise _Broken("protocol", "invalid-argument", "`t` names no message that a client may send") from None
-        if type(found) is Call:
-            self._check_call(found.id, len(body))
-            return found
         if type(found) is Hello:
             return self._greet(found)
         self._check_greeted()
         self._leaving = self._leaving or type(found) is StrictBye
         return found
+
+    @staticmethod
+    def _as_call(message: dict[str, Any]) -> Call | None:
+        """A call, whose type says all of it but what stands within `p`. None where it is no such thing. Raises CodecError."""
+        try:
+            call = msgspec.convert(message, Call, strict=True)
+        except Exception:
+            return None  # whatever it holds, `clean` has the first word on it
+        if call.p:
+            clean(message, within="p")
+        return call
 
     def _greet(self, hello: Hello) -> Hello:
         if self._greeted:
@@ -281,7 +294,8 @@ class ServerConnection:
             raise _Broken("protocol", "invalid-argument", "the first message is hello")
 
     def _check_call(self, id: int, size: int) -> None:
-        self._check_greeted()
+        if not self._greeted:
+            self._check_greeted()
         if id <= self._last_id:
             raise _Broken("protocol", "invalid-argument", f"the ids of calls rise: {id} is not above {self._last_id}")
         if self._leaving:
@@ -342,7 +356,8 @@ def welcome(
 
 def item(id: int, n: int, r: Any, cur: str | None = None) -> bytes:
     try:
-        parts = [_ITEMS[cur is not None], number_bytes(id), b"an", number_bytes(n), b"ar", value_bytes(r, 5)]
+        parts = [_ITEMS[cur is not None], number_bytes(id), b"an", number_bytes(n), b"ar"]
+        put_value(parts, r, 5)
         if cur is not None:
             parts += b"ccur", text_bytes(cur)
         return framed(b"".join(parts))
@@ -365,8 +380,19 @@ def done(
 ) -> bytes:
     """`rc` as a tuple is log, seq and event_hash."""
     if rc is None or isinstance(rc, tuple):
-        try:
-            return _done_quickly(id, r, rc, cur, replayed)
+        try:  # of its parts: most of what is sent is this, and a dict of known members costs more than its bytes
+            parts = [_HEADS[3 + (rc is not None) + (cur is not None) + replayed], number_bytes(id), b"ar"]
+            put_value(parts, r, 8)
+            if rc is not None:
+                log, seq, event_hash = rc
+                parts += _receipt_heads[log], number_bytes(seq), _BEFORE_HASH
+                put_text(parts, event_hash)
+            if cur is not None:
+                parts.append(b"ccur")
+                put_text(parts, cur)
+            if replayed:
+                parts.append(b"hreplayed\xf5")
+            return framed(b"".join(parts))
         except CodecError:
             pass  # below it is said what is wrong with it, or it is made after all
     message = {"t": "done", "id": id, "r": r}
@@ -379,19 +405,19 @@ def done(
     return encode(message)
 
 
-def _done_quickly(id: int, r: Any, rc: tuple[str, int, str] | None, cur: str | None, replayed: bool) -> bytes:
-    """The same bytes, made of their parts: most of what is sent is this, and a dict of known members costs more than its bytes."""
-    parts = [_HEADS[3 + (rc is not None) + (cur is not None) + replayed], number_bytes(id), b"ar", value_bytes(r, 8)]
-    if rc is not None:
-        log, seq, event_hash = rc
-        parts += b"brc\xa3clog", name_bytes[log], b"cseq", number_bytes(seq), b"jevent_hash", text_bytes(event_hash)
-    if cur is not None:
-        parts += b"ccur", text_bytes(cur)
-    if replayed:
-        parts.append(b"hreplayed\xf5")
-    return framed(b"".join(parts))
+class _ReceiptHeads(dict[str, bytes]):
+    """What stands before the number of a record of each log: there are few."""
+
+    def __missing__(self, log: str) -> bytes:
+        found = b"brc\xa3clog" + text_bytes(log) + b"cseq"
+        if len(self) < LOGS_MAX:
+            self[log] = found
+        return found
 
 
+LOGS_MAX = 256
+_receipt_heads = _ReceiptHeads()
+_BEFORE_HASH = b"jevent_hash"
 _HEADS = [bytes((0xA0 + members,)) + b"atddonebid" for members in range(7)]
 _BEFORE_RESULT = b"\xa3atddonebid\x01ar"
 

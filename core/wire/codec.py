@@ -8,7 +8,7 @@ are ignored), so this module never calls it with them, and never lets a value th
 import math
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from io import BytesIO
@@ -150,6 +150,12 @@ class Reader:
 
     def read(self, body: bytes, values_max: int = VALUES_MAX) -> dict[str, Any]:
         """As `decode`."""
+        message = self.take(body)
+        clean(message, values_max)
+        return message
+
+    def take(self, body: bytes) -> dict[str, Any]:
+        """The same but for `clean`, which is left to whoever asks."""
         source = BytesIO(body)
         decoder, self._decoder = self._decoder, None
         try:
@@ -161,16 +167,11 @@ class Reader:
         except Exception as error:
             raise CodecError(_reason(error)) from error
         self._decoder = decoder
-        return _whole(message, source.tell(), len(body), values_max)
-
-
-def _whole(message: Any, end: int, length: int, values_max: int) -> dict[str, Any]:
-    if type(message) is not dict:
-        raise CodecError("a body is one map")
-    if end != length:
-        raise CodecError(f"{length - end} bytes follow the map")
-    clean(message, values_max)
-    return message
+        if type(message) is not dict:
+            raise CodecError("a body is one map")
+        if (left := len(body) - source.tell()) != 0:
+            raise CodecError(f"{left} bytes follow the map")
+        return message
 
 
 def _reason(error: BaseException) -> str:
@@ -202,14 +203,17 @@ _PLAIN = frozenset({str, bytes, bool, type(None), Typed})
 _LEAST_INT = -INT_MAX
 
 
-def clean(message: dict[str, Any], values_max: int = VALUES_MAX) -> None:
+def clean(message: dict[str, Any], values_max: int = VALUES_MAX, within: str = "") -> None:
     """Refuses what no message may hold, walking level by level so that no depth of nesting costs stack.
 
-    Every message passes here at both ends, so the commonest kinds are asked for first.
+    Every message passes here at both ends, so the commonest kinds are asked for first. `within` names the one member, a map, that
+    is still to be looked at.
     """
-    left = values_max
     level: list[Any] = [message]
-    for _ in range(DEPTH_MAX):
+    left, depth = values_max, DEPTH_MAX
+    if within:
+        left, depth, level = left - len(message), depth - 1, [message[within]]
+    for _ in range(depth):
         deeper: list[Any] = []
         for container in level:
             left -= len(container)
@@ -249,39 +253,56 @@ def _write_typed(encoder: cbor2.CBOREncoder, value: Typed) -> None:
 
 _MAPS = [bytes((0xA0 + length,)) for length in range(24)]
 _LISTS = [bytes((0x80 + length,)) for length in range(24)]
+_NUMBERS = [bytes((number,)) for number in range(24)]
 _HEADS = [bytes((0x60 + length,)) for length in range(24)] + [bytes((0x78, length)) for length in range(24, 256)]
 
 
 def text_bytes(value: str) -> bytes:
     """A text as it stands in a body. Raises CodecError."""
+    parts: list[bytes] = []
+    put_text(parts, value)
+    return b"".join(parts)
+
+
+def put_text(parts: list[bytes], value: str) -> None:
+    """Add a text as it stands in a body. Raises CodecError."""
     try:
         raw = value.encode()
     except UnicodeEncodeError:
         raise CodecError(_HALF) from None
     length = len(raw)
-    return _HEADS[length] + raw if length < 256 else cbor2.dumps(value)
+    parts += _HEADS[length] if length < 256 else _long_head(length), raw
+
+
+def _long_head(length: int) -> bytes:
+    if length < 65_536:
+        return b"\x79" + length.to_bytes(2, "big")
+    return b"\x7a" + length.to_bytes(4, "big") if length < 2**32 else b"\x7b" + length.to_bytes(8, "big")
+
+
+_word = Struct(">BI").pack
 
 
 def number_bytes(value: int) -> bytes:
     """A whole number that is not negative, as it stands in a body."""
     if value > 65_535:
-        return b"\x1a" + value.to_bytes(4, "big") if value < 2**32 else b"\x1b" + value.to_bytes(8, "big")
+        return _word(0x1A, value) if value < 2**32 else b"\x1b" + value.to_bytes(8, "big")
     if value > 255:
         return b"\x19" + value.to_bytes(2, "big")
     return bytes((0x18, value)) if value > 23 else bytes((value,))
 
 
-def value_bytes(value: Any, beside: int) -> bytes:
-    """A value as it stands in a body whose other values, no more than `beside`, are known to be good.
+def put_value(parts: list[bytes], value: Any, beside: int) -> None:
+    """Add a value as it stands in a body whose other values, no more than `beside`, are known to be good.
 
     Raises CodecError where it may not stand there, or holds a Struct: `encode` then says what is wrong with the whole, if anything.
     """
-    parts: list[bytes] = []
+    before = len(parts)
     try:
-        if _small(value, parts.append, SMALL_DEPTH):
-            return b"".join(parts)
-        clean({"": value}, VALUES_MAX - beside)
-        return cbor2.dumps(value, default=_write_typed)
+        if not _small(value, parts.append, SMALL_DEPTH):
+            del parts[before:]
+            clean({"": value}, VALUES_MAX - beside)
+            parts.append(cbor2.dumps(value, default=_write_typed))
     except UnicodeEncodeError:
         raise CodecError(_HALF) from None
 
@@ -308,8 +329,6 @@ class _Keys(dict[str, bytes]):
 
 
 _keys = _Keys()
-name_bytes: Mapping[str, bytes] = _keys
-"""The same of other texts that come again."""
 _double = partial(Struct(">Bd").pack, 0xFB)
 
 
@@ -332,6 +351,10 @@ def _small(value: Any, put: Callable[[bytes], None], depth: int) -> bool:
                     return False
                 put(_HEADS[size])
                 put(raw)
+            elif item is None:
+                put(b"\xf6")
+            elif kind is int and 0 <= item <= 23:
+                put(_NUMBERS[item])
             elif kind is float and isfinite(item):
                 put(_double(item))
             elif not _small(item, put, depth - 1):
@@ -369,7 +392,10 @@ def framed(body: bytes) -> bytes:
     size = len(body)
     if size > FRAME_MAX:
         raise CodecError(f"a message of {size} bytes is over the limit of {FRAME_MAX}")
-    return MAGIC + size.to_bytes(4, "big") + body
+    return _frame_head(MAGIC, size) + body
+
+
+_frame_head = Struct(">3sI").pack
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -4,10 +4,15 @@ That is CBOR tag 24 around a byte string, so any CBOR tool reads a capture. Neve
 header has been found good: a stranger is known by its first wrong byte, a giant by its length.
 """
 
+from struct import Struct
+
 MAGIC = b"\xd8\x18\x5a"
 HEADER_LEN = 7
 FRAME_MAX = 1024 * 1024 + 64 * 1024
 """The longest body anybody may send: 1 MiB of content and room for what stands around it."""
+
+
+_header = Struct(">3sI").unpack_from
 
 
 class FrameError(Exception):
@@ -50,12 +55,13 @@ class Frames:
         start, held = 0, len(source)
         while start < held:
             body = start + HEADER_LEN
-            head = source[start:body]
-            if head[:3] != MAGIC or body > held:
-                self._check_partial(head, bodies)
+            if body > held:
+                self._check_partial(source[start:held], bodies)
                 self._needed = held - start + 1
                 break
-            size = int.from_bytes(head[3:], "big")
+            magic, size = _header(source, start)
+            if magic != MAGIC:
+                self._check_partial(source[start:body], bodies)
             limit = self.frame_max if self._first_max is None else self._first_max
             if size > limit:
                 raise FrameError("size", f"a frame of {size} bytes is over the limit of {limit}", bodies)
@@ -63,7 +69,7 @@ class Frames:
             if end > held:
                 self._needed = end - start
                 break
-            bodies.append(bytes(source[body:end]))
+            bodies.append(source[body:end] if source is data else bytes(source[body:end]))
             self._first_max = None
             start = end
         if source is data:

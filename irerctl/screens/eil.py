@@ -4,7 +4,9 @@ A number is never shown without its unit, and one that only orders is called a s
 vacuous and never as passed.
 """
 
+import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,13 +38,22 @@ WORDS: dict[bool | None, str] = {True: "pass", False: "fail", None: "vacuous"}
 )
 def sense(source: str, telemetry: Sequence[str], timestamp: str | None, context: Sequence[str], idem: str | None) -> None:
     now = session()
-    params: dict[str, Any] = {"source": source, "telemetry": {name: _figure(name, text) for name, text in map(_pair, telemetry)}}
+    params: dict[str, Any] = {"source": source, "telemetry": {name: _figure(name, text) for name, text in _pairs(telemetry)}}
     if timestamp is not None:
         params["timestamp"] = timestamp
     if context:
-        params["context"] = dict(map(_pair, context))
+        params["context"] = dict(_pairs(context))
     reply = now.call("eil.sense", params, **({"idem": idem} if idem else {}))
     now.show(reply.result if now.output == "table" else {"result": reply.result, "receipt": reply.receipt}, draw_sensed)
+
+
+def _pairs(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Each name once: of two numbers one would be lost without a word."""
+    pairs = [_pair(text) for text in texts]
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise click.UsageError(f"{name} is given twice. A source has one value of it at a time")
+    return pairs
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -54,20 +65,23 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _figure(name: str, text: str) -> float:
     try:
-        return float(text)
+        figure = float(text)
     except ValueError:
-        raise click.UsageError(f"{name}={text}: {text} is no number") from None
+        raise click.UsageError(f"{name}={text}: {text or 'nothing'} is no number") from None
+    if not math.isfinite(figure):
+        raise click.UsageError(f"{name}={text}: {text} is no number that can be sent. Leave {name} out where nothing is known")
+    return figure
 
 
 # --- how it is, and the map ---------------------------------------------------------------------------------------------------
 
-FILES = click.Path(dir_okay=False, path_type=Path)
+FILES = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
 
 
 @command(
     "energy",
     "How energy intelligence is, and what it costs; or the energy map as a file.",
-    click.Option(["--png"], type=FILES, metavar="FILE", help="Write the energy map as a picture."),
+    click.Option(["--png"], type=FILES, metavar="FILE", help="Write the energy map as a picture; - is stdout, here and below."),
     click.Option(["--graphml"], type=FILES, metavar="FILE", help="Write it for programs that draw graphs."),
     click.Option(["--cypher"], type=FILES, metavar="FILE", help="Write it as statements for a graph database."),
 )
@@ -114,6 +128,9 @@ def _graphml(pages: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _write(path: Path, form: str, data: bytes) -> None:
+    if str(path) == "-":
+        click.echo(data, nl=False)
+        return
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_bytes(data)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from core.cache import ENGINE
 from core.cache.commands import Set
-from core.cache.events import RevisionMerged, ValueExpired
-from core.cache.form import stored
+from core.cache.events import RevisionMerged, ValueExpired, ValueSet, set_payload
+from core.cache.form import VALUE_BYTES_MAX, accepted, stored
 from core.cache.model import COST_BYTES, Cache
-from core.canonical import encode, event_payload
+from core.canonical import CanonicalError, encode, event_payload
 from core.engine import IRER, Large, Refused
 from core.revisions import next_rev
 from core.settings import CacheSettings, Settings
@@ -434,6 +434,12 @@ def test_only_irer_itself_merges_and_confirms() -> None:
         assert kinds[f"cache.{name}"] == "internal"
 
 
+def test_a_value_that_is_too_large_even_for_a_blob_has_no_form() -> None:
+    assert len(accepted("x" * (VALUE_BYTES_MAX - 2))) == VALUE_BYTES_MAX
+    with pytest.raises(Refused, match="a value has at most"):
+        accepted("x" * (VALUE_BYTES_MAX - 1))
+
+
 @pytest.mark.parametrize("ttl_s", [None, 2.5])
 @pytest.mark.parametrize("value", [*VALUES, "x" * 9_000, {"é": [5.0, -0.0, 1e-7]}, [{"a": 1.0}], '\u2028"'])
 def test_what_is_made_beside_a_set_is_what_would_be_made_of_its_event(value: Any, ttl_s: float | None) -> None:
@@ -448,3 +454,23 @@ def test_what_is_made_beside_a_set_is_what_would_be_made_of_its_event(value: Any
             assert decision.made.payload == event_payload(event)
             assert (decision.made.name, decision.made.value) == stored(decision.made.payload)
         loop.ask("set", {"key": "a key", "value": value})
+
+
+ODD = st.one_of(st.text(max_size=12), st.sampled_from([f"a{each}b" for each in ("", *'"\\ \x00\x1f\x7f/é\u2028\ud800')]))
+
+
+@settings(max_examples=300)
+@given(
+    *(ODD, ODD, ODD, st.sampled_from(["", "ab" * 32])),
+    st.one_of(st.sampled_from([0, 1, 2**53 - 1, 2**53]), st.integers(0, 2**63 - 1)),
+    st.sampled_from([0, 7, 40_000]),
+)
+def test_the_payload_of_a_set_is_what_is_made_of_any_event(
+    key: str, parent: str, rev: str, blob: str, expires_us: int, size: int
+) -> None:
+    event = ValueSet(key, rev, size, parent, {"a": 1}, blob, expires_us)
+    try:
+        due: bytes | None = event_payload(event)
+    except CanonicalError:
+        due = None
+    assert set_payload(event, b'{"a":1}') == due

@@ -12,7 +12,7 @@ from core.engine import Event
 from core.engines import ENGINES
 from core.entity.events import Spawned
 from core.fields import Code, Count, Name, Object, privacy
-from core.redact import ProgrammingError, Redactor, redact_event
+from core.redact import ProgrammingError, Redactor, redact_event, redact_events
 from core.redact.events import PSEUDONYM_CHARS, TOO_LONG
 
 REDACTOR = Redactor(bytes(range(32)))
@@ -49,6 +49,14 @@ class Mixed(Event, type="sample.mixed"):
 def test_a_type_without_open_fields_is_handed_on_as_it_is():
     event = Public(EMAIL, 1, {"password": "hunter2"})
     assert redact_event(REDACTOR, event) is event
+
+
+def test_of_several_events_each_is_redacted_and_those_without_a_change_are_the_very_same():
+    plain, odd, fine = Public("t-1", 1), Mixed("t-2", note=f"mail {EMAIL}"), Mixed("t-3", note="fine")
+    same = (plain, fine)
+    assert redact_events(REDACTOR, same) is same and redact_events(REDACTOR, ()) == ()
+    assert redact_events(REDACTOR, (plain, odd, fine)) == tuple(redact_event(REDACTOR, each) for each in (plain, odd, fine))
+    assert redact_events(REDACTOR, (plain, odd, fine))[0] is plain
 
 
 def test_each_class_is_carried_out():

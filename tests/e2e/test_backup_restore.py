@@ -21,8 +21,15 @@ def irerctl(irerd: Irerd, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def tasks(irerd: Irerd) -> set[str]:
+    found: set[str] = set()
+    asked: dict[str, Any] = {"limit": 1000}
     with irerd.client() as client:
-        return {each["task_id"] for each in client.call("resource.tasks", {"limit": 1000}).result["tasks"]}
+        while True:
+            page = client.call("resource.tasks", asked).result
+            found |= {each["task_id"] for each in page["tasks"]}
+            if page.get("next") is None:
+                return found
+            asked["after"] = page["next"]
 
 
 def health(irerd: Irerd) -> dict[str, Any]:

@@ -15,10 +15,12 @@ import pytest
 
 from irerctl.client import Error
 from state.fs import RealFiles, write_all
+from state.log import SyncFailed, create
 from tests.campaigns import campaign, per_commit
 from tests.e2e.disks import MIB, Disk, run, unmountable
 from tests.e2e.harness import Irerd
 from tests.e2e.promised import Callers, OddIrerd, Promises, history
+from tests.state.logs import NAME, ORIGIN, pending, stamp
 
 ROW = "T11-sync"
 EXIT_SYNC = 74
@@ -105,6 +107,27 @@ def test_what_set_out_for_the_medium_and_never_arrived_is_told_by_the_sync(disk:
     with pytest.raises(OSError):
         files.fdatasync(fd)
     files.close(fd)
+    files.shut()
+
+
+def test_a_long_batch_whose_sync_began_ahead_and_failed_is_never_durable(disk: FullMedium) -> None:
+    disk.make(40)
+    disk.mount()
+    disk.settle()
+    files = RealFiles(disk.place)
+    log = create(files, NAME, ORIGIN, stamp)
+    records = [pending(number, 300) for number in range(256)]
+    log.commit(log.seal(records).data)
+    disk.fill(0)
+    whole = log.durable
+    with pytest.raises(SyncFailed, match="sync failed"):
+        for _ in range(40):
+            log.commit(log.seal(records).data)
+            whole = log.durable
+    assert log.durable == whole and log.durable_edge.size == whole.seq < log.next_seq
+    with pytest.raises(SyncFailed, match="an earlier sync failed"):
+        log.sync()
+    log.close()
     files.shut()
 
 

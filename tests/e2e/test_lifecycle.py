@@ -145,6 +145,7 @@ def test_a_second_daemon_never_takes_the_socket_of_a_living_one(irerd: Irerd, tm
         with pytest.raises(DidNotStart) as refused:
             second.start()
         assert refused.value.code == 75
+        assert f"irerctl --socket {irerd.socket} status" in refused.value.stderr, "what to type next"
     finally:
         second.close()
     assert os.stat(irerd.socket).st_ino == inode

@@ -84,7 +84,7 @@ def test_a_caller_without_a_role_is_told_what_an_admin_would_do(daemon: Irerd) -
     assert answer["error"]["code"] == "permission-denied"
     assert answer["error"]["detail"] == (
         f"uid {STRANGER} has no role here. resource.scale needs resource:write. "
-        f'An admin adds access.operator = ["uid:{STRANGER}"] to /etc/irer/irerd.toml and runs: irerctl reload'
+        f'An admin adds access.operator = ["uid:{STRANGER}"] to {daemon.config} and runs: irerctl reload'
     )
     assert refusals(daemon)[-1] == {
         "caller": f"uid:{STRANGER}",

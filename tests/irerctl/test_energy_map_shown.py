@@ -73,7 +73,9 @@ def test_a_thousand_sources_are_drawn_as_far_as_there_is_room() -> None:
     assert height < 100 + energy_picture.ROWS_MAX * (energy_picture.BOX_HEIGHT + energy_picture.GAP) + 100
 
 
-def test_files_are_written_whole_or_the_reason_is_told(run: Run, serve: Serve, tmp_path: Path) -> None:
+def test_files_are_written_whole_or_the_reason_is_told(
+    run: Run, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def answer(params: Any) -> dict[str, Any]:
         form, first = (params or {}).get("format", "json"), "after" not in (params or {})
         page = the_map("rack-a" if first else "rack-z", **({"next": "rack-a"} if first else {}))
@@ -88,8 +90,28 @@ def test_files_are_written_whole_or_the_reason_is_told(run: Run, serve: Serve, t
     read = nx.read_graphml(files["graphml"])
     assert {"source:rack-a", "source:rack-z"} < set(read) and read.number_of_edges() == 6, "one document of all pages"
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} >= set(files) and not list(tmp_path.glob("*.part"))
+    monkeypatch.chdir(tmp_path)
+    assert run("energy", "--cypher", "-").stdout == "a cypher document\n" * 2 and not (tmp_path / "-").exists()
     nowhere = run("energy", "--png", str(tmp_path / "no/such/a.png"))
     assert nowhere.exit_code != 0 and "Give a file in a directory that is yours: --png FILE" in nowhere.output
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["b=1", "c=2", "b=3"], "b is given twice"),
+        (["b="], "nothing is no number"),
+        (["b=nan"], "Leave b out"),
+        (["b=1", "--context", "k=x", "--context", "k=y"], "k is given twice"),
+    ],
+)
+def test_what_would_be_lost_or_is_no_number_is_told_before_anything_is_sent(
+    run: Run, serve: Serve, given: list[str], why: str
+) -> None:
+    sent: list[Any] = []
+    serve({"eil.sense": sent.append})
+    said = run("sense", "a", *given)
+    assert said.exit_code == 2 and why in said.stderr and not sent
 
 
 def test_an_answer_of_the_tables_is_a_table_in_which_nothing_harms(run: Run, serve: Serve) -> None:

@@ -77,6 +77,13 @@ def test_missing_socket_names_it_and_the_command_that_starts_it(run: Run, socket
         assert ran.exit_code == 69
 
 
+def test_a_group_alone_shows_its_commands_and_choices_stand_in_one_line(run: Run) -> None:
+    alone, asked = run("audit"), run("audit", "--help")
+    assert (alone.exit_code, alone.stdout, alone.stderr.rstrip()) == (2, "", asked.stdout.rstrip())
+    assert json.loads(run("-o", "json", "audit").stderr)["detail"] == "a command is missing."
+    assert "Choose from: minimize_energy, maximize_throughput, maximize_stability." in run("act").stderr
+
+
 def test_a_daemon_that_hangs_up_is_not_called_absent() -> None:
     from irerctl.client import Unreachable
     from irerctl.session import unreachable
@@ -173,7 +180,7 @@ def test_a_field_named_in_the_sentence_is_not_named_again(run: Run, serve: Serve
         (("call", "system.ping", "[1]"), "the parameters are a JSON object"),
         (("call", "system.ping", '{"a": 1, "b": [{"size": 1, "size": 2}]}'), 'the parameters give "size" twice'),
         (("call", "system.ping", "[" * 100_000), "the parameters are nested too deeply"),
-        (("--timeout", "0", "status"), "0 is outside"),
+        (("--timeout", "0", "status"), "0 is outside what a timeout can be: above 0"),
         (("-o", "xml", "status"), "'xml' is not one of"),
         (("market", "quote", "CEU", "buy", "-1"), "stands behind -- at the end"),
     ],

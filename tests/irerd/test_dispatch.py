@@ -202,6 +202,14 @@ async def test_at_the_third_fault_within_an_hour_the_engine_only_reads(bench: Be
     assert bench.state.total == 0
 
 
+async def test_a_damaged_log_which_no_writer_has_takes_no_writes_and_says_why(bench: Bench) -> None:
+    bench.dispatch.writer = Writer(bench.dispatch.host, {}, lambda logs: None)
+    bench.dispatch.read_only["sum_log"] = "record 7 does not verify"
+    with pytest.raises(Refused) as refused:
+        bench.add(1)
+    assert (refused.value.code, refused.value.reason) == ("data-loss", "read-only") and "record 7" in refused.value.detail
+
+
 async def test_a_bug_in_deciding_something_of_irers_own_is_told_and_stops_nothing(bench: Bench) -> None:
     told: list[Answer] = []
     bench.dispatch.give_to(bench.world.rows["sum.more"], Add(13, ones=1), told.append)

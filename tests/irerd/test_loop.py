@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from irerd import loop
-from irerd.loop import YOUNG, Lag, SlowSteps, Sweeper
+from irerd.loop import GROWN, YOUNG, Lag, SlowSteps, Sweeper
 
 
 class Clock:
@@ -152,7 +152,9 @@ async def test_callers_who_come_and_go_all_the_time_do_not_keep_it_from_looking(
     ("wait_s", "counts", "resting", "swept"),
     [
         (1.0, (YOUNG, 0, 0), True, [0]),
-        (0.0, (YOUNG, 0, 0), True, []),
+        (0.0, (GROWN - 1, 501, 101), True, []),
+        (0.0, (GROWN, 0, 0), True, [0]),
+        (0.0, (GROWN, 0, 0), False, []),
         (1.0, (YOUNG - 1, 501, 101), True, []),
         (1.0, (YOUNG, 501, 101), False, []),
         (1.0, (YOUNG, 500, 100), True, [0]),
@@ -163,7 +165,7 @@ async def test_callers_who_come_and_go_all_the_time_do_not_keep_it_from_looking(
 async def test_new_objects_are_looked_through_where_the_loop_has_nothing_to_do_and_older_ones_in_their_turn(
     monkeypatch: pytest.MonkeyPatch, wait_s: float, counts: tuple[int, int, int], resting: bool, swept: list[int]
 ) -> None:
-    """Not with something to run, nor for a few, nor while what is new only waits for the disk."""
+    """Not for a few, with something to run only for many, and never while what is new only waits for the disk."""
     collected: list[int] = []
     collector = SimpleNamespace(get_count=lambda: counts, get_threshold=lambda: (10_000, 500, 100), collect=collected.append)
     monkeypatch.setattr(loop, "gc", collector)

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
 
-from irerd.main import EXIT_SYNC, _explain, main
+from irerd.main import EXIT_SYNC, Process, _explain, main
 from state.log import SyncFailed, durable
 
 
@@ -49,6 +50,21 @@ standing_in.main = lambda: print(signal.SIGHUP in signal.pthread_sigmask(signal.
 sys.modules["irerd.main"] = standing_in
 begin.main()
 """
+
+
+@pytest.mark.parametrize(("stop_s", "asked"), [(14, 0), (40, 26), (1_000, 285)])
+async def test_a_long_stop_asks_for_more_time_and_a_stop_without_end_does_not(autojump_clock: Any, stop_s: int, asked: int) -> None:
+    daemon, extended = SimpleNamespace(state="ready"), []
+    notifier = SimpleNamespace(connected=True, extend=extended.append, status=lambda text: None)
+    process = SimpleNamespace(daemon=daemon, notifier=notifier, _status=lambda: "")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Process._tell_systemd, process)
+        await trio.sleep(500.5)
+        assert not extended
+        daemon.state = "draining"
+        await trio.sleep(stop_s)
+        nursery.cancel_scope.cancel()
+    assert extended == [10_000_000] * asked
 
 
 def test_the_program_holds_a_sighup_back_before_it_loads_anything() -> None:

@@ -1,6 +1,7 @@
 """How answers leave one connection: a large one whole, one that is too large as a refusal, and never none."""
 
 from itertools import groupby
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 import trio
 import trio.testing
 
-from core.access import Peer
+from core.access import Peer, Rules
 from core.engine import Nothing, Refused, Row
+from core.settings import Settings
 from core.wire.calls import Call, Cancel
 from core.wire.codec import VALUES_MAX, decode
 from core.wire.frames import FRAME_MAX, Frames
-from irerd.dispatch import Answer
+from irerd.dispatch import Answer, Dispatch
 from irerd.session import TOGETHER_BYTES, Outbox, Session
 
 PEER = Peer(0, 0, frozenset(), frozenset({"admin"}), frozenset())
@@ -58,6 +60,7 @@ def answered(result: Any) -> dict[str, Any]:
         on_internal_error=lambda where, error: "found-by-this",
         calls={},
         damaged=set(),
+        writer=None,
         world=SimpleNamespace(engine_of={ROW.name: SimpleNamespace(log=None)}),
     )
     pipe = Pipe(room=2 * FRAME_MAX)
@@ -184,3 +187,57 @@ async def test_refusals_that_wait_for_their_record_never_take_up_every_place_on_
     assert told[60 - held :] == ["permission-denied"] * held and not session._in_flight
     refuse(61)
     assert len(waiting) == held + 1, "there is room again"
+
+
+async def test_what_a_group_releases_for_one_connection_leaves_at_once_and_together(nursery: trio.Nursery) -> None:
+    """The task that sends is left alone, but for a peer that is gone: it is the one to meet that."""
+
+    class Sends(Pipe):
+        def __init__(self) -> None:
+            super().__init__(room=1_000)
+            self.sends = 0
+
+        def send_nowait(self, data: bytes) -> int:
+            self.sends += 1
+            return super().send_nowait(data)
+
+    class Gone(Pipe):
+        def send_nowait(self, data: bytes) -> int:
+            raise BrokenPipeError
+
+    writer = SimpleNamespace(releasing={})
+    service: Any = SimpleNamespace(turns={}, dispatch=SimpleNamespace(writer=writer))
+    pipe = Sends()
+    session, gone = Session(pipe, PEER, service), Session(Gone(room=0), PEER, service)
+    for frame in (b"a", b"b", b"c"):
+        session._end(1, frame)
+        gone._end(1, frame)
+    assert (pipe.sends, len(writer.releasing)) == (0, 2) and not session.outbox._filled.is_set()
+    for call in writer.releasing:
+        call()
+    assert (pipe.sends, pipe.taken) == (1, b"abc") and not session.outbox._filled.is_set() and gone.outbox._filled.is_set()
+    writer.releasing = None
+    session._end(2, b"d")
+    assert pipe.sends == 1 and session.outbox._filled.is_set(), "what is told by itself is sent by the task"
+
+
+async def test_other_rules_hold_from_the_next_call_on_whoever_was_let_in_before(nursery: trio.Nursery) -> None:
+    served: list[int] = []
+    refused: list[str] = []
+    row = Row("a.look", "read", Nothing, None, "", {}, needs="a:read")
+    dispatch = Dispatch.__new__(Dispatch)
+    dispatch.rules, dispatch.user_names, dispatch.config_file = Rules(), {}, Path("irerd.toml")
+    dispatch.settings, dispatch.writer = Settings(), None
+    dispatch.world = SimpleNamespace(rows={"a.look": row})  # type: ignore[assignment]
+    service: Any = SimpleNamespace(turns={}, dispatch=dispatch, state=lambda: "ready")
+    session = Session(Pipe(room=0), PEER._replace(uid=7, roles=frozenset({"custom"})), service)
+    session._serve = lambda call, *given: served.append(call.id)  # type: ignore[method-assign]
+    session._fail = lambda id, as_, row, error: refused.append(error.code)  # type: ignore[method-assign]
+    allowing = Rules(methods_of_role={"custom": frozenset({"a.look"})})
+    for id, rules in enumerate((allowing, allowing, Rules(), allowing), 1):
+        dispatch.rules = rules
+        session._handle(Call(id, "a.look"), nursery)
+    assert (served, refused) == ([1, 2, 4], ["permission-denied"])
+    session.rejudge(PEER._replace(uid=7, roles=frozenset()))
+    session._handle(Call(5, "a.look"), nursery)
+    assert (served, refused) == ([1, 2, 4], ["permission-denied"] * 2), "it is judged as who it is now"

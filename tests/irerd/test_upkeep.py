@@ -14,6 +14,7 @@ from irerd.upkeep import Upkeep
 from state import snapshot
 from state.log import Full
 from state.recover import records_between, recover
+from state.replay import load as load_snapshot
 from state.room import Room
 from state.rotation import Limits
 from state.seal import Pending
@@ -149,6 +150,60 @@ def test_a_snapshot_that_would_say_the_same_is_not_taken_twice() -> None:
     before = bench.files.tree()
     bench.upkeep.take_snapshot(bench.log)
     assert bench.files.tree() == before
+
+
+def test_a_snapshot_written_beside_further_commands_is_the_state_at_the_record_it_was_taken_at() -> None:
+    bench = Bench()
+    bench.upkeep.beside = True
+    bench.add(9)
+    taken = bench.log.durable.seq - 1
+    assert bench.upkeep.to_keep("sum_log") and bench.snapshots() == [], "nothing is written while commands wait"
+    bench.add(12)
+    assert not bench.upkeep.due(bench.log), "one at a time"
+    bench.upkeep.keep("sum_log")
+    assert bench.snapshots() == [taken] and not bench.upkeep.to_keep("sum_log")
+    header, body = snapshot.read(bench.files, "sum_log", taken)
+    start = Bench()
+    assert load_snapshot(start.world, start.keys, header, body).size == taken + 1
+    assert start.world.states["sum"].total == 9 and bench.world.states["sum"].total == 21
+    assert bench.upkeep.due(bench.log), "the next counts from the one that was taken"
+
+
+def test_what_a_snapshot_that_was_written_beside_needs_no_more_is_let_go_in_its_turn() -> None:
+    bench = Bench(LogSettings(snapshot_records=10, retain_bytes=1))
+    bench.upkeep.beside = True
+    asked = 0
+    for _ in range(20):
+        bench.add(6)
+        if bench.upkeep.to_keep("sum_log"):
+            bench.upkeep.keep("sum_log")
+            if bench.upkeep.due(bench.log):
+                asked += 1
+                bench.upkeep.serve(bench.log)
+    assert asked >= 3, "a new segment or a new snapshot is not due then"
+    assert 50 < bench.log.first_seq <= bench.snapshots()[-1] + 1
+    assert not bench.upkeep.due(bench.log), "and it is not asked for again before there is another"
+
+
+def test_a_picture_that_may_not_be_written_is_taken_anew() -> None:
+    bench = Bench()
+    bench.upkeep.beside = True
+    bench.add(10)
+    bench.upkeep.leave("sum_log")
+    assert not bench.upkeep.to_keep("sum_log") and bench.upkeep.due(bench.log)
+
+
+def test_a_bug_in_making_a_view_into_bytes_is_trouble_and_nothing_more() -> None:
+    def fails() -> bytes:
+        raise KeyError("a bug")
+
+    bench = Bench()
+    bench.upkeep.beside = True
+    bench.world.pictures = lambda log: {"sum": fails}  # type: ignore[method-assign]
+    bench.add(9)
+    bench.upkeep.keep("sum_log")
+    assert bench.snapshots() == [] and "a start will read the whole log" in bench.upkeep.troubles["sum_log"]
+    assert not bench.upkeep.to_keep("sum_log") and not bench.upkeep.due(bench.log), "it is tried again as often as one is due"
 
 
 def full(bench: Bench) -> None:

@@ -107,6 +107,27 @@ async def test_nobody_is_told_before_the_sync_that_covers_it(bench: Bench) -> No
     assert bench.told == [("a", Receipt("one", 1, bench.logs["one"].tip))] and seen == ["read"]
 
 
+async def test_what_is_to_follow_once_all_of_a_group_is_told_is_called_once_and_after_it(bench: Bench) -> None:
+    order: list[str] = []
+
+    def sent() -> None:
+        order.append("sent")
+
+    def release(name: str) -> Any:
+        def released(receipt: Receipt | None) -> None:
+            assert bench.writer.releasing is not None
+            bench.writer.releasing[sent] = None
+            order.append(name)
+
+        return released
+
+    for log in ("one", "two", "one"):
+        bench.writer.submit(log, [pending()], 500, {}, release(log))
+    bench.host.let_all_go()
+    await wait_all_tasks_blocked()
+    assert order == ["one", "one", "two", "sent"] and bench.writer.releasing is None
+
+
 async def test_the_end_of_what_is_durable_is_told_of_every_log(bench: Bench) -> None:
     bench.submit("one", "a", count=2)
     await wait_all_tasks_blocked()
@@ -365,14 +386,14 @@ async def test_so_much_room_as_is_asked_for_is_enough_for_all_logs_together(
 async def test_nothing_is_queued_that_has_no_room_on_disk_and_irers_own_part_is_kept(bench: Bench) -> None:
     size = measure(pending("x" * 50_000))
     queued = 0
-    while bench.writer.fits("one", size):
+    while bench.writer.queue("one").fits(size):
         bench.submit("one", "x" * 50_000)
         queued += size
     assert BATCH_BYTES_MAX < queued <= ROOM.ahead_bytes
     log = bench.logs["one"]
     left = log.reserved_bytes - queued
-    assert left >= ROOM.own_bytes and bench.writer.fits("one", size, own=True)
-    while bench.writer.fits("one", size, own=True):
+    assert left >= ROOM.own_bytes and bench.writer.queue("one").fits(size, own=True)
+    while bench.writer.queue("one").fits(size, own=True):
         bench.submit("one", "x" * 50_000)
     fill(bench)
     bench.host.let_all_go()
@@ -384,11 +405,11 @@ async def test_nothing_is_queued_that_has_no_room_on_disk_and_irers_own_part_is_
 async def test_once_written_there_is_room_for_as_much_again(bench: Bench) -> None:
     size = measure(pending("x" * 50_000))
     for _ in range(3):
-        while bench.writer.fits("one", size):
+        while bench.writer.queue("one").fits(size):
             bench.submit("one", "x" * 50_000)
         bench.host.let_all_go()
         await wait_all_tasks_blocked()
-        assert bench.writer.fits("one", BATCH_BYTES_MAX), "the largest command there may be"
+        assert bench.writer.queue("one").fits(BATCH_BYTES_MAX), "the largest command there may be"
 
 
 async def test_each_command_that_waits_has_room_for_a_batch_of_its_own(bench: Bench) -> None:
@@ -397,7 +418,8 @@ async def test_each_command_that_waits_has_room_for_a_batch_of_its_own(bench: Be
     for _ in range(3):
         bench.submit("one", "a")
         free -= measure(pending("a")) + PADDING_BYTES_MAX
-    assert bench.writer.fits("one", free - PADDING_BYTES_MAX) and not bench.writer.fits("one", free - PADDING_BYTES_MAX + 1)
+    fits = bench.writer.queue("one").fits
+    assert fits(free - PADDING_BYTES_MAX) and not fits(free - PADDING_BYTES_MAX + 1)
 
 
 async def test_nobody_is_ahead_of_who_is_told_that_there_is_room(
@@ -531,7 +553,7 @@ async def a_day(bench: Bench) -> str:
     async def ask() -> None:
         for round in range(3):
             for name in ("one", "two"):
-                if bench.writer.full(name) is None and not bench.writer.failed and bench.writer.fits(name, 1_000):
+                if bench.writer.full(name) is None and not bench.writer.failed and bench.writer.queue(name).fits(1_000):
                     bench.accepted.append(f"{name}{round}")
                     bench.submit(name, f"{name}{round}", needs={"two": 1} if (name, round) == ("one", 1) else None)
             await wait_all_tasks_blocked()

@@ -323,6 +323,7 @@ RARE = frozenset(
         "a secret shown again",
         "an engine that never falls",
         "a refusal told of what is not durable",
+        "a stream of what is not durable",
     }
 )
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from irerd.writer import Writer
+from irerd.writer import LogQueue, Writer
 from state.log import Log
 from tests.sim.machine import Faults, Spoiled
 from tests.sim.universe import Outcome, run_seed
@@ -38,7 +38,7 @@ def test_it_happens_often_enough_to_mean_something() -> None:
 
 @contextmanager
 def taken_without_room() -> Iterator[None]:
-    with patch.object(Writer, "full", lambda self, log: None), patch.object(Writer, "fits", lambda self, *_, **__: True):
+    with patch.object(Writer, "full", lambda self, log: None), patch.object(LogQueue, "fits", lambda self, *_, **__: True):
         yield
 
 

@@ -31,13 +31,15 @@ from irerctl.backup import Archive
 from irerctl.session import Failure
 from irerd.daemon import Daemon
 from irerd.ports import Ports
+from irerd.writer import WriteFailed
 from state.alone import Refusal
 from state.backup import End, end_of, known, log_of
 from state.ledger import BadLedger, Locked, hold, open_ledger, read_ledger
-from state.log import Log
+from state.log import Log, SyncFailed
 from state.prefix import longest
 from state.restore import Place, Row, Source, Wanted, restore
 from state.rotation import Limits
+from state.snapshot import listed
 from state.verify import verify_files
 from tests.sim.disk import CHANGES, Killed, NthFails, SimFiles
 from tests.state.directory import Inside, discard, tree
@@ -389,6 +391,83 @@ def test_the_ends_are_noted_when_no_group_and_no_upkeep_is_under_way(monkeypatch
 
     running.run(work)
     assert noted >= 60 and busy > 10, "it was asked for in the middle of things"
+
+
+def test_a_snapshot_is_written_once_the_commands_of_its_log_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(8)
+    daemon = running.daemon
+    keep, held = daemon._upkeep.keep, []
+
+    def watched(log: str) -> None:
+        held.append(log in daemon.dispatch.held)
+        keep(log)
+
+    monkeypatch.setattr(daemon._upkeep, "keep", watched)
+
+    async def work(running: Running) -> None:
+        daemon.dispatch.write(daemon.world.rows["left.add"], Add(1), ADMIN, lambda answer: None)
+        monkeypatch.setattr(daemon._upkeep, "_snapshot_due", lambda log: log.name == "left_log" and not held)
+        daemon._begin_upkeep("left_log")
+        await trio.sleep(1)
+        assert held == [False] and listed(running.disk, "left_log").headers[0].seq == daemon.durable_seq("left_log")
+
+    running.run(work)
+
+
+def test_a_failed_sync_of_a_snapshot_ends_the_daemon_as_any_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(9)
+    daemon = running.daemon
+
+    def fails(log: str) -> None:
+        raise SyncFailed("left_log: a call failed: Input/output error")
+
+    monkeypatch.setattr(daemon._upkeep, "keep", fails)
+
+    async def work(running: Running) -> None:
+        daemon.dispatch.write(daemon.world.rows["left.add"], Add(1), ADMIN, lambda answer: None)
+        await trio.sleep(1)
+        daemon._upkeep._take_picture(daemon.log("left_log"))
+        daemon._beside("left_log")
+        await trio.sleep_forever()
+
+    with pytest.RaisesGroup(WriteFailed, flatten_subgroups=True):
+        running.run(work)
+
+
+def test_no_snapshot_is_written_while_they_are_to_stay_and_one_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(7)
+    daemon = running.daemon
+    upkeep, log = daemon._upkeep, "left_log"
+    keep = upkeep.keep
+    told: list[str] = []
+
+    async def offload(function: Callable[..., Any], *args: Any) -> Any:
+        if function != keep:
+            return await Host.offload(daemon.host, function, *args)  # type: ignore[arg-type]
+        told.append("begins")
+        await trio.sleep(1)
+        await Host.offload(daemon.host, function, *args)  # type: ignore[arg-type]
+        told.append("ends")
+
+    monkeypatch.setattr(daemon.host, "offload", offload)
+
+    async def work(running: Running) -> None:
+        daemon.dispatch.write(daemon.world.rows["left.add"], Add(1), ADMIN, lambda answer: None)
+        await trio.sleep(1)
+        upkeep._take_picture(daemon.log(log))
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):  # as where its log was served once more before its turn came
+                nursery.start_soon(daemon._keep_snapshot, log)
+            await trio.sleep(0.5)
+            async with daemon.keep_snapshots():
+                assert told == ["begins", "ends"], "it waits for the one that is being written"
+                upkeep._taken_at.clear()
+                upkeep._take_picture(daemon.log(log))
+                assert upkeep.to_keep(log)
+                await daemon._keep_snapshot(log)
+                assert len(told) == 2 and not upkeep.to_keep(log), "another is done without"
+
+    running.run(work)
 
 
 def test_a_caller_who_leaves_at_the_very_end_of_a_group_leaves_no_file_open() -> None:

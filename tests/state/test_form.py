@@ -282,10 +282,13 @@ def test_many_are_sealed_as_one_by_one():
     random, refused = Random("seals"), 0
     for _ in range(200):
         count, first = random.choice((1, 2, 3, 20, 256)), random.randrange(10_000)
+        kinds = (("irer", "uid:1000", "%s"), ("b7f3c1d2", "b7f3c1d3"), ("task.note", "task.done"))
+        actors, boots, types = (random.choice((kind, kind[:1])) for kind in kinds)  # a batch may have one name for all
         records = [
             pending(place, random.choice((0, 20, 300)))._replace(
-                actor=random.choice(("irer", "uid:1000")),
-                event_type=random.choice(("task.note", "task.done")),
+                actor=random.choice(actors),
+                boot_id=random.choice(boots),
+                event_type=random.choice(types),
                 mono_us=random.choice((0, 1, 41_000_001, 2**53 - 1)),
                 time_us=random.choice((0, 999_999, 1_000_000, 2**53 - 1)),
                 idem=random.choice((None, ("5f1d0c0e9b6a4f7785a3d2c1b0e9f877", "cli-8d2f6c01"))),

@@ -195,6 +195,16 @@ def test_the_newest_three_are_kept() -> None:
     assert len([path for path in files.tree() if "/snap/" in path]) == KEPT == 3
 
 
+def test_none_is_read_as_long_as_none_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be large, and a stop waits for it."""
+    looked: list[int] = []
+    monkeypatch.setattr(snapshot, "read", lambda files, log, seq: looked.append(seq) or read(files, log, seq))
+    files = disk(1, 2, 3)
+    assert not looked
+    keep(files, 4)
+    assert looked == [4, 3, 2] and seqs(files) == [4, 3, 2]
+
+
 def test_one_that_is_damaged_does_not_count() -> None:
     files = disk(1, 2, 3)
     for seq in (2, 3):

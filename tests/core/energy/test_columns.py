@@ -105,6 +105,17 @@ def test_the_columns_say_what_a_plain_stream_says(seed: int, pace: float) -> Non
         _compare(store.view(row), twin)
 
 
+def test_a_stream_that_changes_all_the_time_has_higher_bounds() -> None:
+    """Its shifts are those of the plain stream: of five changes three."""
+    noise = np.random.default_rng(8).normal(size=900)
+    twin, store = Stream(regimes.BOUNDS), store_of(1)
+    points = [(0, 10.0 * tick, float(noise[tick]) + 4.0 * (tick // 170 % 2)) for tick in range(900)]
+    for _, time, value in points:
+        twin.feed(time, value)
+    found = [(shift.tick, shift.located, shift.scale) for shift in feed(store, points).shifts]
+    assert found == twin.shifts and len(found) == 3
+
+
 def _compare(row: Block, twin: Stream) -> None:
     f8, f4, i4 = row.f8[:, 0], row.f4[:, 0], row.i4[:, 0]
     assert (i4[layout.COUNT], i4[layout.AGE], i4[layout.COOLDOWN]) == (twin.count, twin.age, twin.cooldown)

@@ -1,5 +1,8 @@
 """Forecasts with intervals that hold, and claims of totals that are judged once."""
 
+import random
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -63,7 +66,7 @@ def test_the_autoregression_never_leaves_what_was_seen_by_more_than_half() -> No
     rows = np.array([store.add(), store.add()])
     for tick, line in enumerate(values):
         if tick:
-            said = forecast.ahead(store.take(rows), np.full(2, float(tick))).experts[2]
+            said = forecast.ahead(store.take(rows), forecast.hours_of(np.full(2, float(tick)))).experts[2]
             low, high = values[:tick].min(), values[:tick].max()
             assert (said <= high + (high - low) / 2 + 1e-9).all() and (said >= low - (high - low) / 2 - 1e-9).all()
         adopt(store, advance(store, rows, np.full(2, float(tick)), line))
@@ -155,6 +158,42 @@ def claimed(rates: Floats, horizon: int, seed: int = 0) -> tuple[float, Horizon,
         said = Rates(last, level, mean, claims.path_rate((last, 0, 0, 0), mean, (0.8, 0, 0, 0), -9e9, 9e9, horizon))
         waiting.append((tick + horizon, claims.claim(known, float(totals[tick]), said, float(horizon), 3.0)))
     return covered / known.settled, known, gains
+
+
+def settled_plainly(known: Horizon, said: claims.Claim, outcome: float) -> Horizon:
+    """What the intervals learn of an outcome, one figure like the other."""
+    actual, missed = (outcome - said.total) / said.horizon_s, abs(outcome - said.expected)
+    error = missed / said.horizon_s
+    errors = [abs(actual - rate) for rate in said.rates]
+    bands = zip(errors[:3], said.halves, strict=True)
+    scores = [claims.interval_score(each * said.horizon_s, half) / said.horizon_s for each, half in bands]
+    start = 1 / (known.settled + 1)
+
+    def nearer(olds: Sequence[float], news: Sequence[float], rate: float) -> tuple[float, ...]:
+        return tuple(old + rate * (new - old) for old, new in zip(olds, news, strict=True))
+
+    def wider(half: float, loss: float, off: float) -> float:
+        if known.settled < claims.START_CLAIMS:
+            return claims.START * loss
+        return max(0.0, half + claims.WIDEN * max(loss, half / 4) * ((off > half) - claims.MISS))
+
+    *losses, loss = nearer((*known.losses, known.loss), (*errors, error), max(claims.LOSS_RATE, start))
+    halves = tuple(map(wider, known.halves, losses, errors))
+    half, told = wider(known.half, loss, error), nearer(known.scores, scores, start)
+    return Horizon(known.settled + 1, known.covered + (missed <= said.half), tuple(losses), loss, halves, half, told)
+
+
+def test_what_an_outcome_teaches_is_the_same_to_the_last_bit_however_it_is_written() -> None:
+    draw, known = random.Random(2), Horizon()
+    for total in range(100):
+        rates = Rates(*(draw.gauss(1, 1) for _ in range(4)))
+        said = claims.claim(known, float(total), rates, draw.uniform(1, 300), 0.5)
+        outcome = total + said.horizon_s * draw.gauss(1, 0.5)
+        after, judged = claims.settle(known, said, outcome)
+        assert after == settled_plainly(known, said, outcome)
+        best = min(range(3), key=lambda k: known.scores[k])
+        assert judged.reference_mean == known.scores[best] and -1 <= judged.gain <= 1
+        known = after
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "ar1", "diurnal"])

@@ -2,19 +2,24 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
-from core.energy import sensing
+from core.energy import claims, quiet, sensing
 from core.energy.facts import RegimeShifted
-from core.engine import Refused
-from tests.core.energy.eil_loop import BEGIN_US, EilLoop, rows_of, settings, time_of
+from core.engine import Actor, Refused
+from core.times import time_text
+from tests.core.energy.eil_loop import BEGIN_US, EilLoop, machine, rows_of, settings, time_of
+from tests.core.engine_loop import ANN
 
 SOURCES = {"b": {"idle_w": 100.0, "max_w": 300.0, "surroundings_k": 295.0}}
 VALUES = (1.0, 1.5, 90.0, -400.0, 1e18)
+STRANGER = Actor("uid:1002", "operator", 1002)
+ROOT = Actor("uid:0", "admin", 0)
 
 
 def commands(draw: random.Random, count: int) -> list[tuple[str, dict[str, Any]]]:
@@ -35,22 +40,24 @@ def commands(draw: random.Random, count: int) -> list[tuple[str, dict[str, Any]]
             continue
         times = [BEGIN_US + 1_000_000 * (at[source] + 10 * (place + 100)) for place in range(draw.choice([1, 5, 30]))]
         at[source] += 10 * (len(times) + 99)
-        lines = [[number() for _ in metrics] for _ in times]
+        lines = [[number() if draw.random() < 0.99 else draw.choice([None, 1]) for _ in metrics] for _ in times]
         made.append(("sense_batch", {"source": source, "metrics": metrics, "times": times, "values": lines, "predict": True}))
     return made
 
 
-def asked(loop: EilLoop, verb: str, params: dict[str, Any]) -> Any:
+def asked(loop: EilLoop, verb: str, params: Any, actor: Actor = ANN) -> Any:
     loop.mono_us += 1_000
     try:
-        return loop.get(verb, params)
+        return loop.get(verb, params, actor)
     except Refused as refused:
         return refused.code, refused.reason, str(refused), refused.data
 
 
-def announce(loop: EilLoop, some: list[tuple[str, dict[str, Any]]]) -> None:
+def announce(loop: EilLoop, some: list[tuple[str, dict[str, Any]]]) -> list[Any]:
     kinds = {"sense": sensing.Sense, "sense_batch": sensing.SenseBatch}
-    sensing.foresee(loop.state, [msgspec.convert(params, kinds[verb], strict=True) for verb, params in some])
+    made = [msgspec.convert(params, kinds[verb], strict=True) for verb, params in some]
+    sensing.foresee(loop.state, made)
+    return made
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -66,15 +73,33 @@ def test_what_was_announced_together_comes_to_the_same_as_one_by_one(seed: int) 
         if draw.random() < 0.3:  # what is announced is not always what comes
             draw.shuffle(said)
             said = [*said[draw.randrange(len(said)) :], *commands(draw, 3)]
-        announce(together, said)
-        for verb, params in ahead:
-            assert asked(together, verb, params) == told[at]
+        made = announce(together, said)
+        very = {id(params): command for (_, params), command in zip(said, made, strict=True)} if draw.random() < 0.5 else {}
+        for verb, params in ahead:  # the very commands that were announced, or their like
+            assert asked(together, verb, very.get(id(params), params)) == told[at]
             at += 1
             if draw.random() < 0.02:
                 assert rows_of(together)  # whoever looks sees all that was taken over
     assert [(kind, payload) for kind, payload, _ in together.records] == [(kind, payload) for kind, payload, _ in alone.records]
     assert rows_of(together) == rows_of(alone)
     assert together.replayed() == together.state and rows_of(together.replayed()) == rows_of(together)
+
+
+@pytest.mark.parametrize("odd", [20.5, 20, None, -400.0, 1e31, 1e18, 10**400])
+def test_a_batch_that_was_announced_is_looked_at_no_less(odd: float | None) -> None:
+    """Whole or not: what is no number, or none that its unit can have, is refused by itself and by its name."""
+    lines = [[20.0, 1.0], [odd, 2.0], [21.0, 3.0]]
+    given_ = {"source": "m", "metrics": ["temperature", "x"], "values": lines}
+    batches = [
+        ("sense_batch", {**given_, "times": [BEGIN_US + 1_000_000 * (at + 3 * turn) for at in range(3)]}) for turn in range(2)
+    ]
+    loops = EilLoop(), EilLoop()
+    for verb, params in batches:
+        told = asked(loops[0], verb, params)
+        [command] = announce(loops[1], [(verb, params)])
+        assert asked(loops[1], verb, command) == told
+    assert loops[0].events == loops[1].events and loops[1].replayed() == loops[1].state
+    assert bool(loops[1].of(sensing.Sensed)[-1].refused) == (odd not in (20, 20.5, None))
 
 
 def test_senses_of_many_sources_that_came_together_cost_one_pass() -> None:
@@ -201,6 +226,78 @@ def test_what_was_announced_of_a_source_says_nothing_of_another_by_its_name() ->
     assert event.points.streams == [1, 0] and loop.state.sources["a"].streams == [("y", "1"), ("x", "1")]
 
 
+def test_a_horizon_that_changes_between_two_of_what_came_together_is_that_of_the_second() -> None:
+    """Its claim, with its intervals, is what it would have been alone."""
+    alone, together = EilLoop(settings(horizon_s=55.0)), EilLoop(settings(horizon_s=55.0))
+    for turn in range(8):
+        senses = [
+            {"source": f"s{place}", "timestamp": time_of(10 * turn), "telemetry": {"x": float(turn + place)}} for place in range(8)
+        ]
+        some = told_together(together, senses, together.wall_us)
+        for place, command in enumerate(some):
+            if turn == 7 and place == 3:
+                alone.settings = together.settings = settings(horizon_s=300.0)
+            assert asked(together, "sense", command) == asked(alone, "sense", senses[place])
+    assert together.records == alone.records
+
+
+def beside(loop: EilLoop, after_s: float, **telemetry: float) -> None:
+    """Somebody else's word about a source of which more is announced."""
+    loop.get("sense", {"source": "s5", "timestamp": time_text(loop.wall_us + round(after_s * 1e6)), "telemetry": telemetry})
+
+
+HAPPENS: dict[str, Callable[[EilLoop], object]] = {
+    "nothing": lambda loop: None,
+    "a later point": lambda loop: beside(loop, 1.0, x=5.0),
+    "the very point": lambda loop: beside(loop, 0.0, x=7.0),
+    "another one of that moment": lambda loop: beside(loop, 0.0, x=8.0),
+    "one more metric": lambda loop: beside(loop, -1.0, y=8.0),
+    "a claim about what is later": lambda loop: loop.get("predict", {"source": "s5", "horizon_s": 900.0}),
+    "a claim about that very moment": lambda loop: loop.get("predict", {"source": "s5", "horizon_s": 310.0}),
+    "silence": lambda loop: loop.run(200),
+    "a clock that is set back": lambda loop: setattr(loop, "wall_us", loop.wall_us - 400 * 86_400_000_000),
+    "a clock that is set back a little": lambda loop: setattr(loop, "wall_us", loop.wall_us - 5_000_000),
+}
+
+
+@pytest.mark.parametrize(("what", "caller"), [*((what, ANN) for what in HAPPENS), ("nothing", STRANGER), ("nothing", ROOT)])
+def test_what_happens_between_two_of_what_came_together_counts_for_the_second(what: str, caller: Actor) -> None:
+    """Of eight sources that just go on, the first two are decided; then something happens; then the others come."""
+    alone, together = EilLoop(), EilLoop()
+    told: list[list[Any]] = []
+    for loop in (alone, together):
+        answers: list[Any] = []
+        told.append(answers)
+        for turn in range(10):
+            loop.run(10)
+            at = {} if what == "a clock that is set back a little" else {"timestamp": time_text(loop.wall_us)}
+            senses = [{"source": f"s{place}", "telemetry": {"x": float(turn % 3 + place)}, **at} for place in range(8)]
+            senses[5]["telemetry"] = {"x": 7.0} if turn == 9 else senses[5]["telemetry"]
+            coming: list[Any] = told_together(loop, senses, loop.wall_us) if loop is together else senses
+            for place, each in enumerate(coming):
+                if (turn, place) == (9, 2):
+                    HAPPENS[what](loop)
+                answers.append(asked(loop, "sense", each, caller if (turn, place) == (9, 5) else ANN))
+    assert told[1] == told[0] and together.records == alone.records and rows_of(together) == rows_of(alone)
+    assert isinstance(told[0][-3], tuple) == (
+        caller is STRANGER or what in ("a later point", "another one of that moment", "a clock that is set back")
+    ), "it is refused where it must be"
+
+
+def test_machines_whose_heat_is_understood_stay_so_where_their_points_come_together() -> None:
+    *past, last = machine(200)
+    times = [BEGIN_US + 10_000_000 * place for place in range(len(past))]
+    lines = [list(line.values()) for line in past]
+    alone, together = EilLoop(), EilLoop()
+    for name in "abcdef":
+        for loop in (alone, together):
+            loop.get("sense_batch", {"source": name, "metrics": list(last), "times": times, "values": lines})
+    senses = [{"source": name, "timestamp": time_of(10 * len(past)), "telemetry": last} for name in "abcdef"]
+    told = [asked(together, "sense", each) for each in told_together(together, senses, together.wall_us)]
+    assert told == [asked(alone, "sense", each) for each in senses] and rows_of(together) == rows_of(alone)
+    assert {each.energy_state.entropy_kind for each in told} == {"physical"}
+
+
 def test_the_pace_of_a_total_is_the_same_point_by_point_and_in_one_batch() -> None:
     one_by_one, at_once = EilLoop(settings(sources=SOURCES)), EilLoop(settings(sources=SOURCES))
     draw = random.Random(4)
@@ -212,6 +309,19 @@ def test_the_pace_of_a_total_is_the_same_point_by_point_and_in_one_batch() -> No
     paces = [loop.state.view.follow_of("b").paces[0] for loop in (one_by_one, at_once)]
     told = [(pace.last, pace.smooth, pace.off, pace.mean, pace.steps) for pace in paces]
     assert told[0] == pytest.approx(told[1], rel=1e-9) and told[0][-1] == 11
+
+
+def test_a_power_is_followed_alike_alone_and_beside_others() -> None:
+    """To the last bit: which way is taken depends on who came together."""
+    draw = np.random.default_rng(5)
+    lags, weights = draw.normal(size=(2, 4, 300)) * np.array([[[100.0]], [[0.45]]])
+    low, high = lags.min(axis=0) - draw.random(300), lags.max(axis=0)
+    mean, steps = lags.mean(axis=0), np.repeat([1.0, 2.0, 31.0, 32.0, 33.0, 1e6], 50)
+    alone = [
+        claims.path_rate(tuple(lags[:, at].tolist()), *each, int(steps[at]))
+        for at, each in enumerate(zip(mean.tolist(), map(tuple, weights.T.tolist()), low.tolist(), high.tolist(), strict=True))
+    ]
+    assert quiet.paths(lags, mean, weights, low, high, steps).tolist() == alone
 
 
 KINDS = (
@@ -257,13 +367,13 @@ def test_sources_that_just_go_on_side_by_side_come_to_what_each_does(seed: int, 
     """To the last bit of each record and of all that is kept, over claims that fall due, shifts, gaps; and mostly in columns."""
     known = settings(sources={"s3": {"max_w": 300.0, "surroundings_k": 295.0}}, horizon_s=55.0)
     alone, together = EilLoop(known), EilLoop(known)
-    quiet, in_columns = sensing._decide_quiet, []
+    decide_quiet, in_columns = sensing._decide_quiet, []
 
     def seen(decided: Any) -> Any:
         in_columns.append(decided is not None)
         return decided
 
-    monkeypatch.setattr(sensing, "_decide_quiet", lambda *given: seen(quiet(*given)))
+    monkeypatch.setattr(sensing, "_decide_quiet", lambda *given: seen(decide_quiet(*given)))
     for turn, some in enumerate(steady(random.Random(seed), 16, 45)):
         told = [asked(alone, verb, params) for verb, params in some]
         commands_ = [msgspec.convert(params, {"sense": sensing.Sense}.get(verb, sensing.SenseBatch)) for verb, params in some]

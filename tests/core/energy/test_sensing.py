@@ -7,6 +7,7 @@ from array import array
 import pytest
 
 from core.energy import units
+from core.energy.columns import VALUE_MAX
 from core.energy.facts import RegimeShifted, Sensed, SourceLost
 from core.engine import Actor, Refused
 from core.wire.codec import Typed
@@ -69,6 +70,7 @@ def test_one_great_number_is_refused_by_itself(value: float) -> None:
     with pytest.raises(Refused) as refused:
         EilLoop().sense(0.0, great=value)
     assert refused.value.data["refused"][0]["reason"] == "unusable"
+    assert refused.value.detail.endswith(f"below {VALUE_MAX:.0e}".replace("+", "")), "the bound that it was held against"
 
 
 def test_a_batch_comes_to_what_its_points_would_have_come_to_one_by_one() -> None:
@@ -280,6 +282,10 @@ def test_a_replay_leads_to_the_same_columns_and_a_snapshot_keeps_them() -> None:
     kept.load(loop.log, loop.world.dump(loop.log))
     kept.take_up(loop.log, loop.world.kept(loop.log))
     assert rows_of(kept.states["eil"]) == rows_of(loop)
+    taken, was = loop.world.pictures(loop.log), loop.world.kept(loop.log)
+    loop.sense(1_500, power_draw=200.0)
+    loop.sense(1_500, "another", x=1.0)
+    assert {name: made() for name, made in taken.items()} == was != loop.world.kept(loop.log), "what was taken moves no more"
 
 
 def test_without_its_columns_a_source_learns_anew_and_keeps_its_totals() -> None:

@@ -550,3 +550,41 @@ def test_answers_arrive_in_order_however_they_are_cut(messages: list[str], place
     assert [(type(message).__name__.lower(), getattr(message, "id", 0)) for message in found] == [
         (kind, id) for id, kind in enumerate(messages, 1)
     ]
+
+
+BAD = st.sampled_from(
+    [2**53, -(2**60), math.nan, math.inf, cbor2.undefined, cbor2.CBORSimpleValue(99), {b"k": 1}, [2**63], {"a": [math.inf]}]
+)
+ANYTHING = st.recursive(st.none() | st.integers(-9, 9) | st.text(max_size=2) | BAD, lambda inner: st.lists(inner, max_size=2))
+
+
+@settings(max_examples=200)
+@given(
+    st.dictionaries(st.sampled_from(["k", "l"]), ANYTHING, max_size=2),
+    st.dictionaries(st.sampled_from(["id", "m", "dl", "idem", "dry", "as", "else"]), ANYTHING, max_size=1),
+)
+def test_a_call_is_looked_through_as_every_message_is(p: dict[str, Any], more: dict[str, Any]) -> None:
+    """Its type vouches for all but what stands within `p`; whatever is wrong comes to what it came to if all were looked at."""
+    body = cbor2.dumps({"t": "call", "id": 7, "m": "a.b", "p": p, **more})
+    server = calls.ServerConnection()
+    server.receive(frame(cbor2.dumps({"t": "hello", "proto": [1], "client": "x"})))
+    [got] = server.receive(frame(body))
+    try:
+        message = decode(body)
+    except CodecError as error:
+        assert type(got) is calls.Violation and got.detail == str(error)
+        return
+    try:
+        assert got == msgspec.convert(message, calls.Call, strict=True)
+    except msgspec.ValidationError:
+        assert type(got) in (calls.BadCall, calls.Violation)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_envelope_of_a_call_counts_among_its_values(more: int) -> None:
+    server = calls.ServerConnection()
+    server.receive(frame(cbor2.dumps({"t": "hello", "proto": [1], "client": "x"})))
+    server.frame_max = FRAME_MAX
+    message = {"t": "call", "id": 7, "m": "a.b", "p": {"k": [0] * (VALUES_MAX - 5 + more)}}
+    [got] = server.receive(frame(cbor2.dumps(message)))
+    assert type(got) is (calls.BadCall if more else calls.Call)

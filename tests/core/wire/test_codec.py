@@ -11,7 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.wire.codec import BUILT_IN_TAGS, DEPTH_MAX, INT_MAX, CodecError, Reader, Typed, ValuesError, decode, encode
+from core.wire.codec import (
+    BUILT_IN_TAGS,
+    DEPTH_MAX,
+    INT_MAX,
+    CodecError,
+    Reader,
+    Typed,
+    ValuesError,
+    decode,
+    encode,
+    number_bytes,
+    put_value,
+    text_bytes,
+)
 from core.wire.frames import HEADER_LEN
 from irerctl import client
 
@@ -267,3 +280,13 @@ def test_reading_an_array_refuses_what_is_not_finite_unless_told(items: list[flo
 
 def test_finite_numbers_whose_sum_is_not_are_still_finite() -> None:
     assert list(Typed.of([1.7e308, 1.7e308]).numbers()) == [1.7e308, 1.7e308]
+
+
+@pytest.mark.parametrize("length", [0, 1, 23, 24, 255, 256, 65_535, 65_536])
+def test_a_text_and_a_number_stand_as_cbor_says_whatever_their_length(length: int) -> None:
+    assert text_bytes("x" * length) == cbor2.dumps("x" * length)
+    assert number_bytes(length) == cbor2.dumps(length)
+    for value in ({"n": length}, {"n": "x" * length}, {"n": [None, True, length, -length, 0.5]}):
+        parts = [b"before"]
+        put_value(parts, value, 1)
+        assert b"".join(parts) == b"before" + cbor2.dumps(value)

@@ -68,3 +68,12 @@ def test_the_limit_may_be_raised_between_two_frames() -> None:
     assert frames.feed(frame(b"small")) == [b"small"]
     frames.frame_max = FRAME_MAX
     assert frames.feed(frame(bytes(FRAME_MAX))) == [bytes(FRAME_MAX)]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_whole_header_with_one_wrong_byte_is_no_header_however_good_its_length(place: int) -> None:
+    wrong = bytearray(frame(b"x"))
+    wrong[place] ^= 1
+    with pytest.raises(FrameError) as refused:
+        Frames().feed(frame(b"good") + wrong)
+    assert (refused.value.kind, refused.value.bodies) == ("magic", [b"good"])
