@@ -45,6 +45,8 @@ def test_a_live_log_is_verified_up_to_its_durable_end_while_writes_go_on(irerd: 
     irerd.config.write_text(CONFIG)
     irerd.start()
     submit(irerd, 0, 300)
+    irerd.stop()  # which leaves a snapshot
+    irerd.start()
     before = durable(irerd)
     with irerd.client() as client, client.stream("audit.verify", {"replay": True}) as items:
         for number in range(1_000, 1_150, 10):
@@ -60,10 +62,10 @@ def test_a_live_log_is_verified_up_to_its_durable_end_while_writes_go_on(irerd: 
 
 
 def test_with_the_daemon_down_the_files_say_the_same_and_damage_is_named(irerd: Irerd) -> None:
-    irerd.config.write_text(CONFIG)
-    irerd.start()
-    submit(irerd, 0, 300)
-    irerd.stop()
+    for first in (0, 60, 120):
+        irerd.start()
+        submit(irerd, first, 60)
+        irerd.stop()  # each leaves a snapshot
     code, verdict = verify(irerd, "--state-dir", str(irerd.state), "--replay")
     assert code == 0 and verdict["result"] == "limited"
     assert [one["result"] for one in row_of(verdict, "engine_state")["snapshots"]] == ["equal"] * 3
