@@ -329,16 +329,15 @@ def _agreed(value: Any, depth: int) -> bool:
     if kind is dict:
         if not _are_good(value):
             return False
-        for item in value.values():
-            if not _agreed(item, depth + 1):
-                return False
-        return True
-    if kind is list or kind is tuple:
-        for item in value:
-            if not _agreed(item, depth + 1):
-                return False
-        return True
-    return False
+        items = value.values()
+    elif kind is list or kind is tuple:
+        items = value
+    else:
+        return False
+    for item in items:
+        if type(item) is not str and not _agreed(item, depth + 1):  # most are texts
+            return False
+    return True
 
 
 def _are_good(keys: Iterable[Any]) -> bool:

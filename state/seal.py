@@ -178,13 +178,13 @@ def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int
     lines: list[bytes] = []
     hashes: list[str] = []
     if count >= _AT_ONCE_MIN:
-        tip = parent_hash.encode()
+        tip, add_line, add_hash = parent_hash.encode(), lines.append, hashes.append
         for form, place, keyed, mono, payload, at, time in _columns(records[:-1], batch, count, seq):
             body = form % (place, keyed, mono, tip, payload, at, time[:-6], time[-6:])
-            event_hash = sha256(body + b"}").hexdigest()
+            event_hash = sha256(body).hexdigest()
             tip = event_hash.encode()
-            lines.append(body + b',"event_hash":"' + tip + b'"}')
-            hashes.append(event_hash)
+            add_line(body[:-1] + b',"event_hash":"' + tip + b'"}')
+            add_hash(event_hash)
         offset, parent_hash = offset + sum(map(len, lines)) + len(lines), event_hash
     for index in range(len(lines), count):
         if len(records[index].payload) > _SURELY_FITS_BYTES:
@@ -227,10 +227,10 @@ def _digits(numbers: Iterable[int]) -> list[bytes]:
 
 
 def _form(actor: str, boot_id: str, event_type: str, batch: int, count: int) -> bytes:
-    """A record whose names are these, up to the brace that ends what is hashed, with holes."""
+    """What is hashed of a record whose names are these, with holes."""
     before, after = _names(actor, boot_id, event_type)
     opened = before.replace(b"%", b"%%")  # an actor may be called so
-    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":%b.%b'
+    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":%b.%b}'
     return b"%b[%d,%%b,%d]%b%b" % (opened, batch, count, after, holes)
 
 

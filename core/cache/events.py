@@ -213,8 +213,8 @@ def apply_expired(cache: Cache, event: ValueExpired, stamp: Stamp) -> None:
 def _followed(old: Document | None, parent: str, rev: str, body: Body | None, seq: int) -> Document:
     """A document with one revision of our own more, which waits to be synced."""
     flags = old.flags | QUEUED if old is not None else QUEUED
-    generation, id = parse_rev(rev)
-    packed = packed_id(id)
+    number, _, id = rev.partition("-")  # as its type says
+    generation, packed = int(number), packed_id(id)
     if packed is None or (old.branches is not None or old.rev != parent if old is not None else bool(parent)):
         ids = (id, parse_rev(parent)[1]) if parent else (id,)
         return grown(old, Branch(body is None, generation, ids), body, seq, flags)

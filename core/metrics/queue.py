@@ -236,4 +236,4 @@ class Queue:
 
 
 def _digest(key: str) -> bytes:
-    return blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest()
+    return blake2b(key.encode() if key.isascii() else key.encode(errors="surrogatepass"), digest_size=8).digest()
