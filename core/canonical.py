@@ -24,8 +24,12 @@ KEY_CHARS_MAX = 128
 _KEY = re.compile(r"[\u0020-\u007e\u00a0-\ud7ff]{1,128}\Z")
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
-_AGREED_FLOAT_MIN = 1e-5
-_AGREED_FLOAT_MAX = float(2**53)
+FIGURE_MIN, FIGURE_MAX = 1e-5, float(2**53)
+"""A float that is no whole number is plain from here, and below there: msgspec writes its canonical bytes. A whole one is below
+there what it is as an integer; but -0.0 is not."""
+_AGREED_FLOAT_MIN, _AGREED_FLOAT_MAX = FIGURE_MIN, FIGURE_MAX
+_SMALL_FLOAT = 1e-6
+"""They agree again below this."""
 _LEAST_AGREED_FLOAT = -_AGREED_FLOAT_MAX
 _INTEGER_MIN = -INTEGER_MAX
 _DEPTH_LAST = DEPTH_MAX - 1
@@ -149,6 +153,8 @@ def _with_whole_numbers(event: Any, depth: int) -> Any:
             if not value.is_integer():
                 if _AGREED_FLOAT_MIN <= value < _AGREED_FLOAT_MAX or _LEAST_AGREED_FLOAT < value <= -_AGREED_FLOAT_MIN:
                     continue
+                if -_SMALL_FLOAT < value < _SMALL_FLOAT:
+                    continue
                 raise _Unsure
             if defaults[place] is value:
                 continue
@@ -185,6 +191,8 @@ def _part_with_whole_numbers(part: Any, kind: type, depth: int) -> Any:
         if kind_of is float:
             if not value.is_integer():
                 if _AGREED_FLOAT_MIN <= value < _AGREED_FLOAT_MAX or _LEAST_AGREED_FLOAT < value <= -_AGREED_FLOAT_MIN:
+                    continue
+                if -_SMALL_FLOAT < value < _SMALL_FLOAT:
                     continue
                 raise _Unsure
             new: Any = _whole(value)
@@ -267,6 +275,16 @@ def payload_around(event: msgspec.Struct, name: str, raw: bytes) -> bytes | None
         return None
 
 
+def payload_as_it_is(event: msgspec.Struct) -> bytes | None:
+    """The payload of an event of which all that `event_payload` would look at is known: each number is plain, or 5 where it was 5.0
+    (`FIGURE_MIN`). None where a text has no canonical form.
+    """
+    try:
+        return _encoder.encode(event)
+    except UnicodeEncodeError:
+        return None
+
+
 def _payload(event: msgspec.Struct) -> bytes:
     """Of an event whose values have to be looked at one by one. Raises _SignedZero."""
     fields, agreed = _fields(event)
@@ -310,9 +328,8 @@ def _numbers(value: Any) -> Any:
 
 def _agreed_float(value: float) -> bool:
     """True where msgspec's digits are RFC 8785's. False for NaN, which no comparison holds for."""
-    return (
-        _AGREED_FLOAT_MIN <= value < _AGREED_FLOAT_MAX or -_AGREED_FLOAT_MAX < value <= -_AGREED_FLOAT_MIN
-    ) and not value.is_integer()
+    size = abs(value)
+    return (_AGREED_FLOAT_MIN <= size < _AGREED_FLOAT_MAX or size < _SMALL_FLOAT) and not value.is_integer()
 
 
 def _agreed(value: Any, depth: int) -> bool:

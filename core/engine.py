@@ -218,9 +218,9 @@ class Made(msgspec.Struct, metaclass=Frozen, frozen=True, gc=False):
 
     payload: bytes
     """Its canonical bytes, as `payload_and_sign` makes them. Where those say less than the event, it is in what nobody is told."""
-    name: str
+    name: str = ""
     """What its value is called, and that as canonical JSON, as `Engine.stored` would find them in the payload."""
-    value: bytes
+    value: bytes = b""
 
 
 class Decision:
@@ -229,7 +229,7 @@ class Decision:
     `answer` is what the caller gets instead of the first event, where it holds a secret that is shown once (the row says so).
     With no events it is the answer of a command that found nothing to change.
     `turned_down`: a credential was refused. Such events may be counted into one record a second when a caller has very many.
-    `made` goes with the only event of an engine that stores values.
+    `made` goes with the first event; of an engine that stores values with the only one.
     """
 
     __slots__ = ("answer", "events", "made", "turned_down")

@@ -176,8 +176,8 @@ class World:
     def replay_columns(self, log: str, event_types: Sequence[str], payloads: Sequence[bytes], stamps: Iterator[Stamp]) -> None:
         """The same of records of one log, each of whose payloads is a whole object: those of one type are read at one go."""
         end = 0
-        for event_type, alike in groupby(event_types):
-            start, end = end, end + len(list(alike))
+        for event_type, count in _runs(event_types):
+            start, end = end, end + count
             kind = self._kinds.get(event_type)
             try:
                 events = kind.read_all(payloads[start:end]) if kind is not None and kind.log == log else []
@@ -242,6 +242,13 @@ class World:
 
     def _stateful(self, log: str) -> list[Engine]:
         return sorted((engine for engine in self.logs[log] if engine.state is not None), key=lambda engine: engine.name)
+
+
+def _runs(event_types: Sequence[str]) -> Iterable[tuple[str, int]]:
+    """How many of one type follow one another. Most batches are of one type alone."""
+    if event_types.count(event_types[0]) == len(event_types):
+        return [(event_types[0], len(event_types))]
+    return [(event_type, len(list(alike))) for event_type, alike in groupby(event_types)]
 
 
 def _loaded(engine: Engine, part: msgspec.Raw) -> Any:

@@ -116,6 +116,7 @@ def follow(now: Session, wanted: dict[str, Any]) -> None:
         if now.output == "table":
             for item in items:
                 render.say(event_line(item))
+                render.end_if_unread()
             return
         with render.ItemWriter(now.output) as writer:
             for item in items:

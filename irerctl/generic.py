@@ -352,6 +352,8 @@ def _call(now: Session, row: Row, values: dict[str, Any]) -> int | None:
         now.show(result, once.draw if row.shown_once else drawing(row.name))
         if receipt and reply.receipt:
             render.pairs({name: render.word(value) for name, value in reply.receipt.items()})
+    if row.shown_once and out is None and render.unread():
+        render.note("irerctl: nobody read it, and it is not shown again. End it, and make another")
     return said_no(row, result)
 
 
@@ -428,6 +430,7 @@ def _stream(now: Session, row: Row, values: dict[str, Any]) -> None:
                 return
             for item in items:
                 render.say(render.cut(render.word(item), render.width()))
+                render.end_if_unread()
             return
         with render.ItemWriter(now.output) as writer:
             for item in items:
@@ -445,6 +448,7 @@ def _document(items: "Stream") -> None:
                 render.say(render.clean(line))
         else:
             click.echo(whole, nl=False, color=True)
+        render.end_if_unread()
     if text:
         render.say(render.clean(text))
     after = items.result.get("next") if isinstance(items.result, Mapping) else None

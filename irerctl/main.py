@@ -188,6 +188,7 @@ cli = Program(
 
 
 def main() -> NoReturn:
+    render.take_output()
     cli.main()
 
 

@@ -6,6 +6,7 @@ to a terminal, and must never import what `--help` does not need.
 
 import base64
 import contextlib
+import io
 import json
 import os
 import re
@@ -51,13 +52,51 @@ def open_output() -> bool:
     return False
 
 
+class _Written(io.FileIO):
+    """The descriptor of standard output or standard error. Once its reader is gone, what is written to it goes nowhere: what a
+    command did, and its exit status, do not hang on whether somebody read to the end.
+    """
+
+    unread = False
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.unread = True
+            _send_nowhere(self.fileno())
+            return super().write(data)
+
+
+def take_output() -> None:
+    """From here on nobody hears of a reader who is gone; see `unread`. For the program itself, not for whoever imports it."""
+    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+        if isinstance(stream, io.TextIOWrapper):
+            buffer = io.BufferedWriter(_Written(stream.fileno(), "w", closefd=False))
+            made = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
+            setattr(sys, name, made)
+
+
+def unread() -> bool:
+    """Whether the reader of standard output went away before all was written."""
+    return getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "unread", False)
+
+
+def end_if_unread() -> None:
+    """For a command that has more to print than it has yet: once nobody reads that, it is done."""
+    if unread():
+        raise click.exceptions.Exit(0)
+
+
 def lost_output(failure: BaseException) -> str | None:
     """Why what was printed could not be written, if that is what failed. Then nothing more goes there."""
     last = failure.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    printed = last is not None and last.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("click", "rich")
-    if not (printed and isinstance(failure, OSError)):
+    if last is None or not isinstance(failure, OSError):
+        return None
+    module = last.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    if module not in ("click", "rich") and last.tb_frame.f_code is not _Written.write.__code__:
         return None
     _forsake(sys.stdout)
     return (failure.strerror or type(failure).__name__).lower()
@@ -66,9 +105,13 @@ def lost_output(failure: BaseException) -> str | None:
 def _forsake(stream: IO[Any]) -> None:
     """What is left in the stream goes nowhere: the interpreter would try to write it at its end, and complain."""
     with contextlib.suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        _send_nowhere(stream.fileno())
+
+
+def _send_nowhere(fd: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, fd)
+    os.close(nowhere)
 
 
 # Terminals
@@ -248,10 +291,11 @@ class ItemWriter:
         if self.output != "json":
             self.count += 1
             click.echo(text)
-            return
-        with _whole():
-            click.echo(("," if self.count else "[") + text, nl=False)
-            self.count += 1
+        else:
+            with _whole():
+                click.echo(("," if self.count else "[") + text, nl=False)
+                self.count += 1
+        end_if_unread()
 
     def __exit__(self, *failure: object) -> None:
         if self.output == "json":

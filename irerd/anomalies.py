@@ -38,11 +38,20 @@ class Anomalies:
 
     def kept(self) -> bytes | None:
         """What it has learnt, or nothing where it has failed."""
-        return _packer.encode(self._detector.kept()) if self._detector is not None else None
+        if self._detector is None:
+            return None
+        try:
+            return _packer.encode(self._detector.kept())
+        except Exception as error:
+            self._fail(error)
+            return None
 
     def go_on(self, kept: bytes) -> None:
-        """From what another one had learnt. Raises MsgspecError, and then nothing has changed."""
-        self._detector = Detector.again(_unpacker.decode(kept))
+        """From what another one had learnt. Raises ValueError where it cannot, and then nothing has changed."""
+        try:
+            self._detector = Detector.again(_unpacker.decode(kept))
+        except Exception as error:
+            raise ValueError(f"what was learnt cannot be taken up: {type(error).__name__}") from error
 
     def taken(self, log: str, first_seq: int, commands: Sequence[Sequence[Pending]]) -> None:
         """These commands are written to this log now, from this record on."""
@@ -61,11 +70,14 @@ class Anomalies:
                 while waiting and waiting[0][0] + len(waiting[0][1]) - 1 <= last:
                     found += self._detector.note_all(log, *waiting.popleft())
         except Exception as error:
-            self._detector = None
-            self._waiting.clear()
-            self._on_error("anomalies", error)
+            self._fail(error)
         for each in found:
             self._give(each)
+
+    def _fail(self, error: Exception) -> None:
+        self._detector = None
+        self._waiting.clear()
+        self._on_error("anomalies", error)
 
     def check(self) -> Check:
         if self._detector is None:
@@ -100,7 +112,7 @@ class Remembered:
             if raw is not None:
                 self._anomalies.go_on(_body(raw, ledger))
                 self._known = sha256(self._anomalies.kept() or b"").digest()
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:
             journal().info("what is usual is learnt anew", why=str(error)[:200])
 
     async def run(self) -> None:

@@ -6,7 +6,7 @@ simulation runs this very class.
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from core.access import NOBODY_UID, Peer, Rules, recognise
 from core.catalogue import Catalogue
 from core.energy.engine import LOG as ENERGY_LOG
 from core.engine import Actor, Check, Engine, Refused
+from core.hunt.state import LOG as HUNT_LOG
 from core.keys import Keys
 from core.metrics import CRITICAL, HITS, MISSES, NOT_THE_CALLERS, REFUSED, VIEW
 from core.notes import hash_from
@@ -70,7 +71,6 @@ from state.rotation import LIMITS
 from state.rotation import Limits as SegmentLimits
 from state.seal import Record
 from state.snapshot import BadSnapshot, listed
-from state.snapshot import read as read_snapshot
 from state.tree import Edge
 
 STOP_S = 10.0
@@ -151,6 +151,8 @@ class Daemon:
         self._sessions: dict[Session, None] = {}  # in the order of their coming, so that two runs of one seed are alike
         self._per_uid: dict[int, int] = {}
         self._logs: dict[str, Log] = {}
+        self._fallen: dict[str, Check] = {}
+        """What `health` says of that which may be thrown away and failed, by the name of its check."""
         self._full: dict[str, str] = {}
         """Why a log takes no more, as was last said of it."""
         self._to_resume: dict[str, None] = {}
@@ -238,10 +240,10 @@ class Daemon:
                         await writer.wait_advanced()
                     upkeep.start_soon(self._work)
                     upkeep.start_soon(self.dispatch.values.run, lambda: not self.damage, self.dispatch.settled)
-                    upkeep.start_soon(self.views.run)
-                    upkeep.start_soon(self.remembered.run)
-                    upkeep.start_soon(self.rows.run)
-                    upkeep.start_soon(self.atlas.run)
+                    upkeep.start_soon(self._keep_up, "views", self.views.run)
+                    upkeep.start_soon(self._keep_up, "detector", self.remembered.run)
+                    upkeep.start_soon(self._keep_up, "ledger", self.rows.run)
+                    upkeep.start_soon(self._keep_up, "atlas", self.atlas.run)
                     upkeep.start_soon(self.witnesses.run)
                     self.effects.refresh(self.world.logs)
                     self.state = "ready"
@@ -256,10 +258,10 @@ class Daemon:
                 self.dispatch.abandon_held()
                 await self._last_replies()
             upkeep.cancel_scope.cancel()
-        await self.views.save()
-        await self.remembered.save()
-        await self.rows.catch_up()
-        await self.atlas.end()
+        await self._keep_up("views", self.views.save)
+        await self._keep_up("detector", self.remembered.save)
+        await self._keep_up("ledger", self.rows.catch_up)
+        await self._keep_up("atlas", self.atlas.end)
         await self.witnesses.ask_at_stop()
         for name, log in self._logs.items():
             if name not in self.damage and self.dispatch.next_seq[name] == log.next_seq:
@@ -267,6 +269,14 @@ class Daemon:
             log.close()
         if self.ledger is not None:
             self.ledger.close()
+
+    async def _keep_up(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """What may be thrown away never ends the daemon, nor keeps it from a start or a stop: should it fail, `health` says so."""
+        try:
+            await work()
+        except Exception as error:
+            self._fallen[name] = Check(name, "degraded", f"{name} cannot be kept up. Nothing else is touched; restart irerd")
+            self._internal_error(name, error)
 
     async def _work(self) -> None:
         """Effects and refusals, until the daemon stops."""
@@ -380,7 +390,7 @@ class Daemon:
             self.keys.forget(log)
             return None
         try:
-            header, body = read_snapshot(self.host.files, log, seq)
+            header, body = self._upkeep.known.read(self.host.files, log, seq)
             if header.schema != schema(self.world, log):
                 return None
             edge = load(self.world, self.keys, header, body)
@@ -394,7 +404,7 @@ class Daemon:
         for header in listed(self.host.files, log).headers:
             try:
                 if header.schema == schema(self.world, log):
-                    body = unpack(read_snapshot(self.host.files, log, header.seq)[1])
+                    body = unpack(self._upkeep.known.read(self.host.files, log, header.seq)[1])
                     self.world.load(log, body.world)
                     self.world.take_up(log, body.views)
                     return header.seq + 1
@@ -479,6 +489,8 @@ class Daemon:
         self.anomalies.after_group(durable)
         if ENERGY_LOG in logs:
             self.atlas.stir()
+        if HUNT_LOG in logs:
+            self.rows.stir()
         self.effects.refresh(self.world.logs if "gate_log" in logs and self._adopt_keys() else logs)
         self.jobs.stir()
         for name in logs:
@@ -511,6 +523,7 @@ class Daemon:
                 del self._to_resume[name]
             self._resume(waiting)
         self._after_group({log})
+        self.effects.stir()  # timers wait for room
 
     def _begin_upkeep(self, name: str) -> None:
         assert self.dispatch.writer is not None
@@ -795,7 +808,8 @@ class Daemon:
         for key, why in self.left_out.items():
             text = f"{key}, set with config.set, is not in force: {why}. Set it anew, or to null, or mend the file"
             checks.append(Check("settings", "degraded", text))
-        checks += [self.views.check(), self.rows.check(), self.anomalies.check(), *self.atlas.checks(), *self.witnesses.checks()]
+        kept_up = [self.views.check(), self.rows.check(), self.anomalies.check(), *self.atlas.checks()]
+        checks += [*({check.name: check for check in kept_up} | self._fallen).values(), *self.witnesses.checks()]
         if (work := self.host.work_figures()) is not None and work.started:
             text = f"{work.running} jobs run, {work.waiting} wait; {work.started} workers were started, {work.lost} attempts lost"
             checks.append(Check("workers", "ok", text))

@@ -524,10 +524,11 @@ class Dispatch:
             raise Refused("resource-exhausted", text, reason="log-queue", retry_ms=100)
         self._apply(engine, log, events, ctx, first_seq)
         next_seq = self.next_seq[log] = first_seq + len(events)
-        if decision.made is not None:
-            self.values.put(engine.name, decision.made.name, first_seq, decision.made.value)
-        elif engine.stored is not None:
-            self.values.note(engine, first_seq, records)
+        if engine.stored is not None:
+            if decision.made is not None:
+                self.values.put(engine.name, decision.made.name, first_seq, decision.made.value)
+            else:
+                self.values.note(engine, first_seq, records)
         if row.large and isinstance(large := getattr(params, row.large), Large):
             self.values.note_large(engine, first_seq, records[0], large.raw)
         if idem is not None:
@@ -738,7 +739,7 @@ class Dispatch:
                 size += measure(record)
                 records.append(record)
                 signed = signed or less
-                idem = None
+                idem = made = None
         except CanonicalError as error:
             raise Refused("invalid-argument", f"a value cannot be stored: {error}") from None
         except TooLarge as error:

@@ -47,6 +47,7 @@ class SimulationLedger:
         self.trouble = ""
         self._failed = False
         self._turn = trio.Lock()
+        self._news = trio.Event()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -85,9 +86,13 @@ class SimulationLedger:
                 await self._wait_beyond()
 
     async def _wait_beyond(self) -> None:
-        assert self._dispatch.writer is not None
         while self._durable_seq(LOG) < self._position:
-            await self._dispatch.writer.wait_advanced()
+            self._news = trio.Event()
+            await self._news.wait()
+
+    def stir(self) -> None:
+        """More of the log is durable."""
+        self._news.set()
 
     async def catch_up(self) -> None:
         """Take in all that is durable now."""

@@ -62,6 +62,8 @@ class Upkeep:
         """Whether somebody looks after each `serve` for what is `to_keep`."""
         self._pictures: dict[str, Picture] = {}
         """Of each log, the one that was taken and is not written down yet."""
+        self.known = snapshot.Known()
+        """Snapshots that were written or read whole since the start: a new one does not ask for them to be read again."""
         self._to_prune: set[str] = set()
         """Logs that have a new snapshot, and so perhaps segments that it needs no more."""
 
@@ -161,7 +163,16 @@ class Upkeep:
             return
         try:
             root = edge.root().hex()
-            snapshot.write(self._host.files, log, seq=end.seq - 1, tip=end.tip, root=root, schema=picture.schema, body=body)
+            snapshot.write(
+                self._host.files,
+                log,
+                seq=end.seq - 1,
+                tip=end.tip,
+                root=root,
+                schema=picture.schema,
+                body=body,
+                known=self.known,
+            )
         except Full as full:
             self._failed_at[log] = end.seq
             self._trouble(log, f"no snapshot was taken: {full}")
@@ -190,7 +201,7 @@ class Upkeep:
         if not kept:
             return
         try:
-            snapshot.read(self._host.files, log.name, kept[-1].seq)
+            self.known.read(self._host.files, log.name, kept[-1].seq)  # whole: what it stands for is deleted
         except snapshot.BadSnapshot as bad:
             self._trouble(log.name, f"old segments stay, because the snapshot at {kept[-1].seq} is not whole ({bad.why})")
             return

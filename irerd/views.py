@@ -7,7 +7,7 @@ one is made anew, in the background, the newest commands are kept for it, so tha
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -78,16 +78,17 @@ class _Kept:
     """One view, and how it stands."""
 
     def __init__(self, view: View) -> None:
-        self.follower = Follower(view)
+        self.view = view
         self.standing: Standing = "rebuilding"
         self.gaps: list[Missing] = []
         self.tips: dict[str, _Place] = {}
         self.saved: dict[str, int] | None = None
         """Its places when it was saved last."""
 
-    @property
-    def view(self) -> View:
-        return self.follower.view
+    @cached_property
+    def follower(self) -> Follower:
+        """Made when the view is brought up: should even that fail, the view has failed and nothing else."""
+        return Follower(self.view)
 
     def miss(self, log: str, below: int) -> None:
         """Go on with this record, without those before it."""
@@ -263,10 +264,11 @@ class Views:
             raw = read_all(self._host.files, _path(kept.view))
             if raw is not None:
                 self._take(kept, raw)
-        except (OSError, ValueError) as error:
+        except Exception as error:
             kept.follower.forget()
             kept.tips, kept.gaps = {}, []
-            journal().info("a view is made anew from the logs", view=kept.view.name, why=str(error)[:200])
+            why = str(error)[:200] if isinstance(error, OSError | ValueError) else type(error).__name__
+            journal().info("a view is made anew from the logs", view=kept.view.name, why=why)
 
     def _take(self, kept: _Kept, raw: bytes) -> None:
         """Raises ValueError where this file is not whole, of another version, or of another history."""
@@ -305,17 +307,18 @@ class Views:
     async def save(self) -> None:
         """Keep every view that has changed, and was not being made or broken. What the disk refuses is tried again later."""
         for kept in self._kept.values():
-            positions = dict(kept.follower.positions)
-            if kept.standing != "live" or positions == kept.saved:
+            if kept.standing != "live" or (positions := dict(kept.follower.positions)) == kept.saved:
                 continue
             if any(kept.tips.get(log, _NOWHERE).seq != seq for log, seq in positions.items() if seq and log in self._logs):
                 continue  # what is durable is just being fed: a later time will do
-            dumped, places = kept.follower.dump(), dict(kept.tips)
             try:
+                dumped, places = kept.follower.dump(), dict(kept.tips)
                 await self._host.offload(self._write, kept, dumped, places)
             except OSError as error:
                 self.trouble = f"{kept.view.name} could not be saved ({type(error).__name__}); a start will read the logs"
                 journal().warning("a view could not be saved", view=kept.view.name, type=type(error).__name__)
+            except Exception as error:
+                self._fail(kept, error)
             else:
                 self.trouble = ""
                 kept.saved = positions

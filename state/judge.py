@@ -11,12 +11,16 @@ from hashlib import sha256
 from operator import attrgetter
 
 from core.notes import Checkpoint, Note
+from core.world import LAYER
 from state.fs import Files, read_at
 from state.log import Digest, Head, read_head
 from state.scan import Bad, Position, Scan, later_batch
-from state.seal import LINE_BYTES_MAX, BadLine, Record, parse
+from state.seal import LINE_BYTES_MAX, BadLine, Block, Record, parse
 from state.segment import OPENINGS, Broken, Column, Corrupt, Layout, Segment, active_path, origin_after
 from state.tree import Edge
+
+LEAVES_HELD = 2_048
+"""Hashes that are folded into the tree at once: few at a time are slow, and so are more than the cache of a core holds."""
 
 _event_type = attrgetter("event_type")
 
@@ -96,8 +100,7 @@ class Judge:
     @property
     def edge(self) -> Edge | None:
         """Of the tree over all records so far; None until it is set, and then it is kept."""
-        if self._edge is not None and self._leaves:
-            self._edge, self._leaves = self._edge.extend(self._leaves), []
+        self._fold()
         return self._edge
 
     @edge.setter
@@ -106,6 +109,10 @@ class Judge:
         self._edge, self._leaves = edge, []
         if self._scan is not None:
             self._scan.hashing = True
+
+    def _fold(self) -> None:
+        if self._edge is not None and self._leaves:
+            self._edge, self._leaves = self._edge.extend(self._leaves), []
 
     def _compare(self, edge: Edge) -> None:
         """Raises Corrupt where the log is another one than was signed."""
@@ -120,7 +127,7 @@ class Judge:
         assert self._reader is not None
         return self._reader.digest
 
-    def batches(self) -> Iterator[list[Record]]:
+    def batches(self) -> Iterator[Sequence[Record]]:
         """Every whole batch; raises Corrupt for one that another file contradicts, and where a closed segment is not whole."""
         last: Position | None = None
         for segment in self._segments:
@@ -151,7 +158,7 @@ class Judge:
 
     # --- one segment --------------------------------------------------------------------------------------------------
 
-    def _segment(self, segment: Segment) -> Iterator[list[Record]]:
+    def _segment(self, segment: Segment) -> Iterator[Sequence[Record]]:
         opening, head = segment.opening, self._head
         edge = self.edge
         if (
@@ -172,6 +179,8 @@ class Judge:
             for batch in scan.batches():
                 if self._edge is not None:
                     self._leaves += scan.leaves
+                    if len(self._leaves) >= LEAVES_HELD:
+                        self._fold()
                     for point in self._points:
                         if batch[-1].seq + 1 >= point.size > batch[0].seq:
                             self._check_sealed(batch[0], point)
@@ -314,9 +323,12 @@ def batch_ends(files: Files, path: str, size: int, head: Head) -> bool:
 
 def own_records(batch: Sequence[Record]) -> list[Record]:
     """Those of a batch that are about the log itself. Most batches have none, which the few types of a long one tell at once."""
-    if len(batch) > 1 and not any([event_type.startswith("log.") for event_type in set(map(_event_type, batch))]):
+    if len(batch) == 1:
+        return [batch[0]] if batch[0].event_type.startswith(LAYER) else []
+    types = set(batch.columns.event_types if isinstance(batch, Block) else map(_event_type, batch))
+    if not any([event_type.startswith(LAYER) for event_type in types]):
         return []
-    return [record for record in batch if record.event_type.startswith("log.")]
+    return [record for record in batch if record.event_type.startswith(LAYER)]
 
 
 def misplaced_opening(record: Record) -> str | None:

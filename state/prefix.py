@@ -4,7 +4,7 @@ Every byte that it counts was read and judged by `state.judge`. It changes nothi
 that of the files: a head, a snapshot or a ledger that says otherwise is damage, and is told.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -140,7 +140,7 @@ class _Walk:
             return damage, 0
         return None, judge.size - judge.end.offset
 
-    def _take(self, batch: list[Record]) -> Corrupt | None:
+    def _take(self, batch: Sequence[Record]) -> Corrupt | None:
         """Which segment and which origin it is of; it counts only if it says nothing false of either."""
         begins = not batch[0].offset
         segment = self._layout.segments[len(self._kept)] if begins else self._kept[-1]

@@ -34,7 +34,7 @@ from state.tree import Edge
 
 QUARANTINE = "quarantine"
 
-OnBatch = Callable[[list[Record]], None]
+OnBatch = Callable[[Sequence[Record]], None]
 OnStart = Callable[[int | None], Edge | None]
 """Load the snapshot at this record and give the right edge of its tree, or None where it cannot be loaded: an older one, or
 the beginning, follows. Called with None: begin with nothing."""

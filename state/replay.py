@@ -15,7 +15,7 @@ from core import shape
 from core.engine import Stamp
 from core.keys import Keys, Remembered
 from core.world import BadDump, World, differences
-from state.seal import Record
+from state.seal import Block, Record
 from state.snapshot import BadSnapshot, Header
 from state.tree import Edge, edge_from
 
@@ -47,7 +47,10 @@ def replay(world: World, keys: Keys, log: str, batch: Sequence[Record]) -> None:
         if record.idem is not None:
             _remember(keys, log, record, record)
         return
-    actors, boots, _, types, idems, monos, _, _, payloads, seqs, times, *_ = zip(*batch, strict=True)
+    if isinstance(batch, Block):
+        actors, boots, _, types, idems, monos, _, payloads, seqs, times, *_ = batch.columns
+    else:
+        actors, boots, _, types, idems, monos, _, _, payloads, seqs, times, *_ = zip(*batch, strict=True)
     world.replay_columns(log, types, payloads, map(Stamp, repeat(log), seqs, times, monos, boots, actors))
     if not any(idems):
         return

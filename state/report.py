@@ -375,7 +375,7 @@ def _records(count: int) -> str:
     return f"{count:,} {'record' if count == 1 else 'records'}"
 
 
-def _batches(files: Files, layout: Layout, after: int, until: int | None) -> Iterator[list[Record]]:
+def _batches(files: Files, layout: Layout, after: int, until: int | None) -> Iterator[Sequence[Record]]:
     """The sound batches behind one record, up to the durable end. Raises Corrupt where a segment does not go on."""
     first = layout.holding(after + 1) or 0
     reached = after

@@ -6,12 +6,13 @@ a bad byte means, torn or corrupt, is recovery's to say. It reads through a func
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import compress
 from typing import Literal, NamedTuple
 
 from state.seal import (
     ALIGN,
     LINE_BYTES_MAX,
+    PAD_MEMBER_BYTES,
     RECORD_BYTES_MAX,
     RECORDS_MAX,
     ZERO_HASH,
@@ -22,7 +23,7 @@ from state.seal import (
     parse_block,
     unsealed,
 )
-from state.tree import leaves_of
+from state.tree import leaf_hash, leaves_of
 
 BLOCK_BYTES = 1_048_576
 WALK_BYTES = 131_072
@@ -30,7 +31,9 @@ WALK_BYTES = 131_072
 INDEX_STEP_BYTES = 16_384
 PROBE_BYTES = 8_192
 """Where a line is looked for: most are short, and to read as much as the longest may take is read for nothing."""
-_PAD_MEMBER_BYTES = len(',"pad":""')
+_LONG = 8
+"""Records of a batch, from which on it is kept in columns."""
+_PLACES = [b"%d" % place for place in range(RECORDS_MAX)]
 _RECORD_START = b'{"actor":'
 _SEQ = b',"seq":'
 
@@ -84,27 +87,36 @@ class Scan:
     def __init__(self, read: Read, size: int, start: Position = START, *, hashing: bool = False) -> None:
         self._read = read
         self._size = size
-        self.end = start
+        self._end = start
+        self._given: Sequence[Record] | None = None
+        """The batch behind which `_end` is not yet."""
         self.hashing = hashing
         """Whether the leaves of the tree are wanted."""
         self.leaves: list[bytes] = []
         """Those of the batch that was given last."""
         self.bad: Bad | None = None
-        self._batch: list[Record] = []
-        """What was read of a batch that is not whole yet, and its lines without their 0x0A."""
-        self._lines: list[bytes] = []
+        self._batch: Sequence[Record] = ()
+        """What was read of a batch that is not whole yet, and its leaves."""
+        self._leaves: list[bytes] = []
 
-    def batches(self) -> Iterator[list[Record]]:
+    @property
+    def end(self) -> Position:
+        if self._given is not None:
+            last, self._given = self._given[-1], None
+            self._end = Position(last.offset + last.size, last.seq + 1, last.commit[0] + 1, last.event_hash)
+        return self._end
+
+    def batches(self) -> Iterator[Sequence[Record]]:
         """Whole batches in order; ends at the end of the bytes or at `bad`."""
         for data in whole_lines(self._read, self.end.offset, self._size, WALK_BYTES):
-            block = parse_block(data, self._offset)
-            ends = self._ends(block) if block is not None else None
-            if block is None or ends is None:
+            parsed = parse_block(data, self._offset)
+            ends = self._ends(parsed[0]) if parsed is not None else None
+            if parsed is None or ends is None:
                 yield from self._one_by_one(data)
                 if self.bad is not None:
                     return
             else:
-                yield from self._at_once(block, ends)
+                yield from self._at_once(*parsed, ends)
         if self._batch:
             self.bad = Bad(self._offset, self._seq, "the file ends inside a batch")
 
@@ -123,35 +135,37 @@ class Scan:
     def _ends(self, block: Block) -> list[int] | None:
         """Behind which of these records a batch is whole; None where one of them does not belong here, for `_misplaced` to say why.
 
-        They are chained to one another. By columns: each step is taken for all of them.
+        They follow one another. By columns: each step is taken for all of them.
         """
-        commits, count = block.commits, len(block.records)
-        if block.records[0].parent_hash != self._tip or max(block.sizes) > RECORD_BYTES_MAX:
+        _, _, commits, *_ = columns = block.columns
+        count, pads, sizes, offsets = len(block), columns.pads, columns.sizes, columns.offsets
+        if (block.parent_hash, columns.seqs[0]) != (self._tip, self._seq) or max(sizes) > RECORD_BYTES_MAX:
             return None
-        if block.seqs != list(range(self._seq, self._seq + count)):
-            return None
-        if not self._batch and commits == _ones(self.end.batch, count):
+        if not self._batch and commits[0].endswith(b",0,1") and _are_ones(commits, self.end.batch):
             ends = list(range(1, count + 1))
         elif (found := self._ends_by(commits)) is not None:
             ends = found
         else:
             return None
-        padded = [(behind, pad) for behind, pad in enumerate(block.pads, 1) if pad is not None]
-        offsets = list(accumulate(block.sizes, initial=block.records[0].offset))
-        if [behind for behind, _ in padded] != ends or any([pad >= ALIGN or offsets[behind] % ALIGN for behind, pad in padded]):
+        padded = list(compress(range(count), pads))
+        if [place + 1 for place in padded] != ends:
+            return None
+        if any([len(pads[at]) >= ALIGN + PAD_MEMBER_BYTES or (offsets[at] + sizes[at]) % ALIGN for at in padded]):
             return None
         return ends
 
-    def _ends_by(self, commits: Sequence[tuple[int, int, int]]) -> list[int] | None:
-        """The same by their `commit` alone."""
+    def _ends_by(self, commits: Sequence[bytes]) -> list[int] | None:
+        """The same by their `commit` alone, as it is written."""
         count, number, start, ends = len(commits), self.end.batch, 0, list[int]()
         place, batch = len(self._batch), self._batch[0].commit[2] if self._batch else 0
         while start < count:
-            batch = batch or commits[start][2]
+            batch = batch or _last_of(commits[start])
             stop = min(count, start + batch - place)
             if not place < batch <= RECORDS_MAX:
                 return None
-            if commits[start:stop] != list(zip(repeat(number), range(place, place + stop - start), repeat(batch), strict=False)):
+            between = b",%d;%d," % (batch, number)
+            expected = b"%d,%b,%d" % (number, between.join(_PLACES[place : place + stop - start]), batch)
+            if b";".join(commits[start:stop]) != expected:
                 return None
             if stop - start + place == batch:
                 ends.append(stop)
@@ -159,32 +173,31 @@ class Scan:
             start = stop
         return ends
 
-    def _at_once(self, block: Block, ends: Sequence[int]) -> Iterator[list[Record]]:
+    def _at_once(self, block: Block, lines: Sequence[bytes], ends: Sequence[int]) -> Iterator[Sequence[Record]]:
         """The whole batches in a block of which all records belong here."""
-        records, lines, start = block.records, block.lines, 0
-        leaves: list[bytes] | None = None
+        records = block.records() if len(ends) * _LONG >= len(block) else None
+        leaves, start = list[bytes](), 0
         for end in ends:
-            batch = records[start:end]
+            batch: Sequence[Record] = records[start:end] if records is not None else block.cut(start, end)
             if self._batch:
-                batch, self._batch = self._batch + batch, []
-            last = batch[-1]
-            self.end = Position(last.offset + last.size, last.seq + 1, last.commit[0] + 1, last.event_hash)
+                batch, self._batch = _joined(self._batch, batch), ()
+            self._given = batch
             if self.hashing:
-                if leaves is None:
-                    leaves = leaves_of(lines)
+                leaves = leaves or leaves_of(lines)
                 self.leaves = leaves[start:end]
-                if self._lines:
-                    self.leaves = leaves_of(self._lines) + self.leaves
-            self._lines = []
+                if self._leaves:
+                    self.leaves, self._leaves = self._leaves + self.leaves, []
             yield batch
             start = end
-        self._batch += records[start:]
-        self._lines += lines[start:]
+        if start < len(block):
+            self._batch = _joined(self._batch, block.cut(start, len(block)))
+            if self.hashing:
+                self._leaves += leaves[start:] or leaves_of(lines[start:])
 
-    def _one_by_one(self, data: bytes) -> Iterator[list[Record]]:
+    def _one_by_one(self, data: bytes) -> Iterator[Sequence[Record]]:
         """The same of lines of which one is not as it must be, or at the end of the file; sets `bad` at the first that is not."""
         for line in cut_lines(data):
-            offset, seq, tip, batch = self._offset, self._seq, self._tip, self._batch
+            offset, seq, tip, batch = self._offset, self._seq, self._tip, list(self._batch)
             try:
                 record = parse(line, offset)
             except BadLine as bad:
@@ -195,17 +208,30 @@ class Scan:
                 self.bad = Bad(offset, seq, why, "form" if (record.seq, record.parent_hash) == (seq, tip) else "chain")
                 return
             batch.append(record)
-            self._lines.append(line[:-1])
+            if self.hashing:
+                self._leaves.append(leaf_hash(line))
+            self._batch = batch
             if len(batch) == count:
-                self.end = Position(offset + record.size, seq + 1, number + 1, record.event_hash)
-                self.leaves = leaves_of(self._lines) if self.hashing else []
-                self._batch, self._lines = [], []
+                self._given, self._batch = batch, ()
+                self.leaves, self._leaves = self._leaves, []
                 yield batch
 
 
-def _ones(number: int, count: int) -> list[tuple[int, int, int]]:
-    """The `commit`s of batches of one record: most logs that are not busy have no others."""
-    return list(zip(range(number, number + count), repeat(0), repeat(1), strict=False))
+def _are_ones(commits: Sequence[bytes], number: int) -> bool:
+    """Whether these are the `commit`s of batches of one record: most logs that are not busy have no others."""
+    return list(commits) == [b"%d,0,1" % batch for batch in range(number, number + len(commits))]
+
+
+def _last_of(commit: bytes) -> int:
+    """How many records a batch has; 0 where it does not say."""
+    _, _, count = commit.rpartition(b",")
+    return int(count) if count.isdigit() else 0
+
+
+def _joined(before: Sequence[Record], behind: Sequence[Record]) -> Sequence[Record]:
+    if isinstance(before, Block) and isinstance(behind, Block):
+        return before.joined(behind)
+    return [*before, *behind] if before else behind
 
 
 def _is_sealed(line: bytes) -> bool:
@@ -230,7 +256,7 @@ def _misplaced(record: Record, seq: int, tip: str, commit: tuple[int, int, int])
             return "pad before the end of the batch"
         if record.pad >= ALIGN or (record.offset + size) % ALIGN:
             return f"the batch is not padded to a multiple of {ALIGN}"
-        size -= record.pad + _PAD_MEMBER_BYTES
+        size -= record.pad + PAD_MEMBER_BYTES
     elif record.commit[1] + 1 == record.commit[2]:
         return "the last record of the batch has no pad"
     if size > RECORD_BYTES_MAX:

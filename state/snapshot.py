@@ -2,7 +2,7 @@
 
 A snapshot is a convenience and never the truth. Whatever is wrong with one (a flipped bit, another version, another history) is
 said, and an older one or the log from its beginning stands in for it. One is written only after the record it names is durable,
-and an older one goes only once enough newer ones were read back and found sound.
+and an older one goes only once enough newer ones are known to be sound: read back whole, or written and synced by this process.
 """
 
 import os
@@ -74,6 +74,36 @@ class Restored(NamedTuple):
     skipped: list[Skipped]
 
 
+class Known:
+    """Snapshots whose every byte this process has read, or written and synced. Of those only the header is looked at again.
+
+    Bodies may be large, and a stop waits for what is read of them.
+    """
+
+    def __init__(self) -> None:
+        self._headers: dict[tuple[str, int], Header] = {}
+
+    def note(self, header: Header) -> None:
+        self._headers[header.log, header.seq] = header
+
+    def forget(self, log: str, seq: int) -> None:
+        self._headers.pop((log, seq), None)
+
+    def read(self, files: Files, log: str, seq: int) -> tuple[Header, bytes]:
+        """As `read` does, and remembered if it is sound."""
+        self.forget(log, seq)
+        header, body = read(files, log, seq)
+        self.note(header)
+        return header, body
+
+    def check(self, files: Files, log: str, seq: int) -> None:
+        """Raises BadSnapshot where it is not sound. A body that is known goes by its header and its length."""
+        with _opened(files, log, seq) as (header, _, _):
+            if self._headers.get((log, seq)) == header:
+                return
+        self.read(files, log, seq)
+
+
 def directory(log: str) -> str:
     return f"{head_directory(log)}/snap"
 
@@ -89,11 +119,12 @@ def path_of(log: str, seq: int) -> str:
 # --- writing ----------------------------------------------------------------------------------------------------------------
 
 
-def write(files: Files, log: str, *, seq: int, tip: str, root: str, schema: str, body: bytes) -> Header:
+def write(files: Files, log: str, *, seq: int, tip: str, root: str, schema: str, body: bytes, known: Known | None = None) -> Header:
     """Keep this body durably, then let go of what is older than the newest few sound ones. One call a log at a time.
 
-    Raises Full, and then all is as it was; SyncFailed.
+    What is not `known` is read for that. Raises Full, and then all is as it was; SyncFailed.
     """
+    known = known or Known()
     header = Header(len(body), log, root, schema, seq, sha256(body).hexdigest(), seq + 1, tip)
     data = sealed_line(encode(msgspec.structs.asdict(header))) + body
     with durable(log):
@@ -106,12 +137,13 @@ def write(files: Files, log: str, *, seq: int, tip: str, root: str, schema: str,
             if error.errno in NO_SPACE:
                 _remove_unfinished(files, log)
             raise
+        known.note(header)
         _remove_unfinished(files, log)
-        _remove_older(files, log, seq)
+        _remove_older(files, log, seq, known)
     return header
 
 
-def _remove_older(files: Files, log: str, newest: int) -> None:
+def _remove_older(files: Files, log: str, newest: int, known: Known) -> None:
     """Later ones than `newest` tell of a history that this log does not have: they count for nothing, and stay to be looked at."""
     found = (_NAME.match(name) for name in reversed(files.list(directory(log))))
     seqs = [int(match[1]) for match in found if match and int(match[1]) <= newest]
@@ -121,9 +153,10 @@ def _remove_older(files: Files, log: str, newest: int) -> None:
     for seq in seqs:
         if sound >= KEPT:
             files.unlink(path_of(log, seq))
+            known.forget(log, seq)
             continue
         with suppress(BadSnapshot):
-            read(files, log, seq)
+            known.check(files, log, seq)
             sound += 1
 
 

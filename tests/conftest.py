@@ -1,7 +1,7 @@
 """The order of the whole run, and where its examples come from.
 
 What loads JAX comes last: JAX keeps threads for good, and the verifier's tests fork this process. A fork beside threads may find a
-lock that nobody will open.
+lock that nobody will open. Of those the files that take long come first, so that no half waits for the other at the end.
 
 Properties draw the same examples in every run, so that a red run says something of the change it ran on. `IRER_EXAMPLES=new` draws
 new ones, as the campaign does; `few` takes a handful, for the check before a commit.
@@ -27,5 +27,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONG = ("sncgl", "simulate", "artefact", "nulls", "elliptic", "grid", "geometry", "cube", "fmia", "beam")
+"""Files of the kernels that take ten seconds to a minute, the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "kernels" in item.path.parts)
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if "kernels" not in item.path.parts:
+        return -1
+    name = item.path.stem.removeprefix("test_")
+    return LONG.index(name) if name in LONG else len(LONG)

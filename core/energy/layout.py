@@ -194,6 +194,13 @@ class _Chunk:
         eights, fours = self.eights.take(places, axis=0).T, self.fours.take(places, axis=0).T
         return Block(np.ascontiguousarray(eights), np.ascontiguousarray(fours), self.banks.take(places, axis=0))
 
+    def run(self, rows: slice) -> Block:
+        """The same of rows that lie side by side."""
+        return Block(self.eights[rows].T.copy(), self.fours[rows].T.copy(), self.banks[rows].copy())
+
+    def put_run(self, rows: slice, block: Block) -> None:
+        self.banks[rows], self.eights[rows], self.fours[rows] = block.banks, block.eights.T, block.fours.T
+
     def take(self, places: Rows, block: Block, at: int) -> None:
         block.banks[at : at + len(places)] = self.banks.take(places, axis=0)
         for low in range(0, len(places), SLAB):
@@ -238,6 +245,9 @@ class Store:
 
     def take(self, rows: Rows) -> Block:
         """A copy of these rows, which rise strictly."""
+        run = _run(rows)
+        if run is not None:
+            return self.chunks[run[0]].run(run[1])
         size, parts = len(rows), _by_chunk(rows)
         if len(parts) == 1 and size <= SLAB:
             chunk, places, _ = parts[0]
@@ -248,6 +258,10 @@ class Store:
         return block
 
     def put(self, rows: Rows, block: Block) -> None:
+        run = _run(rows)
+        if run is not None:
+            self.chunks[run[0]].put_run(run[1], block)
+            return
         for chunk, places, at in _by_chunk(rows):
             self.chunks[chunk].put(places, block, at)
 
@@ -283,6 +297,15 @@ class Store:
                 )
             )
         return store
+
+
+def _run(rows: Rows) -> tuple[int, slice] | None:
+    """The chunk of a few rows and where they lie in it, if that is side by side: those of one source mostly do."""
+    first, size = int(rows[0]), len(rows)
+    if size > FEW or int(rows[-1]) - first != size - 1:
+        return None
+    chunk, low = divmod(first, CHUNK)
+    return (chunk, slice(low, low + size)) if low + size <= CHUNK else None
 
 
 def _by_chunk(rows: Rows) -> list[tuple[int, Rows, int]]:

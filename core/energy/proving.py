@@ -5,7 +5,7 @@ step; a proof then only compares. Every figure that a verdict rests on is worked
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -237,12 +237,36 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     """On that day."""
 
 
+class Own(OrderedDict[str, Held]):
+    """Open claims of one source, in the order in which they are due. `waiting` follows from them and is not compared."""
+
+    def __init__(self, held: Iterable[Held] = ()) -> None:
+        super().__init__((each.claim.prediction_id, each) for each in held)
+        self.waiting = {each.claim.prediction_id: each.claim for each in self.values() if each.met is None}
+        """Those that were not met, in the same order: so nobody walks past all that were."""
+
+    def add(self, claim: Claim) -> None:
+        """One that is due after all others."""
+        self[claim.prediction_id] = Held(claim)
+        self.waiting[claim.prediction_id] = claim
+
+    def meet(self, met: Met) -> None:
+        held = self.get(met.prediction_id)
+        if held is not None:
+            held.met = met
+            self.waiting.pop(met.prediction_id, None)
+
+    def drop(self, prediction_id: str) -> None:
+        del self[prediction_id]
+        self.waiting.pop(prediction_id, None)
+
+
 class Claims:
     """Open claims by source, what was settled lately, and how well each source is predicted."""
 
     def __init__(self) -> None:
-        self.open: dict[str, OrderedDict[str, Held]] = {}
-        """By source, in the order in which they are due."""
+        self.open: dict[str, Own] = {}
+        """By source."""
         self.source_of: dict[str, str] = {}
         self.settled: OrderedDict[str, Settled] = OrderedDict()
         """Predictions that were settled, the oldest first."""
@@ -298,7 +322,7 @@ def dump(claims: Claims) -> ClaimsDump:
 def load(dumped: ClaimsDump) -> Claims:
     claims = Claims()
     for source, held in dumped.open.items():
-        claims.open[source] = OrderedDict((each.claim.prediction_id, each) for each in held)
+        claims.open[source] = Own(held)
         claims.source_of.update((each.claim.prediction_id, source) for each in held)
     claims.settled = OrderedDict(dumped.settled)
     claims.ledgers, claims.reputations = dumped.ledgers, dumped.reputations
@@ -317,46 +341,51 @@ def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> list[s
     Time is the source's own: history that is sent today has claims that are met as it goes on.
     """
     gone: list[str] = []
-    own = claims.open.setdefault(source, OrderedDict())
-    claims.ledgers.setdefault(source, Ledger(owner))
+    own = claims.open.get(source)
+    if source not in claims.ledgers:
+        claims.ledgers[source] = Ledger(owner)
     while own and (oldest := next(iter(own.values())).claim).due_us + LAPSE_US <= claim.issued_us:
         gone.append(oldest.prediction_id)
         _forget(claims, source, oldest.prediction_id)
-    own = claims.open.setdefault(source, OrderedDict())
+    if not own:
+        own = claims.open[source] = Own()
     if own and next(reversed(own.values())).claim.due_us > claim.due_us:  # a shorter horizon than before: keep the order of dues
-        held = sorted([*own.values(), Held(claim)], key=lambda each: each.claim.due_us)
-        claims.open[source] = own = OrderedDict((each.claim.prediction_id, each) for each in held)
+        claims.open[source] = own = Own(sorted([*own.values(), Held(claim)], key=lambda each: each.claim.due_us))
     else:
-        own[claim.prediction_id] = Held(claim)
+        own.add(claim)
     claims.source_of[claim.prediction_id] = source
     if len(own) > OPEN_MAX:
-        met = [each.claim.prediction_id for each in own.values() if each.met is not None]
-        gone.append(met[0] if len(met) > OPEN_MAX // 2 else _least_missed(own.values(), claim.prediction_id))
+        waiting = own.waiting
+        if len(own) - len(waiting) > OPEN_MAX // 2:
+            gone.append(next(prediction_id for prediction_id in own if prediction_id not in waiting))
+        else:
+            gone.append(_least_missed(list(waiting.values()), claim.prediction_id))
         _forget(claims, source, gone[-1])
     return gone
 
 
-def _least_missed(held: Iterable[Held], newest: str) -> str:
+def _least_missed(row: Sequence[Claim], newest: str) -> str:
     """Of three that wait, in a row, the middle one goes whose neighbours are closest; never the one that was just issued."""
-    row = [each.claim for each in held if each.met is None]
     gaps = [(after.due_us - before.due_us, place) for place, (before, after) in enumerate(zip(row, row[2:], strict=False), 1)]
     return next(row[place].prediction_id for _, place in sorted(gaps) if row[place].prediction_id != newest)
 
 
 def _forget(claims: Claims, source: str, prediction_id: str) -> None:
     own = claims.open[source]
-    del own[prediction_id], claims.source_of[prediction_id]
+    own.drop(prediction_id)
+    del claims.source_of[prediction_id]
     if not own:
         del claims.open[source]
 
 
 def passed(claims: Claims, source: str, after_us: int, until_us: int) -> Iterator[Claim]:
     """Claims of a source whose moment lies between these, the later one included. One that lies in a gap is never met."""
-    for held in claims.open.get(source, {}).values():
-        if held.claim.due_us > until_us:
+    own = claims.open.get(source)
+    for claim in own.waiting.values() if own is not None else ():
+        if claim.due_us > until_us:
             return
-        if held.met is None and held.claim.due_us > after_us:
-            yield held.claim
+        if claim.due_us > after_us:
+            yield claim
 
 
 def is_last(claims: Claims, source: str, due_us: int) -> bool:
@@ -431,11 +460,11 @@ def _hits(before: str, hit: bool) -> str:
 
 
 def apply_met(claims: Claims, event: ClaimsMet, stamp: Stamp) -> None:
-    own: Mapping[str, Held] = claims.open.get(event.source, {})
+    own = claims.open.get(event.source)
     ledger = claims.ledgers[event.source]
     for met in event.met:
-        if (held := own.get(met.prediction_id)) is not None:
-            held.met = met
+        if own is not None:
+            own.meet(met)
         if met.scores:
             _score(claims, ledger, met.scores)
             ledger.settled += 1

@@ -8,11 +8,13 @@ them: shifts, refused points, modelled power, heat, claims that fall due. Nothin
 
 import math
 from collections.abc import Sequence
+from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.canonical import FIGURE_MAX, FIGURE_MIN
 from core.energy import bank, claims, layout, packed, proof, units
 from core.energy.facts import Totals
 from core.energy.following import FLOOR, LEVEL_DOUBT, SMOOTH, Follow, Pace, Said, Tick, kept_claim
@@ -38,10 +40,13 @@ _KNOWN = slice(_FIELD["energy_known"].start, _FIELD["nats_known"].stop)
 _AT = {name: place.start for name, place in _FIELD.items() if place.stop == place.start + 1}
 _LINES = 21
 """Figures of a record, for each source."""
+_OF_CLAIM = 5
+"""The first of them that is of its claim."""
 FEW_PATHS = 12
 """So many are sooner followed one by one."""
 _SAID = 25
 """Figures of the two claims that go with it, and which unit the energy is in."""
+_figures = Struct(f"{_SAID}d").unpack
 Place = NDArray[np.intp]
 
 
@@ -162,7 +167,8 @@ class Group:
     not `quiet`.
     """
 
-    def __init__(self, sources: Sources, done: Round, plan: Plan, members: Sequence[Member], horizon_s: float, eil: object) -> None:
+    def __init__(self, sources: Sources, done: Round, plan: Plan, members: Sequence[Member], horizon_us: int, eil: object) -> None:
+        self.horizon_us = horizon_us
         self.round, self.plan, self.eil = done, plan, eil
         self.expected = [each.expected for each in members]
         self.facts = [each.facts for each in self.expected]
@@ -174,7 +180,7 @@ class Group:
         self.numbers = [each.number for each in members]
         self._sources = sources
         with np.errstate(all="ignore"):  # of what is not quiet nothing is asked
-            self._look(np.array([done.begins[number] for number in self.numbers], np.intp), horizon_s)
+            self._look(np.array([done.begins[number] for number in self.numbers], np.intp), horizon_us / 1e6)
 
     def settle(self) -> None:
         """Those that were taken over stand in the rows of their sources from now on."""
@@ -234,7 +240,10 @@ class Group:
         self._after = after = row.copy()
         self._regimes(alerts)
         self._paces(times, values)
-        self.lines, self.claims = self._claims(horizon_s, at)
+        lines, self.claims = self._claims(horizon_s, at)
+        self.lines: list[list[float]] = lines.T.tolist()
+        self.figures = _written(lines)
+        """Of each the figures that are of no claim, as a record has them; None where those of its record are to be looked at."""
         names = bank.NAMES
         self.names = [names[each] for each in after[:, _AT["name"]].astype(np.intp).tolist()]
         self.likely = [names[each] for each in after[:, _AT["next"]].astype(np.intp).tolist()]
@@ -311,7 +320,7 @@ class Group:
 
     # --- what is said of it -----------------------------------------------------------------------------------------
 
-    def _claims(self, horizon_s: float, at: Place) -> tuple[list[list[float]], bytes]:
+    def _claims(self, horizon_s: float, at: Place) -> tuple[Floats, bytes]:
         after, block, plan = self._after, self.round.advanced.block, self.plan
         if self.powered:
             power = at[:, plan.power]
@@ -349,15 +358,30 @@ class Group:
         energy.said(said[:, :12].T)
         nats.said(said[:, 12:24].T)
         said[:, 24] = self.powered
-        return lines.T.tolist(), said.tobytes()
+        return lines, said.tobytes()
 
     def said(self, at: int) -> bytes:
         """The claims about one of them, as `said_of` reads them."""
         return self.claims[8 * _SAID * at : 8 * _SAID * (at + 1)]
 
 
+def _written(lines: Floats) -> list[list[float] | None]:
+    """The first figures of each source with 5 for 5.0, where the rest are as they are written, and none is -0.0."""
+    far, whole = np.abs(lines), np.rint(lines) == lines
+    plain = (far >= FIGURE_MIN) | (lines == 0) & ~np.signbit(lines)
+    plain &= far < FIGURE_MAX
+    plain[_OF_CLAIM:] &= ~whole[_OF_CLAIM:]
+    first: list[Any] = lines[:_OF_CLAIM].T.tolist()
+    for place in range(_OF_CLAIM):
+        for at in np.flatnonzero(whole[place] & plain[place]).tolist():
+            first[at][place] = int(first[at][place])
+    for at in np.flatnonzero(~np.logical_and.reduce(plain)).tolist():
+        first[at] = None
+    return first
+
+
 def said_of(prediction_id: str, kept: bytes) -> Said:
-    figures = np.frombuffer(kept).tolist()
+    figures = _figures(kept)
     return Said(prediction_id, "J" if figures[24] else "1", kept_claim(figures[:12]), "nats", kept_claim(figures[12:24]))
 
 

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
+from math import copysign
 from operator import eq, itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
+from core.canonical import payload_as_it_is
 from core.energy import packed, proof, proving, units
 from core.energy.facts import (
     METRICS_MAX,
@@ -39,7 +41,7 @@ from core.energy.facts import (
 from core.energy.plans import VALUE_MAX, Plan, plan_of, whole
 from core.energy.state import Energy
 from core.energy.view import Expected, Promise
-from core.engine import Command, Context, Decision, Refused
+from core.engine import Command, Context, Decision, Made, Refused
 from core.fields import INT_MAX, Name, Time
 from core.times import time_us
 from core.wire.codec import Typed
@@ -153,7 +155,7 @@ def _decide_quiet(energy: Energy, source: Source, command: Sense, group: "Group"
         return None
     if ctx.actor.name != source.owner and ctx.actor.role not in ("admin", "irer"):
         return None
-    due_us = moment_us + round(ctx.settings.eil.horizon_s * 1e6)
+    due_us = moment_us + group.horizon_us
     if not proving.is_last(energy.claims, name, due_us):
         return None
     passed = list(proving.passed(energy.claims, name, source.newest_us, moment_us))
@@ -167,8 +169,8 @@ def _decide_quiet(energy: Energy, source: Source, command: Sense, group: "Group"
     claim = proving.Claim(
         prediction_id,
         due_us,
-        tuple(line[5:10]),  # type: ignore[arg-type]
-        tuple(line[10:15]),  # type: ignore[arg-type]
+        (line[5], line[6], line[7], line[8], line[9]),
+        (line[10], line[11], line[12], line[13], line[14]),
         [(line[15], line[16]), (line[17], line[18]), (line[19], line[20])],
         moment_us,
         "J" if powered else "1",
@@ -177,23 +179,58 @@ def _decide_quiet(energy: Energy, source: Source, command: Sense, group: "Group"
     )
     points = Points(group.streams, group.moments[at], group.values[at])
     energy.view.used(name, points, group, at, prediction_id)
-    return Decision(
-        Sensed(
-            name,
-            source.owner,
-            points,
-            len(group.streams),
-            totals,
-            group.names[at],  # type: ignore[arg-type]
-            group.likely[at],  # type: ignore[arg-type]
-            confidence,
-            moment_us,
-            claim=claim,
-            due_us=due_us,
-            context=command.context,
-        ),
-        *met,
+    count, regime, likely = len(group.streams), group.names[at], group.likely[at]
+    event = Sensed(
+        name,
+        source.owner,
+        points,
+        count,
+        totals,
+        regime,  # type: ignore[arg-type]
+        likely,  # type: ignore[arg-type]
+        confidence,
+        moment_us,
+        claim=claim,
+        due_us=due_us,
+        context=command.context,
     )
+    made = None if command.context else _made(event, group.figures[at])
+    return Decision(event, *met, made=made)
+
+
+_TOTALS = Totals()
+
+
+def _made(event: Sensed, figures: Sequence[float] | None) -> Made | None:
+    """The record of points of a source that just goes on, from figures as a record has them. None where it is to be looked at."""
+    if figures is None or event.due_us is None or event.due_us > INT_MAX:
+        return None
+    energy_j, surrogate, uncovered_s, nats, confidence = figures
+    was = event.totals
+    sigma_j, entropy_j_k = was.sigma_j, was.entropy_j_k
+    if sigma_j is not _TOTALS.sigma_j:
+        if sigma_j or copysign(1.0, sigma_j) < 0:
+            return None
+        sigma_j = 0
+    if entropy_j_k is not _TOTALS.entropy_j_k:
+        if entropy_j_k or copysign(1.0, entropy_j_k) < 0:
+            return None
+        entropy_j_k = 0
+    written = Sensed(
+        event.source,
+        event.owner,
+        event.points,
+        event.accepted,
+        Totals(energy_j, surrogate, sigma_j, uncovered_s, was.modelled, entropy_j_k, nats, False, was.powered),
+        event.regime,
+        event.next_likely,
+        confidence,
+        event.newest_us,
+        claim=event.claim,
+        due_us=event.due_us,
+    )
+    payload = payload_as_it_is(written)
+    return Made(payload) if payload is not None else None
 
 
 def _met_quiet(energy: Energy, source: Source, passed: Sequence[proving.Claim], group: "Group", at: int) -> list[proving.ClaimsMet]:

@@ -166,9 +166,9 @@ def sensed(happened: Sequence[Event]) -> SenseAnswer:
         RegimePrediction(last.regime, last.next_likely, last.confidence),
         prediction_id,
         time_text(last.due_us) if last.due_us is not None and prediction_id is not None else None,
-        sum(each.accepted for each in records),
+        first.accepted if first is last else sum(each.accepted for each in records),
         first.repeated,
-        [Refusals(each.metric, each.reason, each.count) for each in first.refused],
+        [Refusals(each.metric, each.reason, each.count) for each in first.refused] if first.refused else [],
         list(first.back),
     )
 

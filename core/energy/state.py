@@ -116,7 +116,9 @@ def take_up(energy: Energy, raw: bytes) -> None:
 def apply_sensed(energy: Energy, event: Sensed, stamp: Stamp) -> None:
     if event.evicted is not None:
         _give_up(energy, event.evicted)
-    source = energy.sources.setdefault(event.source, Source(event.owner, [], known=Known(), lost=[]))
+    source = energy.sources.get(event.source)
+    if source is None:
+        source = energy.sources[event.source] = Source(event.owner, [], known=Known(), lost=[])
     if event.begun:
         source.streams = [*source.streams, *((begun.metric, begun.unit) for begun in event.begun)]
         energy.streams += len(event.begun)

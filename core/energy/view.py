@@ -283,7 +283,7 @@ class View:
         """Whether there is a round of these points now, with all that is expected of other sources."""
         self.drop_note()
         rows = self._rows.get(said.source, {})
-        if said.source in self._waiting or not all(stream in rows for stream in said.plan.streams):
+        if said.source in self._waiting or not rows.keys() >= said.plan.all_streams:
             return False
         ask = self._ask(said.source, rows, said.plan, said.times, said.values, said.whole)
         beside = self._beside(ask)
@@ -309,8 +309,7 @@ class View:
                     alike.setdefault(said.plan, []).append(member(foreseen.place, said, place))
         for plan, members in alike.items():
             if len(members) >= QUIET_MIN:
-                horizon_s = round(eil.horizon_s * 1e6) / 1e6
-                group: Group = _quiet().Group(self._rows_of_sources(), done, plan, members, horizon_s, eil)
+                group: Group = _quiet().Group(self._rows_of_sources(), done, plan, members, round(eil.horizon_s * 1e6), eil)
                 done.groups.append(group)
                 self._ready.update((id(each.expected.command), (group, at)) for at, each in enumerate(members) if group.quiet[at])
 
@@ -373,7 +372,7 @@ class View:
                 continue
             if each.source == ask.source or each.source in chosen or each.source in self._foreseen or size > room:
                 later.append(each)
-            elif each.source not in self._waiting and all(stream in rows for stream in each.plan.streams):
+            elif each.source not in self._waiting and rows.keys() >= each.plan.all_streams:
                 chosen[each.source] = self._ask(each.source, rows, each.plan, each.times, each.values, each.whole), each
                 room -= size
         self._expected = later

@@ -207,6 +207,7 @@ class _Picture:
             if status.get("generation") != self._generation:
                 self._generation = status.get("generation", 0)
                 render.say(progress_line(status))
+                render.end_if_unread()
             return
         lines = picture(status)
         over = f"\x1b[{self._lines}F\x1b[J" if self._lines else ""

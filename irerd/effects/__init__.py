@@ -67,14 +67,24 @@ class Effects:
         self._changed.set()
 
     def refresh(self, logs: Iterable[str]) -> None:
-        """Ask the engines of these logs again what they want."""
+        """Ask the engines of these logs again what they want. Most groups change nothing of that, and then the task sleeps on."""
         logs = set(logs)
-        for engine in self._engines:
-            if not self._follows[engine.name].isdisjoint(logs):
-                self._ask(engine)
-        self._changed.set()
+        asked = [engine for engine in self._engines if not self._follows[engine.name].isdisjoint(logs)]
+        if any([self._ask(engine) or self._waits(engine) for engine in asked]):
+            self._changed.set()
 
-    def _ask(self, engine: Engine) -> None:
+    def _waits(self, engine: Engine) -> bool:
+        """Whether something that it wants was waiting for its log: a timer that changed nothing, or what is not begun yet."""
+        stuck = self._fired and any((engine.name, id) in self._fired for id in self._timers[engine.name])
+        return bool(stuck) or any(id not in self._running for id in self._jobs[engine.name])
+
+    def _ask(self, engine: Engine) -> bool:
+        """Whether it wants something else than before."""
+        before = self._timers.get(engine.name), self._jobs.get(engine.name)
+        self._look(engine)
+        return before != (self._timers[engine.name], self._jobs[engine.name])
+
+    def _look(self, engine: Engine) -> None:
         assert engine.wanted is not None
         if engine.log in self._dispatch.read_only:
             self._timers[engine.name], self._jobs[engine.name] = {}, {}
@@ -91,7 +101,7 @@ class Effects:
             pass  # it looks at a log that did not verify: what it wants because of that is left until it does
         except Exception as error:  # what was wanted before stays wanted, and the next event asks again
             self._dispatch.on_internal_error(f"wanted {engine.name}", error)
-            return
+            timers, jobs = self._timers.get(engine.name, {}), self._jobs.get(engine.name, {})
         self._timers[engine.name] = timers
         self._jobs[engine.name] = jobs
 

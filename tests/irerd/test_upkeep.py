@@ -19,6 +19,7 @@ from state.room import Room
 from state.rotation import Limits
 from state.seal import Pending
 from tests.sim.disk import SimFiles
+from tests.state.bodies_read import BodiesRead
 
 SETTINGS = LogSettings(snapshot_records=10)
 SEGMENTS = Limits(bytes=1 << 20, records=25, age_us=1 << 60)
@@ -82,12 +83,16 @@ def summing(dump: Any = dump) -> Engine:
 
 class Bench:
     def __init__(self, settings: LogSettings = SETTINGS, engine: Engine | None = None) -> None:
-        self.files = SimFiles()
+        self.files = BodiesRead()
         self.world = World([engine or summing()])
         self.keys = Keys()
         self.settings = settings
-        self.upkeep = Upkeep(Clock(self.files), self.world, self.keys, lambda: self.settings, stamp)  # type: ignore[arg-type]
+        self.upkeep = self.upkeep_anew()
         self.log = recover(self.files, "sum_log", "irer.invalid/0/sum_log", stamp, lambda batch: None, limits=SEGMENTS).log
+
+    def upkeep_anew(self) -> Upkeep:
+        """As another process makes it."""
+        return Upkeep(Clock(self.files), self.world, self.keys, lambda: self.settings, stamp)  # type: ignore[arg-type]
 
     def add(self, count: int) -> None:
         for _ in range(count):
@@ -254,3 +259,23 @@ def test_what_may_go_stays_where_not_even_its_record_has_room() -> None:
     before = bench.files.tree()
     bench.upkeep.serve(bench.log)
     assert bench.files.tree() == before and "no room is left" in bench.upkeep.troubles["sum_log"]
+
+
+def test_no_body_of_a_snapshot_is_read_that_this_process_wrote() -> None:
+    """The three that are kept may be large: a new one does not need them read back."""
+    bench = Bench()
+    bench.add(120)
+    bench.upkeep.take_snapshot(bench.log)
+    assert len(bench.snapshots()) == 3, "several were let go"
+    assert bench.files.bodies == []
+    before = bench.snapshots()
+    bench.upkeep = bench.upkeep_anew()
+    bench.upkeep.begin("sum_log", before[0])
+    bench.add(60)
+    assert bench.files.bodies == before[:2], "those from before it, once each, while they are there"
+
+
+def test_segments_go_only_once_the_snapshot_that_stands_for_them_was_read_whole() -> None:
+    bench = Bench(LogSettings(snapshot_records=10, retain_bytes=1))
+    bench.add(120)
+    assert bench.log.first_seq > 50 and bench.files.bodies, "though this process wrote it"

@@ -226,7 +226,7 @@ class Watched:
     def rename(self, source: str, target: str) -> None:
         self._change("rename", target, self._files.rename, source, target)
         moved = {target: self._links.pop(target, f"{target} that was"), source: target}
-        self._paths = {fd: moved.get(path, path) for fd, path in self._paths.items()}
+        self._paths.update({fd: moved[path] for fd, path in self._paths.items() if path in moved})
 
     def unlink(self, path: str) -> None:
         self._change("unlink", path, self._files.unlink, path)
@@ -257,6 +257,7 @@ class Watched:
     def close(self, fd: int) -> None:
         if not self.dead:
             self._files.close(fd)
+            self._paths.pop(fd, None)
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         return self._look(self._files.pread, fd, size, offset)

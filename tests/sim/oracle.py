@@ -454,8 +454,10 @@ class Oracle:
 
     def _look_at_snapshots(self, log: Expected, disk: SimFiles) -> None:
         """Those on disk are the ones that were found good when they were taken."""
-        for path, data in disk.tree().items():
-            if log.snapshot(path) is not None and self.snapshots.get(path) != data:
+        folder = f"log.d/{log.name}/snap"
+        names = disk.list(folder) if disk.stat_path(folder) is not None else []
+        for path in (f"{folder}/{name}" for name in names):
+            if log.snapshot(path) is not None and self.snapshots.get(path) != disk.content(path):
                 self._blame(f"N6: {path} is not what was written, or was never durable")
 
     # --- at the end -------------------------------------------------------------------------------------------------------

@@ -3,16 +3,22 @@
 Run one again with `IRER_SEED=123 .venv/bin/pytest tests/sim -k seed`; docs/testing.md says what it simulates.
 """
 
+import gc
 import os
 import subprocess
 import time
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from irerd.writer import Writer
 from tests.campaigns import campaign, per_commit
-from tests.sim.universe import Outcome, run_seed
+from tests.sim import universe
+from tests.sim.universe import Outcome, Universe, run_seed
 
 ROOT = Path(__file__).parents[2]
 TWICE_EVERY = 100
@@ -77,6 +83,28 @@ def test_every_seed_keeps_every_promise(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_other_seeds_are_other_universes() -> None:
     assert len({run_seed(seed, operations=40).digest for seed in range(1, 5)}) == 4
+
+
+def test_nothing_is_left_of_a_universe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is tens of MB, and there are hundreds."""
+    made: list[weakref.ref[Universe]] = []
+
+    class Seen(Universe):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(universe, "Universe", Seen)
+    monkeypatch.setattr(gc, "enable", lambda: None)
+    try:
+        for seed in range(1, 5):
+            run_seed(seed, operations=100)
+        with patch.object(Writer, "behind", lambda self, log, seq: False):
+            assert run_seed(1).violation is not None
+    finally:
+        monkeypatch.undo()
+        gc.enable()
+    assert [seen() for seen in made] == [None] * 5
 
 
 @pytest.mark.campaign

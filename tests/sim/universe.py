@@ -95,10 +95,30 @@ class Outcome:
 
 def run_seed(seed: int, operations: int = OPERATIONS, spoiled: Spoiled = UNSPOILED) -> Outcome:
     """One universe from its beginning to its end."""
+    with _untidied():
+        return _run(seed, operations, spoiled)
+
+
+def _run(seed: int, operations: int, spoiled: Spoiled) -> Outcome:
     universe = Universe(seed, operations, spoiled)
     with _determined(seed), _worked_out_once(), patch.object(irerd.journal, "_journal", Listening(universe)):
         trio.run(universe.run, clock=trio.testing.MockClock(autojump_threshold=0))
     return universe.outcome()
+
+
+@contextmanager
+def _untidied() -> Iterator[None]:
+    """Memory is tidied once nothing of a universe is wanted any more, and of the memory only what came with it."""
+    before = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+        if before:
+            gc.enable()
 
 
 @contextmanager
@@ -128,20 +148,17 @@ _WORLD = World(ENGINES)
 
 @contextmanager
 def _determined(seed: int) -> Iterator[None]:
-    """Trio's own dice are ours, this process has a fixed number, and memory is not tidied in between."""
+    """Trio's own dice are ours, and this process has a fixed number."""
     core: Any = trio._core._run
-    before = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate(), gc.isenabled()
+    before = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate()
     core._ALLOW_DETERMINISTIC_SCHEDULING = True
     core._r.seed(seed)
-    gc.disable()
     try:
         with patch.object(os, "getpid", lambda: 4242), patch.object(os, "getuid", lambda: 990):
             yield
     finally:
         core._ALLOW_DETERMINISTIC_SCHEDULING = before[0]
         core._r.setstate(before[1])
-        if before[2]:
-            gc.enable()
 
 
 class Listening(Journal):
@@ -407,6 +424,8 @@ class Universe:
                     await self._live(ending)
                     await trio.sleep(self.random.choice((0.0, 0.01, 3.0)))
                 callers.cancel_scope.cancel()
+        if self._host is not None and self._daemon is not None:  # a violation ended it
+            _forget(self._host, self._daemon)
         self._virtual_s = trio.current_time()
 
     def outcome(self) -> Outcome:
@@ -527,6 +546,8 @@ class Universe:
         if host.spinning:
             self.blame("the daemon looks at a clock that stands still, again and again: it spins")
         self._after_life(ending)
+        self._host = None
+        _forget(host, daemon)
 
     def _after_life(self, ending: Ending) -> None:
         if self.full or self.excused:
@@ -747,8 +768,9 @@ class Universe:
         claimed = {f"entity:{claim}" for claim, entity in fleet.claims.items() if fleet.entities[entity].claimed}
         if held != claimed:
             self.blame(f"awake entities hold {sorted(claimed)}; the pools have {sorted(held)} for them")
+        tree = self._machine.disk.tree()
         for secret in self.shelf.shown:
-            for path, data in self._machine.disk.tree().items():
+            for path, data in tree.items():
                 if secret.encode() in data:
                     self.blame(f"{path} holds a secret that was shown")
 
@@ -780,6 +802,14 @@ class Universe:
                 if missed:
                     return f"{caller.line.name}: a stream has not shown {len(missed)} records yet"
         return ""
+
+
+def _forget(host: SimHost, daemon: Daemon) -> None:
+    """The memory of a process goes with it: what waits in one that is killed would keep itself, for some of it is never tidied."""
+    dispatch = daemon.dispatch
+    for part in (dispatch.writer, dispatch, daemon.refusals, daemon, host._watched, host):
+        if part is not None:
+            vars(part).clear()
 
 
 def _wants_room(leaf: BaseException) -> bool:

@@ -38,6 +38,8 @@ def resealed(line: bytes, old: bytes, new: bytes) -> bytes:
         (b"[1,0,3]", b"[1, 0,3]"),
         (b"[1,0,3]", b"[1.0,0,3]"),
         (b"[1,0,3]", b"[-1,0,3]"),
+        (b"[1,0,3]", b"[1,0,3,3]"),
+        (b"[1,0,3]", b"[1,0,10000000000000000]"),
         (b'"task.submitted"', b'"task"'),
         (b'"task.submitted"', b'"Task.submitted"'),
         (b'"task.submitted"', b'"task..submitted"'),
@@ -52,6 +54,9 @@ def resealed(line: bytes, old: bytes, new: bytes) -> bytes:
         (b'"payload":{', b'"payload":{{'),
         (b'"seq":1', b'"seq":01'),
         (b'"seq":1', b'"seq":-1'),
+        (b'"seq":1', b'"seq":-0'),
+        (b'"seq":1', b'"seq": 1'),
+        (b'"seq":1', b'"seq":10000000000000000'),
         (b'"seq":1', b'"seq":"1"'),
         (b'"seq":1', b'"sec":1'),
         (b"1767225600.001500", b"1767225600.0015"),
@@ -59,6 +64,9 @@ def resealed(line: bytes, old: bytes, new: bytes) -> bytes:
         (b"1767225600.001500", b"1767225600.0015000"),
         (b"1767225600.001500", b"9007199254.740992"),
         (b"1767225600.001500", b"-1.000000"),
+        (b"1767225600.001500", b"01767225600.001500"),
+        (b"1767225600.001500", b"1767225600.001.500"),
+        (b"1767225600.001500", b"1767225600.001 50"),
         (b',"seq":1', b',"seq":1,"seq":1'),
         (b',"seq":1', b',"other":1,"seq":1'),
     ],
@@ -67,6 +75,7 @@ def test_a_member_out_of_form_is_no_record(old, new):
     assert parse(LINES[1]).seq == 1
     with pytest.raises(BadLine, match=r"misplaced|not a record|safe integers|no JSON object"):
         parse(resealed(LINES[1], old, new))
+    assert parse_many([resealed(LINES[1], old, new)], 0) is None
 
 
 def test_a_payload_nested_deeper_than_anybody_can_follow_is_no_record_and_ends_nobody() -> None:
@@ -352,7 +361,7 @@ def test_one_that_is_no_record_is_refused_among_many(wrong, place):
 
 def walked(data: bytes) -> tuple[object, ...]:
     scan = Scan(lambda offset, size: data[offset : offset + size], len(data), hashing=True)
-    found = [(batch, scan.leaves, scan.end) for batch in scan.batches()]
+    found = [(list(batch), scan.leaves, scan.end) for batch in scan.batches()]
     return found, scan.end, scan.bad
 
 
@@ -426,7 +435,7 @@ def _more() -> list[bytes]:
     """Batches of one and of many behind the golden log."""
     made: list[bytes] = []
     parent, offset = GOLDEN_TIPS[-1][1], len(GOLDEN)
-    for number, count in enumerate((1, 1, 7, 1, 9), 3):
+    for number, count in enumerate((1, 1, 7, 1, 9, 30, 1, 12), 3):
         for index in range(count):
             line, parent = seal(pending(len(made)), (number, index, count), parent, len(LINES) + len(made), offset)
             made.append(line)

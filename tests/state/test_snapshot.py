@@ -15,6 +15,7 @@ from state.snapshot import (
     ROOM_BYTES_MIN,
     BadSnapshot,
     Header,
+    Known,
     Restored,
     Skipped,
     listed,
@@ -25,6 +26,7 @@ from state.snapshot import (
     write,
 )
 from tests.sim.disk import CHANGES, LOOKS, Killed, NthFails, SimFiles
+from tests.state.bodies_read import BodiesRead
 
 LOG = "engine_state"
 SCHEMA = "5" * 64
@@ -50,8 +52,8 @@ def keep(files: Any, seq: int, **more: Any) -> Header:
     return write(files, LOG, seq=seq, **{**given, **more})
 
 
-def disk(*seqs: int, capacity: int | None = None) -> SimFiles:
-    files = SimFiles(capacity)
+def disk(*seqs: int, capacity: int | None = None) -> BodiesRead:
+    files = BodiesRead(capacity)
     files.plant(f"log.d/{LOG}/head", b"")
     for seq in seqs:
         keep(files, seq)
@@ -195,22 +197,88 @@ def test_the_newest_three_are_kept() -> None:
     assert len([path for path in files.tree() if "/snap/" in path]) == KEPT == 3
 
 
-def test_none_is_read_as_long_as_none_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def keep_known(files: Any, known: Known, *seqs: int) -> None:
+    for seq in seqs:
+        keep(files, seq, known=known)
+
+
+def rot(files: SimFiles, seq: int) -> None:
+    rotten = bytearray(files.content(path_of(LOG, seq)))
+    rotten[-1] ^= 1
+    files.plant(path_of(LOG, seq), bytes(rotten))
+
+
+def test_none_is_read_as_long_as_none_can_go() -> None:
     """They may be large, and a stop waits for it."""
-    looked: list[int] = []
-    monkeypatch.setattr(snapshot, "read", lambda files, log, seq: looked.append(seq) or read(files, log, seq))
+    files = disk()
+    keep_known(files, Known(), 1, 2, 3)
+    assert files.bodies == []
+
+
+def test_what_this_process_wrote_or_read_whole_is_never_read_again() -> None:
     files = disk(1, 2, 3)
-    assert not looked
+    known = Known()
+    assert known.read(files, LOG, 3)[1] == body(3)
+    assert files.bodies == [3]
+    keep_known(files, known, 4)
+    assert files.bodies == [3, 2], "the one from before the start, once"
+    keep_known(files, known, 5, 6, 7, 8, 9)
+    assert files.bodies == [3, 2] and seqs(files) == [9, 8, 7]
+    for seq in (9, 8, 7):
+        known.check(files, LOG, seq)
+    assert files.bodies == [3, 2]
+
+
+def test_what_another_process_wrote_is_read_before_an_older_one_goes() -> None:
+    files = disk(1, 2, 3)
     keep(files, 4)
-    assert looked == [4, 3, 2] and seqs(files) == [4, 3, 2]
+    assert files.bodies == [3, 2] and seqs(files) == [4, 3, 2]
+
+
+@pytest.mark.parametrize("spoil", ["gone", "cut", "header", "another"])
+def test_one_that_is_known_and_no_longer_the_same_file_does_not_count(spoil: str) -> None:
+    files, known = disk(1), Known()
+    keep_known(files, known, 2, 3)
+    path = path_of(LOG, 3)
+    whole = files.content(path)
+    if spoil == "gone":
+        files.unlink(path)
+    elif spoil == "another":  # whose header says the truth of it, and the body is bad
+        keep(files, 3, body=b"another" + BODY)
+        rot(files, 3)
+    else:
+        files.plant(path, whole[:-1] if spoil == "cut" else b"[" + whole[1:])
+    with pytest.raises(BadSnapshot):
+        known.check(files, LOG, 3)
+    keep_known(files, known, 4)
+    assert read(files, LOG, 1)[1] == body(1), "1 is one of three sound ones"
+
+
+def test_one_that_is_bad_is_never_known() -> None:
+    files, known = disk(1, 2), Known()
+    rot(files, 2)
+    for _ in range(2):
+        with pytest.raises(BadSnapshot):
+            known.read(files, LOG, 2)
+        with pytest.raises(BadSnapshot):
+            known.check(files, LOG, 2)
+    keep_known(files, known, 3, 4)
+    assert seqs(files) == [4, 3, 2, 1]
+
+
+def test_one_that_is_not_surely_on_disk_is_not_known() -> None:
+    files, known = disk(1, 2, 3), Known()
+    with pytest.raises(SyncFailed):
+        keep(NthFails(files, 2, OSError(errno.EIO, "I/O error"), ("fsync_dir",)), 4, known=known)
+    rot(files, 4)
+    with pytest.raises(BadSnapshot):
+        known.check(files, LOG, 4)
 
 
 def test_one_that_is_damaged_does_not_count() -> None:
     files = disk(1, 2, 3)
     for seq in (2, 3):
-        rotten = bytearray(files.content(path_of(LOG, seq)))
-        rotten[-1] ^= 1
-        files.plant(path_of(LOG, seq), bytes(rotten))
+        rot(files, seq)
     keep(files, 4)
     keep(files, 5)
     assert seqs(files) == [5, 4, 3, 2, 1], "1 is one of three sound ones"
