@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEVELOP_STAMP := $(VENV)/.installed-develop
 RUN_DIR := .irer
+HASHED := PYTHONHASHSEED="$${PYTHONHASHSEED:-$$RANDOM}"
 BESIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 INSTALL_SELF := PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 
@@ -79,7 +80,7 @@ peers:
 
 test: $(DEVELOP_STAMP) peers  ## every test but the campaign
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q --durations=15 $(BESIDE)
+	@$(HASHED) $(BIN)/python -m pytest -q --durations=15 $(BESIDE)
 
 fast: $(DEVELOP_STAMP)
 	@echo "== fast tests"
@@ -106,7 +107,7 @@ bench: $(DEVELOP_STAMP)  ## measure irerd beside its peers
 	@benchmarks/run
 
 campaign: $(DEVELOP_STAMP) peers  ## the long tests: minutes
-	@IRER_EXAMPLES=new ONLY="$(ONLY)" $(BIN)/python -m pytest -q -m campaign --durations=15 $(if $(ONLY),-k "$(ONLY)")
+	@$(HASHED) IRER_EXAMPLES=new ONLY="$(ONLY)" $(BIN)/python -m pytest -q -m campaign --durations=15 $(if $(ONLY),-k "$(ONLY)")
 
 lock: $(DEVELOP_STAMP)  ## work the locks out anew (needs uv)
 	@uv="$$(command -v $(CURDIR)/$(BIN)/uv uv | head -1)"; \

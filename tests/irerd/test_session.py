@@ -1,5 +1,7 @@
 """How answers leave one connection: a large one whole, one that is too large as a refusal, and never none."""
 
+import gc
+import weakref
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,3 +243,23 @@ async def test_other_rules_hold_from_the_next_call_on_whoever_was_let_in_before(
     session.rejudge(PEER._replace(uid=7, roles=frozenset()))
     session._handle(Call(5, "a.look"), nursery)
     assert (served, refused) == ([1, 2, 4], ["permission-denied"] * 2), "it is judged as who it is now"
+
+
+async def test_nothing_is_left_of_a_refusal_by_a_task_once_it_was_told() -> None:
+    """An answer is nothing that garbage is looked for in: what it holds may not hold the task that made it."""
+    dispatch = SimpleNamespace(calls={}, writer=None)
+    pipe = Pipe(room=10_000)
+    session = Session(pipe, PEER, SimpleNamespace(dispatch=dispatch, turns={}, state=lambda: "ready"))  # type: ignore[arg-type]
+    made: list[weakref.ref[Refused]] = []
+
+    async def work() -> Answer:
+        refused = Refused("invalid-argument", "since: no such cursor")
+        made.append(weakref.ref(refused))
+        raise refused
+
+    for id in (1, 2):
+        await session._run_task(Call(id, ROW.name, {}), ROW, work, trio.CancelScope())
+    session.outbox.flush_nowait()
+    assert [decode(body)["e"]["code"] for body in Frames(FRAME_MAX).feed(pipe.taken)] == ["invalid-argument"] * 2
+    gc.collect()
+    assert [refused() for refused in made] == [None, None]

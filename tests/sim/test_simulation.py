@@ -1,6 +1,6 @@
 """T13: seeds of the whole daemon. Each is a universe with crashes, power cuts, failing disks and callers who do what they like.
 
-Run one again with `IRER_SEED=123 .venv/bin/pytest tests/sim -k seed`; docs/testing.md says what it simulates.
+Run one again with `PYTHONHASHSEED=456 IRER_SEED=123 .venv/bin/pytest tests/sim -k seed`; docs/testing.md says what it simulates.
 """
 
 import gc
@@ -37,7 +37,7 @@ def explained(outcome: Outcome) -> str:
         f"seed {outcome.seed} at commit {commit()}: {outcome.violation}",
         f"  the last operations of {outcome.operations}, in life {outcome.lives}:",
         *(f"  {line}" for line in outcome.last),
-        f"  again: IRER_SEED={outcome.seed} .venv/bin/pytest tests/sim -k seed",
+        f"  again: PYTHONHASHSEED={os.environ.get('PYTHONHASHSEED', 'random')} IRER_SEED={outcome.seed} .venv/bin/pytest tests/sim -k seed",
     ]
     return "\n".join(lines)
 
