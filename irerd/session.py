@@ -704,8 +704,8 @@ class Session:
         with scope, late:
             try:
                 answer = await work()
-            except Refused as refused:  # whose traceback holds this frame, and an answer is nothing that is looked through for garbage
-                answer = Answer(error=refused.with_traceback(None))
+            except Refused as refused:
+                answer = Answer(error=refused.with_traceback(None))  # it holds this frame, and garbage is never looked for in answers
             except Exception as error:
                 answer = Answer(error=self._bug(row, error))
         if late.cancelled_caught:

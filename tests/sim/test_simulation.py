@@ -33,11 +33,12 @@ def commit() -> str:
 
 def explained(outcome: Outcome) -> str:
     """Enough to run it again and to begin to understand it."""
+    order = os.environ.get("PYTHONHASHSEED", "random")
     lines = [
         f"seed {outcome.seed} at commit {commit()}: {outcome.violation}",
         f"  the last operations of {outcome.operations}, in life {outcome.lives}:",
         *(f"  {line}" for line in outcome.last),
-        f"  again: PYTHONHASHSEED={os.environ.get('PYTHONHASHSEED', 'random')} IRER_SEED={outcome.seed} .venv/bin/pytest tests/sim -k seed",
+        f"  again: PYTHONHASHSEED={order} IRER_SEED={outcome.seed} .venv/bin/pytest tests/sim -k seed",
     ]
     return "\n".join(lines)
 
