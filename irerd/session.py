@@ -705,7 +705,7 @@ class Session:
             try:
                 answer = await work()
             except Refused as refused:
-                answer = Answer(error=refused.with_traceback(None))  # it holds this frame, and garbage is never looked for in answers
+                answer = Answer(error=refused.with_traceback(None))  # else it holds this frame, in what is never tidied
             except Exception as error:
                 answer = Answer(error=self._bug(row, error))
         if late.cancelled_caught:
