@@ -13,8 +13,8 @@ from core.engine import Actor, Nothing
 from core.metrics import VIEW
 from core.provenance.detector import Detector
 from core.wire.calls import Bye
+from irerd import atlas, views
 from irerd import daemon as daemons
-from irerd import views
 from irerd.anomalies import PATH, Remembered
 from irerd.atlas import Atlas
 from irerd.ledger import SimulationLedger
@@ -83,7 +83,7 @@ async def a_start_with_a_bug(place: Path, heard: Heard, **given: Any) -> dict[st
     """A life in which a bug is met; what is wrong in it. It serves and stops as ever."""
     before = snapshots(place)
     async with serving(place, **given) as served:
-        with trio.fail_after(60):
+        with trio.fail_after(300):
             await heard.one.wait()
         assert (await refused(served)).why == "denied"
         wrong = health(served)
@@ -102,7 +102,7 @@ async def a_view_is_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
 
     monkeypatch.setattr(Views, "_go_live", told)
     async with serving(place) as served:
-        with trio.fail_after(60):
+        with trio.fail_after(300):
             await up.wait()
         follower = served.daemon.views.look(VIEW.name)
         assert health(served) == {}
@@ -140,7 +140,7 @@ async def test_answers_say_that_a_view_which_failed_at_a_start_is_missing(tmp_pa
     heard = Heard(monkeypatch)
     monkeypatch.setattr(daemons, "VIEW", replace(VIEW, command=broken))
     async with serving(tmp_path) as served:
-        with trio.fail_after(60):
+        with trio.fail_after(300):
             await heard.one.wait()
         answers = served.daemon.dispatch.ports
         told = answers["metrics.gauges"](Nothing(), ANN)
@@ -183,6 +183,7 @@ async def test_whatever_may_be_thrown_away_never_keeps_the_daemon_down(
     heard = Heard(monkeypatch)
     with monkeypatch.context() as broken_here:
         broken_here.setattr(owner, name, bug)
+        broken_here.setattr(atlas, "REST_S", 0.0)
         assert await a_start_with_a_bug(tmp_path, heard, tables=True) == {check: "degraded"}
     assert set(heard.places) == {place}
     assert await a_view_is_up(tmp_path, monkeypatch)
