@@ -1,5 +1,6 @@
 """The task that does what engines want sleeps on while groups change nothing of that, and is there for whatever they do change."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import trio
 
 from core.engine import Command, Errand, JobEnded, Timer
 from irerd.effects import Effects
+from tests.irerd.served import serving
 
 
 class Tick(Command):
@@ -111,3 +113,20 @@ async def test_an_errand_whose_cause_was_not_durable_begins_with_the_group_that_
     assert wish.ended == [], "record 3 is not on disk"
     await after_a_group(wish)
     assert [each.effect for each in wish.ended] == ["log:3:0"]
+
+
+async def test_room_that_is_back_wakes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is wanted has changed by it, and what was due meanwhile waits for it."""
+    async with serving(tmp_path) as served:
+        daemon = served.daemon
+        writer: Any = daemon.dispatch.writer
+        turns = []
+        for full in (SimpleNamespace(reason="disk-full", text="no room"), None):
+            await trio.testing.wait_all_tasks_blocked()
+            before = daemon.effects.turns
+            with monkeypatch.context() as looked_at:
+                looked_at.setattr(writer, "full", lambda log, full=full: full)
+                daemon._after_look("cache_log")
+                await trio.testing.wait_all_tasks_blocked()
+            turns.append(daemon.effects.turns - before)
+    assert min(turns) >= 1, turns
