@@ -82,12 +82,12 @@ test: $(DEVELOP_STAMP) peers  ## every test but the campaign
 	@echo "== tests"
 	@$(HASHED) $(BIN)/python -m pytest -q --durations=15 $(BESIDE)
 
-fast: $(DEVELOP_STAMP)
+fast: $(DEVELOP_STAMP)  ## some of the tests with few examples, in a minute or two
 	@echo "== fast tests"
 	@IRER_EXAMPLES=few $(BIN)/python -m pytest -q $(BESIDE) -m "not slow and not campaign" tests/core tests/irerd/test_config.py \
 	  tests/irerd/test_notify.py tests/test_repository.py
 
-check: $(DEVELOP_STAMP)  ## what must be green before a commit: format, lint, types, layers, documents, fast tests
+check: $(DEVELOP_STAMP)  ## what must be green before a commit beside the tests: format, lint, types, layers, documents
 	@echo "== format"; $(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ." >&2; exit 1; }
 	@echo "== lint"; $(BIN)/ruff check --quiet .
 	@echo "== types"; $(BIN)/mypy --no-error-summary
@@ -95,7 +95,6 @@ check: $(DEVELOP_STAMP)  ## what must be green before a commit: format, lint, ty
 	@echo "== published catalogue"; $(BIN)/python -m irerctl.publish --check; $(BIN)/python -m irerctl.generic --check
 	@echo "== dashboards"; $(BIN)/python -m irerctl.dashboards --check
 	@echo "== configuration pages"; $(BIN)/python -m irerd.settings_page --check
-	@$(MAKE) fast
 	@echo "== check passed"
 
 api: $(DEVELOP_STAMP)  ## write the documents that are made from the code

@@ -57,6 +57,7 @@ _LEFT_ALONE = (
 
 
 _AS_THEY_ARE = frozenset({str, bool, type(None)})
+_CONTAINERS = frozenset({list, tuple, dict})
 MIXED_DEPTH = 6
 """Levels of a value within which its parts are written by whoever can."""
 
@@ -162,7 +163,8 @@ def _with_whole_numbers(event: Any, depth: int) -> Any:
         elif (kind is list or kind is dict) and not value and depth < _DEPTH_LAST:
             continue
         else:
-            new = _part_with_whole_numbers(value, kind, depth + 1)
+            within = _part_with_whole_numbers if kind in _CONTAINERS else _with_whole_numbers
+            new = within(value, depth + 1)
             if new is value:
                 continue
         if defaults[place] is new:
@@ -173,18 +175,17 @@ def _with_whole_numbers(event: Any, depth: int) -> Any:
     return event if changed is None else _replace(event, **changed)
 
 
-def _part_with_whole_numbers(part: Any, kind: type, depth: int) -> Any:
-    """The same of what stands in an event: a list, an object, another struct."""
+def _part_with_whole_numbers(part: Any, depth: int) -> Any:
+    """The same of a list or an object that stands in an event."""
     if depth >= DEPTH_MAX:
         raise _Unsure
-    if kind is list or kind is tuple:
-        items: Iterable[tuple[Any, Any]] = enumerate(part)
-    elif kind is dict:
+    kind = type(part)
+    if kind is dict:
         if not _are_good(part):
             raise _Unsure
-        items = part.items()
+        items: Iterable[tuple[Any, Any]] = part.items()
     else:
-        return _with_whole_numbers(part, depth)
+        items = enumerate(part)
     made: Any = None
     for place, value in items:
         kind_of = type(value)
@@ -203,7 +204,8 @@ def _part_with_whole_numbers(part: Any, kind: type, depth: int) -> Any:
                 continue
             raise _Unsure
         else:
-            new = _part_with_whole_numbers(value, kind_of, depth + 1)
+            within = _part_with_whole_numbers if kind_of in _CONTAINERS else _with_whole_numbers
+            new = within(value, depth + 1)
             if new is value:
                 continue
         if made is None:

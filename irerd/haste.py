@@ -1,4 +1,4 @@
-"""When the loop itself waits for the disk: for a call that is expected to be short, where such calls have been short of late.
+"""When the loop itself makes a call to the disk: where it is expected to be short, since such calls have been short of late.
 
 To hand a call over to a thread, wake it, and be woken by it costs about as much as a quick disk takes for the call. So the loop
 makes it itself, until one takes long: then it makes none for a hundred times as long. So a slow disk has at most a hundredth of

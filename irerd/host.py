@@ -12,9 +12,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 import trio
 
@@ -34,6 +35,9 @@ IDS_DRAWN = 256
 OUTPUT_BYTES_MAX = 1_048_576
 """What a child may print before it is stopped."""
 SECRET_FILE_BYTES_MAX = 4_096
+
+AWAY_MAX = 32
+"""Calls away from the loop that begin at once, without what `trio.to_thread` does to have each take its turn."""
 
 Output = Callable[[bytes], Awaitable[None]]
 
@@ -66,6 +70,18 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
+class Commits(Protocol):
+    """What writes sealed bytes, and makes them durable."""
+
+    def begin(self, data: bytes) -> int | None:
+        """Write, and let the bytes set out. `sync` does not have to wait once the descriptor can be read that this returns."""
+        ...
+
+    def sync(self) -> None: ...
+
+    def commit(self, data: bytes) -> None: ...
+
+
 class Host(Protocol):
     files: Files
     boot_id: str
@@ -89,8 +105,10 @@ class Host(Protocol):
         """Run a blocking call away from the loop. It is never abandoned: cancellation waits for it."""
         ...
 
-    async def quickly(self, function: Callable[..., T], *args: object) -> T:
-        """The same for a call that is short on a quick disk: where this one has been quick of late, the loop makes it itself."""
+    async def commit(self, log: Commits, data: bytes, *, alone: bool) -> None:
+        """Write and sync sealed bytes. The loop itself writes; where they come alone, and the disk has been quick of late, it waits
+        for the sync too, and else it goes on while the kernel syncs.
+        """
         ...
 
     async def run_child(self, module: str, request: bytes, on_output: Output | None = None) -> ChildEnd:
@@ -165,7 +183,9 @@ class RealHost:
         self._drawn = bytearray()
         self._workers: Workers | Cluster | None = None
         self._silent_s = math.inf
-        self._haste = Haste()
+        self._syncing, self._writing = Haste(), Haste()
+        self._away = 0
+        """Calls that are made away from the loop now."""
 
     def now_us(self) -> int:
         return time.time_ns() // 1_000
@@ -188,19 +208,42 @@ class RealHost:
         return os.urandom(SECRET_BYTES)
 
     async def offload(self, function: Callable[..., T], *args: object) -> T:
-        with trio.CancelScope(shield=True):
-            result = await trio.to_thread.run_sync(function, *args)
-        return result
+        if self._away == AWAY_MAX:
+            with trio.CancelScope(shield=True):
+                return await trio.to_thread.run_sync(function, *args)
+        task, tell = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token().run_sync_soon
 
-    async def quickly(self, function: Callable[..., T], *args: object) -> T:
-        began_us = self.mono_us()
-        if not self._haste.worth(began_us):
-            return await self.offload(function, *args)
+        def back(outcome: Any) -> None:
+            tell(trio.lowlevel.reschedule, task, outcome)
+
+        self._away += 1
         try:
-            return function(*args)
+            trio.lowlevel.start_thread_soon(partial(function, *args), back)
+            return cast(T, await trio.lowlevel.wait_task_rescheduled(_not_given_up))
+        finally:
+            self._away -= 1
+
+    async def commit(self, log: Commits, data: bytes, *, alone: bool) -> None:
+        began_us = self.mono_us()
+        waits = alone and self._syncing.worth(began_us)
+        haste = self._syncing if waits else self._writing
+        if not haste.worth(began_us):
+            await self.offload(log.commit, data)
+            return
+        try:
+            if waits:
+                log.commit(data)
+                return
+            bell = log.begin(data)
         finally:
             ended_us = self.mono_us()
-            self._haste.took(ended_us - began_us, ended_us)
+            haste.took(ended_us - began_us, ended_us)
+        if bell is None:
+            await self.offload(log.sync)
+            return
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.wait_readable(bell)
+        log.sync()
 
     async def run_child(self, module: str, request: bytes, on_output: Output | None = None) -> ChildEnd:
         # The pipe to its standard input stays open while the child may live: a child reads its end as "irerd is gone" and
@@ -326,3 +369,7 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+
+
+def _not_given_up(_: Any) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED

@@ -41,6 +41,8 @@ TURN_S = 0.01
 """How long the calls of one connection are served before all others get their turn."""
 TOGETHER_BYTES = 1_024
 """Who sends so much at once has many calls in it, and gains where those of other connections are looked at together with them."""
+COMPANY_S = 0.005
+"""How long a call that is quicker in company waits at most for the group that is being written: it could not be written before."""
 ACCESS_CODES = frozenset({"unauthenticated", "permission-denied"})
 ALWAYS_ANSWERED = frozenset({"system.ping", "system.info", "system.health"})
 """Methods that answer while the daemon recovers."""
@@ -209,6 +211,8 @@ class Session:
         self._turn = service.turns.setdefault(peer.uid, Turn())
         self._received: list[Any] | None = None
         """What came, read already by the connection that had the turn before."""
+        self._read_early: list[Any] | None = None
+        """What came, read to see whether it gains from company."""
         self._has_turn = False
         self._engines: dict[str, tuple[int, Actor]] = {}
         """Engines that proved a key on this connection: which of their keys, and how they are called."""
@@ -244,10 +248,11 @@ class Session:
             data = await self._next_bytes()
             if not data:
                 return
+            gains = await self._gains_from_company(data)
             came = self._turn.came
             came[self] = data
             try:
-                if len(data) >= TOGETHER_BYTES:
+                if gains:
                     await trio.lowlevel.checkpoint()
                 await self._take_turn()
                 while self._received is None and len(came) > 1 and any(other._received is not None for other in came):
@@ -258,10 +263,23 @@ class Session:
                 await self._handle_all(data, nursery)
             finally:
                 came.pop(self, None)
-                self._received = None
+                self._read_early = self._received = None
                 self._give_turn()
             self._leave_when_idle()
             self.outbox.flush_nowait()
+
+    async def _gains_from_company(self, data: bytes) -> bool:
+        """Whether this is quicker together with what comes on other connections. What could not be written yet has waited."""
+        if len(data) >= TOGETHER_BYTES:
+            return True
+        self._read_early = self._connection.receive(data)
+        dispatch = self._service.dispatch
+        if not any(type(each) is Call and each.m in dispatch.foresee for each in self._read_early):
+            return False
+        if dispatch.writer is not None and dispatch.writer.writing:
+            with trio.move_on_after(COMPANY_S):
+                await dispatch.writer.wait_advanced()
+        return True
 
     async def _handle_all(self, data: bytes, nursery: trio.Nursery) -> None:
         self._batching = True
@@ -279,15 +297,18 @@ class Session:
         """What came, beside all that came meanwhile on other connections of this uid, whose turn is next: whoever is quicker with
         many is told of it together.
         """
-        received = self._connection.receive(data)
+        received = self._parsed(data)
         came = received if self.peer.roles else []
         for other, rest in self._turn.came.items():
             if other is not self and other._received is None and other.peer.roles:
-                other._received = other._connection.receive(rest)
+                other._received = other._parsed(rest)
                 came = [*came, *other._received]
         if len(came) > 1:
             self._service.dispatch.announce([(each.m, each.p) for each in came if type(each) is Call])
         return received
+
+    def _parsed(self, data: bytes) -> list[Any]:
+        return self._read_early if self._read_early is not None else self._connection.receive(data)
 
     async def _let_others_run(self) -> None:
         """One receive can hold thousands of calls with large answers: it may keep neither the loop nor the memory.

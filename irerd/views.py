@@ -118,6 +118,8 @@ class Views:
         self._waiting: dict[str, deque[tuple[int, list[_Command]]]] = {}
         """Of each log, what is on its way to the disk and not durable yet: groups of commands, each with its last record."""
         self._tails: dict[str, deque[_Command]] = {}
+        self._brought_up = False
+        """Whether no view is being made any more, so that nothing is kept for one."""
         self.trouble = ""
 
     # --- what others see ----------------------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class Views:
             waiting = self._waiting.get(log)
             while waiting and waiting[0][0] <= seq:
                 commands += waiting.popleft()[1]
-            if self.rebuilding:
+            if not self._brought_up:
                 self._tails.setdefault(log, deque(maxlen=TAIL_COMMANDS)).extend(commands)
             for kept in self._kept.values():
                 if kept.standing == "live":
@@ -208,6 +210,7 @@ class Views:
                 await self._bring_up(kept)
             except Exception as error:
                 self._fail(kept, error)
+        self._brought_up = True
         self._tails.clear()
         due_us = self._host.mono_us() + round(SAVE_S * 1e6)
         while True:

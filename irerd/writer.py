@@ -18,16 +18,18 @@ from state.log import PADDING_BYTES_MAX, Full, Log, Sealed, SyncFailed
 from state.room import Fullness
 from state.seal import BATCH_BYTES_MAX, RECORDS_MAX, Pending
 
-HEAD_IDLE_S = 0.2
+HEAD_IDLE_US = 200_000
 HEAD_AGE_US_MAX = 5_000_000
 SEAL_US = 10_000_000
 """How long something may be durable before a checkpoint vouches for it."""
 LONE_BYTES_MAX = 16_384
-"""A group so short that it is written in less time than it takes to hand it over."""
+"""A group so short that it is synced in less time than it takes to hand it over."""
+SHORT_BYTES_MAX = 65_536
+"""A batch so short that the loop writes and hashes it itself."""
 CLAIM_US = 20_000_000
 """Room that lasted a shorter time was too little: more is claimed at once, up to so much."""
 CLAIMED_MORE_MAX = 33_554_432
-FULL_RETRY_S = 1.0
+FULL_RETRY_US = 1_000_000
 """How often a full disk is looked at again. Nothing looks at one that is not full."""
 
 
@@ -143,16 +145,30 @@ class Writer:
         """Logs whose checkpoint somebody waits for."""
         self._unsealed_since_us: int | None = None
         """Since when something is durable that no checkpoint vouches for."""
+        self._busy: set[str] = set()
+        """Logs for which something waits. One may be in it whose queue was emptied since."""
+        self._full = {name for name, log in logs.items() if log.full is not None}
         self._group: dict[str, list[_Waiting]] = {}
         self._hastened = False
         """Whether the loop itself wrote the last group, and has not let others run since."""
         self._work = trio.Event()
         self._stirred = False
         """Whether it was told already of commands that came since it last looked."""
-        self._advanced = trio.Event()
+        self._asked = False
+        """Whether anything but commands may have come: a turn, a pause, a checkpoint that somebody waits for."""
+        self._advanced: trio.Event | None = None
+        """Where somebody waits for the next group."""
         self._stopping = False
+        self._idle_since_us: int | None = None
+        """Since when it waits for work, while it does."""
+        self._wound = trio.Event()
+        """Set where the timer would wake too late."""
+        self._timer_us = float("inf")
+        """When the timer looks again whether something is due."""
+        self._quiet = False
+        """Whether it was woken because something is due, and not by work."""
         self._head_written_us = host.mono_us()
-        self._head_pause_s = HEAD_IDLE_S
+        self._head_pause_us = HEAD_IDLE_US
         self._looked_us = host.mono_us()
         self._prepared = False
         self.releasing: dict[Callable[[], None], None] | None = None
@@ -172,6 +188,11 @@ class Writer:
     def full(self, log: str) -> Fullness | None:
         """Why this log takes no commands, if it does not."""
         return self._queues[log].full
+
+    @property
+    def writing(self) -> bool:
+        """Whether a group is on its way to the disk. Nobody ever sees one that the loop itself waits for."""
+        return bool(self._group)
 
     @property
     def resting(self) -> bool:
@@ -197,6 +218,7 @@ class Writer:
         queue, room = self._queues[log], size + PADDING_BYTES_MAX
         queue.waiting.append(_Waiting(records, size, needs, release, room))
         queue.bytes += room
+        self._busy.add(log)
         if not self._stirred:
             self._stirred = True
             self._work.set()
@@ -217,17 +239,19 @@ class Writer:
     def pause(self, log: str, work: Callable[[Log], None], then: Callable[[], None]) -> None:
         """Have blocking work done on this log once all that waits for it is durable. Submit nothing to it until `then`."""
         self._queues[log].pause = _Pause(work, then)
-        self._work.set()
+        self._ask()
 
     async def wait_advanced(self) -> None:
         """Return after the next group."""
+        if self._advanced is None:
+            self._advanced = trio.Event()
         await self._advanced.wait()
 
     async def wait_sealed(self, log: str) -> None:
         """Return once a checkpoint of what is durable now was made, or was found to have no room."""
         done = trio.Event()
         self._to_seal.setdefault(log, []).append(done)
-        self._work.set()
+        self._ask()
         await done.wait()
 
     @property
@@ -238,6 +262,10 @@ class Writer:
     def ask_turn(self) -> None:
         """Have the task do nothing, the way a group is written: in its turn, and away from the loop."""
         self._turn_asked = True
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = True
         self._work.set()
 
     def upkeep_s(self) -> float:
@@ -259,27 +287,42 @@ class Writer:
                 await self._reserve(queue)
 
     async def run(self) -> None:
-        try:
-            await self.prepare()
-            await self._run()
-        except (SyncFailed, OSError) as failure:  # of a head or a claim of room: nobody waits for it, and what follows is unknown
-            self._fail({})
-            raise WriteFailed(_said(failure)) from failure
+        failed: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_time)
+            try:
+                await self.prepare()
+                await self._run()
+            except (SyncFailed, OSError) as failure:
+                self._fail({})  # of a head or a claim of room: nobody waits for it, and what follows is unknown
+                failed = WriteFailed(_said(failure))
+                failed.__cause__ = failure
+            except WriteFailed as failure:
+                failed = failure
+            nursery.cancel_scope.cancel()
+        if failed is not None:
+            raise failed  # out here, as it is: a nursery would make a group of it
 
     async def _run(self) -> None:
         while True:
-            await self._take_turn()
-            await self._serve_pauses()
-            await self._serve_seals()
+            if self._asked:
+                await self._serve()
             group = self._group = self._take()
             if group:
                 await self._write(group)
-            elif self._stopping and not any(queue.waiting for queue in self._queues.values()):
+            elif self._stopping and not self._busy:
                 await self._write_heads()
                 await self._seal_all()
                 return
             else:
                 await self._idle()
+
+    async def _serve(self) -> None:
+        """Whatever was asked for but the writing of commands."""
+        self._asked = False
+        await self._take_turn()
+        await self._serve_pauses()
+        await self._serve_seals()
 
     async def _take_turn(self) -> None:
         if self._turn_asked:
@@ -289,7 +332,10 @@ class Writer:
 
     async def _serve_pauses(self) -> None:
         for queue in self._queues.values():
-            if queue.pause is None or queue.waiting:
+            if queue.pause is None:
+                continue
+            if queue.waiting:
+                self._asked = True
                 continue
             pause, queue.pause = queue.pause, None
             self._upkeep_began_us = self._host.mono_us()
@@ -307,36 +353,56 @@ class Writer:
             self._tell_advanced()
 
     def _tell_advanced(self) -> None:
-        advanced, self._advanced = self._advanced, trio.Event()
-        advanced.set()
+        if self._advanced is not None:
+            self._advanced.set()
+            self._advanced = None
 
     async def _idle(self) -> None:
         """Wait for work; when it stays quiet, write the heads; when a log is full, see whether it still is."""
+        if self._asked or self._stopping:
+            return
         self._work, self._stirred = trio.Event(), False
-        if self._take_peek() or self._turn_asked or self._stopping or self._to_seal:
-            return
-        if any(queue.pause for queue in self._queues.values()):
-            return
-        with trio.move_on_after(self._patience_s()) as quiet:
-            await self._work.wait()
+        self._idle_since_us = self._host.mono_us()
+        if self._timer_us > self._idle_since_us + self._head_pause_us:
+            self._wound.set()
+        await self._work.wait()
+        self._idle_since_us = None
         self._hastened = False
-        if quiet.cancelled_caught:
+        if self._quiet:
+            self._quiet = False
             if self._heads_behind():
                 await self._write_heads()
             await self._seal_in_time()
             await self._look_at_full()
 
+    async def _keep_time(self) -> None:
+        """Wake the task when something is due. One timer for as long as it takes: a new one for each group would show."""
+        while True:
+            wait_s = self._patience_s()
+            if wait_s == 0:
+                self._quiet, self._idle_since_us = True, None
+                self._work.set()
+                continue
+            self._wound, self._timer_us = trio.Event(), self._host.mono_us() + wait_s * 1e6
+            with trio.move_on_after(wait_s):
+                await self._wound.wait()
+
     def _patience_s(self) -> float:
-        """How long there is nothing to do without work: for ever, while heads and room are in order."""
-        head_s = self._head_pause_s if self._heads_behind() else float("inf")
-        look_s = max(0.0, self._look_due_us() - self._host.mono_us()) / 1e6 if self._any_full() else float("inf")
-        return min(head_s, look_s, max(0.0, self._seal_due_us() - self._host.mono_us()) / 1e6)
+        """How long from now there is nothing to do without work: for ever, while heads and room are in order, or it has work."""
+        if self._idle_since_us is None:
+            return float("inf")
+        due_us = min(
+            self._idle_since_us + self._head_pause_us if self._heads_behind() else float("inf"),
+            self._look_due_us() if self._any_full() else float("inf"),
+            self._seal_due_us(),
+        )
+        return max(0.0, due_us - self._host.mono_us()) / 1e6
 
     def _any_full(self) -> bool:
-        return any(queue.full is not None for queue in self._queues.values())
+        return bool(self._full)
 
     def _look_due_us(self) -> int:
-        return self._looked_us + round(FULL_RETRY_S * 1e6)
+        return self._looked_us + FULL_RETRY_US
 
     async def _look_at_full(self) -> None:
         if self._any_full() and self._host.mono_us() >= self._look_due_us():
@@ -346,19 +412,15 @@ class Writer:
                     await self._reserve(queue, free)
                     free = max(free, queue.log.free_seen)
 
-    def _take_peek(self) -> bool:
-        return any(queue.waiting and self._met(queue.waiting[0]) for queue in self._queues.values())
-
     def _met(self, command: _Waiting) -> bool:
         return not command.needs or all(self._queues[log].durable_seq >= seq for log, seq in command.needs.items())
 
     def _take(self) -> dict[str, list[_Waiting]]:
         """Everything that may be written now, whole commands only, in order, within one batch a log."""
         group: dict[str, list[_Waiting]] = {}
-        for name, queue in self._queues.items():
+        for name in [name for name in self._queues if name in self._busy]:
+            queue = self._queues[name]
             waiting = queue.waiting
-            if not waiting:
-                continue
             taken: list[_Waiting] = []
             records = size = 0
             while waiting:
@@ -373,6 +435,8 @@ class Writer:
                 queue.bytes -= command.room
             if taken:
                 group[name] = taken
+            if not waiting:
+                self._busy.discard(name)
         return group
 
     async def _write(self, group: Mapping[str, list[_Waiting]]) -> None:
@@ -385,12 +449,11 @@ class Writer:
             self._hastened = self._is_lone(sealed)
             if len(sealed) == 1:
                 [(name, batch)] = sealed.items()
-                written = self._host.quickly if self._hastened else self._host.offload
-                await written(self._queues[name].log.commit, batch.data)
+                await self._commit(name, batch)
             else:
                 async with trio.open_nursery() as nursery:
                     for name, batch in sealed.items():
-                        nursery.start_soon(self._host.offload, self._queues[name].log.commit, batch.data)
+                        nursery.start_soon(self._commit, name, batch)
         except* (SyncFailed, OSError) as failures:
             self._fail(group)
             raise WriteFailed(", ".join(map(_said, failures.exceptions))) from failures
@@ -403,6 +466,13 @@ class Writer:
         self._tell_advanced()
         self._after_group(set(group))
         await self._upkeep(group)
+
+    async def _commit(self, name: str, batch: Sealed) -> None:
+        log = self._queues[name].log
+        if len(batch.data) > SHORT_BYTES_MAX:
+            await self._host.offload(log.commit, batch.data)
+        else:
+            await self._host.commit(log, batch.data, alone=self._hastened)
 
     def _release(self, group: Mapping[str, list[_Waiting]], sealed: Mapping[str, Sealed]) -> None:
         """Tell all who wait for what is durable now. What that fills is sent once all is told, and by no task of its own."""
@@ -423,11 +493,11 @@ class Writer:
     def _is_lone(self, sealed: Mapping[str, Sealed]) -> bool:
         """Whether it is little that is written, nothing waits behind it, and others had their turn since the last such group."""
         little = len(sealed) == 1 and all(len(batch.data) <= LONE_BYTES_MAX for batch in sealed.values())
-        return little and not self._hastened and not any(queue.waiting for queue in self._queues.values())
+        return little and not self._hastened and not self._busy
 
     def _sealed(self, log: Log, commands: Sequence[Sequence[Pending]]) -> Sealed:
         self.taken(log.name, log.next_seq, commands)
-        return log.seal([record for records in commands for record in records])
+        return log.seal(commands[0] if len(commands) == 1 else [record for records in commands for record in records])
 
     def taken(self, log: str, first_seq: int, commands: Sequence[Sequence[Pending]]) -> None:
         """These commands are written now, from this record on: for whoever follows what is written."""
@@ -446,7 +516,8 @@ class Writer:
             queue = self._queues[name]
             if queue.full is None and queue.low:
                 await self._reserve(queue)
-        await self._look_at_full()
+        if self._full:
+            await self._look_at_full()
         if self._host.mono_us() - self._head_written_us > HEAD_AGE_US_MAX:
             await self._write_heads()
         await self._seal_in_time()
@@ -458,6 +529,7 @@ class Writer:
         except Full:
             self._looked_us = self._host.mono_us()
         queue.full = queue.log.full
+        (self._full.discard if queue.full is None else self._full.add)(queue.log.name)
         if before is not None or queue.full is not None:
             self.after_look(queue.log.name)
 
@@ -470,29 +542,31 @@ class Writer:
         for queue in self._queues.values():
             if queue.log.head_batch < queue.log.next_batch - 1:
                 written = await self._host.offload(queue.log.write_head) and written
-        self._head_pause_s = HEAD_IDLE_S if written else FULL_RETRY_S
+        self._head_pause_us = HEAD_IDLE_US if written else FULL_RETRY_US
         self._head_written_us = self._host.mono_us()
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
     def _seal_due_us(self) -> float:
         """When the next checkpoints are to be made: never, while there is nothing new to vouch for."""
-        if not any(self.sealer.behind(queue.log) for queue in self._queues.values()):
+        if not self._unsealed():
             self._unsealed_since_us = None
             return float("inf")
         if self._unsealed_since_us is None:
             self._unsealed_since_us = self._host.mono_us()
         return self._unsealed_since_us + SEAL_US
 
+    def _unsealed(self) -> list[Log]:
+        return [queue.log for queue in self._queues.values() if self.sealer.behind(queue.log)]
+
     async def _seal_in_time(self) -> None:
-        since = self._unsealed_since_us
-        if (since is None or self._host.mono_us() >= since + SEAL_US) and self._host.mono_us() >= self._seal_due_us():
+        since, now_us = self._unsealed_since_us, self._host.mono_us()
+        if (since is None or now_us >= since + SEAL_US) and now_us >= self._seal_due_us():
             await self._seal_all()
 
     async def _seal_all(self) -> None:
         """One that finds no room is tried again ten seconds later: the older one stays true."""
-        behind = [queue.log for queue in self._queues.values() if self.sealer.behind(queue.log)]
-        if behind:
+        if behind := self._unsealed():
             await self._host.offload(self._seal_each, behind)
         self._unsealed_since_us = None
 
@@ -507,6 +581,8 @@ class Writer:
             await self._host.offload(self.sealer.seal, self._queues[log].log)
             for done in waiting:
                 done.set()
+            if not self._unsealed():
+                self._unsealed_since_us = None
 
     def _fail(self, group: Mapping[str, list[_Waiting]]) -> None:
         """Nothing is written any more: all who wait learn that the effect is unknown."""

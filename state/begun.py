@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import platform
+from contextlib import suppress
 
 _FDSYNC = 3
 _KIND = platform.machine(), ctypes.sizeof(ctypes.c_void_p)
@@ -41,6 +42,10 @@ class _Order(ctypes.Structure):
     )
 
 
+_RINGS = 1
+"""A flag of an order: its end is counted in a descriptor, which can be waited for."""
+
+
 class _Event(ctypes.Structure):
     _fields_ = (("data", ctypes.c_uint64), ("order", ctypes.c_uint64), ("result", ctypes.c_int64), ("more", ctypes.c_int64))
 
@@ -50,18 +55,24 @@ class Begun:
 
     def __init__(self) -> None:
         """Raises OSError where the kernel takes no orders."""
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        """A descriptor that can be read once this has ended, until the next is begun."""
         context = ctypes.c_ulong(0)
         if _brief_call(_SETUP, 1, ctypes.addressof(context), None, None, None) != 0:
-            raise _error()
+            failure = _error()
+            os.close(self.bell)
+            raise failure
         self.behind = False
         """Whether something was written since, which this sync need not have seen."""
         self._context = context.value
-        self._order = _Order(kind=_FDSYNC)
+        self._order = _Order(kind=_FDSYNC, flags=_RINGS, event_fd=self.bell)
         self._orders = (ctypes.c_void_p * 1)(ctypes.addressof(self._order))
         self._event = _Event()
 
     def _begin(self, fd: int) -> bool:
         self.behind, self._order.fd = False, fd
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.bell)
         return bool(_brief_call(_SUBMIT, self._context, 1, ctypes.addressof(self._orders), None, None) == 1)
 
     def end(self) -> None:

@@ -50,6 +50,12 @@ class Files(Protocol):
         """Let what was written set out for the medium. Nothing is durable before a sync says so, and that tells what went wrong."""
         ...
 
+    def bell(self, fd: int) -> int | None:
+        """A descriptor that can be read once the sync that was begun has ended, so that the next one is not waited for. None where
+        there is none to tell.
+        """
+        ...
+
     def fdatasync(self, fd: int) -> None: ...
 
     def fsync(self, fd: int) -> None: ...
@@ -132,6 +138,10 @@ class RealFiles:
                 raise OSError(code, os.strerror(code))
         if fd not in self._begun and (begun := begin(fd)) is not None:
             self._begun[fd] = begun
+
+    def bell(self, fd: int) -> int | None:
+        begun = self._begun.get(fd)
+        return begun.bell if begun is not None and not begun.behind else None
 
     def fdatasync(self, fd: int) -> None:
         if not self._end_begun(fd):

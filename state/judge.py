@@ -176,6 +176,7 @@ class Judge:
             self.size = self._files.stat(fd).size
             self._reader = _Reader(self._files, fd)
             scan = self._scan = Scan(self._read, self.size, opening.start, hashing=edge is not None)
+            head_batch = head.batch if isinstance(head, Head) else -1
             for batch in scan.batches():
                 if self._edge is not None:
                     self._leaves += scan.leaves
@@ -187,7 +188,7 @@ class Judge:
                 self.own = own_records(batch)
                 for record in self.own:
                     self._note(segment, record)
-                if isinstance(head, Head) and batch[0].commit[0] == head.batch:
+                if batch[0].commit[0] == head_batch and isinstance(head, Head):
                     self._check_tip(segment, batch, head)
                 yield batch
             if self.bad is not None and segment.path == active_path(self._name):

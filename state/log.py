@@ -266,7 +266,14 @@ class Log:
         self._sealed.append((Position(self.end, self.next_seq, self.next_batch, self.tip), lines))
         return Sealed(data, seq, hashes, start, lines)
 
-    def write(self, data: bytes) -> None:
+    def begin(self, data: bytes) -> int | None:
+        """Append sealed bytes, and let them set out for the medium. `sync` is to follow; it need not wait once the
+        descriptor can be read that this returns.
+        """
+        self.write(data, hasten=True)
+        return self._files.bell(self._fd)
+
+    def write(self, data: bytes, *, hasten: bool = False) -> None:
         """Append sealed bytes, in the order in which they were sealed. They are not durable before `sync`.
 
         A long batch is on its way to the medium while its hashes are worked out here.
@@ -274,7 +281,7 @@ class Log:
         with self._final("write"):
             self._check_end()
             write_all(self._files, self._fd, data)
-            if len(data) >= HASTENED_BYTES_MIN:
+            if hasten or len(data) >= HASTENED_BYTES_MIN:
                 self._files.begin_sync(self._fd)
         self._written += len(data)
         self._digest.update(data)

@@ -162,9 +162,10 @@ class _Seen:
         self.prunes: list[Prune] = []
 
     def note(self, batch: Sequence[Record], own: Sequence[Record]) -> None:
-        if not batch[0].offset:  # a segment begins
+        first = batch[0]
+        if not first.offset:  # a segment begins
             self.index, self.cuts = Index(), set()
-        self.index.add(batch[0].seq, batch[0].offset)
+        self.index.add(first.seq, first.offset)
         for record in own:
             if record.event_type == "log.recovered":
                 self.cuts.add(record.payload)

@@ -42,9 +42,10 @@ _unpacker = msgspec.msgpack.Decoder(Body, strict=True)
 def replay(world: World, keys: Keys, log: str, batch: Sequence[Record]) -> None:
     """One sound batch, in order. Raises UnknownEvent."""
     if len(batch) == 1:
-        [record] = batch
-        world.replay(record.event_type, record.payload, record.stamp(log))
-        if record.idem is not None:
+        record = batch[0]
+        actor, boot_id, _, event_type, idem, mono_us, _, _, payload, seq, time_us, *_ = record
+        world.replay(event_type, payload, Stamp(log, seq, time_us, mono_us, boot_id, actor))
+        if idem is not None:
             _remember(keys, log, record, record)
         return
     if isinstance(batch, Block):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import accumulate, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple, overload
 
 import msgspec
@@ -72,6 +73,7 @@ with those before it: each column is then held against what must stand there, at
 judged so; where it is narrower, `parse` has the last word.
 """
 _encode_numbers = msgspec.json.Encoder().encode
+_first_byte = itemgetter(slice(1))
 _PLACES = [b"%d" % place for place in range(RECORDS_MAX)]
 _raw = msgspec.json.Decoder(msgspec.Raw)  # walks the whole value, makes nothing of it
 _integers = msgspec.json.Decoder(list[int])  # takes no leading zeros
@@ -177,13 +179,15 @@ def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int
     lines: list[bytes] = []
     hashes: list[str] = []
     if count >= _AT_ONCE_MIN:
-        tip, add_line, add_hash = parent_hash.encode(), lines.append, hashes.append
+        tip, add_body, add_hash = parent_hash.encode(), lines.append, hashes.append
         for form, place, keyed, mono, payload, at, time in _columns(records[:-1], batch, count, seq):
-            body = form % (place, keyed, mono, tip, payload, at, time[:-6], time[-6:])
-            event_hash = sha256(body).hexdigest()
+            body = form % (place, keyed, mono, tip, payload, at, time)
+            event_hash = sha256(body + b"}").hexdigest()
             tip = event_hash.encode()
-            add_line(body[:-1] + b',"event_hash":"' + tip + b'"}')
+            add_body(body)
             add_hash(event_hash)
+        tails = _framed(hashes, _OPEN, _CLOSE + "\n").split(b"\n")
+        lines = [body + tail for body, tail in zip(lines, tails, strict=False)]
         offset, parent_hash = offset + sum(map(len, lines)) + len(lines), event_hash
     for index in range(len(lines), count):
         if len(records[index].payload) > _SURELY_FITS_BYTES:
@@ -200,37 +204,47 @@ _Row = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
 def _columns(records: Sequence[Pending], batch: int, count: int, seq: int) -> Iterable[_Row]:
     """The first records of a batch of `count`, judged and written in columns: of each the form that holds its names, its place, the
-    member of its key, its `mono_us`, payload, `seq` and time.
+    member of its key, its `mono_us`, payload, `seq`, and what the form does not say of its time.
     """
     event_types, payloads, actors, boots, monos, times, idems = zip(*records, strict=True)
     if min(times) < 0 or max(times) > INTEGER_MAX or min(monos) < 0 or max(monos) > INTEGER_MAX:
         raise ValueError("a time before 1970 or beyond the safe integers")
-    if not all([payload[:1] == b"{" for payload in payloads]) or b"\n" in b"".join(payloads):
+    joined = b"".join(payloads)
+    if set(map(_first_byte, payloads)) != {b"{"} or b"\n" in joined:
         raise ValueError("the payload is no canonical object")
-    if max(map(len, payloads)) > _SURELY_FITS_BYTES:
+    if len(joined) > _SURELY_FITS_BYTES:
         for record in records:
             measure(record)
+    start, moments = _moments(times)
     if all([column.count(column[0]) == len(column) for column in (event_types, actors, boots)]):  # most batches
-        form: Iterable[bytes] = repeat(_form(actors[0], boots[0], event_types[0], batch, count))
+        form: Iterable[bytes] = repeat(_form(actors[0], boots[0], event_types[0], batch, count, start))
     else:
         names = list(zip(actors, boots, event_types, strict=True))
-        forms = {each: _form(*each, batch, count) for each in set(names)}
+        forms = {each: _form(*each, batch, count, start) for each in set(names)}
         form = map(forms.__getitem__, names)
     keyed = [_keyed(*idem) if idem is not None else b"" for idem in idems] if any(idems) else repeat(b"")
-    moments = _digits(times) if min(times) >= 1_000_000 else [b"%07d" % time for time in times]
-    return zip(form, _PLACES, keyed, _digits(monos), payloads, _digits(range(seq, seq + len(records))), moments, strict=False)
+    seqs = _digits(range(seq, seq + len(records)))
+    return zip(form, _PLACES, keyed, _digits(monos), payloads, seqs, moments, strict=False)
 
 
 def _digits(numbers: Iterable[int]) -> list[bytes]:
     return _encode_numbers(list(numbers))[1:-1].split(b",")
 
 
-def _form(actor: str, boot_id: str, event_type: str, batch: int, count: int) -> bytes:
-    """What is hashed of a record whose names are these, with holes."""
+def _moments(times_us: Sequence[int]) -> tuple[bytes, list[bytes]]:
+    """What the times of all begin with, and of each the rest. Most batches lie in one second."""
+    second = min(times_us) // 1_000_000
+    if not second or second != max(times_us) // 1_000_000:
+        return b"", [b"%d.%06d" % divmod(time, 1_000_000) for time in times_us]
+    return b"%d." % second, (b"," + _encode_numbers(list(times_us))[1:-1]).split(b",%d" % second)[1:]
+
+
+def _form(actor: str, boot_id: str, event_type: str, batch: int, count: int, start: bytes) -> bytes:
+    """What is hashed of a record whose names are these and whose time begins so, but for the last brace, with holes."""
     before, after = _names(actor, boot_id, event_type)
     opened = before.replace(b"%", b"%%")  # an actor may be called so
-    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":%b.%b}'
-    return b"%b[%d,%%b,%d]%b%b" % (opened, batch, count, after, holes)
+    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":'
+    return b"%b[%d,%%b,%d]%b%b%b%%b" % (opened, batch, count, after, holes, start)
 
 
 def _keyed(digest: str, key: str) -> bytes:

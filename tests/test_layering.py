@@ -144,6 +144,7 @@ SEAMS = {
 }
 OS_NAMES = {
     "state": ("O_", "SEEK_", "strerror", "getpid"),
+    "state/begun.py": ("strerror", "eventfd", "EFD_", "close"),
     "state/verify.py": ("O_", "sched_getaffinity"),
     "state/walks.py": ("O_", "fork", "pipe", "fdopen", "close", "kill", "waitpid", "_exit"),
     "state/alone.py": ("urandom", "getuid", "geteuid", "setgroups", "setgid", "setuid"),

@@ -142,17 +142,18 @@ class Judged(NamedTuple):
 
 def candidates(plant: Plant, constraints: Mapping[str, float]) -> list[Candidate]:
     """`hold`, and what the present state names enough for."""
-    found = [Candidate("hold", plant.servers, plant.load)]
-    enough = max(math.ceil((plant.load + PESSIMISTIC * plant.spread) / UTILISATION_MAX), 1)
-    for servers in sorted({plant.servers - 2, plant.servers - 1, plant.servers + 1, plant.servers + 2, enough}):
-        if servers >= 1 and servers != plant.servers:
-            found.append(Candidate("scale_up" if servers > plant.servers else "scale_down", servers, plant.load))
+    now, load = plant.servers, plant.load
+    found = [Candidate("hold", now, load)]
+    enough = max(math.ceil((load + PESSIMISTIC * plant.spread) / UTILISATION_MAX), 1)
+    for servers in sorted({now - 2, now - 1, now + 1, now + 2, enough}):
+        if servers >= 1 and servers != now:
+            found.append(Candidate("scale_up" if servers > now else "scale_down", servers, load))
     if (cap := constraints.get("power_cap_w")) is not None:
-        found.append(Candidate("cap_power", plant.servers, plant.load, cap))
+        found.append(Candidate("cap_power", now, load, cap))
     if plant.deferrable:
-        found.append(Candidate("defer", plant.servers, plant.load * (1 - plant.deferrable)))
+        found.append(Candidate("defer", now, load * (1 - plant.deferrable)))
     if plant.elsewhere:
-        found.append(Candidate("migrate", max(plant.servers - plant.elsewhere, 1), plant.load))
+        found.append(Candidate("migrate", max(now - plant.elsewhere, 1), load))
     return found
 
 
@@ -172,13 +173,14 @@ def judge(
     `unserved_j` is what a second of a server's work is worth that is not done. `habits` count by type of action.
     """
     energy, entropy, irreversibility = weights or GOALS[goal]
-    now = Present(plant.load, plant.spread, *_limits(plant))
-    hold_w = power(plant, Candidate("hold", plant.servers, now.load))
+    idle_w, max_w = _limits(plant)
+    now = Present(plant.load, plant.spread, idle_w, max_w)
+    hold_w = _drawn(idle_w, max_w, plant.servers, now.load, None)
     bounded = [(name, constraints[name]) for name in CONSTRAINTS if name in constraints]
     source = provenance(plant)
     judged = []
     for option in options:
-        drawn = power(plant, option)
+        drawn = _drawn(idle_w, max_w, option.servers, option.load, option.cap_w)
         most = capacity(plant, option)
         habit = habits.get(option.type, NO_HABIT)
         terms = _terms(plant, now, option, most, (drawn - hold_w) * horizon_s, horizon_s, unserved_j, habit)
@@ -200,9 +202,12 @@ def provenance(plant: Plant) -> Provenance:
 
 def power(plant: Plant, option: Candidate) -> float:
     """Of all servers, in W: a straight line between idle and full load."""
-    idle, most = _limits(plant)
-    drawn = option.servers * idle + (most - idle) * min(option.load, option.servers)
-    return drawn if option.cap_w is None else min(drawn, option.cap_w)
+    return _drawn(*_limits(plant), option.servers, option.load, option.cap_w)
+
+
+def _drawn(idle: float, most: float, servers: int, load: float, cap_w: float | None) -> float:
+    drawn = servers * idle + (most - idle) * (servers if servers < load else load)
+    return drawn if cap_w is None else min(drawn, cap_w)
 
 
 def _limits(plant: Plant) -> tuple[float, float]:
@@ -238,6 +243,9 @@ def _switching(kind: str, idle: float, before: int, after: int) -> float:
     return idle * (max(after - before, 0) * START_S + max(before - after, 0) * STOP_S)
 
 
+_ROOT_OF_TURN, _ROOT_OF_TWO = math.sqrt(2 * math.pi), math.sqrt(2)
+
+
 def expected_above(mean: float, spread: float, limit: float) -> float:
     """E[(X − limit)+] of a normal X."""
     if spread <= 0:
@@ -245,7 +253,7 @@ def expected_above(mean: float, spread: float, limit: float) -> float:
     if abs(mean - limit) > FAR * spread:
         return max(mean - limit, 0.0)
     d = (mean - limit) / spread
-    return spread * (math.exp(-d * d / 2) / math.sqrt(2 * math.pi) + d * 0.5 * math.erfc(-d / math.sqrt(2)))
+    return spread * (math.exp(-d * d / 2) / _ROOT_OF_TURN + d * 0.5 * math.erfc(-d / _ROOT_OF_TWO))
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------------
@@ -266,7 +274,7 @@ def _pessimistic(now: Present, option: Candidate) -> float:
 
 
 def _utilisation(now: Present, option: Candidate, most: float) -> float:
-    return _pessimistic(now, option) / most if most else math.inf
+    return (option.load + PESSIMISTIC * now.spread) / most if most else math.inf
 
 
 def _latency(plant: Plant, now: Present, option: Candidate, most: float) -> tuple[float | None, Provenance]:

@@ -5,6 +5,7 @@ scaled from here.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -351,13 +352,12 @@ def weights_of(actions: Actions, owner: str, goal: Goal) -> tuple[float, float, 
 
 
 def decide_act(
-    actions: Actions, command: AskAction, ctx: Context, *, horizon_s: float, unserved_j: float, confidence: float
+    actions: Actions, command: AskAction, ctx: Context, *, horizon_s: float, unserved_j: float, confidence: Callable[[], float]
 ) -> Decision:
-    """What is chosen for this caller. `confidence` is what the reward is estimated with."""
+    """What is chosen for this caller. `confidence` says what the reward is estimated with."""
     plant = _plant(actions, command.current_state, ctx)
     bounds = msgspec.to_builtins(command.constraints)
-    hold = Candidate("hold", plant.servers, plant.load)
-    options = act.candidates(plant, bounds) if command.candidates is None else [hold, *_named(command.candidates, plant)]
+    options = act.candidates(plant, bounds) if command.candidates is None else _named(command.candidates, plant)
     habits = {kind: act.Habits(habit.undone, habit.of) for kind, habit in actions.habits.items()}
     weights = weights_of(actions, ctx.actor.name, command.goal)
     judged = act.judge(
@@ -368,9 +368,11 @@ def decide_act(
         judged.sort(key=lambda each: each.candidate.type != "hold")
     best = judged[0]
     possible = _possible(plant, best)
-    hold_w = act.power(plant, hold)
-    saved = max((hold_w - best.power_w) / hold_w, 0.0) if hold_w > 0 else 0.0
-    reward = proof.minted_micro(1_000_000, 1.0, confidence, saved) if best.provenance != "surrogate" else 0
+    reward = 0
+    if best.provenance != "surrogate":
+        hold_w = act.power(plant, Candidate("hold", plant.servers, plant.load))
+        saved = max((hold_w - best.power_w) / hold_w, 0.0) if hold_w > 0 else 0.0
+        reward = proof.minted_micro(1_000_000, 1.0, confidence(), saved)
     event = Chosen(
         f"act_{ctx.new_id()}",
         ctx.actor.name,
@@ -391,13 +393,11 @@ def decide_act(
 
 
 def _speaks(judged: list[Judged], weights: tuple[float, float, float]) -> tuple[float, float, float]:
-    others = judged[1:]
+    best, *others = [each.terms for each in judged]
     if not others:
         return (0.0, 0.0, 0.0)
-    gaps = [
-        weight * (sum(each.terms[place] for each in others) / len(others) - judged[0].terms[place])
-        for place, weight in enumerate(weights)
-    ]
+    columns = zip(*others, strict=True)
+    gaps = [weight * (sum(column) / len(others) - own) for weight, own, column in zip(weights, best, columns, strict=True)]
     whole = sum(map(abs, gaps))
     return tuple(round(gap / whole, 6) + 0.0 if whole else 0.0 for gap in gaps)  # type: ignore[return-value]
 
@@ -429,8 +429,8 @@ def _plant(actions: Actions, told: CurrentState, ctx: Context) -> Plant:
 
 
 def _named(options: list[Option], plant: Plant) -> list[Candidate]:
-    """The caller's candidates. One that lacks what makes it one is refused."""
-    found = []
+    """`hold`, and the caller's candidates. One that lacks what makes it one is refused."""
+    found = [Candidate("hold", plant.servers, plant.load)]
     for place, option in enumerate(options):
         servers = option.target_servers if option.target_servers is not None else plant.servers
         missing = {
@@ -474,26 +474,18 @@ def _undoes(actions: Actions, kind: str, horizon_s: float, ctx: Context) -> str 
     return last.action_id
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and abs(value) < 1e300 else None
+_FAR = 1e300
+"""A figure beyond has no end."""
 
 
 def _row(each: Judged) -> Row:
-    bounds = [
-        BoundRow(bound.name, bound.limit, bound.standing, _finite(bound.value), bound.provenance)  # type: ignore[arg-type]
-        for bound in each.bounds
+    candidate, terms, cost_j, bounds, power_w, entropy_change, _, allowed = each
+    rows = [
+        BoundRow(name, limit, standing, value if value is not None and abs(value) < _FAR else None, source)  # type: ignore[arg-type]
+        for name, limit, standing, value, source in bounds
     ]
-    return Row(
-        each.candidate.type,  # type: ignore[arg-type]
-        each.candidate.servers,
-        *each.terms,
-        each.cost_j,
-        each.power_w,
-        each.entropy_change,
-        each.allowed,
-        bounds,
-        each.candidate.cap_w,
-    )
+    kind, servers, _, cap_w = candidate
+    return Row(kind, servers, *terms, cost_j, power_w, entropy_change, allowed, rows, cap_w)  # type: ignore[arg-type]
 
 
 def apply_chosen(actions: Actions, event: Chosen, stamp: Stamp) -> None:

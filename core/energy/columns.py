@@ -6,6 +6,8 @@ no other.
 """
 
 from dataclasses import dataclass, field
+from math import inf, nan
+from operator import lt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from core.energy.layout import (
     ANCHOR,
     COOLDOWN,
     COUNT,
+    HANDFUL,
     INTEGRAL,
     LAGS,
     MEAN,
@@ -34,6 +37,9 @@ from core.energy.layout import (
     Rows,
     Singles,
     Store,
+    every,
+    most,
+    some,
 )
 
 ACCEPTED, REPEATED, OLDER, CONFLICTING, UNUSABLE = range(5)
@@ -46,8 +52,10 @@ GAP = 2.0
 LOST = 8.0
 """Median steps after which what came just before says nothing any more."""
 STEP_MEMORY = 16.0
-_VALUE_MAX, _GAP, _STEP_MEMORY, _STEP_MIN, _HALF, _ONE = (np.array(each) for each in (VALUE_MAX, GAP, STEP_MEMORY, 1e-9, 0.5, 1.0))
-_NEXT = np.array(1, np.int32)
+_VALUE_MAX, _GAP, _STEP_MEMORY, _STEP_MIN, _HALF, _LESS, _ONE = (
+    np.array(each) for each in (VALUE_MAX, GAP, STEP_MEMORY, 1e-9, 0.5, -0.5, 1.0)
+)
+_NEXT, _NONE = np.array(1, np.int32), np.array(0, np.float32)
 _PER_POINT = ("fate", "expected", "half", "residual", "alert", "gap")
 
 
@@ -117,18 +125,17 @@ def advance(store: Store, rows: ArrayLike, times: ArrayLike, values: ArrayLike) 
     if not len(given):
         return Advanced(given, layout.fresh(0), _nothing(0))
     points = _points(np.asarray(times, np.float64), np.asarray(values, np.float64))
-    if len(given) == 1 or np.count_nonzero(given[1:] > given[:-1]) == len(given) - 1:
+    if _rising(given):
         block = store.take(given)
         return Advanced(given, block, _wave(block, given, points))
     waves = _waves(given)
     order = np.argsort(waves.touched)
     block = store.take(waves.touched[order]).take(np.argsort(order))
     findings = _nothing(len(given))
-    points = _Points(points.times[waves.points], points.values[waves.points], points.hours[waves.points], points.usable)
+    points = points.of(waves.points)
     for low, high in zip(waves.cuts[:-1], waves.cuts[1:], strict=True):
         here = slice(low, high)
-        part = _Points(points.times[here], points.values[here], points.hours[here], points.usable)
-        found = _wave(block.head(high - low), waves.touched, part)
+        found = _wave(block.head(high - low), waves.touched, points.of(here))
         _enter(findings, here, found)
     return Advanced(waves.touched[order], block.take(order), _given_order(findings, waves.points))
 
@@ -142,10 +149,20 @@ def adopt(store: Store, advanced: Advanced) -> None:
 class _Points(NamedTuple):
     times: Floats
     values: Floats
-    hours: Rows
-    """Of the day, of each."""
+    hours: Rows | int
+    """Of the day, of each; or of them all, where they are of one moment."""
+    moment: float
+    """Which that is; NaN where there are several, or that may be."""
     usable: bool
     """Each of them can be used."""
+
+    def of(self, places: Any) -> "_Points":
+        hours = self.hours if isinstance(self.hours, int) else self.hours[places]
+        return _Points(self.times[places], self.values[places], hours, self.moment, self.usable)
+
+    def later(self, before: Floats) -> bool:
+        """Than these moments, each of them."""
+        return max(before.tolist()) < self.moment if self.moment == self.moment else every(self.times > before)
 
 
 class _Waves(NamedTuple):
@@ -158,8 +175,21 @@ class _Waves(NamedTuple):
 
 
 def _points(times: Floats, values: Floats) -> _Points:
-    usable = np.count_nonzero(_usable(times, values)) == len(values)
-    return _Points(times, values, forecast.hours_of(times if usable else np.where(np.isfinite(times), times, 0.0)), usable)
+    if len(times) <= HANDFUL:
+        moments = times.tolist()
+        moment = moments[0]
+        if moments.count(moment) == len(moments) and -inf < moment < inf and sum(map(abs, values.tolist())) <= VALUE_MAX:
+            return _Points(times, values, forecast.hour_of(moment), moment, True)
+    usable = every(_usable(times, values))
+    hours = forecast.hours_of(times if usable else np.where(np.isfinite(times), times, 0.0))
+    return _Points(times, values, hours, nan, usable)
+
+
+def _rising(rows: Rows) -> bool:
+    if len(rows) > HANDFUL:
+        return every(rows[1:] > rows[:-1])
+    numbers = rows.tolist()
+    return all(map(lt, numbers, numbers[1:]))
 
 
 def _usable(times: Floats, values: Floats) -> Flags:
@@ -208,27 +238,25 @@ def _waves(given: Rows) -> _Waves:
 
 def _wave(block: Block, touched: Rows, points: _Points) -> Findings:
     """At most one point of each row."""
-    old = points.times <= block.f8[TIME]
-    if points.usable and not np.count_nonzero(old):
+    if points.usable and points.later(block.f8[TIME]):
         return _step(block, touched, points)
-    fate = _fates(block, points, old)
+    fate = _fates(block, points)
     good = np.flatnonzero(fate == ACCEPTED)
     if len(good) == len(fate):
         return _step(block, touched, points)
     findings = _nothing(len(fate))
     if len(good):
         part = block.take(good)
-        some = _Points(points.times[good], points.values[good], points.hours[good], True)
-        _enter(findings, good, _step(part, touched[good], some))
+        _enter(findings, good, _step(part, touched[good], points.of(good)))
         block.put(good, part)
     findings.fate = fate
     return findings
 
 
-def _fates(block: Block, points: _Points, old: Flags) -> NDArray[np.uint8]:
+def _fates(block: Block, points: _Points) -> NDArray[np.uint8]:
     times, values = points.times, points.values
     fate = np.zeros(len(times), np.uint8)
-    old = old & (block.i4[COUNT] > 0)
+    old = (times <= block.f8[TIME]) & (block.i4[COUNT] > 0)
     same = times == block.f8[TIME]
     fate[old] = np.where(same, np.where(values == block.f8[LAGS.start], REPEATED, CONFLICTING), OLDER)[old]
     fate[~_usable(times, values)] = UNUSABLE
@@ -248,8 +276,9 @@ def _step(block: Block, touched: Rows, points: _Points) -> Findings:
         f8[TIME, first] = times[first]
     gap, lost = _clock(block, times, values, youngest)
     said = forecast.ahead(block, points.hours)
-    alarms = regimes.watch(block, values, said.slow, lost)
-    found = Findings(np.zeros(len(values), np.uint8), said.mixed, said.half, values - said.slow, block.f4[ALERT].copy(), gap)
+    residuals = values - said.slow
+    alarms = regimes.watch(block, values, residuals, lost)
+    found = Findings(np.zeros(len(values), np.uint8), said.mixed, said.half, residuals, block.f4[ALERT].copy(), gap)
     diagnostics.observe(block, entropy.observe(block, values, youngest))
     forecast.learn(block, values, said, lost, youngest)
     f8[TIME] = times
@@ -257,7 +286,7 @@ def _step(block: Block, touched: Rows, points: _Points) -> Findings:
     regime_count += _NEXT
     for alarm in alarms:
         found.shifts.append(_shift(block, int(touched[alarm.at]), alarm))
-    if np.count_nonzero(cooldown):
+    if most(cooldown):
         for at in np.flatnonzero(cooldown == 1).tolist():
             cooldown[at] = 0
             found.settled.append(_settled(block, int(touched[at]), at))
@@ -272,24 +301,22 @@ def _clock(block: Block, times: Floats, values: Floats, youngest: int) -> tuple[
     if youngest <= 1:
         step = np.where(count == 1, passed, step)
     gap = passed > _GAP * step
-    share = np.minimum(np.maximum(passed / np.maximum(step, _STEP_MIN) - _ONE, -_HALF), _HALF)
+    share = np.minimum(np.maximum(passed / np.maximum(step, _STEP_MIN) - _ONE, _LESS), _HALF)
     share /= _STEP_MEMORY if youngest >= STEP_MEMORY else np.minimum(np.maximum(count, 1), STEP_MEMORY)
     share += _ONE
     f4[STEP] = step * share
     last = f8[LAGS.start]
     area = (values + last) * (_HALF * passed)
     lost = None
-    if np.count_nonzero(gap):
+    if some(gap):
         area[gap] = 0.0
         f8[UNCOVERED, gap] += passed[gap]
         lost = np.flatnonzero(passed > LOST * step)
     f8[INTEGRAL] += area
     moved = np.abs(values - last).astype(np.float32)
     quantum = f4[QUANTUM]
-    smaller = moved < quantum
-    if np.count_nonzero(quantum) < len(quantum):
-        smaller |= quantum == 0
-    if np.count_nonzero(smaller):
+    smaller = (moved < quantum) | (quantum == _NONE)
+    if some(smaller):
         np.copyto(quantum, moved, where=(moved > 0) & smaller)
     return gap, lost if lost is not None and len(lost) else None
 

@@ -28,6 +28,8 @@ from core.energy.layout import (
     Flags,
     Floats,
     Singles,
+    beside,
+    every,
     stretched,
 )
 
@@ -74,14 +76,14 @@ def observe(block: Block, moved: entropy.Moved) -> None:
     f4 = block.f4
     now, rates = moved.away.take(_WATCHED, axis=0), moved.rates.take(_BOTH, axis=0)
     spread, varied = moved.spread, moved.spread > _NOUGHT
-    if np.count_nonzero(varied) < len(varied):
+    if not every(varied):
         spread = np.where(varied, spread, np.float32(np.inf))
     zeta = now[2] / spread
     energy = stretched(np.minimum(_HALF * zeta * zeta, _ENERGY_MAX), len(WATCHED))
     means, learnt = f4[HEAT_MEANS], f4[_LEARNT]
     away = energy - means
     means += rates[:3] * away
-    seen = np.empty_like(learnt)
+    seen = np.empty((len(_BOTH), block.size), np.float32)
     np.multiply(away, energy - means, out=seen[:3])
     np.multiply(now, _before(block), out=seen[3:])
     seen -= learnt
@@ -92,7 +94,7 @@ def observe(block: Block, moved: entropy.Moved) -> None:
 def _before(block: Block) -> Singles:
     """How far the last value lies from where the means are now."""
     last = (block.f8[LAGS.start] - block.f8[ANCHOR]).astype(np.float32)
-    found: Singles = last - block.f4[VALUE_MEANS].take(_WATCHED, axis=0)
+    found: Singles = beside(last, len(WATCHED)) - block.f4[VALUE_MEANS].take(_WATCHED, axis=0)
     return found
 
 

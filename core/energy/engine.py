@@ -6,6 +6,7 @@ quotes and trades; `standing` what is told. This file is the table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from core.energy import acting, atlas, budget, facts, feedback, market, proving, sensing, silence, standing
@@ -38,7 +39,7 @@ def decide_act(energy: Energy, command: acting.AskAction, ctx: Context) -> Decis
         ctx,
         horizon_s=eil.horizon_s,
         unserved_j=eil.unserved_j,
-        confidence=standing.confidence(energy),
+        confidence=partial(standing.confidence, energy),
     )
 
 

@@ -5,6 +5,7 @@ and is of any stream of numbers. No function here takes the one and gives the ot
 """
 
 import math
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from core.energy.layout import (
     ANCHOR,
     COUNT,
+    HANDFUL,
     LAGS,
     ORDERS,
     PAIRS,
@@ -23,8 +25,10 @@ from core.energy.layout import (
     VALUE_VARIANCES,
     Block,
     Column,
+    Flags,
     Floats,
     Singles,
+    beside,
     stretched,
 )
 
@@ -39,13 +43,20 @@ _PART = Column(np.array([1 / each for each in SCALES], np.float32))
 _ORDERS = Column(np.array([0, 1, 2, 5, 6, 7], np.int8))
 """Of three comparisons of three values, each worth a power of two; two of the eight outcomes cannot be."""
 _PAIRS = Column(np.arange(9, dtype=np.int32))
-_BELOW = Column(np.float32(1) - np.array([1 / 3, 2 / 3], np.float32))
+_BELOW = np.float32(1) - np.array([1 / 3, 2 / 3], np.float32)
 """The share that lies above each tercile."""
+_UP, _DOWN = Column(1 - _BELOW), Column(0 - _BELOW)
+"""How far a tercile moves that the value reaches, and one that it does not."""
+_BOTH = np.concatenate(
+    [np.repeat(_ORDERS.figures == np.arange(8), 9, axis=1), np.tile(_PAIRS.figures == np.arange(9), 8)], dtype=np.float32
+)
+"""Of each outcome and each pair: which order and which pair have been seen."""
 _COUNTED = slice(ORDERS.start, PAIRS.stop)
 """Orders and pairs stand side by side, and forget alike."""
 _SYMBOLS = np.array(3, np.int32)
 _TWICE, _FOUR_TIMES = np.array(2, np.int8), np.array(4, np.int8)
-_ONE = np.array(1, np.float32)
+_ONE, _NEXT, _TERCILE_STRIDE = np.array(1, np.float32), np.array(1, np.int32), np.array(TERCILE_STRIDE)
+_PART_OF_COUNTED = np.array(1 / SCALES[-1], np.float32)
 _HALF, _GAUSS, _NOUGHT = np.array(0.5), np.array(GAUSS), np.array(0.0)
 
 
@@ -65,7 +76,7 @@ def observe(block: Block, values: Floats, youngest: int) -> Moved:
     f4 = block.f4
     rates = _PART.beside(block.size)
     if youngest < MEMORY:
-        rates = np.maximum(rates, _ONE / (block.i4[COUNT] + 1).astype(np.float32))
+        rates = np.maximum(rates, beside(_ONE / (block.i4[COUNT] + _NEXT).astype(np.float32), len(SCALES)))
     moved = stretched((values - block.f8[ANCHOR]).astype(np.float32), len(SCALES))
     means, variances = f4[VALUE_MEANS], f4[VALUE_VARIANCES]
     before = moved - means
@@ -76,33 +87,42 @@ def observe(block: Block, values: Floats, youngest: int) -> Moved:
     before *= rates
     variances += before
     spread = np.sqrt(variances[-1])
-    seen = np.empty((_COUNTED.stop - _COUNTED.start, block.size), np.float32)
-    _order(block, values, seen[:6])
-    _pair(block, moved, seen[6:], TERCILE_STRIDE * rates[-1] * spread)
+    terciles, slow = f4[TERCILES], rates[-1]
+    above = moved[:2] >= terciles
+    seen = (_seen_of_few if block.size <= HANDFUL else _seen)(block, values, above)
+    terciles += beside(_TERCILE_STRIDE * slow * spread, 2) * np.where(above, _UP.beside(block.size), _DOWN.beside(block.size))
     counted = f4[_COUNTED]
     seen -= counted
-    seen *= rates[-1]
+    seen *= _PART_OF_COUNTED if youngest >= MEMORY else beside(slow, len(counted))
     counted += seen
     return Moved(rates, away, spread)
 
 
-def _order(block: Block, values: Floats, seen: Singles) -> None:
-    """Which order three values in a row came in."""
+def _seen(block: Block, values: Floats, above: Flags) -> Singles:
+    """Which order three values in a row came in, and which of three symbols followed which, a line for each there is."""
+    seen = np.empty((_COUNTED.stop - _COUNTED.start, block.size), np.float32)
     newer, older = block.f8[LAGS.start], block.f8[LAGS.start + 1]
     outcome = (older < newer).view(np.int8)
     outcome += _TWICE * (newer < values).view(np.int8)
     outcome += _FOUR_TIMES * (older < values).view(np.int8)
-    np.equal(outcome, _ORDERS.beside(block.size), out=seen)
-
-
-def _pair(block: Block, moved: Singles, seen: Singles, stride: Singles) -> None:
-    """Which of three symbols followed which; the borders between them move towards the terciles."""
-    terciles, last = block.f4[TERCILES], block.i4[SYMBOL]
-    above = moved[:2] >= terciles
+    np.equal(outcome, _ORDERS.beside(block.size), out=seen[:6])
     symbol = np.add.reduce(above, 0, np.int32)
-    np.equal(_SYMBOLS * last + symbol, _PAIRS.beside(block.size), out=seen)
+    np.equal(_SYMBOLS * block.i4[SYMBOL] + symbol, _PAIRS.beside(block.size), out=seen[6:])
     block.i4[SYMBOL] = symbol
-    terciles += stride * (above - _BELOW.beside(block.size))
+    return seen
+
+
+def _seen_of_few(block: Block, values: Floats, above: Flags) -> Singles:
+    """The same, from plain numbers."""
+    newer, older, last = block.f8[LAGS.start].tolist(), block.f8[LAGS.start + 1].tolist(), block.i4[SYMBOL].tolist()
+    symbols = list(map(add, *above.tolist()))
+    places = [
+        9 * ((o < n) + 2 * (n < v) + 4 * (o < v)) + 3 * before + symbol
+        for o, n, v, before, symbol in zip(older, newer, values.tolist(), last, symbols, strict=True)
+    ]
+    block.i4[SYMBOL] = symbols
+    seen: Singles = _BOTH.take(places, 1)
+    return seen
 
 
 def differential(block: Block) -> Floats:

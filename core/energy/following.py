@@ -127,7 +127,7 @@ class Followed:
     ask: rounds.Ask
     after: Follow
     fates: list[int] = field(default_factory=list)
-    """Of each point that there is, in the order of moments and places."""
+    """Of each point that there is, in the order of moments and places; none where every point of the round was accepted."""
     kept: list[tuple[int, Sequence[float]]] = field(default_factory=list)
     """Moments of which something was taken up: which, and the line of it, NaN where nothing was."""
     spoke: AbstractSet[int] = frozenset()
@@ -141,6 +141,8 @@ class Followed:
     surrogate: float = 0.0
     uncovered_s: float = 0.0
     entropy_j_k: float = 0.0
+    nats: float = 0.0
+    """Of all its streams, as they stand with these points."""
     modelled: bool = False
     """Some of the energy came from a model of the power."""
 
@@ -157,15 +159,15 @@ def follow(
     begin = number = done.begins[place]
     if done.clean and ask.whole:
         size = len(ask.rows)
+        walk.spoke = plan.all_streams
         for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
             found.kept.append((moment, line))
             walk.tick(time, line, range(number, number + size), size)
             number += size
-        walk.spoke = plan.all_streams
     else:
         for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
             number = walk.judged(moment, time, line, number)
-    found.fates = done.fates[begin:number]
+        found.fates = done.fates[begin:number]
     found.spoke = walk.spoke
     found.after = walk.done()
     return found
@@ -369,7 +371,8 @@ class _Walk:
             for stream, row in zip(self.plan.streams, self.rows, strict=True):
                 if stream in self.spoke:
                     nats[stream] = values[places[row]]
-            end = total_of(nats)
+        found.nats = end = total_of(nats)
+        if found.kept:
             if found.ticks:
                 start, count = total_of(before.nats), len(found.ticks)
                 grown = [*(start + (end - start) * (i + 1) / count for i in range(count - 1)), end]

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.energy import layout
 from core.energy.layout import (
     AGE,
     ALERT,
     COUNT,
+    FEW,
     GAINS,
     HALF,
     HIGH,
@@ -41,7 +43,10 @@ from core.energy.layout import (
     Floats,
     Rows,
     Singles,
+    beside,
     each,
+    every,
+    some,
 )
 
 RATES = (0.05, 0.15, 0.35, 0.7)
@@ -73,7 +78,7 @@ GAIN_MAX = 1e6
 DAY_S = 86_400.0
 DAY_STEPS_MIN = 4
 """A stream with fewer points a day has no hours."""
-DAYS = np.float32(14)
+DAYS = 14.0
 """That an hour looks back on."""
 HELP_RATE = np.float32(1 / 512)
 """How fast it is forgotten whether the hours helped."""
@@ -81,14 +86,20 @@ EXPERTS = ("naive", "smoothing", "autoregression", "mean")
 
 _RATES = Column(np.array(RATES))
 _HANDICAP = Column(HANDICAP)
+_OF_EACH = np.repeat(np.arange(2), ORDER)
+"""Of each expert's loss in either mix, which of the two mixes it is of."""
 _PAIRS = [(i, j) for i in range(ORDER) for j in range(i, ORDER)]
 _FIRST = np.array([i for i, _ in _PAIRS])
 _SECOND = np.array([j for _, j in _PAIRS])
 _DIAGONAL = np.array([_PAIRS.index((i, i)) for i in range(ORDER)])
-_WEIGHED = slice(WEIGHTS.start, GAINS.stop)
-"""Weights and gains stand side by side:"""
-_TERMS = np.array([[i, *(ORDER + _PAIRS.index((min(i, j), max(i, j))) for j in range(ORDER))] for i in range(ORDER)])
-"""of each lag the weight, and its row of the gains."""
+_TERMS = WEIGHTS.start + np.array(
+    [[i, *(ORDER + _PAIRS.index((min(i, j), max(i, j))) for j in range(ORDER))] for i in range(ORDER)]
+)
+"""Weights and gains stand side by side: of each lag the weight, and its row of the gains."""
+_BESIDE_TERMS = np.repeat(np.arange(ORDER)[:, None], ORDER + 1, axis=1)
+"""The lag that each of these is multiplied with."""
+_LINES = np.array([*range(LEVEL_OF.start, LEVEL_OF.stop), *[LAGS.start] * 3, MEAN, MEAN])
+"""What `Ahead.lines` begin as: smoothing, the autoregression and the mix are still to come."""
 _JUDGED = slice(LEVEL_LOSSES.start, LOSSES.stop)
 """So do the losses of the levels, of the experts and of the mix."""
 _AT_LEVELS, _AT_EXPERTS, _AT_MIX = slice(0, 4), slice(4, 8), 8
@@ -96,24 +107,26 @@ _HALF, _TWO, _DAY, _HOUR, _LAST_HOUR, _STEP_MAX, _MEAN_MAX = (
     np.array(each) for each in (0.5, 2.0, DAY_S, HOURS / DAY_S, HOURS - 1.0, DAY_S / DAY_STEPS_MIN, MEAN_MAX)
 )
 _FIRST_TICK = np.array(1, np.int32)
-_ONE, _SPREAD_RATE, _GAIN_MAX = np.array(1.0), np.array(1 / 512), np.array(GAIN_MAX)
-_TINY, _SINGLE, _DOUBLE, _NOUGHT, _MISS, _WIDEN, _LOSS_RATE, _SLOW_RATE, _DOUBTED, _BELIEVABLE, _DAY_SINGLE, _HOUR_SINGLE, _DAYS = (
+_ONE, _SPREAD_RATE, _GAIN_MAX, _FORGET, _NO_GAIN, _DAYS = (np.array(each) for each in (1.0, 1 / 512, GAIN_MAX, FORGET, 0.0, DAYS))
+_TINY, _SINGLE, _DOUBLE, _NOUGHT, _MISS, _WIDEN, _LOSS_RATE, _SLOW_RATE, _DOUBTED, _BELIEVABLE, _HOUR_SINGLE, _INFINITE = (
     np.array(each, np.float32)
-    for each in (TINY, 1, 2, 0, MISS, WIDEN, LOSS_RATE, SLOW_RATE, DOUBTED, BELIEVABLE, DAY_S, HOURS / DAY_S, DAYS)
+    for each in (TINY, 1, 2, 0, MISS, WIDEN, LOSS_RATE, SLOW_RATE, DOUBTED, BELIEVABLE, HOURS / DAY_S, np.inf)
 )
 
 
 class Hour(NamedTuple):
     """The hour of the day that the next points are of."""
 
-    place: Rows
-    """Where it stands, of all hours of all rows."""
+    place: Rows | int
+    """Where it stands, of all hours of all rows; or which it is of all of them."""
     lacked: Singles
     """What the autoregression lacked in it on earlier days."""
     passed: Floats
     """Seconds that a row has been followed, as its usual step has it."""
     known: Flags | None
     """A day has passed, and a day has enough points; None where that is so of no row."""
+    young: bool
+    """No row has been followed for a day."""
 
 
 class Ahead(NamedTuple):
@@ -149,24 +162,26 @@ def hours_of(times: Floats) -> Rows:
     return found
 
 
-def ahead(block: Block, hours: Rows) -> Ahead:
+def hour_of(time: float) -> int:
+    """The same of one time."""
+    return int(min(time % DAY_S * (HOURS / DAY_S), HOURS - 1.0))
+
+
+def ahead(block: Block, hours: Rows | int) -> Ahead:
     """The forecast of the next value of each row, which is of this hour."""
     f8, f4, size = block.f8, block.f4, block.size
     lags, mean, lowest, highest = f8[LAGS], f8[MEAN], f8[LOW], f8[HIGH]
-    lines = np.empty((9, size))
-    levels, experts = lines[_AT_LEVELS], lines[_AT_EXPERTS]
-    levels[:] = f8[LEVEL_OF]
-    experts[0] = lags[0]
-    levels.take(f4[LEVEL_LOSSES].argmin(0) * size + each(size), out=experts[1])
-    deviations = lags - mean
-    pulled = in_turn(f8[_WEIGHED].take(_TERMS, axis=0) * deviations[:, None], 0)
+    lines = f8.take(_LINES, 0)
+    experts = lines[_AT_EXPERTS]
+    f8[LEVEL_OF].take(f4[LEVEL_LOSSES].argmin(0) * size + each(size), out=experts[1])
+    deviations = lags - beside(mean, ORDER)
+    pulled = in_turn(f8.take(_TERMS, 0) * (deviations.take(_BESIDE_TERMS, 0) if size <= FEW else deviations[:, None]), 0)
     margin = _HALF * (highest - lowest)
     low, high = lowest - margin, highest + margin
     raw = mean + pulled[0]
     hour = _hour(block, hours)
     plain = np.minimum(np.maximum(raw, low), high)
     experts[2] = plain
-    experts[3] = mean
     shares = _shares(f4)
     if hour.known is None:
         slow, lines[_AT_MIX] = _mixed(shares, experts)
@@ -179,15 +194,21 @@ def ahead(block: Block, hours: Rows) -> Ahead:
     return Ahead(lines, slow, half, deviations, pulled, plain, hour)
 
 
-def _hour(block: Block, hours: Rows) -> Hour:
+def _hour(block: Block, hours: Rows | int) -> Hour:
     f4 = block.f4
-    place = hours * block.size + each(block.size)
+    place: Rows | int
+    if isinstance(hours, int):
+        place, lacked = hours, f4[HOUR_OF.start + hours].copy()
+    else:
+        place = hours * block.size + each(block.size)
+        lacked = f4[HOUR_OF].take(place)
     step = f4[STEP]
     passed = block.i4[COUNT] * step
     known: Flags = passed >= _DAY
-    if np.count_nonzero(known):
+    young = not some(known)
+    if not young:
         known &= step <= _STEP_MAX
-    return Hour(place, f4[HOUR_OF].take(place), passed, known if np.count_nonzero(known) else None)
+    return Hour(place, lacked, passed, None if young or not some(known) else known, young)
 
 
 def _added(f4: Singles, hour: Hour, known: Flags) -> Singles:
@@ -197,14 +218,21 @@ def _added(f4: Singles, hour: Hour, known: Flags) -> Singles:
     return added
 
 
-def _learn_hour(block: Block, values: Floats, said: Ahead, most: Singles, lost: Rows | None) -> None:
+def _learn_hour(block: Block, values: Floats, said: Ahead, most: Singles | None, lost: Rows | None) -> None:
     f4, hour = block.f4, said.hour
-    error = np.minimum(np.maximum((values - said.plain).astype(np.float32), -most), most)
-    days = np.minimum(np.maximum(hour.passed / _DAY_SINGLE, _SINGLE), _DAYS)
-    rate = np.minimum(f4[STEP] * _HOUR_SINGLE, _SINGLE) / days
+    error = (values - said.plain).astype(np.float32)
+    if most is not None:
+        error = np.minimum(np.maximum(error, -most), most)
+    rate = np.minimum(f4[STEP] * _HOUR_SINGLE, _SINGLE).astype(np.float64)
+    if not hour.young:
+        rate /= np.minimum(np.maximum(hour.passed / _DAY, _ONE), _DAYS)
     if lost is not None:
         error[lost] = hour.lacked[lost]
-    f4[HOUR_OF].put(hour.place, hour.lacked + rate * (error - hour.lacked))
+    learnt = hour.lacked + rate * (error - hour.lacked)
+    if isinstance(hour.place, int):
+        f4[HOUR_OF.start + hour.place] = learnt
+    else:
+        f4[HOUR_OF].put(hour.place, learnt)
     if hour.known is not None:
         help_rate = HELP_RATE * hour.known
         f4[HOURS_HIT] += help_rate * (error * hour.lacked - f4[HOURS_HIT])
@@ -233,7 +261,7 @@ def _shares(f4: Singles) -> Floats:
     best = np.minimum.reduce(losses, axis=1, keepdims=True)
     best += _TINY
     losses += _TINY
-    weights = best / losses
+    weights = (best.take(_OF_EACH, 0).reshape(losses.shape) if f4.shape[1] <= FEW else best) / losses
     for _ in range(4):
         weights *= weights
     slow = weights[0]
@@ -269,25 +297,25 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None, youngest
     count of them all.
     """
     f8, f4, i4 = block.f8, block.f4, block.i4
-    off = values - said.lines
+    off = beside(values, len(said.lines)) - said.lines
     errors = np.abs(off).astype(np.float32)
-    rate = _LOSS_RATE
+    rate: Singles = _LOSS_RATE
     if youngest < OLD:
         rate = np.maximum(rate, _SINGLE / np.maximum(i4[COUNT], _FIRST_TICK).astype(np.float32))
     _judge(f4, errors, rate)
     errors = errors[_AT_EXPERTS]
     if said.hour.known is not None:
         errors[2] = np.abs(values - said.plain)
-    most = _most(block)
+    ages = i4[AGE]
+    most = _most(block, layout.least(ages)) if layout.most(ages) >= KNOWN else None
     _learn_hour(block, values, said, most, lost)
-    believed = np.maximum(_SLOW_RATE, _SINGLE / np.maximum(i4[AGE], _FIRST_TICK).astype(np.float32))
+    believed = np.maximum(_SLOW_RATE, _SINGLE / np.maximum(ages, _FIRST_TICK).astype(np.float32))
     doubted = f4[ALERT] < _DOUBTED
-    if np.count_nonzero(doubted) < len(doubted):
+    if not every(doubted):
         believed *= np.where(doubted, np.float32(1), DOUBT)
     losses = f4[SLOW_LOSSES]
-    missed = np.minimum(errors, most)
-    missed -= losses
-    missed *= believed
+    missed = (errors if most is None else np.minimum(errors, beside(most, len(losses)))) - losses
+    missed *= beside(believed, len(losses))
     losses += missed
     mean = f8[MEAN]
     target = off[_AT_EXPERTS][3]
@@ -299,30 +327,30 @@ def learn(block: Block, values: Floats, said: Ahead, lost: Rows | None, youngest
     np.minimum(f8[LOW], values, out=f8[LOW])
     np.maximum(f8[HIGH], values, out=f8[HIGH])
     lags = f8[LAGS]
-    lags[3] = lags[2]
-    lags[2] = lags[1]
-    lags[1] = lags[0]
+    lags[1:] = lags[:-1]
     lags[0] = values
     if lost is not None:
         lags[:, lost] = values[lost]
 
 
-def _most(block: Block) -> Singles:
+def _most(block: Block, youngest: int) -> Singles:
     """The greatest error that is believed, of each row."""
     least = np.minimum.reduce(block.f4[SLOW_LOSSES])
-    most: Singles = np.where((block.i4[AGE] >= KNOWN) & (least > _NOUGHT), _BELIEVABLE * least, np.float32(np.inf))
-    return most
+    known, most = least > _NOUGHT, _BELIEVABLE * least
+    if youngest < KNOWN:
+        known &= block.i4[AGE] >= KNOWN
+    return most if every(known) else np.where(known, most, _INFINITE)
 
 
 def _judge(f4: Singles, errors: Singles, rate: Singles) -> None:
     """Running losses, and the half-width that 95 of 100 errors of the mix stay below."""
     half, losses = f4[HALF], f4[_JUDGED]
     change = errors - losses
-    change *= rate
+    change *= rate if rate is _LOSS_RATE else beside(rate, len(losses))
     losses += change
     outside = (errors[_AT_MIX] > half).astype(np.float32)
     outside -= _MISS
-    outside *= np.maximum(_WIDEN, rate) * losses[_AT_MIX]
+    outside *= (_WIDEN if rate is _LOSS_RATE else np.maximum(_WIDEN, rate)) * losses[_AT_MIX]
     half += outside
     np.maximum(half, _NOUGHT, out=half)
 
@@ -331,22 +359,22 @@ def _regress(block: Block, target: Floats, said: Ahead, lost: Rows | None) -> No
     f8 = block.f8
     gains, weights, spread = f8[GAINS], f8[WEIGHTS], f8[SPREAD]
     along = said.pulled[1:]
-    scale = FORGET + in_turn(along * said.deviations, 0)
+    scale = _FORGET + in_turn(along * said.deviations, 0)
     error = target - said.pulled[0]
     if lost is not None:
         error[lost] = 0.0
-    weights += along * (error / scale)
-    gains -= along.take(_FIRST, axis=0) * along.take(_SECOND, axis=0) / scale
-    trace = in_turn(gains.take(_DIAGONAL, axis=0), 0)
-    gains /= np.where(trace * spread < _GAIN_MAX, FORGET, _ONE)
+    weights += along * beside(error / scale, ORDER)
+    gains -= along.take(_FIRST, 0) * along.take(_SECOND, 0) / beside(scale, len(_PAIRS))
+    bounded = in_turn(gains.take(_DIAGONAL, 0), 0) * spread < _GAIN_MAX
+    gains /= _FORGET if every(bounded) else np.where(bounded, _FORGET, _ONE)
     spread += (target * target - spread) * np.maximum(_SPREAD_RATE, _ONE / np.maximum(block.i4[REGIME_COUNT], _FIRST_TICK))
-    dormant = gains[0] == 0
-    if np.count_nonzero(dormant):
+    dormant = gains[0] == _NO_GAIN
+    if some(dormant):
         _wake(block, dormant & (block.i4[COUNT] >= ORDER) & (spread > 0))
 
 
 def _wake(block: Block, dormant: Flags) -> None:
-    if np.count_nonzero(dormant):
+    if some(dormant):
         gains = block.f8[GAINS]
         for line in _DIAGONAL.tolist():
             gains[line, dormant] = START_GAIN / block.f8[SPREAD, dormant]

@@ -6,7 +6,7 @@ from as many places. Rows are taken out into a dense `Block`, advanced there, an
 worked out for a command that comes to nothing leaves no trace.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ Counts = NDArray[np.int32]
 Rows = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
+Line = TypeVar("Line", Floats, Singles)
 
 CHUNK = 4_096
 SCALES = (4, 16, 64, 256, 1024)
@@ -94,9 +95,12 @@ SLAB = 250
 """Rows that are turned into columns at a time: as many as stay in the nearest memory."""
 FEW = 64
 """Rows beside which a call costs more than its arithmetic."""
+HANDFUL = 12
+"""Rows of which plain numbers are sooner compared than arrays."""
+_U8, _I4_TYPE = np.dtype(np.uint64), np.dtype(np.int32)
 _EACH = np.arange(CHUNK)
 _EACH.flags.writeable = False
-_FIRST_LINE = np.zeros(8, np.intp)
+_FIRST_LINE = [np.zeros(lines, np.intp) for lines in range(16)]
 
 
 def each(size: int) -> Rows:
@@ -106,6 +110,19 @@ def each(size: int) -> Rows:
 
 def least(line: Counts) -> int:
     return min(line.tolist()) if len(line) < FEW else int(np.minimum.reduce(line))
+
+
+def most(line: Counts) -> int:
+    return max(line.tolist()) if len(line) < FEW else int(np.maximum.reduce(line))
+
+
+def some(flags: Flags) -> bool:
+    """One of them at least is set: to search their bytes takes less than to ask NumPy."""
+    return 1 in flags.tobytes()
+
+
+def every(flags: Flags) -> bool:
+    return 0 not in flags.tobytes()
 
 
 class Column:
@@ -130,10 +147,15 @@ class Column:
         return found
 
 
-def stretched(line: Singles, lines: int) -> Singles:
+def stretched(line: Line, lines: int) -> Line:
     """The same line so many times: for whoever works with it more than once, for the same reason."""
-    found: Singles = line.reshape(1, -1).take(_FIRST_LINE[:lines], axis=0)
+    found: Line = line[None].take(_FIRST_LINE[lines], 0)
     return found
+
+
+def beside(line: Line, lines: int) -> Line:
+    """A line to work with beside so many, once: written out for each of them if there are few rows."""
+    return line if len(line) > FEW else stretched(line, lines)
 
 
 class Block:
@@ -142,20 +164,25 @@ class Block:
     The banks, which are looked at once in a regime, stay as they lie: a line per row.
     """
 
-    __slots__ = ("bank", "bank_i4", "banks", "eights", "f4", "f8", "fours", "i4", "u8")
+    __slots__ = ("banks", "eights", "f4", "f8", "fours", "i4", "size", "u8")
 
     def __init__(self, eights: Floats, fours: Singles, banks: Singles) -> None:
         self.eights, self.fours, self.banks = eights, fours, banks
+        self.size = len(banks)
         self.f8: Floats = eights[:WIDTH_F8]
-        self.u8: NDArray[np.uint64] = eights[WIDTH_F8:].view(np.uint64)
+        self.u8: NDArray[np.uint64] = eights[WIDTH_F8:].view(_U8)
         self.f4: Singles = fours[:WIDTH_F4]
-        self.i4: Counts = fours[WIDTH_F4:].view(np.int32)
-        self.bank: Singles = banks[:, :BANK_F4]
-        self.bank_i4: Counts = banks[:, BANK_F4:].view(np.int32)
+        self.i4: Counts = fours[WIDTH_F4:].view(_I4_TYPE)
 
     @property
-    def size(self) -> int:
-        return int(self.eights.shape[1])
+    def bank(self) -> Singles:
+        found: Singles = self.banks[:, :BANK_F4]
+        return found
+
+    @property
+    def bank_i4(self) -> Counts:
+        found: Counts = self.banks[:, BANK_F4:].view(np.int32)
+        return found
 
     def head(self, size: int) -> "Block":
         """The first rows, not copied."""

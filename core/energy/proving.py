@@ -508,11 +508,12 @@ def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, 
     if word == "valid" and met is not None and met.measured:
         earned = proof.minted_micro(base_micro, met.rise, met.confidence, met.saved_share)
         minted = max(min(earned, daily_micro - _minted_today(ledger, ctx.now_us)), 0)
-    postings = _credits(minted, ledger.owner)
-    try:
-        books.check(postings)
-    except Overdrawn:
-        minted, postings = 0, []
+    postings = _credits(minted, ledger.owner) if minted else []
+    if postings:
+        try:
+            books.check(postings)
+        except Overdrawn:
+            minted, postings = 0, []
     event = Proved(
         command.prediction_id,
         source,

@@ -26,6 +26,7 @@ from core.energy.layout import (
     Floats,
     Rows,
     Singles,
+    beside,
 )
 
 GOLDEN = 0.6180339887
@@ -36,7 +37,7 @@ BOLD = 1.3
 ARTLESS = 1e-12
 """Of the value, and LEAST at all: no sensor tells less apart."""
 LEAST = 1e-30
-_SHARE = Column(np.array([(i + 1) / 16 for i in range(LEVELS)], np.float32) - np.float32(1))
+_SHARE = np.array([(i + 1) / 16 for i in range(LEVELS)], np.float32) - np.float32(1)
 """The level of each quantile, less one."""
 NORMAL = (
     -1.862731867421652, -1.3180108973035372, -1.0099901692495805, -0.7764217611479275, -0.5791321622555556,
@@ -52,8 +53,10 @@ BELL = (
 )  # fmt: skip
 """The normal deviate at (i + 1)/16."""
 _DENSITY = [np.exp(-z * z / 2) / np.sqrt(2 * np.pi) for z in (*BELL, *(-z for z in reversed(BELL[:-1])))]
-_STRIDE = Column(np.array([BOLD / (each * 1.3489795003921634) for each in _DENSITY], np.float32))
+_STRIDE = np.array([BOLD / (each * 1.3489795003921634) for each in _DENSITY], np.float32)
 """One over the density of a bell curve whose quartiles are 1 apart."""
+_UP, _DOWN = Column((1 + _SHARE) * _STRIDE), Column(_SHARE * _STRIDE)
+"""How far a quantile moves that lies below the residual, and one that does not."""
 _GOLDEN, _MIDDLE, _ARTLESS, _LEAST = (np.array(each) for each in (GOLDEN, 0.5, ARTLESS, LEAST))
 _NEXT, _LEARN_MAX = np.array(1, np.int32), np.array(LEARN_MAX, np.int32)
 
@@ -70,7 +73,7 @@ def spread_ties(residuals: Floats, ticks: Counts, quantum: Singles, values: Floa
 
 def ranked(quantiles: Singles, residuals: Singles) -> tuple[Flags, Codes, Singles]:
     """Which quantiles lie below each residual, how many do, and the score of that rank."""
-    below = quantiles < residuals
+    below = quantiles < beside(residuals, LEVELS)
     code: Codes = np.add.reduce(below, 0, np.uint8)
     scores: Singles = SCORES.take(code)
     return below, code, scores
@@ -81,10 +84,7 @@ def learn(quantiles: Singles, below: Flags, age: Counts, youngest: int) -> None:
     ticks = age if youngest >= WARM else np.maximum(age, WARM)
     rate = (quantiles[11] - quantiles[3]) / np.minimum(ticks + _NEXT, _LEARN_MAX).astype(np.float32)
     size = len(age)
-    step = below + _SHARE.beside(size)
-    step *= _STRIDE.beside(size)
-    step *= rate
-    quantiles += step
+    quantiles += np.where(below, _UP.beside(size), _DOWN.beside(size)) * beside(rate, LEVELS)
 
 
 def keep(block: Block, warm: Rows, residuals: Singles) -> None:

@@ -7,6 +7,7 @@ given. After a shift the stream is new: its quantiles are learnt again, and each
 with.
 """
 
+from bisect import bisect
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,8 @@ from core.energy.layout import (
     Rows,
     Singles,
     least,
+    most,
+    some,
     stretched,
 )
 
@@ -66,7 +69,8 @@ _PART = Column(np.float32(2) / (_SCALE + 1))
 _LEAVE = Column(1 + DRIFT / _SCALE)
 _BOUND = Column(np.array(BOUNDS, np.float32))
 _ARMED = Column(np.array([max(ARMED_MIN, 4 * each) for each in SCALES], np.int32))
-_SETTLED = int(_ARMED.figures[-1, 0])
+_ARMED_AT = _ARMED.figures[:, 0].tolist()
+_SETTLED = _ARMED_AT[-1]
 _LOW_BITS = np.array(4, np.uint64)
 _HIGH_BITS = np.array(60, np.uint64)
 LEAST = np.float32(1e-6)
@@ -86,13 +90,13 @@ class Alarm(NamedTuple):
     """That what is new has lasted."""
 
 
-def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> list[Alarm]:
+def watch(block: Block, values: Floats, residuals: Floats, lost: Rows | None) -> list[Alarm]:
     """One more tick of each row: what the slow forecast left over, ranked, scored and summed."""
     f4, i4 = block.f4, block.i4
     count, age = i4[COUNT], i4[AGE]
-    residuals = quantiles.spread_ties(values - expected, count, f4[QUANTUM], values)
+    spread = quantiles.spread_ties(residuals, count, f4[QUANTUM], values)
     tracked = f4[QUANTILES]
-    below, code, scores = quantiles.ranked(tracked, residuals)
+    below, code, scores = quantiles.ranked(tracked, spread)
     youngest = least(age)
     warm = np.flatnonzero(age < WARM) if youngest < WARM else None
     before = f4[KEPT, warm] if warm is not None else None
@@ -101,23 +105,27 @@ def watch(block: Block, values: Floats, expected: Floats, lost: Rows | None) -> 
     _sum(f4, scores)
     sums, restless, beyond = f4[SUMS], f4[RESTLESS], f4[ALERT]
     if youngest < _SETTLED:
-        sums *= age >= _ARMED.beside(block.size)
+        armed = bisect(_ARMED_AT, youngest)
+        if armed == bisect(_ARMED_AT, most(age)):
+            sums[armed:] = 0
+        else:
+            sums *= age >= _ARMED.beside(block.size)
     if lost is not None:
         _forget(block, lost)
     np.copyto(i4[SINCE], count, where=sums <= _NOUGHT)
     restless *= _CALMING
     np.maximum.reduce(sums / _BOUND.beside(block.size), out=beyond)
-    if np.count_nonzero(restless > _ONE):
+    if some(restless > _ONE):
         beyond /= np.maximum(restless, _ONE) ** 2
     over = beyond > _ONE
     if warm is not None and before is not None:
         f4[KEPT, warm] = before
-        quantiles.keep(block, warm, residuals)
+        quantiles.keep(block, warm, spread)
     age += _NEXT
     cooldown = i4[COOLDOWN]
-    if np.count_nonzero(cooldown):
+    if most(cooldown):
         cooldown -= cooldown > _NEXT
-    if not np.count_nonzero(over):
+    if not some(over):
         return []
     return [_alarm(block, at) for at in np.flatnonzero(over).tolist() if age[at] > WARM and not cooldown[at]]
 

@@ -447,7 +447,8 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     source = energy.sources.get(given.source)
     if source is not None:
         _owned(source, given.source, ctx)
-    if max(given.times_us) > ctx.now_us + AHEAD_US:
+    latest_us = max(given.times_us)
+    if latest_us > ctx.now_us + AHEAD_US:
         text = "a time more than a year ahead of this machine's clock cannot be true. Check the clocks of both"
         raise Refused("invalid-argument", text, reason="ahead")
     before = source if source is not None else Source(ctx.actor.name, [], lost=[])
@@ -455,8 +456,7 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     judged = _judge(before, given, ctx)
     plan = judged.plan
     evicted = _room(energy, given.source, before, len(judged.begun), ctx) if judged.begun else None
-    passed = proving.passed(energy.claims, given.source, before.newest_us, max(given.times_us))
-    due = before.points > 0 and next(passed, None) is not None
+    due = before.points > 0 and next(proving.passed(energy.claims, given.source, before.newest_us, latest_us), None) is not None
     earlier = energy.view.follow_of(given.source) if due else None
     times = given.expected.times if given.expected is not None else [moment / 1e6 for moment in given.times_us]
     followed = energy.view.follow(given.source, plan, known, times, judged.values, all_there=judged.whole, told=due)
@@ -464,7 +464,9 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     if not followed.kept and not repeated:
         raise _none_taken(refused)
     totals = _totals(before, plan, known, followed)
-    newest_us = max([before.newest_us, *(given.times_us[moment] for moment, _ in followed.kept)])
+    newest_us = before.newest_us
+    for moment, _ in followed.kept:
+        newest_us = max(newest_us, given.times_us[moment])
     claim, said, again, due_us = None, None, None, None
     if given.claim:
         horizon_s = ctx.settings.eil.horizon_s
@@ -472,12 +474,15 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
         open_claim = proving.due_at(energy.claims, given.source, due_us)
         again = open_claim.prediction_id if open_claim is not None else None
         if open_claim is None:
-            lost = [metric for metric in before.lost if metric not in given.metrics]
+            lost = [metric for metric in before.lost if metric not in given.metrics] if before.lost else ()
             claim, said = _claim(energy, given.source, plan.metrics, totals, newest_us, horizon_s, lost, ctx)
     parts = _parts(judged, given.times_us, followed)
     silent = _lost(energy, given.source, before, plan, newest_us)
-    spoke = {plan.metrics[stream][0] for stream in followed.spoke} if before.lost else ()
-    lost_after = {*before.lost, *(metric for each in silent for metric in each.metrics)}.difference(spoke)
+    spoke: Collection[str] = ()
+    lost_after: Collection[str] = ()
+    if before.lost or silent:
+        spoke = {plan.metrics[stream][0] for stream in followed.spoke} if before.lost else ()
+        lost_after = {*before.lost, *(metric for each in silent for metric in each.metrics)}.difference(spoke)
     energy.view.note([points for points, _ in parts], said)
     after = followed.after
     events: list[Any] = [
@@ -499,7 +504,7 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
             again,
             due_us,
             evicted if first else None,
-            [metric for metric in before.lost if metric in spoke] if first else [],
+            [metric for metric in before.lost if metric in spoke] if first and spoke else [],
             falls(plan.metrics, known, lost_after) if lost_after else None,
             given.context if first else {},
         )
@@ -612,7 +617,7 @@ def _room(energy: Energy, name: str, before: Source, more: int, ctx: Context) ->
 
 def _refusals(judged: _Judged, followed: "Followed") -> tuple[list[Refusal], int]:
     refused, repeated, metrics = judged.refused, 0, judged.plan.metrics
-    if not any(followed.fates):
+    if followed.round.clean or not any(followed.fates):
         return _listed(refused) if refused else [], 0
     from core.energy.columns import ACCEPTED, FATES, REPEATED
 
@@ -650,8 +655,6 @@ def _none_taken(refused: Sequence[Refusal]) -> Refused:
 
 
 def _totals(before: Source, plan: Plan, known: Known, followed: "Followed") -> Totals:
-    from core.energy.following import total_of
-
     was = before.totals
     entropies = followed.after.node.entropies > 0
     return Totals(
@@ -661,7 +664,7 @@ def _totals(before: Source, plan: Plan, known: Known, followed: "Followed") -> T
         was.uncovered_s + followed.uncovered_s,
         was.modelled or followed.modelled,
         was.entropy_j_k + followed.entropy_j_k,
-        total_of(followed.after.nats),
+        followed.nats,
         was.physical or entropies,
         was.powered or plan.roles.power >= 0 or (known.powered and plan.roles.utilisation >= 0),
     )
@@ -670,6 +673,9 @@ def _totals(before: Source, plan: Plan, known: Known, followed: "Followed") -> T
 def _parts(judged: _Judged, times_us: Sequence[int], followed: "Followed") -> list[tuple[Points, int]]:
     """What was taken up, as records: at least one, each with at most so many points."""
     kept, streams = followed.kept, list(judged.plan.streams)
+    if len(kept) == 1 and judged.whole and followed.round.clean:
+        [(moment, line)] = kept
+        return [(Points(streams, packed.packed_times([times_us[moment]]), packed.packed_values(line)), len(line))]
     lines = max(1, POINTS_MAX // len(streams))
     parts = []
     for at in range(0, max(len(kept), 1), lines):
@@ -692,20 +698,21 @@ def _claim(
     ctx: Context,
 ) -> tuple[proving.Claim, "Said"]:
     prediction_id = f"pred_{ctx.new_id()}"
-    due_us = newest_us + round(horizon_s * 1e6)
-    said = energy.view.promise(source, metrics, Promise(prediction_id, (due_us - newest_us) / 1e6, totals))
-    roles = units.roles(metrics)
-    measured = totals.powered and not totals.modelled and roles.power >= 0 and metrics[roles.power][0] not in lost
-    total, seconds = said.energy.total, said.energy.horizon_s
+    horizon_us = round(horizon_s * 1e6)
+    due_us = newest_us + horizon_us
+    said = energy.view.promise(source, metrics, Promise(prediction_id, horizon_us / 1e6, totals))
+    power = units.roles(metrics).power
+    measured = totals.powered and not totals.modelled and power >= 0 and metrics[power][0] not in lost
+    about = said.energy
+    total, seconds, rates = about.total, about.horizon_s, about.rates
+    naive, smoothing, mean = total + rates.naive * seconds, total + rates.smoothing * seconds, total + rates.mean * seconds
+    one, two, three = about.halves
     claim = proving.Claim(
         prediction_id,
         due_us,
-        _band(said.energy),
+        _band(about),
         _band(said.entropy),
-        [
-            ((middle := total + rate * seconds) - half, middle + half)
-            for rate, half in zip(said.energy.rates[:3], said.energy.halves, strict=True)
-        ],
+        [(naive - one, naive + one), (smoothing - two, smoothing + two), (mean - three, mean + three)],
         newest_us,
         "J" if totals.powered else "1",
         "physical" if totals.physical else "statistical",

@@ -330,8 +330,8 @@ class View:
         """What these points would lead to; `note` it, or nothing has happened."""
         self.drop_note()
         before = self.follow_of(source)
-        new = self._place(source, plan.streams)
         rows = self._rows.get(source, {})
+        new = self._place(source, plan.streams) if not rows.keys() >= plan.all_streams else {}
         ask = self._ask(source, {**rows, **new} if new else rows, plan, times, values, all_there)
         done, place = self._advanced(ask)
         followed: Followed = _following().follow(done, place, ask, plan, known, before, told=told)
@@ -350,8 +350,8 @@ class View:
         foreseen = self._foreseen.pop(ask.source, None)
         if foreseen is not None and foreseen.ask == ask:
             return foreseen.round, foreseen.place
-        beside = self._beside(ask)
-        done = _rounds().Round(self._opened(), [ask, *(other for other, _ in beside)])
+        beside = self._beside(ask) if self._expected else []
+        done = _rounds().Round(self._opened(), [ask, *(other for other, _ in beside)] if beside else [ask])
         self._foresee(done, beside)
         return done, 0
 
@@ -431,8 +431,9 @@ class View:
             self._follow_in_columns(source, noted)
             self._let_go(source, gone)
             return
-        if note is not None and any(points is each for each in note.points):
-            if points is note.points[0]:
+        first = note is not None and len(note.points) > 0 and points is note.points[0]
+        if note is not None and (first or any(points is each for each in note.points)):
+            if first:
                 self._adopt(note)
             self._let_go(source, gone)
             if points is note.points[-1]:

@@ -212,6 +212,10 @@ class Detector:
         """What `note` finds of each in turn, from record `first_seq` on. Those that are alike are counted together."""
         found: list[Found] = []
         place, count = 0, len(records)
+        if count == 1:
+            [only] = records
+            stamp = Stamp(log, first_seq, only.time_us, only.mono_us, only.boot_id, only.actor)
+            return self.note(only.event_type, only.payload, stamp)
         while place < count:
             first = records[place]
             alike = 1

@@ -266,8 +266,9 @@ def apply_scaled(pools: Pools, event: PoolScaled, stamp: Stamp) -> None:
     pool = pools.pools[event.pool]
     pool.size = event.to_units
     pool.scaled_at = now
-    pool.load = -1
-    pool.note(now)
+    if pool.load:  # no load is the same share of any size
+        pool.load = -1
+        pool.note(now)
 
 
 def apply_resumed(pools: Pools, event: Resumed, stamp: Stamp) -> None:

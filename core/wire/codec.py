@@ -299,7 +299,7 @@ def put_value(parts: list[bytes], value: Any, beside: int) -> None:
     """
     before = len(parts)
     try:
-        if not _small(value, parts.append, SMALL_DEPTH):
+        if not _small(value, parts.append, SMALL_DEPTH) or len(parts) - before > VALUES_MAX - beside:
             del parts[before:]
             clean({"": value}, VALUES_MAX - beside)
             parts.append(cbor2.dumps(value, default=_write_typed))
@@ -307,11 +307,10 @@ def put_value(parts: list[bytes], value: Any, beside: int) -> None:
         raise CodecError(_HALF) from None
 
 
-SMALL_DEPTH = 3
+SMALL_DEPTH = 6
 """Levels of a value that is judged and written in one pass."""
 SMALL_LENGTH = 24
 """Members of one container of it."""
-SMALL_TEXT_BYTES = 256
 KEYS_MAX = 4_096
 """Keys whose bytes are remembered."""
 
@@ -347,16 +346,16 @@ def _small(value: Any, put: Callable[[bytes], None], depth: int) -> bool:
             if kind is str:
                 raw = item.encode()
                 size = len(raw)
-                if size >= SMALL_TEXT_BYTES:
-                    return False
-                put(_HEADS[size])
+                put(_HEADS[size] if size < 256 else _long_head(size))
                 put(raw)
-            elif item is None:
-                put(b"\xf6")
-            elif kind is int and 0 <= item <= 23:
-                put(_NUMBERS[item])
             elif kind is float and isfinite(item):
                 put(_double(item))
+            elif item is None:
+                put(b"\xf6")
+            elif kind is int and 0 <= item <= INT_MAX:
+                put(_NUMBERS[item] if item < 24 else number_bytes(item))
+            elif kind is bool:
+                put(b"\xf5" if item else b"\xf4")
             elif not _small(item, put, depth - 1):
                 return False
     elif kind is str:

@@ -5,6 +5,7 @@ job starts only once the event that caused it is on disk.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -51,6 +52,8 @@ class Effects:
         """What runs for a while and whose end comes back as a command."""
         logs = {engine.name: engine.log for engine in dispatch.world.engines.values()}
         self._follows = {engine.name: {engine.log, *(logs[name] for name in engine.follows)} for engine in self._engines}
+        self._asked = cache(self._follow)
+        """Engines to be asked after a group of these logs."""
         self._fired: dict[tuple[str, str], tuple[int, int, int]] = {}
         """(engine, timer) -> the due time it was fired for, how long the log was then, and when that was."""
         self._running: dict[str, trio.CancelScope] = {}
@@ -68,10 +71,11 @@ class Effects:
 
     def refresh(self, logs: Iterable[str]) -> None:
         """Ask the engines of these logs again what they want. Most groups change nothing of that, and then the task sleeps on."""
-        logs = set(logs)
-        asked = [engine for engine in self._engines if not self._follows[engine.name].isdisjoint(logs)]
-        if any([self._ask(engine) or self._waits(engine) for engine in asked]):
+        if any([self._ask(engine) or self._waits(engine) for engine in self._asked(frozenset(logs))]):
             self._changed.set()
+
+    def _follow(self, logs: frozenset[str]) -> list[Engine]:
+        return [engine for engine in self._engines if not self._follows[engine.name].isdisjoint(logs)]
 
     def _waits(self, engine: Engine) -> bool:
         """Whether something that it wants was waiting for its log: a timer that changed nothing, or what is not begun yet."""

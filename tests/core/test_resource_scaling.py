@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.agenda import Steady
+from core.engine import Stamp
 from core.resource import ENGINE
+from core.resource import pools as resource
 from core.resource.events import PoolScaled
 from core.settings import Pool, Pools, Settings
 from tests.core.engine_loop import EngineLoop
@@ -203,3 +206,25 @@ def test_a_steady_load_never_makes_a_pool_swing(start: int, units: int, up: floa
     rises = [later > earlier for earlier, later in zip([start, *sizes], sizes, strict=False)]
     assert rises == sorted(rises, reverse=True) or rises == sorted(rises), "up and then down, or down and then up, and then still"
     assert len(sizes) <= 8
+
+
+@given(st.lists(st.tuples(st.none() | st.integers(0, 5), st.integers(1, 4)), max_size=12))
+def test_every_change_of_size_counts_as_a_new_share(moves: list[tuple[int | None, int]]) -> None:
+    """As if the share were noted each time: of no load it is the same for any size, and steady since it was first."""
+    pools, busy, idle = resource.Pools(), Steady(), Steady()
+    pool = pools.pools["compute"]
+
+    def note(now: int) -> None:
+        load = min(pool.used, pool.size + 1)
+        busy.note(load / pool.size, now)
+        idle.note(-load / pool.size, now)
+
+    for place, (used, size) in enumerate(moves):
+        if used is not None:
+            pool.used = used
+            pool.note(10 * place)
+            note(10 * place)
+        event = PoolScaled("compute", pool.size, size, "request")
+        resource.apply_scaled(pools, event, Stamp("engine_state", place, 10 * place + 5, 10 * place + 5, "0123abcd", "irer"))
+        note(10 * place + 5)
+        assert (pool.busy, pool.idle, pool.scaled_at) == (busy, idle, 10 * place + 5)

@@ -30,14 +30,8 @@ LONG: dict[str, Any] = {**ASKED, "steps": 4_000}
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Programs are compiled once for all daemons of these tests."""
-    return str(tmp_path_factory.mktemp("compiled"))
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, compiled: str) -> Iterator[Irerd]:
-    irerd = Irerd(tmp_path_factory.mktemp("sim"), "[compute]\nworkers = 1\n").start(CACHE_DIRECTORY=compiled)
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
+    irerd = Irerd(tmp_path_factory.mktemp("sim"), "[compute]\nworkers = 1\n").start()
     try:
         yield irerd
     finally:
@@ -134,19 +128,19 @@ def test_what_is_refused_starts_no_worker_and_leaves_no_file(daemon: Irerd) -> N
         assert (sorted(daemon.state.glob("configs/*")), client.call("sim.list").result) == before
 
 
-def test_a_killed_daemon_goes_on_by_itself_and_leaves_the_same_bytes(daemon: Irerd, compiled: str, tmp_path: Path) -> None:
+def test_a_killed_daemon_goes_on_by_itself_and_leaves_the_same_bytes(daemon: Irerd, tmp_path: Path) -> None:
     with daemon.client() as client:
         job_uuid = client.call("sim.run", LONG).result["job_uuid"]
     twin = Irerd(tmp_path, "[compute]\nworkers = 1\n")
     # The logs as they are on disk now: the run is acknowledged, so its record is among them.
     shutil.copytree(daemon.state, twin.state, ignore=shutil.ignore_patterns("data", "configs", "provenance", "views"))
     try:
-        twin.start(CACHE_DIRECTORY=compiled)
+        twin.start()
         with twin.client(timeout=120.0) as client, client.stream("system.op_watch", {"job": job_uuid}) as items:
             assert any(item.get("progress") for item in items), "its worker has begun"
             twin.kill9()
         assert not fields_of(twin, job_uuid).exists()
-        twin.start(CACHE_DIRECTORY=compiled)
+        twin.start()
         _, again = watched(twin, job_uuid)
         _, undisturbed = watched(daemon, job_uuid)
         assert again["result"] == undisturbed["result"] and again["code"] == "ok"

@@ -34,7 +34,7 @@ compiled_here = pytest.mark.skipif(find_spec("numba") is None, reason="no numba 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Irerd]:
     irerd = Irerd(tmp_path_factory.mktemp("trajectory"), "[compute]\nworkers = 1\n")
-    irerd.start(CACHE_DIRECTORY=str(tmp_path_factory.mktemp("compiled")))
+    irerd.start()
     try:
         yield irerd
     finally:

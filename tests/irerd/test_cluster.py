@@ -30,11 +30,13 @@ ENDLESS = 2**31
 @pytest.fixture(scope="module")
 def dask(tmp_path_factory):
     distributed = pytest.importorskip("distributed", reason="the cluster's tests need the extra dask: pip install 'irer[dask]'")
-    os.environ["CACHE_DIRECTORY"] = str(tmp_path_factory.mktemp("compiled"))  # the pool here shares it
-    started = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50)
-    yield started
-    started.close()
-    del os.environ["CACHE_DIRECTORY"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CACHE_DIRECTORY", str(tmp_path_factory.mktemp("compiled")))  # the pool here shares it
+        started = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        )
+        yield started
+        started.close()
 
 
 class Pools:

@@ -50,7 +50,8 @@ class SmallHost:
     async def offload(self, function: Any, *args: Any) -> Any:
         return function(*args)
 
-    quickly = offload
+    async def commit(self, log: Any, data: bytes, *, alone: bool) -> None:
+        await self.offload(log.commit, data)
 
 
 class Weigh(Command):

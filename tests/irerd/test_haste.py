@@ -1,9 +1,12 @@
 """Which short calls the loop makes itself: those of a quick disk, and of a slow one so few that they cost it next to nothing."""
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from irerd.haste import REST_TIMES, SHORT_US, Haste
 from irerd.host import RealHost
@@ -31,21 +34,87 @@ def test_a_quick_disk_is_always_waited_for_and_one_long_call_is_made_up_for() ->
     assert not haste.worth(now_us + REST_TIMES * 2_000 - 1) and haste.worth(now_us + REST_TIMES * 2_000)
 
 
-async def test_the_loop_makes_the_call_itself_until_one_takes_long_also_where_it_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host, now_us, asked = RealHost(tmp_path, {}), [0], threading.get_ident()
-    monkeypatch.setattr(host, "mono_us", lambda: now_us[0])
+class Log:
+    """Its calls take as long as they are told, and say where they were made."""
 
-    def call(takes_us: int) -> int:
-        now_us[0] += takes_us
-        if takes_us > SHORT_US:
+    def __init__(self, host: RealHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_us = 0
+        self.takes_us = 0
+        self.fails = False
+        self.bell: int | None = None
+        self.loop = threading.get_ident()
+        self.made: list[tuple[str, bool]] = []
+        monkeypatch.setattr(host, "mono_us", lambda: self.now_us)
+
+    def _call(self, name: str) -> None:
+        self.now_us += self.takes_us
+        self.made.append((name, threading.get_ident() == self.loop))
+        if self.fails:
             raise OSError("the disk")
-        return threading.get_ident()
 
-    assert await host.quickly(call, SHORT_US) == asked
+    def begin(self, data: bytes) -> int | None:
+        self._call("begin")
+        return self.bell
+
+    def sync(self) -> None:
+        self._call("sync")
+
+    def commit(self, data: bytes) -> None:
+        self._call("commit")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RealHost:
+    return RealHost(tmp_path, {})
+
+
+async def committed(host: RealHost, log: Log, takes_us: int, *, alone: bool = False) -> list[tuple[str, bool]]:
+    """What was made of it, each with whether the loop made it."""
+    log.takes_us, log.made = takes_us, []
+    await host.commit(log, b"", alone=alone)
+    return log.made
+
+
+async def test_the_loop_waits_for_what_is_alone_until_one_takes_long_also_where_it_fails(
+    host: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(host, monkeypatch)
+    assert await committed(host, log, SHORT_US, alone=True) == [("commit", True)]
+    log.fails = True
     with pytest.raises(OSError, match="the disk"):
-        await host.quickly(call, 3_000)
-    assert await host.quickly(call, SHORT_US) != asked
-    now_us[0] += REST_TIMES * 3_000
-    assert await host.quickly(call, SHORT_US) == asked
+        await committed(host, log, 3_000, alone=True)
+    log.fails = False
+    assert ("commit", True) not in await committed(host, log, SHORT_US, alone=True)
+    log.now_us += REST_TIMES * 3_000
+    assert await committed(host, log, SHORT_US, alone=True) == [("commit", True)]
+
+
+async def test_what_has_company_is_written_by_the_loop_and_synced_when_the_kernel_rings(
+    host: RealHost, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    """And not one step earlier; a cancelled writer waits for it too."""
+    log = Log(host, monkeypatch)
+    log.bell = os.eventfd(0, os.EFD_NONBLOCK)
+    try:
+        with trio.CancelScope() as given_up:
+            nursery.start_soon(committed, host, log, SHORT_US)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            given_up.shield = True
+            await trio.testing.wait_all_tasks_blocked()
+            assert log.made == [("begin", True)]
+            os.eventfd_write(log.bell, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert log.made == [("begin", True), ("sync", True)]
+    finally:
+        os.close(log.bell)
+
+
+async def test_where_the_kernel_does_not_ring_a_thread_syncs_and_where_writing_takes_long_it_writes_too(
+    host: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(host, monkeypatch)
+    assert await committed(host, log, 3_000) == [("begin", True), ("sync", False)]
+    assert await committed(host, log, SHORT_US) == [("commit", False)]
+    log.now_us += REST_TIMES * 3_000
+    assert await committed(host, log, SHORT_US) == [("begin", True), ("sync", False)]

@@ -48,7 +48,8 @@ class Machine:
         await self.works.wait()
         return function(*args)
 
-    quickly = offload
+    async def commit(self, log: Any, data: bytes, *, alone: bool) -> None:
+        await self.offload(log.commit, data)
 
 
 class Ward:

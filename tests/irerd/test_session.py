@@ -18,7 +18,7 @@ from core.wire.calls import Call, Cancel
 from core.wire.codec import VALUES_MAX, decode
 from core.wire.frames import FRAME_MAX, Frames
 from irerd.dispatch import Answer, Dispatch
-from irerd.session import TOGETHER_BYTES, Outbox, Session
+from irerd.session import COMPANY_S, TOGETHER_BYTES, Outbox, Session
 
 PEER = Peer(0, 0, frozenset(), frozenset({"admin"}), frozenset())
 ROW = Row("a.look", "read", Nothing, None, "", {})
@@ -162,6 +162,67 @@ async def test_calls_of_all_connections_of_one_uid_that_came_at_once_are_announc
     assert sorted(map(str, served)) == sorted(str(each) for some in told for each in some)
     for some in told:
         assert seen.index(some) < min(seen.index(each) for each in some)
+
+
+class Company:
+    """Connections of one uid beside a writer that has a group on its way to the disk."""
+
+    def __init__(self, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[list[Any]] = []
+        self.served: list[Any] = []
+        self.written = trio.Event()
+        self.writer = SimpleNamespace(writing=True, wait_advanced=self.written.wait)
+        dispatch = SimpleNamespace(
+            announce=lambda calls: self.told.append([p for _, p in calls]), foresee={"eil.sense": None}, writer=self.writer
+        )
+        self.service: Any = SimpleNamespace(turns={}, dispatch=dispatch)
+        self._nursery, self._monkeypatch = nursery, monkeypatch
+
+    async def send(self, method: str, name: str) -> None:
+        """A new connection brings one call; return once nothing more happens."""
+
+        class Brings(Pipe):
+            data = b"x"
+
+            async def receive(self) -> bytes:
+                data, self.data = self.data, b""
+                return data
+
+        session = Session(Brings(room=10), PEER, self.service)
+        session._greeted = True
+        self._monkeypatch.setattr(session._connection, "receive", lambda data: [Call(1, method, {"name": name})])
+        self._monkeypatch.setattr(session, "_handle", lambda message, nursery: self.served.append(message.p["name"]))
+        self._nursery.start_soon(session._receive, self._nursery)
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_senses_that_come_while_a_group_is_written_are_decided_together_once_it_is(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    """They could not be written before. Whatever gains nothing from company is served at once."""
+    company = Company(nursery, monkeypatch)
+    for name in ("one", "two", "three"):
+        await company.send("eil.sense", name)
+        await company.send("eil.act", f"beside {name}")
+    assert (company.served, company.told) == (["beside one", "beside two", "beside three"], [])
+    company.writer.writing = False
+    company.written.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert sorted(company.served[3:]) == ["one", "three", "two"]
+    assert [sorted(each["name"] for each in some) for some in company.told] == [["one", "three", "two"]]
+    await company.send("eil.sense", "four")
+    assert company.served[-1] == "four", "with nothing on its way to the disk nobody waits"
+
+
+async def test_a_sense_waits_for_a_disk_that_hangs_no_longer_than_it_is_worth(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    company = Company(nursery, monkeypatch)
+    await company.send("eil.sense", "one")
+    assert company.served == []
+    mock_clock.jump(COMPANY_S)
+    await trio.testing.wait_all_tasks_blocked()
+    assert company.served == ["one"]
 
 
 @pytest.mark.parametrize(("calls_max", "held"), [(16, 14), (1, 1)])

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from irerd.writer import HEAD_IDLE_S, LONE_BYTES_MAX, Receipt, WriteFailed, Writer
+from irerd.writer import HEAD_IDLE_US, LONE_BYTES_MAX, SHORT_BYTES_MAX, Receipt, WriteFailed, Writer
 from state.log import PADDING_BYTES_MAX, Log, SyncFailed
 from state.recover import records_between, recover
 from state.room import ROOM
@@ -42,9 +42,10 @@ class Held:
             raise self.fail
         return function(*args)
 
-    async def quickly(self, function: Callable[..., Any], *args: object) -> Any:
-        self.hastened.append(function.__self__.name)  # type: ignore[attr-defined]
-        return await self.offload(function, *args)
+    async def commit(self, log: Log, data: bytes, *, alone: bool) -> None:
+        if alone:
+            self.hastened.append(log.name)
+        await self.offload(log.commit, data)
 
     def let_all_go(self) -> None:
         self.holding = False
@@ -222,6 +223,31 @@ async def test_only_a_short_group_with_nothing_behind_it_may_be_the_loops_own(be
     assert bench.groups == [{"one"}, {"one"}, {"one"}, {"one", "two"}, {"one"}, {"two"}]
 
 
+async def test_a_group_in_a_thread_is_seen_to_be_written_and_one_of_the_loops_own_is_not(bench: Bench) -> None:
+    seen: list[bool] = []
+
+    async def here(log: Log, data: bytes, *, alone: bool) -> None:
+        log.commit(data)
+
+    def look() -> None:
+        seen.append(bench.writer.writing)
+
+    assert not bench.writer.writing
+    bench.submit("one", "held")
+    await wait_all_tasks_blocked()
+    assert bench.writer.writing and not bench.writer.resting
+    bench.writer.when_durable("one", 1, look)
+    await bench.host.let_go()
+    assert not bench.writer.writing
+    bench.host.commit = here  # type: ignore[method-assign]
+    bench.submit("one", "lone")
+    bench.writer.when_durable("one", 2, look)
+    look()
+    await wait_all_tasks_blocked()
+    look()
+    assert seen == [False] * 4 and bench.writer.resting
+
+
 async def test_who_asks_again_within_the_loops_own_group_does_not_keep_others_from_running(bench: Bench) -> None:
     """What is released may submit at once: that group is handed over, so the loop turns between any two of its own."""
     left = [6]
@@ -232,21 +258,32 @@ async def test_who_asks_again_within_the_loops_own_group_does_not_keep_others_fr
             bench.writer.submit("one", [pending()], measure(pending()), {}, again)
 
     bench.host.let_all_go()
-    handed: list[str] = []
-    whole = bench.host.offload
+    waited: list[bool] = []
 
-    async def quickly(function: Callable[..., Any], *args: object) -> Any:
-        handed.append("here")
-        return function(*args)
+    async def commit(log: Log, data: bytes, *, alone: bool) -> None:
+        waited.append(alone)
+        log.commit(data)
 
-    async def offload(function: Callable[..., Any], *args: object) -> Any:
-        handed.append("away" if function.__name__ == "commit" else function.__name__)
-        return await whole(function, *args)
-
-    bench.host.quickly, bench.host.offload = quickly, offload  # type: ignore[method-assign]
+    bench.host.commit = commit  # type: ignore[method-assign]
     again(None)
     await wait_all_tasks_blocked()
-    assert [how for how in handed if how in ("here", "away")] == ["here", "away"] * 3
+    assert waited == [True, False] * 3
+
+
+async def test_what_is_long_is_written_away_from_the_loop(bench: Bench) -> None:
+    there: list[int] = []
+
+    async def commit(log: Log, data: bytes, *, alone: bool) -> None:
+        there.append(len(data))
+        log.commit(data)
+
+    bench.host.let_all_go()
+    bench.host.commit = commit  # type: ignore[method-assign]
+    for count in (1, 2, 3):
+        for _ in range(count):
+            bench.submit("one", "x" * (SHORT_BYTES_MAX * 2 // 5))
+        await wait_all_tasks_blocked()
+    assert len(there) == 2 and max(there) <= SHORT_BYTES_MAX and bench.logs["one"].durable.seq == 7
 
 
 async def test_a_busy_log_claims_more_room_at_once_and_a_calm_one_the_usual(
@@ -323,7 +360,7 @@ async def test_the_head_follows_when_it_is_quiet_and_names_only_what_is_durable(
     bench.submit("one", "a")
     await wait_all_tasks_blocked()
     assert log.head_batch == 0
-    await trio.sleep(HEAD_IDLE_S * 1.5)
+    await trio.sleep(HEAD_IDLE_US * 1.5e-6)
     assert log.head_batch == 1
 
 

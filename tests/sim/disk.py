@@ -252,6 +252,9 @@ class SimFiles:
         """What is not synced may be on the medium or not, asked for or not."""
         self._handle(fd)
 
+    def bell(self, fd: int) -> int | None:
+        return None
+
     def fdatasync(self, fd: int) -> None:
         self._handle(fd).node.sync()
 
@@ -363,7 +366,7 @@ class SimFiles:
 
     def _parent(self, path: str, make: bool = False) -> tuple[Directory, str]:
         directory, _, name = path.rpartition("/")
-        return self._directory(directory or ".", make), name
+        return self._directory(directory, make) if directory else self._root, name
 
     def _node(self, path: str) -> Node:
         where, name = self._parent(path)
@@ -413,7 +416,7 @@ class Killed(BaseException):
 
 
 CHANGES = ("open", "write", "fdatasync", "fsync", "fsync_dir", "link", "rename", "unlink", "truncate", "reserve", "mkdir", "chmod")
-LOOKS = ("pread", "stat", "stat_path", "list", "free", "drop_cache", "lock", "begin_sync")
+LOOKS = ("pread", "stat", "stat_path", "list", "free", "drop_cache", "lock", "begin_sync", "bell")
 CALLS = CHANGES + LOOKS
 
 

@@ -21,7 +21,7 @@ import trio
 
 from core.settings import Compute
 from irerd import worker
-from irerd.host import OUTPUT_BYTES_MAX, ChildEnd, Output
+from irerd.host import OUTPUT_BYTES_MAX, ChildEnd, Commits, Output
 from irerd.workers import Figures, Progress, WorkFailed
 from state.fs import Files, Stat, write_all
 from state.prove import prove_consistency
@@ -210,6 +210,9 @@ class Watched:
     def begin_sync(self, fd: int) -> None:
         self._look(self._files.begin_sync, fd)
 
+    def bell(self, fd: int) -> int | None:
+        return self._files.bell(fd)
+
     def fdatasync(self, fd: int) -> None:
         self._change("fdatasync", self._paths[fd], self._files.fdatasync, fd)
 
@@ -366,15 +369,23 @@ class SimHost:
         await trio.sleep_forever()
         raise AssertionError("a process that has ended goes on")
 
-    async def quickly(self, function: Callable[..., T], *args: object) -> T:
-        """As often as not the loop itself makes the call, and nobody else runs meanwhile."""
-        if self._faults.stall_at_offload is not None or self._luck.random() < 0.5:
-            return await self.offload(function, *args)
+    async def commit(self, log: Commits, data: bytes, *, alone: bool) -> None:
+        """At times away from the loop, at times written by it and synced away; and at times, where it may, the loop does both and
+        nobody else runs meanwhile.
+        """
+        how = self._luck.random() if self._faults.stall_at_offload is None else 0.0
+        if how < (0.25 if alone else 0.5):
+            await self.offload(log.commit, data)
+            return
         try:
-            return function(*args)
+            if alone and how < 0.75:
+                log.commit(data)
+                return
+            log.begin(data)
         except Killed:
             await trio.sleep_forever()
             raise
+        await self.offload(log.sync)
 
     def _pause_s(self) -> float:
         luck = self._luck.random()

@@ -1,6 +1,7 @@
 """Logs for tests: one clock, one name, and a way to have a log with given batches on a simulated disk."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from core.canonical import encode
@@ -39,6 +40,7 @@ def head_line(batch: int, seq: int, tip: str, offset: int, log: str = NAME, segm
     return sealed_line(encode({"batch": batch, "log": log, "offset": offset, "segment": segment, "seq": seq, "tip": tip}))
 
 
+@cache
 def golden_head(batch: int) -> bytes:
     seq, tip = GOLDEN_TIPS[batch]
     return head_line(batch, seq, tip, GOLDEN_ENDS[batch])

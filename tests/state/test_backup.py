@@ -145,7 +145,8 @@ class Host:
             await trio.sleep(self._luck.random() / 1000)
             return result
 
-    quickly = offload
+    async def commit(self, log: Any, data: bytes, *, alone: bool) -> None:
+        await self.offload(log.commit, data)
 
     async def run_child(self, module: str, request: bytes, on_output: object = None) -> Any:
         raise OSError

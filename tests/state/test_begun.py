@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from state import begun, fs
 from state.begun import Begun, begin
@@ -149,4 +150,24 @@ def test_where_no_orders_are_taken_a_file_is_synced_in_the_usual_way(
             files.begin_sync(fd)
             files.fdatasync(fd)
     assert synced == ["fdatasync"] * 2 and len(begun._idle) == 1, "what was not taken is asked with again"
+    files.close(fd)
+
+
+async def test_a_bell_rings_once_the_sync_has_ended_each_time_anew(offered: None, files: RealFiles, synced: list[str]) -> None:
+    """Until then nobody who waits for it is told, not even by what is left of the one before."""
+    fd = opened(files)
+    assert files.bell(fd) is None, "nothing was begun"
+    for _ in range(3):
+        files.begin_sync(fd)
+        bell = files.bell(fd)
+        assert bell is not None
+        await trio.lowlevel.wait_readable(bell)
+        files.fdatasync(fd)
+        assert files.bell(fd) is None and not begun._idle[-1]._begin(-1), "a file that there is not"
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(bell)
+    files.begin_sync(fd)
+    files.write(fd, b"later")
+    assert files.bell(fd) is None, "it does not stand for what came later"
+    assert synced == []
     files.close(fd)

@@ -286,6 +286,16 @@ def test_line_surgery_is_damage(surgery):
         recovered(golden_disk(data, watermark=2))
 
 
+SECONDS = (
+    (0, 999_999, 1_000_000, 2**53 - 1),
+    (0, 999_999),
+    (1_000_000, 1_000_001, 1_999_999),
+    (1_760_000_000_000_000, 1_760_000_000_176_000, 1_760_000_000_999_999),
+    (9_999_999, 10_000_000),
+)
+"""Moments of one batch: in several seconds, in the first of all, in one, in two of which one has a digit more."""
+
+
 def test_many_are_sealed_as_one_by_one():
     """Whatever changes from one record to the next, and whatever is refused."""
     random, refused = Random("seals"), 0
@@ -293,13 +303,14 @@ def test_many_are_sealed_as_one_by_one():
         count, first = random.choice((1, 2, 3, 20, 256)), random.randrange(10_000)
         kinds = (("irer", "uid:1000", "%s"), ("b7f3c1d2", "b7f3c1d3"), ("task.note", "task.done"))
         actors, boots, types = (random.choice((kind, kind[:1])) for kind in kinds)  # a batch may have one name for all
+        times = random.choice(SECONDS)
         records = [
             pending(place, random.choice((0, 20, 300)))._replace(
                 actor=random.choice(actors),
                 boot_id=random.choice(boots),
                 event_type=random.choice(types),
                 mono_us=random.choice((0, 1, 41_000_001, 2**53 - 1)),
-                time_us=random.choice((0, 999_999, 1_000_000, 2**53 - 1)),
+                time_us=random.choice(times),
                 idem=random.choice((None, ("5f1d0c0e9b6a4f7785a3d2c1b0e9f877", "cli-8d2f6c01"))),
             )
             for place in range(count)

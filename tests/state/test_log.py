@@ -166,6 +166,17 @@ def test_a_long_batch_sets_out_for_the_medium_before_its_tree_is_worked_out_and_
         append(log, [pending(1)])
 
 
+def test_a_batch_that_was_begun_has_set_out_however_short_and_is_durable_only_by_its_sync():
+    files = SimFiles()
+    log = new_log(files)
+    log._files = watched = NthFails(files, 0, EIO)
+    before = log.durable
+    assert log.begin(log.seal([pending(1)]).data) is None, "these files have nothing to tell by"
+    assert watched.calls == ["stat", "write", "begin_sync", "bell"] and log.durable == before
+    log.sync()
+    assert watched.calls[4:] == ["fdatasync"] and log.durable.offset == log.end
+
+
 def test_a_full_disk_under_a_write_is_a_failed_write():
     files = SimFiles()
     log = new_log(files)

@@ -48,7 +48,7 @@ def test_where_nothing_changes_hardly_anything_is_told() -> None:
 
 def test_raw_values_instead_of_residuals_would_be_told_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = regimes.watch
-    monkeypatch.setattr(regimes, "watch", lambda block, values, expected, lost: watch(block, values, 0 * expected, lost))
+    monkeypatch.setattr(regimes, "watch", lambda block, values, residuals, lost: watch(block, values, values, lost))
     assert alarms(["ar1"], 1_500, 64)["ar1"] > 20
 
 

@@ -442,7 +442,7 @@ EDGES: list[Any] = [
     *([0] * length for length in (0, 23, 24, 25, 300)),
     *(("a",) * length for length in (0, 23, 24)),
     *({f"k{number}": number for number in range(length)} for length in (0, 23, 24, 300)),
-    *(deep(levels) for levels in (1, 2, 3, 4, 30, 31, 32, 33)),
+    *(deep(levels) for levels in (1, 2, 3, 4, 5, 6, 7, 8, 30, 31, 32, 33)),
     *(
         {"a": math.nan},
         ["\ud800"],
@@ -485,6 +485,18 @@ def test_an_answer_holds_as_many_values_as_any_message(count: int) -> None:
             calls.done(1, whole["r"], ("x", 1, ""), "c")
     else:
         assert calls.done(1, whole["r"], ("x", 1, ""), "c") == encode(whole)
+
+
+@pytest.mark.parametrize(("rows", "fit"), [(11, True), (12, False)])
+def test_an_answer_of_short_lists_within_short_lists_holds_no_more_values_either(rows: int, fit: bool) -> None:
+    r: Any = 0
+    for length in (20, 20, 20, rows):
+        r = [r] * length
+    if fit:
+        assert calls.done(1, r) == encode({"t": "done", "id": 1, "r": r})
+    else:
+        with pytest.raises(ValuesError):
+            calls.done(1, r)
 
 
 def test_a_newer_server_may_say_more() -> None:
