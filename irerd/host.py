@@ -21,7 +21,7 @@ import trio
 
 from core.secrets import SECRET_BYTES
 from core.settings import Compute
-from irerd.haste import Haste
+from irerd.haste import SHORT_WRITE_US, Haste
 from irerd.workers import Figures, Limits, Progress, Workers, WorkFailed, open_workers
 from state.fs import Files, RealFiles
 
@@ -183,7 +183,7 @@ class RealHost:
         self._drawn = bytearray()
         self._workers: Workers | Cluster | None = None
         self._silent_s = math.inf
-        self._syncing, self._writing = Haste(), Haste()
+        self._syncing, self._writing = Haste(), Haste(SHORT_WRITE_US)
         self._away = 0
         """Calls that are made away from the loop now."""
 

@@ -1,7 +1,8 @@
 """One connection: bytes in, calls to dispatch, replies out. A slow or hostile peer hurts itself and nobody else.
 
-Replies to one receive leave in one send. Reading never stops because calls are in flight, only when the peer does not
-read its replies. The end of the stream cancels every call of the connection; what was decided is stored all the same.
+Replies to one receive leave in one send. Reading never stops because calls are in flight, only when the peer does not read its
+replies, and for a moment where a sense is better decided in company. The end of the stream cancels every call of the connection;
+what was decided is stored all the same.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -253,7 +254,7 @@ class Session:
             came[self] = data
             try:
                 if gains:
-                    await trio.lowlevel.checkpoint()
+                    await trio.lowlevel.cancel_shielded_checkpoint()  # who sends and is gone was heard all the same
                 await self._take_turn()
                 while self._received is None and len(came) > 1 and any(other._received is not None for other in came):
                     self._give_turn()  # what was told of together is served together
@@ -277,7 +278,7 @@ class Session:
         if not any(type(each) is Call and each.m in dispatch.foresee for each in self._read_early):
             return False
         if dispatch.writer is not None and dispatch.writer.writing:
-            with trio.move_on_after(COMPANY_S):
+            with trio.move_on_after(COMPANY_S, shield=True):
                 await dispatch.writer.wait_advanced()
         return True
 

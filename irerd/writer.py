@@ -26,6 +26,8 @@ LONE_BYTES_MAX = 16_384
 """A group so short that it is synced in less time than it takes to hand it over."""
 SHORT_BYTES_MAX = 65_536
 """A batch so short that the loop writes and hashes it itself."""
+STEPS_TO_DECIDE = 3
+"""Turns of the loop after a group that somebody waited for: what is decided then is part of the next."""
 CLAIM_US = 20_000_000
 """Room that lasted a shorter time was too little: more is claimed at once, up to so much."""
 CLAIMED_MORE_MAX = 33_554_432
@@ -150,7 +152,7 @@ class Writer:
         self._full = {name for name, log in logs.items() if log.full is not None}
         self._group: dict[str, list[_Waiting]] = {}
         self._hastened = False
-        """Whether the loop itself wrote the last group, and has not let others run since."""
+        """Whether the loop itself might wait for the sync of the last group, and has not let others run since."""
         self._work = trio.Event()
         self._stirred = False
         """Whether it was told already of commands that came since it last looked."""
@@ -260,7 +262,7 @@ class Writer:
         return self._turns + self.groups
 
     def ask_turn(self) -> None:
-        """Have the task do nothing, the way a group is written: in its turn, and away from the loop."""
+        """Have the task do nothing, the way a long group is written: in its turn, and away from the loop."""
         self._turn_asked = True
         self._ask()
 
@@ -288,20 +290,22 @@ class Writer:
 
     async def run(self) -> None:
         failed: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_time)
-            try:
-                await self.prepare()
-                await self._run()
-            except (SyncFailed, OSError) as failure:
-                self._fail({})  # of a head or a claim of room: nobody waits for it, and what follows is unknown
-                failed = WriteFailed(_said(failure))
-                failed.__cause__ = failure
-            except WriteFailed as failure:
-                failed = failure
-            nursery.cancel_scope.cancel()
-        if failed is not None:
-            raise failed  # out here, as it is: a nursery would make a group of it
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_time)
+                try:
+                    await self.prepare()
+                    await self._run()
+                except (SyncFailed, OSError) as failure:
+                    self._fail({})  # of a head or a claim of room: nobody waits for it, and what follows is unknown
+                    failed = WriteFailed(_said(failure))
+                    failed.__cause__ = failure
+                except WriteFailed as failure:
+                    failed = failure
+                nursery.cancel_scope.cancel()
+        finally:
+            if failed is not None:
+                raise failed  # out here, as it is: a nursery would make a group of it, and one that is cancelled would hide it
 
     async def _run(self) -> None:
         while True:
@@ -463,9 +467,13 @@ class Writer:
         for name, batch in sealed.items():
             self._durable_to(self._queues[name], batch.first_seq + len(batch.hashes) - 1)
         self._release(group, sealed)
+        waited_for = self._advanced is not None
         self._tell_advanced()
         self._after_group(set(group))
         await self._upkeep(group)
+        if waited_for:
+            for _ in range(STEPS_TO_DECIDE):
+                await trio.lowlevel.checkpoint()
 
     async def _commit(self, name: str, batch: Sealed) -> None:
         log = self._queues[name].log

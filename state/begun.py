@@ -56,7 +56,7 @@ class Begun:
     def __init__(self) -> None:
         """Raises OSError where the kernel takes no orders."""
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        """A descriptor that can be read once this has ended, until the next is begun."""
+        """A descriptor that can be read once this has ended, until `end` was told how it went."""
         context = ctypes.c_ulong(0)
         if _brief_call(_SETUP, 1, ctypes.addressof(context), None, None, None) != 0:
             failure = _error()
@@ -71,8 +71,6 @@ class Begun:
 
     def _begin(self, fd: int) -> bool:
         self.behind, self._order.fd = False, fd
-        with suppress(BlockingIOError):
-            os.eventfd_read(self.bell)
         return bool(_brief_call(_SUBMIT, self._context, 1, ctypes.addressof(self._orders), None, None) == 1)
 
     def end(self) -> None:
@@ -80,6 +78,8 @@ class Begun:
         while _call(_WAIT, self._context, 1, 1, ctypes.addressof(self._event), None) != 1:
             if ctypes.get_errno() != errno.EINTR:
                 raise _error()
+        with suppress(BlockingIOError):  # then it rings in a moment, and what is begun next is waited for in `end`
+            os.eventfd_read(self.bell)
         _idle.append(self)
         if self._event.result != 0:
             code = -int(self._event.result)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ LONG = ["schema", "table", "jsonl", "stream", "stream as jsonl", "stream of a ca
 WRITES = [name for name in COMMANDS if name.startswith("write")]
 
 
-def started(socket_path: Path, arguments: str, out: int, error: int = subprocess.PIPE, **more: str) -> subprocess.Popen[str]:
+def started(
+    socket_path: Path, arguments: str, out: int | FileIO, error: int | FileIO = subprocess.PIPE, **more: str
+) -> subprocess.Popen[str]:
     environment = {**os.environ, "IRER_SOCKET": str(socket_path), **more}
     command = [sys.executable, "-m", "irerctl.main", *arguments.split()]
     return subprocess.Popen(command, stdout=out, stderr=error, stdin=subprocess.DEVNULL, text=True, env=environment)
@@ -82,18 +85,12 @@ def read_to_the_end(socket_path: Path, arguments: str) -> tuple[int, str, str]:
 
 
 @contextmanager
-def pipe() -> Iterator[tuple[int, int]]:
-    """As small as a pipe can be: whoever writes more waits for the reader."""
+def pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    """As small as a pipe can be: whoever writes more waits for the reader. Its ends may be closed before."""
     ours, theirs = os.pipe()
-    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    try:
-        yield ours, theirs
-    finally:
-        for each in (ours, theirs):
-            try:
-                os.close(each)
-            except OSError:
-                pass
+    with FileIO(ours, "r") as reading, FileIO(theirs, "w") as writing:
+        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        yield reading, writing
 
 
 def ended(children: list[subprocess.Popen[str]]) -> set[tuple[int, str]]:
@@ -108,7 +105,7 @@ def ended(children: list[subprocess.Popen[str]]) -> set[tuple[int, str]]:
 def never_read(socket_path: Path, arguments: str, **more: str) -> set[tuple[int, str]]:
     """How a run ends whose reader is gone before it begins, so that nothing of it is chance: status and stderr."""
     with pipe() as (ours, theirs):
-        os.close(ours)
+        ours.close()
         return ended([started(socket_path, arguments, theirs, **more)])
 
 
@@ -118,8 +115,8 @@ def one_line_read(socket_path: Path, arguments: str) -> set[tuple[int, str]]:
     for _ in range(TIMES):
         with pipe() as (ours, theirs):
             children.append(started(socket_path, arguments, theirs))
-            os.close(theirs)
-            while b"\n" not in os.read(ours, 1):
+            theirs.close()
+            while b"\n" not in ours.read(1):
                 pass
     return ended(children)
 
@@ -173,7 +170,7 @@ def test_nobody_may_read_stderr_either(serve: Serve, socket_path: Path) -> None:
     for name in ("stream", "refusal", "no", "write"):
         status = read_to_the_end(socket_path, COMMANDS[name])[0]
         with pipe() as (ours, theirs):
-            os.close(ours)
+            ours.close()
             assert ended([started(socket_path, COMMANDS[name], theirs, theirs)]) == {(status, "")}, name
 
 

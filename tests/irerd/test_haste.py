@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from irerd.haste import REST_TIMES, SHORT_US, Haste
+from irerd.haste import REST_TIMES, SHORT_US, SHORT_WRITE_US, Haste
 from irerd.host import RealHost
 
 
@@ -114,7 +114,8 @@ async def test_where_the_kernel_does_not_ring_a_thread_syncs_and_where_writing_t
     host: RealHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Log(host, monkeypatch)
-    assert await committed(host, log, 3_000) == [("begin", True), ("sync", False)]
+    for takes_us in (SHORT_WRITE_US, SHORT_WRITE_US + 1):
+        assert await committed(host, log, takes_us) == [("begin", True), ("sync", False)]
     assert await committed(host, log, SHORT_US) == [("commit", False)]
-    log.now_us += REST_TIMES * 3_000
+    log.now_us += REST_TIMES * (SHORT_WRITE_US + 1)
     assert await committed(host, log, SHORT_US) == [("begin", True), ("sync", False)]

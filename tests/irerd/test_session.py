@@ -214,6 +214,18 @@ async def test_senses_that_come_while_a_group_is_written_are_decided_together_on
     assert company.served[-1] == "four", "with nothing on its way to the disk nobody waits"
 
 
+async def test_a_sense_is_served_though_its_connection_ends_while_it_waits(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    """Who sends and hangs up has sent."""
+    async with trio.open_nursery() as connection:
+        company = Company(connection, monkeypatch)
+        await company.send("eil.sense", "one")
+        connection.cancel_scope.cancel()
+        company.written.set()
+    assert company.served == ["one"]
+
+
 async def test_a_sense_waits_for_a_disk_that_hangs_no_longer_than_it_is_worth(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
 ) -> None:

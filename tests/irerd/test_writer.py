@@ -270,6 +270,40 @@ async def test_who_asks_again_within_the_loops_own_group_does_not_keep_others_fr
     assert waited == [True, False] * 3
 
 
+async def test_who_waited_for_a_group_may_still_be_part_of_the_next(bench: Bench) -> None:
+    """Others asked meanwhile, so the next group is there already when this one ends."""
+    bench.submit("one", "first")
+    await wait_all_tasks_blocked()
+    bench.submit("one", "behind")
+
+    async def wait_and_ask() -> None:
+        await bench.writer.wait_advanced()
+        await trio.lowlevel.checkpoint()  # as a connection does, for those beside it
+        bench.submit("one", "woken")
+
+    async with trio.open_nursery() as woken:
+        woken.start_soon(wait_and_ask)
+        await wait_all_tasks_blocked()
+        await bench.host.let_go()
+    await bench.host.let_go()
+    assert bench.names() == ["first", "behind", "woken"] and len(bench.groups) == 2
+
+
+async def test_a_sync_that_fails_while_all_is_being_given_up_is_told_all_the_same() -> None:
+    """Whoever cancels has a reason of its own; the exit status is to say that the disk failed."""
+    bench = Bench()
+    with pytest.raises(ExceptionGroup) as told, trio.CancelScope() as given_up:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.writer.run)
+            await wait_all_tasks_blocked()
+            bench.host.holding, bench.host.fail = True, OSError(errno.EIO, "the disk")
+            bench.submit("one", "lost")
+            await wait_all_tasks_blocked()
+            given_up.cancel()
+            bench.host.let_all_go()
+    assert told.group_contains(WriteFailed) and bench.told == [("lost", None)]
+
+
 async def test_what_is_long_is_written_away_from_the_loop(bench: Bench) -> None:
     there: list[int] = []
 
