@@ -57,6 +57,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 Reply = Callable[[Answer], None]
 Still = Callable[[], object]
+Foresee = Callable[[Sequence[Any]], None]
 
 
 class _Decided(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +88,14 @@ class _Unanswered(NamedTuple):
     """In place of a result that could not be made: it is tried again once it may be told, and what is wrong is told then."""
 
     decision: Decision
+
+
+class _Held(NamedTuple):
+    """A command that waits until its log is tidy."""
+
+    method: str
+    command: Command
+    write: Callable[[], None]
 
 
 class _InFlight(NamedTuple):
@@ -161,9 +170,9 @@ class Dispatch:
         """Writes the fault to the journal and answers the id it can be found by."""
         self.restore: Callable[[str], int] = self._from_nothing
         """Makes the engines of a log what some snapshot says, or new; answers the first record to replay after that."""
-        self.held: dict[str, list[Callable[[], None]]] = {}
+        self.held: dict[str, list[_Held]] = {}
         """Logs whose upkeep is under way, with the writes that wait for its end."""
-        self.foresee: dict[str, Callable[[Sequence[Any]], None]] = {}
+        self.foresee: dict[str, Foresee] = {}
         """By method, who works on commands together: told of those that came in one piece before they are decided one by one."""
         self._converted: dict[int, tuple[Mapping[str, Any], Command]] = {}
         """What was announced, by the identity of what was given, which is kept with it."""
@@ -265,7 +274,7 @@ class Dispatch:
 
     def announce(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Calls came in one piece: a hint to engines that are quicker with many, on which no answer depends."""
-        coming: dict[Callable[[Sequence[Any]], None], list[Command]] = {}
+        coming: dict[Foresee, list[Command]] = {}
         foresees = self.foresee
         self._converted.clear()
         for method, given in calls:
@@ -277,6 +286,9 @@ class Dispatch:
                     continue  # it is told when its turn comes
                 self._converted[id(given)] = given, command
                 coming.setdefault(foresee, []).append(command)
+        self._foretell(coming)
+
+    def _foretell(self, coming: Mapping[Foresee, Sequence[Command]]) -> None:
         for foresee, commands in coming.items():
             try:
                 foresee(commands)
@@ -484,7 +496,7 @@ class Dispatch:
         log = engine.log
         assert log is not None and writer is not None
         if log in self.held:
-            self._hold(log, actor, reply, partial(self.write, row, params, actor, reply, idem, still), row.name)
+            self._hold(log, row, params, actor, reply, partial(self.write, row, params, actor, reply, idem, still))
             return
         if still is not None:
             still()
@@ -579,17 +591,24 @@ class Dispatch:
         self.held[log] = []
 
     def let_go(self, log: str, next_seq: int) -> None:
+        """Decide what waited, which by now is all of one moment: whoever is quicker with many is told so."""
         self.next_seq[log] = next_seq
-        for write in self.held.pop(log):
-            write()
+        held = self.held.pop(log)
+        coming: dict[Foresee, list[Command]] = {}
+        for each in held:
+            if (foresee := self.foresee.get(each.method)) is not None:
+                coming.setdefault(foresee, []).append(each.command)
+        self._foretell(coming)
+        for each in held:
+            each.write()
 
     def abandon_held(self) -> None:
         """The writer has ended: writes that waited for upkeep learn that nothing was done."""
         for log in list(self.held):
-            for write in self.held.pop(log):
-                write()
+            for each in self.held.pop(log):
+                each.write()
 
-    def _hold(self, log: str, actor: Actor, reply: Reply, again: Callable[[], None], name: str) -> None:
+    def _hold(self, log: str, row: Row, params: Command, actor: Actor, reply: Reply, again: Callable[[], None]) -> None:
         if actor is not IRER and len(self.held[log]) >= self.settings.limits.waiting:
             raise Refused("resource-exhausted", f"{log} is being tidied. Try again shortly", reason="log-queue", retry_ms=100)
 
@@ -599,10 +618,10 @@ class Dispatch:
             except Refused as refused:
                 reply(Answer(error=refused))
             except Exception as error:
-                instance = self.on_internal_error(name, error)
+                instance = self.on_internal_error(row.name, error)
                 reply(Answer(error=Refused("internal", "a bug in irer; nothing was written", data={"instance": instance})))
 
-        self.held[log].append(write)
+        self.held[log].append(_Held(row.name, params, write))
 
     def dry(self, row: Row, params: Command, actor: Actor, reply: Reply) -> None:
         """The events a write would lead to. Nothing changes."""

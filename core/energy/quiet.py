@@ -187,6 +187,7 @@ class Group:
         if not self.taken:
             return
         taken = self.taken
+        self.round.take_over_places(self.at[taken].ravel().tolist())
         self._sources.rows[self.places[taken], :_MOVED] = self._after[taken, :_MOVED]
         self.taken = []
 

@@ -7,7 +7,7 @@ for arrays.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -73,8 +73,8 @@ class Round:
         rows: list[int] = []
         times: list[float] = []
         values: list[float] = []
-        self.groups: list[Any] | None = None
-        """`quiet.Group`s of it, once somebody asked for them."""
+        self.grouped = False
+        """Whether somebody looked for `quiet.Group`s in it. They know it and not it them, or only the collector would free them."""
         self.begins: list[int] = []
         """Of each ask, where its points begin among all."""
         for ask in asks:
@@ -164,11 +164,11 @@ class Round:
         place = self.place
         self._taken += [place[row] for row in rows if row in place]
 
+    def take_over_places(self, places: Iterable[int]) -> None:
+        """The same of rows whose places in the block are known."""
+        self._taken += places
+
     def settle(self) -> None:
-        for group in self.groups or ():
-            for at in group.taken:
-                self._taken += group.at[at].tolist()
-            group.settle()
         if not self._taken:
             return
         advanced = self.advanced

@@ -185,6 +185,8 @@ class View:
         """By the identity of the command, which `Expected` keeps."""
         self._rounds: list[Round] = []
         """Those that were taken over, in part or whole, and do not stand in the store yet."""
+        self._groups: list[Group] = []
+        """The same of those that stand in columns."""
         self._foreseen: dict[str, _Foreseen] = {}
         self._ready: dict[int, tuple[Group, int]] = {}
         """By the identity of the command, where it stands in a group."""
@@ -268,7 +270,7 @@ class View:
                 return None
             foreseen = self._foreseen[said.source]
         done: Round = foreseen.round
-        if done.groups is None:
+        if not done.grouped:
             self._group(done, eil)
         found = self._ready.get(id(command))
         return found if found is not None and foreseen.said is said and found[0].round is done and found[0].eil is eil else None
@@ -298,7 +300,7 @@ class View:
 
     def _group(self, done: "Round", eil: Any) -> None:
         """Those of a round in which nothing happens, as far as that can be said before they are looked at."""
-        done.groups = []
+        done.grouped = True
         alike: dict[Plan, list[Member]] = {}
         member = _quiet().Member
         for source, foreseen in self._foreseen.items():
@@ -310,7 +312,6 @@ class View:
         for plan, members in alike.items():
             if len(members) >= QUIET_MIN:
                 group: Group = _quiet().Group(self._rows_of_sources(), done, plan, members, round(eil.horizon_s * 1e6), eil)
-                done.groups.append(group)
                 self._ready.update((id(each.expected.command), (group, at)) for at, each in enumerate(members) if group.quiet[at])
 
     def _entered(self, source: str, plan: Plan, facts: Source) -> int | None:
@@ -496,9 +497,11 @@ class View:
 
     def _follow_in_columns(self, source: str, noted: _Noted) -> None:
         group, at = noted.group, noted.at
+        if not group.taken:
+            self._groups.append(group)
+            if group.round not in self._rounds:
+                self._rounds.append(group.round)
         group.taken.append(at)
-        if group.round not in self._rounds:
-            self._rounds.append(group.round)
         self._ahead[source] = group.alerts[at], group.nats[at]
         self._said.setdefault(source, {})[noted.prediction_id] = group.said(at)
 
@@ -560,8 +563,11 @@ class View:
             from core.energy.layout import Store
 
             self._store = Store()
+        for group in self._groups:
+            group.settle()
         for done in self._rounds:
             done.settle()
+        self._groups.clear()
         self._rounds.clear()
         return self._store
 
@@ -607,6 +613,7 @@ class View:
             return
         if store is not None:
             self.expect(())
+            self._groups.clear()
             self._rounds.clear()
             self._store, self._free, self._sources = store, kept.free, None
             self._ahead.clear()

@@ -223,15 +223,18 @@ async def test_a_bug_in_deciding_something_of_irers_own_is_told_and_stops_nothin
 
 async def test_while_a_log_is_held_writes_wait_and_then_go_on_in_order(bench: Bench) -> None:
     bench.dispatch.hold("sum_log")
+    foretold: list[tuple[list[int], int]] = []
+    bench.dispatch.foresee["sum.add"] = lambda coming: foretold.append(([each.amount for each in coming], bench.state.total))
     told: list[int] = []
     for amount in (3, 4):
         row, params = bench.world.rows["sum.add"], Add(amount, ones=1)
         bench.dispatch.write(row, params, CALLER, lambda answer, amount=amount: told.append(amount))  # type: ignore[misc]
     await trio.testing.wait_all_tasks_blocked()
-    assert told == [] and bench.state.total == 0
+    assert told == [] and bench.state.total == 0 and not foretold
     bench.dispatch.let_go("sum_log", bench.dispatch.next_seq["sum_log"])
     await trio.testing.wait_all_tasks_blocked()
     assert told == [3, 4] and bench.state.total == 9
+    assert foretold == [([3, 4], 0)], "who is quicker with many hears of all before the first is decided"
 
 
 async def test_a_key_used_again_while_the_first_is_on_its_way_is_one_command(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """Rules of what is kept beside the facts to be quicker: records made from columns, claims that wait, rows that lie side by side."""
 
+import gc
 import random
 from collections import Counter
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.canonical import event_payload
-from core.energy import layout, quiet, sensing
+from core.energy import layout, quiet, rounds, sensing
 from core.energy.proving import OPEN_MAX
 from core.engine import Decision, Refused
 from tests.core.energy.eil_loop import EilLoop, settings, time_of
@@ -62,6 +63,20 @@ def test_a_record_that_was_made_from_columns_is_the_one_of_its_event(seed: int) 
             assert not command.context
     assert counts["made"] > 900 and counts["several"] > 100 and counts["else"] > 20, counts
     assert loop.replayed() == loop.state
+
+
+def test_rounds_that_are_over_are_gone_without_the_collector_of_garbage() -> None:
+    loop = EilLoop(settings(horizon_s=45.0))
+    gc.collect()
+    gc.disable()
+    try:
+        made = sum(decision.made is not None for _, decision in rounds_of(loop, 1, 60))
+        sensing.foresee(loop.state, [])
+        loop.state.view.dump()
+        left = Counter(type(each) for each in gc.get_objects() if isinstance(each, rounds.Round | quiet.Group | sensing.Sense))
+    finally:
+        gc.enable()
+    assert made > 900 and not left, left
 
 
 def test_figures_that_are_to_be_looked_at_are_left_to_whoever_does() -> None:
