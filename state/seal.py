@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import accumulate, repeat
 from operator import itemgetter
-from typing import Any, NamedTuple, overload
+from typing import Annotated, Any, NamedTuple, overload
 
 import msgspec
 
@@ -40,6 +40,8 @@ _ENVELOPE_BYTES_MAX = len(
     f'"parent_hash":"{ZERO_HASH}","payload":,"seq":9007199254740991,"timestamp":9007199254.740991,"event_hash":"{ZERO_HASH}"}}\n'
 )
 _IDEM_BYTES = len(',"idem":{"digest":"","key":""}')
+_DIGEST_CHARS = 32
+_KEY_AT = _DIGEST_CHARS + len('","key":"')
 
 ACTOR = r"[ !#-\[\]-~]{1,64}"
 """Printable ASCII but for the two characters that JSON would escape."""
@@ -63,8 +65,8 @@ _PARENT, _PAYLOAD = '_hash":"', '","payload":'
 _OPEN, _CLOSE = ',"event_hash":"', '"}'
 _ROWS = re.compile(
     b"(?ms)^"
-    rb'(.{10}[^"]*+)(.{33})([^]]*+)(.{16}[^"]*+)"'
-    rb'(?:,"mono_us":|,"idem":\{"digest":"([0-9a-f]{32})","key":"([A-Za-z0-9._:-]{8,64})"\},"mono_us":)([0-9]{1,16}+)'
+    rb'(.{10}[^"]*+.{33})([^]]*+)(.{16}[^"]*+)"'
+    rb'(?:,"mono_us":|,"idem":\{"digest":"([0-9a-f]{32}","key":"[A-Za-z0-9._:-]{8,64})"\},"mono_us":)([0-9]{1,16}+)'
     rb'(?:,"parent|(,"pad":" *+"),"parent)(.{84})'
     rb'(\{(?:[^}]*+|[^\n]*)\}),"seq":([0-9]{1,16}+),"timestamp":([1-9][0-9]{0,9}+\.[0-9]{6})(.{81})\n'
 )
@@ -76,10 +78,9 @@ _encode_numbers = msgspec.json.Encoder().encode
 _first_byte = itemgetter(slice(1))
 _PLACES = [b"%d" % place for place in range(RECORDS_MAX)]
 _raw = msgspec.json.Decoder(msgspec.Raw)  # walks the whole value, makes nothing of it
-_integers = msgspec.json.Decoder(list[int])  # takes no leading zeros
+_integers = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(le=INTEGER_MAX)]])  # takes no leading zeros
 _commits = msgspec.json.Decoder(list[tuple[int, int, int]])
-_ACTOR_MEMBER = re.compile(rf'\{{"actor":"({ACTOR})\Z'.encode())
-_BOOT_MEMBER = re.compile(rb'","boot_id":"([0-9a-f]{8})","commit":\[\Z')
+_MAKER_MEMBERS = re.compile(rf'\{{"actor":"({ACTOR})","boot_id":"([0-9a-f]{{8}})","commit":\[\Z'.encode())
 _TYPE_MEMBER = re.compile(rf'\],"event_type":"((?=[a-z0-9_.]{{1,64}}\Z){EVENT_TYPE})\Z'.encode())
 _COMMIT, _HEX = re.compile(rf"{_INTEGER},{_INTEGER},{_INTEGER}\Z".encode()), re.compile(rb"[0-9a-f]{64}\Z")
 _ACTOR = re.compile(ACTOR + r"\Z")
@@ -199,15 +200,17 @@ def seal_many(records: Sequence[Pending], batch: int, parent_hash: str, seq: int
     return lines, hashes
 
 
-_Row = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+_Row = tuple[bytes, bytes, bytes, int, bytes, int, bytes]
 
 
 def _columns(records: Sequence[Pending], batch: int, count: int, seq: int) -> Iterable[_Row]:
-    """The first records of a batch of `count`, judged and written in columns: of each the form that holds its names, its place, the
+    """The first records of a batch of `count`, judged and put in columns: of each the form that holds its names, its place, the
     member of its key, its `mono_us`, payload, `seq`, and what the form does not say of its time.
     """
     event_types, payloads, actors, boots, monos, times, idems = zip(*records, strict=True)
-    if min(times) < 0 or max(times) > INTEGER_MAX or min(monos) < 0 or max(monos) > INTEGER_MAX:
+    ordered, monos_ordered = sorted(times), sorted(monos)  # mostly they are, and then this is one look at each
+    earliest, latest = ordered[0], ordered[-1]
+    if earliest < 0 or latest > INTEGER_MAX or monos_ordered[0] < 0 or monos_ordered[-1] > INTEGER_MAX:
         raise ValueError("a time before 1970 or beyond the safe integers")
     joined = b"".join(payloads)
     if set(map(_first_byte, payloads)) != {b"{"} or b"\n" in joined:
@@ -215,7 +218,7 @@ def _columns(records: Sequence[Pending], batch: int, count: int, seq: int) -> It
     if len(joined) > _SURELY_FITS_BYTES:
         for record in records:
             measure(record)
-    start, moments = _moments(times)
+    start, moments = _moments(times, earliest, latest)
     if all([column.count(column[0]) == len(column) for column in (event_types, actors, boots)]):  # most batches
         form: Iterable[bytes] = repeat(_form(actors[0], boots[0], event_types[0], batch, count, start))
     else:
@@ -223,27 +226,22 @@ def _columns(records: Sequence[Pending], batch: int, count: int, seq: int) -> It
         forms = {each: _form(*each, batch, count, start) for each in set(names)}
         form = map(forms.__getitem__, names)
     keyed = [_keyed(*idem) if idem is not None else b"" for idem in idems] if any(idems) else repeat(b"")
-    seqs = _digits(range(seq, seq + len(records)))
-    return zip(form, _PLACES, keyed, _digits(monos), payloads, seqs, moments, strict=False)
+    return zip(form, _PLACES, keyed, monos, payloads, range(seq, seq + count), moments, strict=False)
 
 
-def _digits(numbers: Iterable[int]) -> list[bytes]:
-    return _encode_numbers(list(numbers))[1:-1].split(b",")
-
-
-def _moments(times_us: Sequence[int]) -> tuple[bytes, list[bytes]]:
+def _moments(times_us: Sequence[int], earliest: int, latest: int) -> tuple[bytes, list[bytes]]:
     """What the times of all begin with, and of each the rest. Most batches lie in one second."""
-    second = min(times_us) // 1_000_000
-    if not second or second != max(times_us) // 1_000_000:
+    second = earliest // 1_000_000
+    if not second or second != latest // 1_000_000:
         return b"", [b"%d.%06d" % divmod(time, 1_000_000) for time in times_us]
-    return b"%d." % second, (b"," + _encode_numbers(list(times_us))[1:-1]).split(b",%d" % second)[1:]
+    return b"%d." % second, (b"," + _encode_numbers(times_us)[1:-1]).split(b",%d" % second)[1:]
 
 
 def _form(actor: str, boot_id: str, event_type: str, batch: int, count: int, start: bytes) -> bytes:
     """What is hashed of a record whose names are these and whose time begins so, but for the last brace, with holes."""
     before, after = _names(actor, boot_id, event_type)
     opened = before.replace(b"%", b"%%")  # an actor may be called so
-    holes = b'%b,"mono_us":%b,"parent_hash":"%b","payload":%b,"seq":%b,"timestamp":'
+    holes = b'%b,"mono_us":%d,"parent_hash":"%b","payload":%b,"seq":%d,"timestamp":'
     return b"%b[%d,%%b,%d]%b%b%b%%b" % (opened, batch, count, after, holes, start)
 
 
@@ -385,16 +383,17 @@ def parse_block(block: bytes, offset: int) -> tuple[Block, list[bytes]] | None:
     rows = _ROWS.findall(block)
     if rest or not lines or len(rows) != len(lines):
         return None
-    actors, boots, commits, types, digests, keys, monos, pads, parents, payloads, seqs, times, stored = zip(*rows, strict=True)
+    makers, commits, types, keyed, monos, pads, parents, payloads, seqs, times, stored = zip(*rows, strict=True)
     hashes = [sha256(line[:_TAIL_FROM_END] + b"}").hexdigest() for line in lines]
     first = parents[0][len(_PARENT) : -len(_PAYLOAD)]
     if b"".join(stored) != _framed(hashes, _OPEN, _CLOSE) or _HEX.match(first) is None:
         return None
     if b"".join(parents) != _framed([first.decode(), *hashes[:-1]], _PARENT, _PAYLOAD) or not _are_objects(payloads):
         return None
-    actor_names, boot_ids, event_types = _named(actors, _ACTOR_MEMBER), _named(boots, _BOOT_MEMBER), _named(types, _TYPE_MEMBER)
-    if actor_names is None or boot_ids is None or event_types is None:
+    maker_names, type_names = _named(makers, _MAKER_MEMBERS), _named(types, _TYPE_MEMBER)
+    if maker_names is None or type_names is None:
         return None
+    (actors, boot_ids), (event_types,) = maker_names, type_names
     at = int(seqs[0])
     block_seqs = list(range(at, at + len(seqs)))
     try:
@@ -402,11 +401,11 @@ def parse_block(block: bytes, offset: int) -> tuple[Block, list[bytes]] | None:
         times_us = _integers.decode(b"[%b]" % b",".join(times).replace(b".", b""))
     except msgspec.DecodeError:
         return None
-    if b"[%b]" % b",".join(seqs) != _encode_numbers(block_seqs) or max(monos_us) > INTEGER_MAX or max(times_us) > INTEGER_MAX:
+    if b"[%b]" % b",".join(seqs) != _encode_numbers(block_seqs):
         return None
     sizes = [len(line) + 1 for line in lines]
     offsets = list(accumulate(sizes[:-1], initial=offset))
-    names = actor_names, boot_ids, commits, event_types, _idems(digests, keys)
+    names = actors, boot_ids, commits, event_types, _idems(keyed)
     columns = Columns(*names, monos_us, pads, payloads, block_seqs, times_us, hashes, offsets, sizes)
     return Block(columns, first.decode()), lines
 
@@ -419,14 +418,14 @@ _record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
 """As `Record._make`, which counts again what is counted already."""
 
 
-def _named(column: Sequence[bytes], shape: re.Pattern[bytes]) -> list[str] | None:
-    """Names repeat, so each is judged and made a text once; None where one has not this shape."""
+def _named(column: Sequence[bytes], shape: re.Pattern[bytes]) -> list[Sequence[str]] | None:
+    """A row for each name in the shape. They repeat, so each is judged and made a text once; None where one has not this shape."""
     if column.count(column[0]) == len(column):
         match = shape.match(column[0])
-        return [match[1].decode()] * len(column) if match is not None else None
-    found = {name: match[1].decode() for name in set(column) if (match := shape.match(name)) is not None}
+        return [[name.decode()] * len(column) for name in match.groups()] if match is not None else None
+    found = {each: [name.decode() for name in match.groups()] for each in set(column) if (match := shape.match(each)) is not None}
     try:
-        return [found[name] for name in column]
+        return list(zip(*[found[each] for each in column], strict=True))
     except KeyError:
         return None
 
@@ -440,10 +439,10 @@ def _are_objects(payloads: Iterable[bytes]) -> bool:
     return True
 
 
-def _idems(digests: Sequence[bytes], keys: Sequence[bytes]) -> list[tuple[str, str] | None]:
-    if not any(digests):
-        return [None] * len(digests)
-    return [(digest.decode(), key.decode()) if digest else None for digest, key in zip(digests, keys, strict=True)]
+def _idems(keyed: Sequence[bytes]) -> list[tuple[str, str] | None]:
+    if not any(keyed):
+        return [None] * len(keyed)
+    return [(each[:_DIGEST_CHARS].decode(), each[_KEY_AT:].decode()) if each else None for each in keyed]
 
 
 def parse_many(lines: Sequence[bytes], offset: int) -> list[Record] | None:

@@ -99,14 +99,33 @@ class Told(NamedTuple):
     """It has changed regime with this tick."""
 
 
-def _likeliest(here: int, counts: tuple[int, ...]) -> tuple[int, float]:
+def needed(streams: int) -> int:
+    """Of the streams of a source: as many make a shift of it, or say that it drifts."""
+    return max(1, math.ceil(SHARE * streams))
+
+
+def _likeliest(here: int, counts: Sequence[int]) -> tuple[int, float]:
     most = max(counts)
     best = here if counts[here] == most else counts.index(most)
     return best, (counts[best] + HALF) / (sum(counts) + HALF * len(NAMES))
 
 
+_LEARNING, _STABLE, _DRIFTING, _TRANSITION, _UNSTABLE = range(len(NAMES))
+
+
+def _place(tick: int, changes: tuple[int, ...], until: int, drifting: bool) -> int:
+    """Which of NAMES a source has at a tick."""
+    if tick <= LEARNING:
+        return _LEARNING
+    if len(changes) == UNSTABLE_SHIFTS and tick - changes[0] <= UNSTABLE_COOLDOWNS * COOLDOWN:
+        return _UNSTABLE
+    if tick < until:
+        return _TRANSITION
+    return _DRIFTING if drifting else _STABLE
+
+
 class Source(msgspec.Struct, frozen=True, gc=False):
-    """What a source has been through, tick by tick. Never changed: `see` answers the next one."""
+    """What a source has been through, tick by tick. Never changed: `see` and `go_on` answer the next one."""
 
     ticks: int = 0
     name: str = "learning"
@@ -130,35 +149,52 @@ class Source(msgspec.Struct, frozen=True, gc=False):
             again = {row for row, _, _ in shifted}
             kept = tuple(each for each in lately if tick - each[1] <= COOLDOWN and each[0] not in again)
             lately = (*kept, *((row, tick) for row, _, _ in shifted))[-256:]
-        needed = max(1, math.ceil(SHARE * streams))
-        announced = bool(shifted) and tick > self.until and (len(lately) >= needed or max(each[1] for each in shifted) > PLAIN)
+        enough = needed(streams)
+        announced = bool(shifted) and tick > self.until and (len(lately) >= enough or max(each[1] for each in shifted) > PLAIN)
         changes, until = self.changes, self.until
         if announced:
             changes, lately = (*changes, tick)[-UNSTABLE_SHIFTS:], ()
             until = tick + max(COOLDOWN, *(scale for _, _, scale in shifted))
-        name = self._name(tick, needed, changes, until, alerts)
-        row, column = _PLACE_OF[self.name], _PLACE_OF[name]
-        line = self.counts[row]
-        expected, confidence = _likeliest(row, line)
-        rate = 1 / min(tick, 1_024)
-        missed = confidence - (column == expected)
-        brier = self.brier + rate * (missed * missed - self.brier)
-        same = self.brier_same + rate * (float(row != column) - self.brier_same)
-        line = (*line[:column], line[column] + 1, *line[column + 1 :])
-        counts = (*self.counts[:row], line, *self.counts[row + 1 :])
-        likely, sure = _likeliest(column, counts[column])
-        return Source(tick, name, lately, changes, until, counts, brier, same), Told(name, NAMES[likely], sure, announced)
+        drifting = max(alerts, default=0.0) > DRIFTING and sum(each > DRIFTING for each in alerts) >= enough
+        return self._gone_on([_place(tick, changes, until, drifting)], lately, changes, until, announced=announced)
 
-    def _name(self, tick: int, needed: int, changes: tuple[int, ...], until: int, alerts: Sequence[float]) -> str:
-        if tick <= LEARNING:
-            return "learning"
-        if len(changes) == UNSTABLE_SHIFTS and tick - changes[0] <= UNSTABLE_COOLDOWNS * COOLDOWN:
-            return "unstable"
-        if tick < until:
-            return "transition"
-        if max(alerts, default=0.0) <= DRIFTING:
-            return "stable"
-        return "drifting" if sum(each > DRIFTING for each in alerts) >= needed else "stable"
+    def go_on(self, drifting: Sequence[bool]) -> tuple["Source", Told]:
+        """One more tick for each of these, and no stream shifts in any: whether as many drift as would make a shift."""
+        last = self.ticks + len(drifting)
+        lately = tuple(each for each in self.lately if last - each[1] <= COOLDOWN)
+        changes, until = self.changes, self.until
+        places = [_place(tick, changes, until, each) for tick, each in enumerate(drifting, self.ticks + 1)]
+        return self._gone_on(places, lately, changes, until)
+
+    def _gone_on(
+        self,
+        places: Sequence[int],
+        lately: tuple[tuple[int, int], ...],
+        changes: tuple[int, ...],
+        until: int,
+        *,
+        announced: bool = False,
+    ) -> tuple["Source", Told]:
+        """After some ticks, each with the place of its name."""
+        tick, brier, same = self.ticks, self.brier, self.brier_same
+        here, counts = _PLACE_OF[self.name], [*self.counts]
+        line = [*counts[here]]
+        expected, confidence = _likeliest(here, line)
+        for place in places:
+            tick += 1
+            rate = 1 / min(tick, 1_024)
+            missed = confidence - (place == expected)
+            brier += rate * (missed * missed - brier)
+            same += rate * ((place != here) - same)
+            line[place] += 1
+            if place != here:
+                counts[here] = tuple(line)
+                here, line = place, [*counts[place]]
+            expected, confidence = _likeliest(here, line)
+        counts[here] = tuple(line)
+        name = NAMES[here]
+        after = Source(tick, name, lately, changes, until, tuple(counts), brier, same)
+        return after, Told(name, NAMES[expected], confidence, announced)
 
     def next(self) -> tuple[str, float]:
         """The likeliest name of the next tick, and the posterior mean of its share."""

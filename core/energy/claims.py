@@ -5,6 +5,7 @@ settled. Beside it stand the same claims by three plain forecasters, each with i
 of them was worth saying. A claim is made before its outcome and judged once.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 MISS = 0.05
 WIDEN = 0.05
 """Neighbouring claims share most of their outcome, so the interval moves less with each than that of single steps."""
-_FINE = 2 / MISS
+FINE = 2 / MISS
 LOSS_RATE = 0.005
 """Claims made at every point share most of their outcome: of two hundred in a row only a few say something of their own."""
 SQUARINGS = 4
@@ -108,22 +109,26 @@ def claim(known: Horizon, total: float, rates: Rates, horizon_s: float, doubt: f
 
 def settle(known: Horizon, said: Claim, outcome: float) -> tuple[Horizon, Judged]:
     """The total when it was due."""
-    seconds, settled = said.horizon_s, known.settled
-    naive, smoothing, mean, autoregression = said.rates
-    error = abs(outcome - said.expected)
-    actual = (outcome - said.total) / seconds
-    one, two, three, four = abs(actual - naive), abs(actual - smoothing), abs(actual - mean), abs(actual - autoregression)
-    half_one, half_two, half_three = said.halves
-    scores = (
-        interval_score(one * seconds, half_one) / seconds,
-        interval_score(two * seconds, half_two) / seconds,
-        interval_score(three * seconds, half_three) / seconds,
-    )
-    ours = interval_score(error, said.half) / seconds
+    seconds = said.horizon_s
+    error, actual = abs(outcome - said.expected), (outcome - said.total) / seconds
     best = known.scores.index(min(known.scores))
     usual = known.scores[best]
-    gain = min(max((scores[best] - ours) / usual, -1.0), 1.0) if settled and usual > 0 else 0.0
-    covered = error <= said.half
+    reference = interval_score(abs(actual - said.rates[best]) * seconds, said.halves[best]) / seconds
+    ours = interval_score(error, said.half) / seconds
+    gain = min(max((reference - ours) / usual, -1.0), 1.0) if known.settled and usual > 0 else 0.0
+    after = learned(known, (said.total, seconds, said.expected, said.half, said.half_rare, *said.rates, *said.halves), outcome)
+    return after, Judged(error <= said.half, error, ours, reference, usual, gain)
+
+
+def learned(known: Horizon, figures: Sequence[float], outcome: float) -> Horizon:
+    """What a claim teaches, of which these are the figures, one after the other."""
+    total, seconds, expected, half, _, naive, smoothing, mean, autoregression, half_one, half_two, half_three = figures
+    settled, error, actual = known.settled, abs(outcome - expected), (outcome - total) / seconds
+    one, two, three, four = abs(actual - naive), abs(actual - smoothing), abs(actual - mean), abs(actual - autoregression)
+    scored_one = interval_score(one * seconds, half_one) / seconds
+    scored_two = interval_score(two * seconds, half_two) / seconds
+    scored_three = interval_score(three * seconds, half_three) / seconds
+    covered = error <= half
     start = 1 / (settled + 1)
     rate = max(LOSS_RATE, start)
     off = error / seconds
@@ -138,7 +143,7 @@ def settle(known: Horizon, said: Claim, outcome: float) -> tuple[Horizon, Judged
         half = _wider(known.half, loss, off)
         halves = (_wider(half_one, loss_one, one), _wider(half_two, loss_two, two), _wider(half_three, loss_three, three))
     score_one, score_two, score_three = known.scores
-    after = Horizon(
+    return Horizon(
         settled + 1,
         known.covered + covered,
         (loss_one, loss_two, loss_three, loss_four),
@@ -146,12 +151,11 @@ def settle(known: Horizon, said: Claim, outcome: float) -> tuple[Horizon, Judged
         halves,
         half,
         (
-            score_one + start * (scores[0] - score_one),
-            score_two + start * (scores[1] - score_two),
-            score_three + start * (scores[2] - score_three),
+            score_one + start * (scored_one - score_one),
+            score_two + start * (scored_two - score_two),
+            score_three + start * (scored_three - score_three),
         ),
     )
-    return after, Judged(covered, error, ours, scores[best], usual, gain)
 
 
 def _wider(half: float, loss: float, error: float) -> float:
@@ -161,7 +165,7 @@ def _wider(half: float, loss: float, error: float) -> float:
 
 def interval_score(error: float, half: float) -> float:
     """Width, and forty times what an outcome lies outside (Gneiting and Raftery, 2007): honest intervals pay best."""
-    return 2 * half + _FINE * (error - half if error > half else 0.0)
+    return 2 * half + FINE * (error - half if error > half else 0.0)
 
 
 def _mixed(losses: tuple[float, ...], rates: Rates) -> float:

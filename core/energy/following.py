@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from core.energy import bank, claims, columns, layout, proof, regimes, rounds, units
 from core.energy import node as heat
 from core.energy.facts import Known, Totals
+from core.energy.layout import Flags, Floats
 from core.energy.plans import Plan
 
 SHOWN_MAX = 8
@@ -23,6 +25,8 @@ FLOOR = 1e-9
 """Of a total: no interval is narrower, or the last bit of a sum would be an outcome."""
 HORIZONS = ("J", "1", "J/K", "nats")
 NOWHERE = math.nan
+STRETCH_MIN = 8
+"""Fewer moments than these are followed one by one: a call on columns costs as much as some arithmetic without."""
 
 
 class Shown(NamedTuple):
@@ -156,15 +160,12 @@ def follow(
     """
     walk = _Walk(done, ask, plan, known, before, told)
     found = walk.found
-    begin = number = done.begins[place]
+    begin = done.begins[place]
     if done.clean and ask.whole:
-        size = len(ask.rows)
-        walk.spoke = plan.all_streams
-        for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
-            found.kept.append((moment, line))
-            walk.tick(time, line, range(number, number + size), size)
-            number += size
+        walk.spoke, found.kept = plan.all_streams, list(enumerate(ask.values))
+        walk.all_accepted(ask.times, ask.values, begin)
     else:
+        number = begin
         for moment, (time, line) in enumerate(zip(ask.times, ask.values, strict=True)):
             number = walk.judged(moment, time, line, number)
         found.fates = done.fates[begin:number]
@@ -182,8 +183,8 @@ class _Walk:
         "around_k",
         "before",
         "confidence",
-        "energy_pace",
-        "flow_pace",
+        "flow_times",
+        "flows",
         "found",
         "kelvin",
         "known",
@@ -198,11 +199,12 @@ class _Walk:
         "rows",
         "shifts",
         "shifts_at",
-        "single",
         "spoke",
         "ticks",
         "time",
+        "times",
         "told",
+        "totals",
     )
 
     def __init__(self, done: rounds.Round, ask: rounds.Ask, plan: Plan, known: Known, before: Follow, told: bool) -> None:
@@ -210,12 +212,16 @@ class _Walk:
         self.found = Followed(done, ask, before)
         self.rows = ask.rows
         self.before, self.told = before, told
-        self.single = len(ask.times) == 1
         self.regime, self.node = before.regime, before.node
         self.next_likely, self.confidence = before.next_likely, before.confidence
         self.power, self.kelvin, self.around_k, self.time = before.power, before.kelvin, before.around_k, before.time
         self.metered = before.metered
-        self.energy_pace, self.flow_pace, _ = before.paces
+        self.times: list[float] = []
+        self.totals: list[float] = []
+        """The moments, and what they came to in that which a claim is about: energy, or what stands for it."""
+        self.flow_times: list[float] = []
+        self.flows: list[float] = []
+        """The same of the physical entropy, where it is known."""
         self.alerts = [*before.alerts, *[0.0] * (len(plan.metrics) - len(before.alerts))]
         self.shifts = before.shifts
         self.alarms, self.ticks = before.alarms, before.ticks
@@ -242,9 +248,22 @@ class _Walk:
             self.tick(time, line, numbers, size)
         return number
 
+    def all_accepted(self, times: Sequence[float], lines: Sequence[Sequence[float]], begin: int) -> None:
+        """Moments with a point of each row, which begin there in the round. Between two at which a stream shifts all go alike."""
+        size, low = len(self.rows), 0
+        shifting = [at for at, time in enumerate(times) if time in self.shifts_at] if self.shifts_at else []
+        alike = self.plan.power >= 0 or not self.physical
+        for high in (*shifting, len(times)):
+            if alike and high - low >= STRETCH_MIN:
+                self._stretch(times[low:high], lines[low:high], begin + low * size)
+                low = high
+            for at in range(low, min(high + 1, len(times))):
+                self.tick(times[at], lines[at], range(begin + at * size, begin + (at + 1) * size), size)
+            low = high + 1
+
     def tick(self, time: float, line: Sequence[float], numbers: Sequence[int], size: int) -> None:
         """Points of one moment: `numbers` says where each stands in the round, -1 where none does, and `size` of them do."""
-        done, plan, found = self.round, self.plan, self.found
+        done, found = self.round, self.found
         self.ticks += 1
         metered = self._metered(line, numbers)
         gap = metered is not None and done.gaps[metered.number]
@@ -252,6 +271,42 @@ class _Walk:
             self._energy(time, metered, gap)
         if not self.physical:
             found.surrogate += self._surrogate(numbers, size)
+        self._shown(time, line, numbers, metered, gap)
+        self._regime(time, numbers, size)
+        self.times.append(time)
+        self.totals.append(found.energy_j if self.physical else found.surrogate)
+
+    def _stretch(self, times: Sequence[float], lines: Sequence[Sequence[float]], begin: int) -> None:
+        """Many moments with a point of each row, none of which shifts: `tick` of one after the other, in columns. If anything says
+        the power it is its sensor. The points begin there in the round.
+        """
+        done, found = self.round, self.found
+        count, size = len(times), len(self.rows)
+        self.ticks += count
+        totals = self._energies(times, begin) if self.physical else self._surrogates(count, begin)
+        for at in range(count) if self.told or self._heated else (count - 1,):
+            number = begin + at * size
+            if self.physical:
+                found.energy_j = totals[at]
+            else:
+                found.surrogate = totals[at]
+            numbers = range(number, number + size)
+            metered = self._metered(lines[at], numbers)
+            self._shown(times[at], lines[at], numbers, metered, metered is not None and done.gaps[metered.number])
+        self._regimes(count, begin)
+        self.times += times
+        self.totals += totals
+
+    @property
+    def _heated(self) -> bool:
+        """What its sensors show may be judged as heat."""
+        plan = self.plan
+        around = plan.around >= 0 or not math.isnan(self.around_k) or self.known.surroundings_k > 0
+        return plan.power >= 0 and plan.warm >= 0 and around
+
+    def _shown(self, time: float, line: Sequence[float], numbers: Sequence[int], metered: Metered | None, gap: bool) -> None:
+        """What the sensors show at a moment, its points being counted already."""
+        plan, found = self.plan, self.found
         judged = None
         if plan.around >= 0 and numbers[plan.around] >= 0:
             self.around_k = units.kelvin(plan.units[plan.around], line[plan.around])
@@ -265,15 +320,14 @@ class _Walk:
             feasible = self._feasible(time, metered, kelvin, share, judged)
             measured = metered is not None and metered.measured
             found.ticks.append(Tick(time, found.energy_j, found.surrogate, found.entropy_j_k, 0.0, judged, feasible, measured, gap))
-        self._regime(time, numbers, size)
         self.time = time
         if metered is not None:
             self.power, self.metered = (time, metered.watts), metered.stream
         if not math.isnan(kelvin):
             self.kelvin = (time, kelvin)
-        self.energy_pace = paced(self.energy_pace, time, found.energy_j if self.physical else found.surrogate, last=self.single)
         if judged is not None and not math.isnan(judged.entropy_j_k):
-            self.flow_pace = paced(self.flow_pace, time, found.entropy_j_k, last=self.single)
+            self.flow_times.append(time)
+            self.flows.append(found.entropy_j_k)
 
     def _metered(self, line: Sequence[float], numbers: Sequence[int]) -> Metered | None:
         plan, known = self.plan, self.known
@@ -301,6 +355,30 @@ class _Walk:
         found.energy_j += 0.5 * (watts + metered.watts) * passed
         found.sigma_j += metered.sigma * passed
         found.modelled |= not metered.measured
+
+    def _energies(self, times: Sequence[float], begin: int) -> list[float]:
+        """The energy as of each moment, whose power its sensor says."""
+        plan, found, size = self.plan, self.found, len(self.rows)
+        own = slice(begin + plan.power, begin + len(times) * size, size)
+        watts: Floats = units.watts(plan.units[plan.power], self.round.values[own])  # type: ignore[assignment, arg-type]
+        gaps: Flags = self.round.advanced.findings.gap[own]
+        since, before = self.power
+        passed = np.rint(np.diff(times, prepend=since) * 1e6) / 1e6
+        known = passed > 0
+        added = 0.5 * (np.append(before, watts[:-1]) + watts) * passed
+        found.uncovered_s = _running(found.uncovered_s, np.where(known & gaps, passed, 0.0))[-1]
+        return _running(found.energy_j, np.where(known & ~gaps, added, 0.0))
+
+    def _surrogates(self, count: int, begin: int) -> list[float]:
+        """What stands for it as of each moment."""
+        done, size = self.round, len(self.rows)
+        residuals = done.advanced.findings.residual[begin : begin + count * size].reshape(count, size)
+        spreads = np.sqrt(np.maximum([done.spreads[done.place[row]] for row in self.rows], 0.0))
+        total = np.zeros(count)
+        with np.errstate(all="ignore"):
+            for column in heat.surrogate_energies(residuals, spreads).T:
+                total += column
+            return _running(self.found.surrogate, total / size)
 
     def _surrogate(self, numbers: Sequence[int], size: int) -> float:
         done, found = self.round, 0.0
@@ -343,7 +421,7 @@ class _Walk:
             metered is not None and not metered.measured,
         )
 
-    def _regime(self, time: float, numbers: Sequence[int], size: int) -> None:
+    def _alert(self, numbers: Sequence[int], size: int) -> None:
         alerts, found = self.alerts, self.round.alerts
         if self.plan.straight and size == len(alerts):
             alerts[:] = found[numbers[0] : numbers[0] + size]
@@ -351,6 +429,20 @@ class _Walk:
             for stream, number in zip(self.plan.streams, numbers, strict=True):
                 if number >= 0:
                     alerts[stream] = found[number]
+
+    def _regimes(self, count: int, begin: int) -> None:
+        alerts, size, plan = self.alerts, len(self.rows), self.plan
+        own = self.round.advanced.findings.alert[begin : begin + count * size].reshape(count, size)
+        others = sum(each > bank.DRIFTING for stream, each in enumerate(alerts) if stream not in plan.all_streams)
+        drifting = np.count_nonzero(own > bank.DRIFTING, axis=1) + others >= bank.needed(len(alerts))
+        self.regime, told = self.regime.go_on(drifting.tolist())
+        self.next_likely, self.confidence = told.next_likely, told.confidence
+        last = begin + (count - 1) * size
+        self._alert(range(last, last + size), size)
+
+    def _regime(self, time: float, numbers: Sequence[int], size: int) -> None:
+        alerts = self.alerts
+        self._alert(numbers, size)
         shown = self.shifts_at.get(time, ()) if self.shifts_at else ()
         shifted = [(each.stream, each.statistic / _BOUND_OF[each.scale], each.scale) for each in shown] if shown else ()
         name = self.regime.name
@@ -377,10 +469,9 @@ class _Walk:
                 start, count = total_of(before.nats), len(found.ticks)
                 grown = [*(start + (end - start) * (i + 1) / count for i in range(count - 1)), end]
                 found.ticks = [Tick(*tick[:4], total, *tick[5:]) for tick, total in zip(found.ticks, grown, strict=True)]
-            nats_pace = paced(nats_pace, self.time, end)
-        energy_pace, flow_pace = self.energy_pace, self.flow_pace
-        if not self.single:
-            energy_pace, flow_pace = _grown(energy_pace, before.paces[0]), _grown(flow_pace, before.paces[1])
+            nats_pace = paced(nats_pace, (self.time,), (end,))
+        energy_pace = paced(before.paces[0], self.times, self.totals, last=True)
+        flow_pace = paced(before.paces[1], self.flow_times, self.flows, last=True)
         return Follow(
             self.regime,
             self.next_likely,
@@ -408,6 +499,12 @@ def total_of(nats: Sequence[float]) -> float:
     for each in nats:
         total += each
     return total
+
+
+def _running(total: float, added: Floats) -> list[float]:
+    """What it comes to with each of these, one after the other."""
+    found: list[float] = np.add.accumulate(np.append(total, added))[1:].tolist()
+    return found
 
 
 def seconds_between(since: float, time: float) -> float:
@@ -443,30 +540,32 @@ def _by_time(done: rounds.Round, streams: Sequence[int], rows: Sequence[int]) ->
 # --- how totals grow --------------------------------------------------------------------------------------------------------
 
 
-def paced(pace: Pace, time: float, total: float, *, last: bool = False) -> Pace:
-    """One more total. Totals of a command count from its beginning, so only what is added matters.
+def paced(pace: Pace, times: Sequence[float], totals: Sequence[float], *, last: bool = False) -> Pace:
+    """Some more totals. Those of a command count from its beginning, so only what is added matters.
 
     `last`: no more of this command comes, and the next one counts from nought again.
     """
-    base = total if last else 0.0
-    if math.isnan(pace.time):
-        return Pace(time, total - base, time, total - base)
-    passed = time - pace.time
-    if not passed > 0:
+    if not times:
         return pace
-    rate, latest = max(SMOOTH, 1 / (pace.steps + 1)), (total - pace.total) / passed
-    smooth = pace.smooth
-    off = pace.off + rate * (abs(latest - smooth) - pace.off) if pace.steps else abs(latest)
-    return Pace(
-        time, total - base, pace.first_time, pace.first_total - base, latest, smooth + rate * (latest - smooth), off, pace.steps + 1
-    )
-
-
-def _grown(after: Pace, before: Pace) -> Pace:
-    """The next command counts from nought again."""
-    if after is before:
-        return after
-    return msgspec.structs.replace(after, total=0.0, first_total=after.first_total - after.total)
+    now, before, first_time, first_total, latest, smooth, off, steps = msgspec.structs.astuple(pace)
+    for time, total in zip(times, totals, strict=True):
+        passed = time - now
+        if passed > 0:
+            rate = 1 / (steps + 1)
+            rate = rate if rate > SMOOTH else SMOOTH
+            latest = (total - before) / passed
+            off = off + rate * (abs(latest - smooth) - off) if steps else abs(latest)
+            smooth += rate * (latest - smooth)
+            steps += 1
+        elif math.isnan(now):
+            first_time, first_total = time, total
+        else:
+            continue
+        now, before = time, total
+    if now == pace.time:
+        return pace
+    base = before if last else 0.0
+    return Pace(now, before - base, first_time, first_total - base, latest, smooth, off, steps)
 
 
 def _rates(pace: Pace) -> claims.Rates:

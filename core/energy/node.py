@@ -84,6 +84,10 @@ class Node(NamedTuple):
     entropies: int = 0
 
 
+Changes = dict[str, Any]
+"""Fields of a node that are others after a step: it is made anew once, for it has many."""
+
+
 class Step(NamedTuple):
     """One step judged. Where `vacuous` says why, the residual says nothing."""
 
@@ -115,9 +119,12 @@ def solved(node: Node) -> tuple[float, float] | None:
 def identified(node: Node) -> bool:
     """May the model be believed: it cools, power heats, and it predicts what it was not fitted to."""
     found = solved(node)
-    if found is None or node.steps < STEPS_MIN:
+    return found is not None and _believable(node, *found)
+
+
+def _believable(node: Node, a: float, b: float) -> bool:
+    if node.steps < STEPS_MIN:
         return False
-    a, b = found
     whole = node.variance if a == 0 else node.differences
     sure = node.help > POWER_SURE * math.sqrt(max(node.help_square - node.help * node.help, 0) / min(node.steps, MEMORY))
     part = node.help >= POWER_PART_MIN * whole
@@ -150,56 +157,59 @@ def step(node: Node, time: float, power_w: float, kelvin: float, ambient_k: floa
         return (fresh if math.isnan(node.time) else node), Step("no-step")
     usual = node.seconds or seconds
     even = abs(seconds - usual) <= UNEVEN * usual
-    after = node._replace(
-        time=time,
-        theta=theta,
-        power=power_w,
-        seconds=usual + min(max(seconds - usual, -usual / 2), usual / 2) / min(node.steps + 1, 16),
-        lagged=node.lagged + INSTRUMENT * (node.power - node.lagged),
-    )
+    changes: Changes = {
+        "time": time,
+        "theta": theta,
+        "power": power_w,
+        "seconds": usual + min(max(seconds - usual, -usual / 2), usual / 2) / min(node.steps + 1, 16),
+        "lagged": node.lagged + INSTRUMENT * (node.power - node.lagged),
+    }
     if not even:
-        return after, Step("uneven-step", seconds)
+        return node._replace(**changes), Step("uneven-step", seconds)
     found = solved(node)
     judged = Step("not-identified", seconds)
     if found is not None and node.steps >= FITTED_MIN:
-        after, judged = _judged(node, after, found, theta, power_w, kelvin, ambient_k)
+        judged = _judged(node, changes, found, theta, seconds, ambient_k)
     doubted = node.doubted + 1 if not judged.vacuous and _doubtful(judged) else 0
-    after = after._replace(doubted=doubted, sure=judged.vacuous in ("", "spread-not-known"))
-    return _fitted(node, after, theta, _weight(doubted)), judged
+    changes["doubted"], changes["sure"] = doubted, judged.vacuous in ("", "spread-not-known")
+    _fit(node, changes, theta, _weight(doubted))
+    return node._replace(**changes), judged
 
 
 def _weight(doubted: int) -> float:
     return DOUBT if 0 < doubted <= NEW_MACHINE else 1.0
 
 
-def _fitted(node: Node, after: Node, theta: float, weight: float) -> Node:
+def _fit(node: Node, changes: Changes, theta: float, weight: float) -> None:
     old, power, lagged = node.theta, node.power, node.lagged
-    products = (lagged * old, lagged * power, power * old, power * power, lagged * theta, power * theta)
     keep = 1 - (1 - FORGET) * weight
     rate = 1 / min(node.steps + 1, MEMORY)
     change = theta - old
-    return after._replace(
-        fit=tuple(keep * kept + weight * product for kept, product in zip(node.fit, products, strict=True)),
-        steps=node.steps + 1,
-        mean_power=node.mean_power + rate * (power - node.mean_power),
-        differences=node.differences + rate * (change * change - node.differences),
-        mean_theta=node.mean_theta + rate * (theta - node.mean_theta),
-        variance=node.variance + rate * ((theta - node.mean_theta) ** 2 - node.variance),
+    zt, zp, pt, pp, zy, py = node.fit
+    changes["fit"] = (
+        keep * zt + weight * (lagged * old),
+        keep * zp + weight * (lagged * power),
+        keep * pt + weight * (power * old),
+        keep * pp + weight * (power * power),
+        keep * zy + weight * (lagged * theta),
+        keep * py + weight * (power * theta),
     )
+    changes["steps"] = node.steps + 1
+    changes["mean_power"] = node.mean_power + rate * (power - node.mean_power)
+    changes["differences"] = node.differences + rate * (change * change - node.differences)
+    changes["mean_theta"] = node.mean_theta + rate * (theta - node.mean_theta)
+    changes["variance"] = node.variance + rate * ((theta - node.mean_theta) ** 2 - node.variance)
 
 
-def _judged(
-    node: Node, after: Node, found: tuple[float, float], theta: float, power_w: float, kelvin: float, ambient_k: float
-) -> tuple[Node, Step]:
+def _judged(node: Node, changes: Changes, found: tuple[float, float], theta: float, seconds: float, ambient_k: float) -> Step:
     a, b = found
     error = theta - a * node.theta - b * node.power
     blind = theta - a * node.theta - b * node.mean_power
     helped = blind * blind - error * error
-    seconds = after.time - node.time
-    sure = identified(node)
     rate = 1 / min(node.steps + 1 - FITTED_MIN, MEMORY)
-    if not sure:
-        return _scored(node, after, error, helped, rate), Step("not-identified", seconds, a, b)
+    if not _believable(node, a, b):
+        _score(node, changes, error, helped, rate)
+        return Step("not-identified", seconds, a, b)
     residual = error * seconds / b
     latest = (*node.latest, residual)[-JUDGED:]
     mean = sum(latest) / JUDGED if len(latest) == JUDGED else math.nan
@@ -210,30 +220,28 @@ def _judged(
     verdict = Step("" if told else "spread-not-known", seconds, a, b, residual, sigma, mean, mean_sigma, entropy, spread)
     weight = _weight(node.doubted + 1) if told and _doubtful(verdict) else 1.0
     spread_rate = weight / min(node.judged + 1, MEMORY)
-    after = _scored(node, after, error, helped, weight * rate)._replace(
-        judged=node.judged + 1,
-        residual_square=node.residual_square + spread_rate * (residual * residual - node.residual_square),
-        latest=latest,
-        missed_j=node.missed_j + abs(residual),
-        taken_in_j=node.taken_in_j + node.power * seconds,
-        entropy_j_k=node.entropy_j_k + entropy,
-        coherent=node.coherent + (entropy >= -3 * spread),
-        entropies=node.entropies + 1,
-    )
+    _score(node, changes, error, helped, weight * rate)
+    changes["judged"] = node.judged + 1
+    changes["residual_square"] = node.residual_square + spread_rate * (residual * residual - node.residual_square)
+    changes["latest"] = latest
+    changes["missed_j"] = node.missed_j + abs(residual)
+    changes["taken_in_j"] = node.taken_in_j + node.power * seconds
+    changes["entropy_j_k"] = node.entropy_j_k + entropy
+    changes["coherent"] = node.coherent + (entropy >= -3 * spread)
+    changes["entropies"] = node.entropies + 1
     if len(latest) == JUDGED:
         mean_rate = weight / min(node.means + 1, MEMORY)
-        after = after._replace(mean_square=node.mean_square + mean_rate * (mean * mean - node.mean_square), means=node.means + 1)
-    return after, verdict
+        changes["mean_square"] = node.mean_square + mean_rate * (mean * mean - node.mean_square)
+        changes["means"] = node.means + 1
+    return verdict
 
 
-def _scored(node: Node, after: Node, error: float, helped: float, rate: float) -> Node:
+def _score(node: Node, changes: Changes, error: float, helped: float, rate: float) -> None:
     most = WILD * node.differences
     helped = min(max(helped, -most), most)
-    return after._replace(
-        error=node.error + rate * (min(error * error, most) - node.error),
-        help=node.help + rate * (helped - node.help),
-        help_square=node.help_square + rate * (helped * helped - node.help_square),
-    )
+    changes["error"] = node.error + rate * (min(error * error, most) - node.error)
+    changes["help"] = node.help + rate * (helped - node.help)
+    changes["help_square"] = node.help_square + rate * (helped * helped - node.help_square)
 
 
 def _doubtful(judged: Step) -> bool:

@@ -202,7 +202,8 @@ def percent_off(claimed: float, actual: float, spread: float) -> float:
 
 def interval_score(low: float, high: float, actual: float, miss: float = 0.05) -> float:
     """Width, and a fine for what lies outside (Gneiting and Raftery, 2007): honest intervals score best."""
-    return high - low + 2 / miss * (max(low - actual, 0.0) + max(actual - high, 0.0))
+    beyond = low - actual if actual < low else actual - high if actual > high else 0.0
+    return high - low + 2 / miss * beyond
 
 
 def gain(score: float, reference: float, mean_reference: float) -> float:

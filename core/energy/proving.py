@@ -409,12 +409,20 @@ def forget_source(claims: Claims, source: str) -> None:
     claims.ledgers.pop(source, None)
 
 
+Checks = tuple[Checked, Checked, Checked]
+"""Energy, entropy and feasibility."""
+
+
+def checked(energy: proof.Check, entropy: proof.Check, feasibility: proof.Check) -> Checks:
+    return Checked(*energy), Checked(*entropy), Checked(*feasibility)
+
+
 class Outcome(NamedTuple):
     """What our points say of one claim."""
 
     claim: Claim
     own: proof.Own
-    checks: Sequence[proof.Check]
+    checks: Checks
     measured: bool
     saved_share: float | None = None
 
@@ -430,17 +438,16 @@ def meet(claims: Claims, source: str, outcomes: Sequence[Outcome]) -> ClaimsMet:
         scores = _scores(claim, own.energy)
         rise = 0.0
         if scores:
-            best = min(range(len(REFERENCES)), key=sums.__getitem__)
+            best = sums.index(min(sums))
             mean = (sums[best] + scores[1 + best]) / (settled + 1)
             gained, most, rise = proof.lifted(gained, most, proof.gain(scores[0], scores[1 + best], mean))
             hits = _hits(hits, hit)
             sums, settled = [total + score for total, score in zip(sums, scores[1:], strict=True)], settled + 1
-        told = tuple(Checked(*check) for check in checks)
         met.append(
             Met(
                 claim.prediction_id,
                 *own,
-                told,  # type: ignore[arg-type]
+                checks,
                 hit,
                 scores,
                 gained,
@@ -474,7 +481,8 @@ def apply_met(claims: Claims, event: ClaimsMet, stamp: Stamp) -> None:
 
 
 def _score(claims: Claims, ledger: Ledger, scores: Sequence[float]) -> None:
-    best = scores[1 + min(range(len(REFERENCES)), key=ledger.reference_sums.__getitem__)]
+    sums = ledger.reference_sums
+    best = scores[1 + sums.index(min(sums))]
     if best > 0:
         claims.scored += 1
         rate = 1 / min(claims.scored, SCORES_KEPT)
@@ -560,7 +568,7 @@ def _differs(said: Actual, energy: proof.Band, entropy: proof.Band) -> bool:
 def _scores(claim: Claim, actual: float) -> list[float]:
     if len(claim.references) != len(REFERENCES):
         return []
-    bands = [(claim.energy[1], claim.energy[2]), *claim.references]
+    bands = [claim.energy[1:3], *claim.references]
     return [proof.interval_score(low, high, actual) for low, high in bands]
 
 

@@ -1,9 +1,10 @@
 """Sources in which nothing happens, side by side: what one moment adds to each of very many, worked out in columns.
 
 Arithmetic on columns costs by the call and not by the source. So what a moment changes of a source that just goes on is a row of
-figures, and the moments of a whole round are followed here at once: totals, paces, regimes, claims. It is the arithmetic of
-`following`, `bank` and `claims`, in the same order, and comes to the same figures to the last bit. Whatever is not quiet is left to
-them: shifts, refused points, modelled power, heat, claims that fall due. Nothing is changed here until a command is taken over.
+figures, and the moments of a whole round are followed here at once: totals, paces, regimes, claims, and what claims that were met
+teach. It is the arithmetic of `following`, `bank` and `claims`, in the same order, and comes to the same figures to the last bit.
+Whatever is not quiet is left to them: shifts, refused points, modelled power, heat. Nothing is changed here until a command is
+taken over.
 """
 
 import math
@@ -15,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.canonical import FIGURE_MAX, FIGURE_MIN
-from core.energy import bank, claims, layout, packed, proof, units
+from core.energy import bank, claims, layout, packed, units
 from core.energy.facts import Totals
-from core.energy.following import FLOOR, LEVEL_DOUBT, SMOOTH, Follow, Pace, Said, Tick, kept_claim
+from core.energy.following import FLOOR, LEVEL_DOUBT, SMOOTH, Follow, Pace, Said, kept_claim
 from core.energy.layout import Floats
 from core.energy.node import surrogate_energies
 from core.energy.plans import Plan
@@ -25,17 +26,17 @@ from core.energy.rounds import Round
 
 _PACE = ("time", "total", "first_time", "first_total", "last", "smooth", "off", "steps")
 _NAMES = len(bank.NAMES)
-_REST, _MOVES = 9, _NAMES * _NAMES
+_HORIZON, _MOVES = 14, _NAMES * _NAMES
 
 _FIELD, _WIDTH = layout.places_of(
     dict(
         time=1, power_time=1, watts=1, metered=1, kelvin_time=1, kelvin=1, energy_pace=8, nats_pace=8, regime_ticks=1, name=1,
         moves=_MOVES, brier=1, brier_same=1, next=1, confidence=1, ticks=1,
-        until=1, unstable_until=1, powered=1, energy_known=_REST, nats_known=_REST,
+        until=1, unstable_until=1, powered=1, energy_known=_HORIZON, nats_known=_HORIZON,
     )
 )  # fmt: skip
 _MOVED = _FIELD["until"].start
-"""Fields before this one change with every moment; those from it on only when something happens."""
+"""Fields before this one change with every moment; those from it on only when something happens, or claims are met."""
 _KNOWN = slice(_FIELD["energy_known"].start, _FIELD["nats_known"].stop)
 _AT = {name: place.start for name, place in _FIELD.items() if place.stop == place.start + 1}
 _LINES = 21
@@ -44,10 +45,16 @@ _OF_CLAIM = 5
 """The first of them that is of its claim."""
 FEW_PATHS = 12
 """So many are sooner followed one by one."""
-_SAID = 25
-"""Figures of the two claims that go with it, and which unit the energy is in."""
-_figures = Struct(f"{_SAID}d").unpack
+FEW_MET = 5
+"""Fewer claims than these are sooner learned from one by one."""
+_CLAIM, _SAID = 12, 25
+"""Figures of a claim; and of the two that go with it, and which unit the energy is in."""
+_figures, _unit, _UNIT_AT = Struct(f"{_SAID}d").unpack, Struct("d").unpack_from, 8 * (_SAID - 1)
+_WITH_HALVES = [0, 1, 2, 4]
+"""Of five lines, the references and the claim itself: the autoregression alone is said with no interval."""
 Place = NDArray[np.intp]
+Moment = tuple[float, float, float, float, float]
+"""When, and the totals then: energy, surrogate, entropy in J/K, nats. A `Tick` begins with them."""
 
 
 class Member(NamedTuple):
@@ -70,6 +77,7 @@ class Sources:
         """Of those whose row is what is known of them."""
         self._free: list[int] = []
         self._size = 0
+        self._met: list[_Met] = []
 
     def enter(self, source: str, follow: Follow, streams: int, powered: bool) -> int | None:
         """The row of a source from now on; None where it is in something that only `following` can follow."""
@@ -86,7 +94,7 @@ class Sources:
             regime.ticks, bank.NAMES.index(regime.name), *(count for line in regime.counts for count in line),
             regime.brier, regime.brier_same, bank.NAMES.index(follow.next_likely), follow.confidence, follow.ticks,
             regime.until, unstable_until, powered,
-            *_known_row(follow.horizons[0 if powered else 1]), *_known_row(follow.horizons[3]),
+            *_horizon_row(follow.horizons[0 if powered else 1]), *_horizon_row(follow.horizons[3]),
         ]  # fmt: skip
         self.places[source] = place
         return place
@@ -100,17 +108,45 @@ class Sources:
     def ticks(self, source: str) -> int:
         return int(self.rows[self.places[source], _AT["ticks"]])
 
-    def learn(self, source: str, follow: Follow) -> None:
-        """Claims about it were met."""
-        place = self.places.get(source)
-        if place is not None:
-            powered = self.rows[place, _AT["powered"]]
-            self.rows[place, _KNOWN] = _known_row(follow.horizons[0 if powered else 1]) + _known_row(follow.horizons[3])
+    def meet(self, source: str, met: Sequence[tuple[str, Any, float, float]]) -> bool:
+        """Claims about it were met: prediction, what was said, energy and entropy. Its row learns from them when all rows `settle`.
+        False, and nothing has happened, where one was not said as `said_of` reads it, or is of another unit than the row.
+        """
+        place = self.places[source]
+        powered = self.rows.item(place, _AT["powered"])
+        if not all(isinstance(said, bytes) and _unit(said, _UNIT_AT)[0] == powered for _, said, _, _ in met):
+            return False
+        self._met += [_Met(place, said, energy, entropy) for _, said, energy, entropy in met]
+        return True
+
+    def settle(self) -> None:
+        """Rows learn from what was met, one claim of each source after the other."""
+        while self._met:
+            some = {each.place: each for each in reversed(self._met)}
+            self._met = [each for each in self._met if some[each.place] is not each] if len(some) < len(self._met) else []
+            if len(some) < FEW_MET:
+                for each in some.values():
+                    self._learn(each)
+                continue
+            said = np.frombuffer(b"".join([each.said for each in some.values()])).reshape(-1, _SAID)
+            outcomes = np.array([(each.energy, each.entropy) for each in some.values()])
+            places = list(some)
+            known = self.rows[places, _KNOWN].reshape(-1, _HORIZON).T
+            learned = _learned(known, said[:, :-1].reshape(-1, _CLAIM).T, outcomes.ravel())
+            self.rows[places, _KNOWN] = learned.T.reshape(len(places), -1)
+
+    def _learn(self, met: "_Met") -> None:
+        row, figures = self.rows[met.place, _KNOWN].tolist(), _figures(met.said)
+        energy = claims.learned(_horizon(row[:_HORIZON]), figures[:_CLAIM], met.energy)
+        nats = claims.learned(_horizon(row[_HORIZON:]), figures[_CLAIM:-1], met.entropy)
+        self.rows[met.place, _KNOWN] = _horizon_row(energy) + _horizon_row(nats)
 
     def follow(self, source: str, before: Follow, alerts: Sequence[float], nats: Sequence[float]) -> Follow:
         """What is known of a source, made of its row and of what was known when it was entered."""
         row = self.rows[self.places[source]].tolist()
-        at = _AT
+        at, horizons = _AT, list(before.horizons)
+        horizons[0 if row[at["powered"]] else 1] = _horizon(row[_FIELD["energy_known"]])
+        horizons[3] = _horizon(row[_FIELD["nats_known"]])
         counts = [int(count) for count in row[_FIELD["moves"]]]
         regime = bank.Source(
             int(row[at["regime_ticks"]]),
@@ -127,7 +163,7 @@ class Sources:
             bank.NAMES[int(row[at["next"]])],
             row[at["confidence"]],
             before.node,
-            before.horizons,
+            tuple(horizons),
             (_pace(row[_FIELD["energy_pace"]]), before.paces[1], _pace(row[_FIELD["nats_pace"]])),
             tuple(alerts),
             tuple(nats),
@@ -158,8 +194,25 @@ def _pace(row: Sequence[float]) -> Pace:
     return Pace(time, total, first_time, first_total, last, smooth, off, int(steps))
 
 
-def _known_row(known: claims.Horizon) -> list[float]:
-    return [known.settled, *known.losses, *known.halves, known.half]
+def _horizon_row(known: claims.Horizon) -> list[float]:
+    settled, covered, losses, loss, halves, half, scores = known
+    return [settled, covered, *losses, loss, *halves, half, *scores]
+
+
+def _horizon(row: Sequence[float]) -> claims.Horizon:
+    settled, covered, one, two, three, four, loss, half_one, half_two, half_three, half, *scores = row
+    halves = half_one, half_two, half_three
+    return claims.Horizon(int(settled), int(covered), (one, two, three, four), loss, halves, half, tuple(scores))  # type: ignore[arg-type]
+
+
+class _Met(NamedTuple):
+    """A claim of which the outcome is known."""
+
+    place: int
+    """Of its source."""
+    said: bytes
+    energy: float
+    entropy: float
 
 
 class Group:
@@ -193,22 +246,14 @@ class Group:
 
     # --- one of them -------------------------------------------------------------------------------------------------
 
-    def moment_before(self, at: int) -> float:
-        return float(self._row[at, _AT["time"]])
-
-    def tick(self, at: int) -> Tick:
-        """What its sensors showed, of a machine of which nothing else is known."""
-        watts = float(self._watts[at]) if self.powered else None
-        return Tick(
-            float(self._times[at]),
-            float(self._added[at]),
-            float(self._surrogate[at]),
-            0.0,
-            float(self._nats[at]),
-            None,
-            proof.Feasible(watts),
-            self.powered,
-            bool(self._gap[at]),
+    def step(self, at: int) -> tuple[Moment, Moment] | None:
+        """Its totals before and after, counted from before; None where a gap lies between."""
+        if self._gap[at]:
+            return None
+        added, surrogate, nats = self._added.item(at), self._surrogate.item(at), self.lines[at][3]
+        return (
+            (self._row.item(at, _AT["time"]), 0.0, 0.0, 0.0, self.totals[at].nats),
+            (self._times.item(at), added, surrogate, 0.0, nats),
         )
 
     def noise_before(self, at: int) -> tuple[float, float]:
@@ -386,11 +431,29 @@ def said_of(prediction_id: str, kept: bytes) -> Said:
     return Said(prediction_id, "J" if figures[24] else "1", kept_claim(figures[:12]), "nats", kept_claim(figures[12:24]))
 
 
+def _learned(known: Floats, figures: Floats, outcome: Floats) -> Floats:
+    """`claims.learned` of many, a line per figure of what is known and of what was said."""
+    total, seconds, expected, half = figures[:4]
+    rates, halves = figures[5:9], figures[9:]
+    missed = np.abs(outcome - expected)
+    errors = np.vstack([np.abs((outcome - total) / seconds - rates), missed / seconds])
+    settled, covered = known[:2]
+    losses, before, scores = known[2:7], known[7:11], known[11:]
+    start = 1 / (settled + 1)
+    losses = losses + np.maximum(claims.LOSS_RATE, start) * (errors - losses)
+    loss, off = losses[_WITH_HALVES], errors[_WITH_HALVES]
+    wider = before + claims.WIDEN * np.maximum(loss, before / 4) * ((off > before) - claims.MISS)
+    after = np.where(settled < claims.START_CLAIMS, claims.START * loss, np.maximum(wider, 0.0))
+    scored = (2 * halves + claims.FINE * np.maximum(errors[:3] * seconds - halves, 0.0)) / seconds
+    scores = scores + start * (scored - scores)
+    return np.vstack([settled + 1, covered + (missed <= half), losses, after, scores])
+
+
 class _Claims:
     """`claims.claim` of many sources."""
 
     def __init__(self, known: Floats, total: Floats, rates: Floats, horizon_s: float, doubt: Floats, least: Floats) -> None:
-        settled, losses, halves, half = known[0], known[1:5], known[5:8], known[8]
+        settled, losses, halves, half = known[0], known[2:6], known[7:10], known[10]
         new = settled == 0
         half = np.where(new, doubt, half)
         self.total, self.horizon_s, self.rates = total, horizon_s, rates

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import chain
 from math import copysign
 from operator import eq, itemgetter
@@ -49,7 +50,8 @@ from core.wire.codec import Typed
 if TYPE_CHECKING:
     from core.energy import claims
     from core.energy.following import Followed, Said, Tick
-    from core.energy.quiet import Group
+    from core.energy.node import Step
+    from core.energy.quiet import Group, Moment
 
 COMMAND_POINTS_MAX = 2_048
 IDLE_US = 3_600_000_000
@@ -234,11 +236,20 @@ def _made(event: Sensed, figures: Sequence[float] | None) -> Made | None:
 
 
 def _met_quiet(energy: Energy, source: Source, passed: Sequence[proving.Claim], group: "Group", at: int) -> list[proving.ClaimsMet]:
-    """Claims whose moment these points passed."""
-    plan = group.plan
-    steps = _Steps(source.totals, group.moment_before(at), source.totals.nats, [group.tick(at)])
-    half, quantum = _noise_of(group.noise_before(at), plan.metrics[plan.roles.power][1]) if group.powered else (0.0, 0.0)
-    return _met_by(energy, group.expected[at].source, passed, steps, half, quantum, plan.roles)
+    """Claims whose moment these points passed, of a machine of which nothing is known but what its sensors show."""
+    step = group.step(at)
+    if step is None:
+        return []
+    was, powered, roles = source.totals, group.powered, group.plan.roles
+    half, quantum = _noise_of(group.noise_before(at), group.plan.metrics[roles.power][1]) if powered else (0.0, 0.0)
+    checks = _unjudged(_why_vacuous(powered, powered, None, roles))
+    outcomes = [
+        proving.Outcome(
+            claim, _own(claim, was, *step, half, quantum), checks, claim.measured and claim.energy_unit == "J" and powered
+        )
+        for claim in passed
+    ]
+    return [proving.meet(energy.claims, group.expected[at].source, outcomes)]
 
 
 def foresee(energy: Energy, coming: Sequence[Sense | SenseBatch], now_us: int | None = None) -> None:
@@ -785,21 +796,9 @@ def _met(
     passed = list(proving.passed(energy.claims, name, before.newest_us, newest_us))
     if not passed:
         return []
-    steps = _Steps(before.totals, earlier.time, total_of(earlier.nats), followed.ticks)
+    start = (earlier.time, 0.0, 0.0, 0.0, total_of(earlier.nats))
     half, quantum = _noise(energy, name, metrics, followed)
-    return _met_by(energy, name, passed, steps, half, quantum, units.roles(metrics))
-
-
-def _met_by(
-    energy: Energy,
-    name: str,
-    passed: Sequence[proving.Claim],
-    steps: "_Steps",
-    half: float,
-    quantum: float,
-    roles: units.Roles,
-) -> list[proving.ClaimsMet]:
-    found = [steps.outcome(claim, half, quantum, roles) for claim in passed]
+    found = [_outcome(claim, before.totals, start, followed.ticks, half, quantum, units.roles(metrics)) for claim in passed]
     outcomes = [outcome for outcome in found if outcome is not None]
     return [proving.meet(energy.claims, name, outcomes)] if outcomes else []
 
@@ -819,79 +818,74 @@ def _noise_of(noise: tuple[float, float], unit: str) -> tuple[float, float]:
     return half * scale / NORMAL_95, quantum * scale
 
 
-class _Steps:
-    """Totals of a source at any moment between its points."""
+def _outcome(
+    claim: proving.Claim, was: Totals, start: "Moment", ticks: "list[Tick]", half: float, quantum: float, roles: units.Roles
+) -> proving.Outcome | None:
+    """What the first tick at its moment or after it says of a claim; `start` is what stood before all of them."""
+    place = bisect_left([tick.time for tick in ticks], claim.due_us / 1e6)
+    if place >= len(ticks) or ticks[place].gap:
+        return None
+    tick = ticks[place]
+    before, after = ticks[place - 1][:5] if place else start, tick[:5]
+    judged = tick.judged
+    sigma = judged.entropy_sigma if judged is not None and not math.isnan(judged.entropy_sigma) else 0.0
+    own = _own(claim, was, before, after, half, quantum, sigma)
+    measured = claim.measured and claim.energy_unit == "J" and tick.measured
+    return proving.Outcome(claim, own, _checks(claim, tick, quantum * (after[0] - before[0]), roles), measured)
 
-    def __init__(self, totals: Totals, time: float, nats: float, ticks: "list[Tick]") -> None:
-        """`time` and `nats` before the first of these ticks."""
-        self.totals = totals
-        self.start = (time, 0.0, 0.0, 0.0, nats)
-        self.ticks = ticks
 
-    def outcome(self, claim: proving.Claim, half: float, quantum: float, roles: units.Roles) -> proving.Outcome | None:
-        due = claim.due_us / 1e6
-        place = bisect_left([tick.time for tick in self.ticks], due)
-        if place >= len(self.ticks) or self.ticks[place].gap:
-            return None
-        tick = self.ticks[place]
-        last = self.ticks[place - 1] if place else None
-        time, energy_j, surrogate, entropy_j_k, nats = (
-            self.start if last is None else (last.time, last.energy_j, last.surrogate, last.entropy_j_k, last.nats)
+def _own(
+    claim: proving.Claim, was: Totals, before: "Moment", after: "Moment", half: float, quantum: float, sigma: float = 0.0
+) -> proof.Own:
+    """The totals at the moment of a claim, between two of its source. `was`: what they count from."""
+    seconds = after[0] - before[0]
+    share = (claim.due_us / 1e6 - before[0]) / seconds if seconds > 0 else 1.0
+    between = 0.0 if share >= 1 else 1 / THIRD
+    base, place = (was.energy_j, 1) if claim.energy_unit == "J" else (was.surrogate, 2)
+    grown = after[place] - before[place]
+    energy = base + before[place] + share * grown
+    base, place = (was.entropy_j_k, 3) if claim.entropy_kind == "physical" else (0.0, 4)
+    made = after[place] - before[place]
+    entropy = base + before[place] + share * made
+    return proof.Own(
+        energy,
+        entropy,
+        max(abs(grown) * between, (half + quantum) * seconds, 1e-9 * abs(energy), 1e-12),
+        max(abs(made) * between, sigma, 1e-9 * abs(entropy), 1e-12),
+    )
+
+
+def _checks(claim: proving.Claim, tick: "Tick", sensor_j: float, roles: units.Roles) -> proving.Checks:
+    judged = tick.judged
+    why = _why_vacuous(tick.feasible.power_w is not None, tick.measured, judged, roles)
+    balance, production = None, None
+    if judged is not None:
+        from core.energy import following
+
+        balance = following.balance(judged)
+    if judged is not None and not judged.vacuous and not math.isnan(judged.entropy_sigma):
+        physical = claim.entropy_kind == "physical"
+        spread = (claim.entropy[2] - claim.entropy[1]) / 2 / NORMAL_95 if physical else 0.0
+        per_kelvin = judged.entropy_j_k / (tick.feasible.power_w * judged.seconds) if tick.feasible.power_w else 0.0
+        production = proof.Production(
+            judged.entropy_j_k, judged.entropy_sigma, spread, abs(per_kelvin) * sensor_j if physical else 0.0
         )
-        seconds = tick.time - time
-        share = (due - time) / seconds if seconds > 0 else 1.0
-        was = self.totals
-        if claim.energy_unit == "J":
-            base, low, high = was.energy_j, energy_j, tick.energy_j
-        else:
-            base, low, high = was.surrogate, surrogate, tick.surrogate
-        if claim.entropy_kind == "physical":
-            entropy_base, entropy_low, entropy_high = was.entropy_j_k, entropy_j_k, tick.entropy_j_k
-        else:
-            entropy_base, entropy_low, entropy_high = 0.0, nats, tick.nats
-        between = 0.0 if share >= 1 else 1 / THIRD
-        judged = tick.judged
-        sigma = judged.entropy_sigma if judged is not None and not math.isnan(judged.entropy_sigma) else 0.0
-        energy = base + low + share * (high - low)
-        entropy = entropy_base + entropy_low + share * (entropy_high - entropy_low)
-        own = proof.Own(
-            energy,
-            entropy,
-            max(abs(high - low) * between, (half + quantum) * seconds, 1e-9 * abs(energy), 1e-12),
-            max(abs(entropy_high - entropy_low) * between, sigma, 1e-9 * abs(entropy), 1e-12),
-        )
-        measured = claim.measured and claim.energy_unit == "J" and tick.measured
-        return proving.Outcome(claim, own, self._checks(claim, tick, quantum * seconds, roles), measured)
-
-    def _checks(self, claim: proving.Claim, tick: "Tick", sensor_j: float, roles: units.Roles) -> list[proof.Check]:
-        judged = tick.judged
-        why = _why_vacuous(tick, roles)
-        balance, production = None, None
-        if judged is not None:
-            from core.energy import following
-
-            balance = following.balance(judged)
-        if judged is not None and not judged.vacuous and not math.isnan(judged.entropy_sigma):
-            physical = claim.entropy_kind == "physical"
-            spread = (claim.entropy[2] - claim.entropy[1]) / 2 / NORMAL_95 if physical else 0.0
-            per_kelvin = judged.entropy_j_k / (tick.feasible.power_w * judged.seconds) if tick.feasible.power_w else 0.0
-            production = proof.Production(
-                judged.entropy_j_k, judged.entropy_sigma, spread, abs(per_kelvin) * sensor_j if physical else 0.0
-            )
-        return [
-            proof.energy(balance, why=why),
-            proof.entropy(production, why=why),
-            proof.feasibility(tick.feasible),
-        ]
+    return proving.checked(proof.energy(balance, why=why), proof.entropy(production, why=why), proof.feasibility(tick.feasible))
 
 
-def _why_vacuous(tick: "Tick", roles: units.Roles) -> str:
-    if tick.feasible.power_w is None:
+@cache
+def _unjudged(why: str) -> proving.Checks:
+    """Of a step of which a power is known at most."""
+    return proving.checked(proof.energy(None, why=why), proof.entropy(None, why=why), proof.feasibility(proof.Feasible()))
+
+
+def _why_vacuous(powered: bool, measured: bool, judged: "Step | None", roles: units.Roles) -> str:
+    if not powered:
         return "no-power"
-    if not tick.measured:
+    if not measured:
         return "derived-power"
     if roles.temperature < 0:
         return "one-sensor"
-    if tick.judged is None:
+    if judged is None:
         return "no-surroundings"
-    return tick.judged.vacuous or "spread-not-known"
+    return judged.vacuous or "spread-not-known"

@@ -457,16 +457,15 @@ class View:
     def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Container[str]) -> None:
         """Claims were met: prediction, energy and entropy. Those that are not open any more are forgotten."""
         self._catch_up(source)
-        follow = self._follows.get(source) or _following().Follow()
         own = self._said.get(source, {})
-        for prediction_id, energy, entropy in outcomes:
-            made = own.pop(prediction_id, None)
-            if made is not None:
-                follow = _following().settled(follow, _read(prediction_id, made), energy, entropy)
-        self._follows[source] = follow
-        if self._sources is not None:
-            self._sources.learn(source, follow)
-        self._let_go(source, [each for each in own if each not in open_ids])
+        met = [(each[0], own.pop(each[0]), *each[1:]) for each in outcomes if each[0] in own]
+        if source not in self._ahead or not self._rows_of_sources().meet(source, met):
+            follow = self.follow_of(source)
+            for prediction_id, said, energy, entropy in met:
+                follow = _following().settled(follow, _read(prediction_id, said), energy, entropy)
+            self._follow(source, follow)
+        for prediction_id in [each for each in own if each not in open_ids]:
+            del own[prediction_id]
 
     def forget(self, source: str) -> None:
         """This source is followed no more."""
@@ -567,6 +566,8 @@ class View:
             group.settle()
         for done in self._rounds:
             done.settle()
+        if self._sources is not None:
+            self._sources.settle()
         self._groups.clear()
         self._rounds.clear()
         return self._store

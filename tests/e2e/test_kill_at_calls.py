@@ -16,8 +16,8 @@ from tests.e2e.harness import DidNotStart
 from tests.e2e.promised import Callers, OddIrerd, Promises
 
 SYNC, SYNCED = "fdatasync,io_submit", "fdatasync,io_getevents"
-"""What syncs a batch: the kernel is waited for, or ordered to and then asked. Which of them depends on how quick the disk is and how
-much there is to do, so each is counted for itself, and whichever comes first to its number ends the life.
+"""What syncs a batch: the kernel is waited for, or ordered to and then asked. Which of them depends on how quick the disk is and
+how much there is to do, so each is counted for itself, and whichever comes first to its number ends the life.
 """
 CALLS = ("openat", "write", SYNC, SYNCED, "fsync", "linkat", "renameat", "ftruncate", "sendto", "fallocate", "unlinkat")
 ROW = "T7-kill"
