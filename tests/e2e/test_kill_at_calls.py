@@ -78,9 +78,9 @@ def killed_at(promises: Promises, call: str, nth: int) -> bool:
         daemon.notify.close()
         return True
     callers = Callers(daemon, f"{call}-{nth}-{len(promises.told)}", enough=400 + nth)
-    callers.enough.wait(60)
+    ended = callers.enough.wait(120) and len(callers.told) < 400 + nth
     assert daemon.process is not None
-    reached = len(callers.told) < 400 + nth
+    reached = ended and daemon.process.wait(30) == -9
     daemon.kill9()
     promises.remember(callers)
     return reached
