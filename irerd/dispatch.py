@@ -274,22 +274,25 @@ class Dispatch:
 
     def announce(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Calls came in one piece: a hint to engines that are quicker with many, on which no answer depends."""
-        coming: dict[Foresee, list[Command]] = {}
-        foresees = self.foresee
+        coming: list[tuple[str, Command]] = []
         self._converted.clear()
         for method, given in calls:
-            if method in foresees:
-                foresee = foresees[method]
+            if method in self.foresee:
                 try:
                     command = msgspec.convert(given, self.world.rows[method].params, strict=True)
                 except msgspec.ValidationError:
                     continue  # it is told when its turn comes
                 self._converted[id(given)] = given, command
-                coming.setdefault(foresee, []).append(command)
+                coming.append((method, command))
         self._foretell(coming)
 
-    def _foretell(self, coming: Mapping[Foresee, Sequence[Command]]) -> None:
-        for foresee, commands in coming.items():
+    def _foretell(self, coming: Iterable[tuple[str, Command]]) -> None:
+        """Tell whoever works on commands together which come next, by method."""
+        by_engine: dict[Foresee, list[Command]] = {}
+        for method, command in coming:
+            if (foresee := self.foresee.get(method)) is not None:
+                by_engine.setdefault(foresee, []).append(command)
+        for foresee, commands in by_engine.items():
             try:
                 foresee(commands)
             except Exception as error:  # what is worked out too early is worked out again
@@ -594,11 +597,7 @@ class Dispatch:
         """Decide what waited, which by now is all of one moment: whoever is quicker with many is told so."""
         self.next_seq[log] = next_seq
         held = self.held.pop(log)
-        coming: dict[Foresee, list[Command]] = {}
-        for each in held:
-            if (foresee := self.foresee.get(each.method)) is not None:
-                coming.setdefault(foresee, []).append(each.command)
-        self._foretell(coming)
+        self._foretell((each.method, each.command) for each in held)
         for each in held:
             each.write()
 
