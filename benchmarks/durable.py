@@ -370,7 +370,8 @@ def markdown(result: dict[str, Any]) -> str:
     missing = "".join(f"\n\n**Not measured:** {line}" for line in result["missing"])
     at, on = result["measured"], result["machine"]
     return (
-        f"`{result['command']}` at {at}, commit {result['commit']}: medians of {result['rounds']} rounds. {on['cpu']}, "
+        f"`{result['command']}` at {at}, commit {result['commit']}: medians of {result['rounds']} rounds. "
+        f"{on['cpu']}, {on['python']}, "
         f"{on['cores']} cores, load {on['load_before']:g} before; {on['file_system']}, a synced 4 KiB append takes "
         f"{on['sync_p50_us']:g} µs (p99 {on['sync_p99_us']:g}). SQLite {sqlite3.sqlite_version}.{missing}\n\n" + "\n".join(lines)
     )

@@ -240,7 +240,7 @@ def as_text(figures: dict[str, list[float]], about: dict[str, Any]) -> str:
     rest = [name for name in figures if name not in {target[0] for target in TARGETS}]
     told = ", ".join(f"{name} {_shown(float(np.median(figures[name])))}" for name in rest)
     load = f"load {about['load_before']} on {about['cores']} cores before; a synced 4 KiB append takes {about['sync_p50_us']} µs"
-    return "\n".join([*lines, "", f"Also: {told}.", "", f"{about['cpu']}, {load}, p99 {about['sync_p99_us']}."])
+    return "\n".join([*lines, "", f"Also: {told}.", "", f"{about['cpu']}, {about['python']}, {load}, p99 {about['sync_p99_us']}."])
 
 
 def _below(value: float, line: float) -> bool:

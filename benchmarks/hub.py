@@ -229,7 +229,8 @@ def as_text(figures: dict[str, list[float]], about: dict[str, Any]) -> str:
     missing = "".join(f"\n\n**Not measured:** {line}" for line in about["missing"])
     where = ", ".join(f"`{each['where']}` {each['share']:.0%}" for each in about["profile"][:8])
     lines += ["", f"Where irerd's main thread is meanwhile (samples of wall time): {where}."] if where else []
-    return "\n".join([*lines, "", f"{about['cpu']}, {load}, p99 {about['sync_p99_us']}; commit {about['commit']}.{missing}"])
+    on = f"{about['cpu']}, {about['python']}"
+    return "\n".join([*lines, "", f"{on}, {load}, p99 {about['sync_p99_us']}; commit {about['commit']}.{missing}"])
 
 
 def _shown(value: float) -> str:

@@ -32,15 +32,15 @@ class Unavailable(Exception):
 
 
 def install() -> Path:
-    """The Python of the peers' environment, made when it is missing or older than its lock."""
+    """The Python of the peers' environment, made of irer's own when it is missing, of another Python, or older than its lock."""
     python = ENVIRONMENT / "bin/python"
-    stamp = ENVIRONMENT / ".installed"
-    if stamp.exists() and stamp.read_bytes() == LOCK.read_bytes():
+    stamp, held = ENVIRONMENT / ".installed", sys.version.encode() + b"\n" + LOCK.read_bytes()
+    if stamp.exists() and stamp.read_bytes() == held:
         return python
     print("== installing the peers (benchmarks/requirements.lock)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
     subprocess.run([str(python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(LOCK)], check=True)
-    stamp.write_bytes(LOCK.read_bytes())
+    stamp.write_bytes(held)
     return python
 
 

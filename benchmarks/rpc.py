@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -225,6 +226,7 @@ def machine(directory: Path) -> dict[str, Any]:
     return {
         "cpu": cpu[1] if cpu else "unknown",
         "cores": len(os.sched_getaffinity(0)),
+        "python": f"Python {platform.python_version()} built {platform.python_build()[1]}",
         "memory_gb": round(int(memory[1]) / 1e6, 1) if memory else None,
         "file_system": said[-1] if said else "unknown",
         "sync_p50_us": round(percentile(syncs, 0.5), 1),

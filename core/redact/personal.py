@@ -53,7 +53,7 @@ _SIGNS = {sign: "0" for sign in "0123456789"} | {sign: sign for sign in " ()/-_+
 _CLASSES = bytes(ord(_SIGNS.get(sign, "a" if sign.isascii() and sign.isalpha() else "!")) for sign in map(chr, range(256)))
 _GAP = rb"[ .()/-]{1,3}"
 _DECIMAL = rb"(?<!\+)0++\.0++(?!" + _GAP + rb"+0)"
-_RUN_ON = rb"(?:" + _GAP + rb"+0++)*+"
+_RUN_ON = rb"(?>(?:" + _GAP + rb"+0++)*)"  # not `(?:…)*+`: up to Python 3.11.4 that keeps half of a last turn that failed
 _STARTS = re.compile(rb"[! .()/+-](?:" + _DECIMAL + rb"|(?=0[0 .()/-]{6})(0++" + _RUN_ON + rb")|(aa00))")
 """A decimal number, which is nobody's, a run of digits with gaps, or how an IBAN begins, where a word begins: all in one pass over
 classes of characters."""

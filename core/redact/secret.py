@@ -175,7 +175,7 @@ def _private_keys(text: str) -> Iterator[Find]:
 
 
 _WEB_TOKEN = re.compile(
-    r"(?<![A-Za-z0-9_-])(eyJ[A-Za-z0-9_-]{5,4096}+)\.[A-Za-z0-9_-]{0,16384}+(?:\.[A-Za-z0-9_-]{0,16384}+){1,3}+"
+    r"(?<![A-Za-z0-9_-])(eyJ[A-Za-z0-9_-]{5,4096}+)\.[A-Za-z0-9_-]{0,16384}+(?>(?:\.[A-Za-z0-9_-]{0,16384}+){1,3})"
 )
 
 
@@ -247,9 +247,8 @@ _ASSIGNED = re.compile(
 )
 _FLAG = re.compile(r"-(?<![A-Za-z0-9_-]-)-?(?P<name>[A-Za-z][A-Za-z0-9-]{1,40})[ ]{1,2}(?=[^\s-])")
 _IDENTIFIED = re.compile(r"identified by (?=['\"])", re.IGNORECASE)
-_QUOTED = re.compile(r""""((?:[^"\\\n]|\\.){0,1024}+)"?|'((?:[^'\\\n]|\\.){0,1024}+)'?""")
-_BARE = re.compile(r"""(?:[^\s"'`&<>,;]|[,;](?!\s|["']?[\w.-]{1,40}["']?\s?[=:]|\Z)){1,1024}+""")
-_BARE_WHOLE = re.compile(_BARE.pattern.replace("{1,1024}+", "++"))
+_QUOTED = re.compile(r""""((?>(?:[^"\\\n]|\\.){0,1024}))"?|'((?>(?:[^'\\\n]|\\.){0,1024}))'?""")
+_BARE = re.compile(r"""(?>(?:[^\s"'`&<>,;]|[,;](?!\s|["']?[\w.-]{1,40}["']?\s?[=:]|\Z)){1,1024})""")
 _LINE = re.compile(r"[^\n\r\"'<>]{1,1024}")
 _SCHEME_FIRST = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]{1,4}", re.IGNORECASE)
 
@@ -291,8 +290,7 @@ def _named(text: str, lower: str, first: int) -> Iterator[Find]:
             yield find
             end = find.end
         if said.strong and end and said.kind not in _OF_A_LINE:
-            bare = _BARE_WHOLE.match(text, find.start)
-            if bare is not None and bare.end() >= end:
+            if _bare_end(text, find.start) >= end:
                 covered = range(find.start, end - SCHEME_CHARS_MAX)
         if said.strong and end and opening == text[end : end + 1] and opening in _QUOTES:
             yield from _going_on(text, end, said.kind)
@@ -399,14 +397,22 @@ def _value(text: str, start: int, kind: str, *, strong: bool, prose: bool) -> It
         start = following.end()
     scheme = _SCHEME_FIRST.match(text, start)
     first = scheme.end() if scheme is not None else start
-    pattern = _BARE if not strong else _LINE if kind in _OF_A_LINE else _BARE_WHOLE
-    bare = pattern.match(text, first)
-    if bare is None:
-        return
-    value = bare.group().rstrip(")]}.,;:")
+    if strong and kind not in _OF_A_LINE:
+        value = text[first : _bare_end(text, first)]
+    else:
+        bare = (_LINE if strong else _BARE).match(text, first)
+        value = bare.group() if bare is not None else ""
+    value = value.rstrip(")]}.,;:")
     if not value or not _worth(value, strong) or value.lower() in STATES or (prose and not _unlike_prose(value)):
         return
     yield Find(first, first + len(value), kind, None)
+
+
+def _bare_end(text: str, start: int) -> int:
+    """Where a value without quotes ends, however long it is: found by the piece, for each takes memory by its length."""
+    while (piece := _BARE.match(text, start)) is not None:
+        start = piece.end()
+    return start
 
 
 def _worth(value: str, strong: bool) -> bool:
