@@ -284,7 +284,7 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 50, 1_000)
+    gc.set_threshold(10_000, 8, 6_000)
 
 
 def _short(path: Path) -> str:
