@@ -16,7 +16,7 @@ IDLE_SAMPLE_S = 1.0
 """While nobody is connected: a loop with nothing to do is woken for its own sake as seldom as that."""
 KEPT_S = 10.0
 YOUNG = 300
-"""New objects that are looked through at a time: half a millisecond."""
+"""New objects that are looked through at a time: a tenth of a millisecond."""
 GROWN = 3_000
 """So many are looked through though there is something to do: it comes to that in any case, and then with more of them."""
 

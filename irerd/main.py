@@ -280,7 +280,7 @@ class Process:
 
 def settle_memory() -> None:
     """What recovery built lives as long as the process: the collector need not walk it again and again (a fifth of a write). What
-    outlived one look is looked at once more, fifty thousand at most, as nobody is served meanwhile; and then seldom.
+    outlived one look is looked at once more, with what outlived the next few, as nobody is served meanwhile; and then seldom.
     """
     gc.collect()
     gc.freeze()
