@@ -12,6 +12,9 @@ from msgspec import inspect
 
 from core.canonical import encode
 
+HOLDS = "holds"
+"""Beside a type of bytes, in `extra`: what they hold."""
+
 
 def digest(*parts: Any) -> str:
     """64 hex digits that stand for these types, numbers and texts in this order."""
@@ -20,6 +23,8 @@ def digest(*parts: Any) -> str:
 
 def _shape(info: Any) -> Any:
     match info:
+        case inspect.Metadata(extra=extra) if extra and HOLDS in extra:
+            return [_shape(info.type), _shape(inspect.type_info(extra[HOLDS]))]
         case inspect.Metadata():
             return _shape(info.type)  # what it adds is for documents
         case msgspec.Struct():

@@ -92,8 +92,6 @@ class Follow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kelvin: tuple[float, float] = (NOWHERE, NOWHERE)
     around_k: float = NOWHERE
     time: float = NOWHERE
-    said: tuple[Said, ...] = ()
-    """The claims about it that are open, where it is kept in a file; else the view has them."""
     shifts: tuple[Shown, ...] = ()
     """The latest few."""
     alarms: int = 0
@@ -486,7 +484,6 @@ class _Walk:
             self.kelvin,
             self.around_k,
             self.time,
-            before.said,
             self.shifts,
             self.alarms,
             self.ticks,

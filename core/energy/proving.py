@@ -4,12 +4,15 @@ A claim is on record before its outcome. When points pass its due time, what was
 step; a proof then only compares. Every figure that a verdict rests on is worked out when it is decided and stands in its record.
 """
 
+from array import array
+from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import astuple
 
 from core.energy import proof
 from core.energy.acting import CheckRow
@@ -17,6 +20,7 @@ from core.energy.books import ISSUANCE, TREASURY, Books, Overdrawn, Posting, mov
 from core.engine import Command, Context, Decision, Event, Refused, Result, Stamp
 from core.fields import Code, Count, Frozen, Name, Time
 from core.micro import MICRO
+from core.shape import HOLDS
 from core.times import time_us
 
 OPEN_MAX = 64
@@ -34,6 +38,8 @@ REFERENCES = ("naive", "smoothing", "mean")
 Finite = Annotated[float, Meta(ge=-9e18, le=9e18)]
 BandFields = tuple[float, float, float, float, float]
 """Value, ends of the 95 % interval, ends of the 99.9 % interval."""
+References = Annotated[list[tuple[float, float]], Meta(max_length=3)]
+Scores = Annotated[list[float], Meta(max_length=4)]
 
 
 class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -54,7 +60,7 @@ class Claim(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields
     due_us: Count
     energy: BandFields
     entropy: BandFields
-    references: Annotated[list[tuple[float, float]], Meta(max_length=3)] = []
+    references: References = []
     issued_us: Count = 0
     energy_unit: Literal["J", "1"] = "J"
     entropy_kind: Literal["physical", "statistical"] = "statistical"
@@ -74,6 +80,10 @@ class Checked(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fiel
     reason: Code
     value: float | None = None
     limit: float | None = None
+
+
+Checks = tuple[Checked, Checked, Checked]
+"""Energy, entropy and feasibility."""
 
 
 class Met(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -100,9 +110,9 @@ class Met(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=T
     entropy: float
     energy_spread: float
     entropy_spread: float
-    checks: tuple[Checked, Checked, Checked]
+    checks: Checks
     hit: bool
-    scores: Annotated[list[float], Meta(max_length=4)]
+    scores: Scores
     gained: float
     most: float
     rise: float
@@ -173,7 +183,7 @@ class Proved(Event, type="energy.proved"):
     verdict: proof.Word
     reason: Code
     told: Actual
-    checks: tuple[Checked, Checked, Checked]
+    checks: Checks
     energy_error: float
     entropy_error: float
     hit: bool
@@ -206,12 +216,12 @@ class ProofAnswer(Result):
     confidence_score: float
 
 
-class Held(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Held(NamedTuple):
     """A claim that is open, and what our points said of it, once they did."""
 
     claim: Claim
-    met: Met | None = None
-    rated: bool = False
+    met: Met | None
+    rated: bool
 
 
 class Settled(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -237,28 +247,120 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     """On that day."""
 
 
-class Own(OrderedDict[str, Held]):
-    """Open claims of one source, in the order in which they are due. `waiting` follows from them and is not compared."""
+ClaimFields = tuple[Count, BandFields, BandFields, References, Count, Literal["J", "1"], Literal["physical", "statistical"], bool]
+"""Of a claim, all but its name."""
+MetFields = tuple[float, float, float, float, Checks, bool, Scores, float, float, float, float, bool, float | None]
+"""Of what was met, all but the name."""
+ClaimBytes = Annotated[bytes, Meta(extra={HOLDS: ClaimFields})]
+MetBytes = Annotated[bytes, Meta(extra={HOLDS: MetFields})]
+_WAITS = b""
+"""What stands for a claim that was not met."""
+_encode = msgspec.msgpack.Encoder().encode
+_claim_fields = msgspec.msgpack.Decoder(ClaimFields).decode
+_met_fields = msgspec.msgpack.Decoder(MetFields).decode
 
-    def __init__(self, held: Iterable[Held] = ()) -> None:
-        super().__init__((each.claim.prediction_id, each) for each in held)
-        self.waiting = {each.claim.prediction_id: each.claim for each in self.values() if each.met is None}
-        """Those that were not met, in the same order: so nobody walks past all that were."""
+
+class Own:
+    """Open claims of one source, in the order in which they are due. A source has dozens, and most nobody asks for: what is said
+    and what was met are kept as bytes, and whoever only looks for one touches none of the others.
+    """
+
+    __slots__ = ("_claims", "_dues", "_met", "_waits", "ids", "rated")
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._dues = array("q")
+        self._waits = bytearray()
+        """1 where it was not met."""
+        self._claims: list[ClaimBytes] = []
+        self._met: list[MetBytes] = []
+        self.rated: set[str] = set()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Own) and all(getattr(self, name) == getattr(other, name) for name in Own.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def held(self, prediction_id: str) -> Held:
+        at = self.ids.index(prediction_id)
+        met = self._met[at]
+        return Held(self._claim(at), Met(prediction_id, *_met_fields(met)) if met else None, prediction_id in self.rated)
+
+    def _claim(self, at: int) -> Claim:
+        return Claim(self.ids[at], *_claim_fields(self._claims[at]))
+
+    # --- they come and go -------------------------------------------------------------------------------------------
 
     def add(self, claim: Claim) -> None:
-        """One that is due after all others."""
-        self[claim.prediction_id] = Held(claim)
-        self.waiting[claim.prediction_id] = claim
+        """Where its due time says: one may have a shorter horizon than those before it."""
+        at = bisect_right(self._dues, claim.due_us) if self._dues and self._dues[-1] > claim.due_us else len(self._dues)
+        self.ids.insert(at, claim.prediction_id)
+        self._dues.insert(at, claim.due_us)
+        self._waits.insert(at, 1)
+        self._claims.insert(at, _encode(astuple(claim)[1:]))
+        self._met.insert(at, _WAITS)
 
     def meet(self, met: Met) -> None:
-        held = self.get(met.prediction_id)
-        if held is not None:
-            held.met = met
-            self.waiting.pop(met.prediction_id, None)
+        """One that is not open any more is no matter."""
+        at = self._waits.find(1)  # it is the first that waits, but where a gap was passed
+        if at < 0 or self.ids[at] != met.prediction_id:
+            at = self.ids.index(met.prediction_id) if met.prediction_id in self.ids else -1
+        if at >= 0:
+            self._met[at], self._waits[at] = _encode(astuple(met)[1:]), 0
 
     def drop(self, prediction_id: str) -> None:
-        del self[prediction_id]
-        self.waiting.pop(prediction_id, None)
+        self._drop(self.ids.index(prediction_id))
+
+    def drop_due_by(self, due_us: int) -> list[str]:
+        """Those go that were due at that moment or before."""
+        return [self._drop(0) for _ in range(bisect_right(self._dues, due_us))] if self._dues and self._dues[0] <= due_us else []
+
+    def make_room(self, newest: str) -> str:
+        """The oldest that was met goes, where these are many. Else, of three that wait in a row, the middle one whose neighbours
+        are closest, but never the newest.
+        """
+        if len(self._waits) - self._waits.count(1) > OPEN_MAX // 2:
+            return self._drop(self._waits.find(0))
+        row = [at for at, waits in enumerate(self._waits) if waits]
+        gaps = [(self._dues[after] - self._dues[before], at) for before, at, after in zip(row, row[1:], row[2:], strict=False)]
+        return self._drop(next(at for _, at in sorted(gaps) if self.ids[at] != newest))
+
+    def _drop(self, at: int) -> str:
+        gone = self.ids.pop(at)
+        del self._dues[at], self._waits[at], self._claims[at], self._met[at]
+        self.rated.discard(gone)
+        return gone
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def passed(self, after_us: int, until_us: int) -> list[Claim]:
+        """Those that wait for a moment between these, the later one included."""
+        first, end = bisect_right(self._dues, after_us), bisect_right(self._dues, until_us)
+        return [self._claim(at) for at in range(first, end) if self._waits[at]]
+
+    def due_at(self, due_us: int) -> Claim | None:
+        at = bisect_right(self._dues, due_us) - 1
+        return self._claim(at) if at >= 0 and self._dues[at] == due_us else None
+
+    def last_due_us(self) -> int:
+        return self._dues[-1]
+
+    # --- keeping ----------------------------------------------------------------------------------------------------
+
+    def dump(self) -> "OwnDump":
+        return OwnDump(
+            list(self.ids), self._dues.tolist(), list(self._claims), list(self._met), sorted(self.rated) if self.rated else []
+        )
+
+    @staticmethod
+    def load(dumped: "OwnDump") -> "Own":
+        own = Own()
+        own.ids, own._claims, own._met, own.rated = dumped.ids, dumped.claims, dumped.met, set(dumped.rated)
+        own._dues, own._waits = array("q", dumped.dues), bytearray(not met for met in dumped.met)
+        return own
 
 
 class Claims:
@@ -287,8 +389,18 @@ class Claims:
     __hash__ = None  # type: ignore[assignment]
 
 
+class OwnDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
+    """`Own`, a line per claim."""
+
+    ids: list[str]
+    dues: list[Count]
+    claims: list[ClaimBytes]
+    met: list[MetBytes]
+    rated: list[str]
+
+
 class ClaimsDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_fields=True):
-    open: dict[str, list[Held]]
+    open: dict[str, OwnDump]
     settled: list[tuple[str, Settled]]
     ledgers: dict[str, Ledger]
     reputations: dict[str, tuple[int, int]]
@@ -300,7 +412,7 @@ class ClaimsDump(msgspec.Struct, metaclass=Frozen, frozen=True, forbid_unknown_f
 
 
 def dump(claims: Claims) -> ClaimsDump:
-    held = {source: [msgspec.structs.replace(each) for each in own.values()] for source, own in claims.open.items()}
+    held = {source: own.dump() for source, own in claims.open.items()}
     ledgers = {
         source: msgspec.structs.replace(ledger, reference_sums=list(ledger.reference_sums))
         for source, ledger in claims.ledgers.items()
@@ -322,8 +434,8 @@ def dump(claims: Claims) -> ClaimsDump:
 def load(dumped: ClaimsDump) -> Claims:
     claims = Claims()
     for source, held in dumped.open.items():
-        claims.open[source] = Own(held)
-        claims.source_of.update((each.claim.prediction_id, source) for each in held)
+        claims.open[source] = Own.load(held)
+        claims.source_of.update(dict.fromkeys(held.ids, source))
     claims.settled = OrderedDict(dumped.settled)
     claims.ledgers, claims.reputations = dumped.ledgers, dumped.reputations
     claims.verdicts, claims.minted_micro = dumped.verdicts, dumped.minted_micro
@@ -340,34 +452,19 @@ def apply_claim(claims: Claims, source: str, owner: str, claim: Claim) -> list[s
 
     Time is the source's own: history that is sent today has claims that are met as it goes on.
     """
-    gone: list[str] = []
     own = claims.open.get(source)
     if source not in claims.ledgers:
         claims.ledgers[source] = Ledger(owner)
-    while own and (oldest := next(iter(own.values())).claim).due_us + LAPSE_US <= claim.issued_us:
-        gone.append(oldest.prediction_id)
-        _forget(claims, source, oldest.prediction_id)
-    if not own:
+    gone = own.drop_due_by(claim.issued_us - LAPSE_US) if own is not None else []
+    if own is None:
         own = claims.open[source] = Own()
-    if own and next(reversed(own.values())).claim.due_us > claim.due_us:  # a shorter horizon than before: keep the order of dues
-        claims.open[source] = own = Own(sorted([*own.values(), Held(claim)], key=lambda each: each.claim.due_us))
-    else:
-        own.add(claim)
+    own.add(claim)
     claims.source_of[claim.prediction_id] = source
     if len(own) > OPEN_MAX:
-        waiting = own.waiting
-        if len(own) - len(waiting) > OPEN_MAX // 2:
-            gone.append(next(prediction_id for prediction_id in own if prediction_id not in waiting))
-        else:
-            gone.append(_least_missed(list(waiting.values()), claim.prediction_id))
-        _forget(claims, source, gone[-1])
+        gone.append(own.make_room(claim.prediction_id))
+    for prediction_id in gone:
+        del claims.source_of[prediction_id]
     return gone
-
-
-def _least_missed(row: Sequence[Claim], newest: str) -> str:
-    """Of three that wait, in a row, the middle one goes whose neighbours are closest; never the one that was just issued."""
-    gaps = [(after.due_us - before.due_us, place) for place, (before, after) in enumerate(zip(row, row[2:], strict=False), 1)]
-    return next(row[place].prediction_id for _, place in sorted(gaps) if row[place].prediction_id != newest)
 
 
 def _forget(claims: Claims, source: str, prediction_id: str) -> None:
@@ -378,39 +475,30 @@ def _forget(claims: Claims, source: str, prediction_id: str) -> None:
         del claims.open[source]
 
 
-def passed(claims: Claims, source: str, after_us: int, until_us: int) -> Iterator[Claim]:
+def passed(claims: Claims, source: str, after_us: int, until_us: int) -> list[Claim]:
     """Claims of a source whose moment lies between these, the later one included. One that lies in a gap is never met."""
     own = claims.open.get(source)
-    for claim in own.waiting.values() if own is not None else ():
-        if claim.due_us > until_us:
-            return
-        if claim.due_us > after_us:
-            yield claim
+    return own.passed(after_us, until_us) if own is not None else []
 
 
 def is_last(claims: Claims, source: str, due_us: int) -> bool:
     """Whether every claim that is open is about a moment before this one."""
     own = claims.open.get(source)
-    return own is None or next(reversed(own.values())).claim.due_us < due_us
+    return own is None or own.last_due_us() < due_us
 
 
 def due_at(claims: Claims, source: str, due_us: int) -> Claim | None:
     """The claim about this moment that is open already: a second one would only count the same outcome twice."""
-    for held in reversed(claims.open.get(source, {}).values()):
-        if held.claim.due_us <= due_us:  # they are kept in the order in which they are due
-            return held.claim if held.claim.due_us == due_us else None
-    return None
+    own = claims.open.get(source)
+    return own.due_at(due_us) if own is not None else None
 
 
 def forget_source(claims: Claims, source: str) -> None:
     """What was said of a source that is followed no more."""
-    for prediction_id in list(claims.open.get(source, {})):
-        _forget(claims, source, prediction_id)
+    own = claims.open.pop(source, None)
+    for prediction_id in own.ids if own is not None else ():
+        del claims.source_of[prediction_id]
     claims.ledgers.pop(source, None)
-
-
-Checks = tuple[Checked, Checked, Checked]
-"""Energy, entropy and feasibility."""
 
 
 def checked(energy: proof.Check, entropy: proof.Check, feasibility: proof.Check) -> Checks:
@@ -506,7 +594,7 @@ def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, 
     told = proof.State(command.actual_state.energy, command.actual_state.entropy)
     checks = met.checks if met is not None else NOT_CHECKED
     own = proof.Own(met.energy, met.entropy, met.energy_spread, met.entropy_spread) if met is not None else None
-    verdict = proof.judge((energy, entropy), told, own, [proof.Check(*msgspec.structs.astuple(check)) for check in checks])
+    verdict = proof.judge((energy, entropy), told, own, [proof.Check(*astuple(check)) for check in checks])
     word, reason = verdict.word, verdict.reason
     if not due:
         word, reason = "not-due", "not-due"
@@ -544,7 +632,7 @@ def decide_prove(claims: Claims, books: Books, command: Prove, ctx: Context, *, 
 def find(claims: Claims, prediction_id: str) -> tuple[str, Held]:
     source = claims.source_of.get(prediction_id)
     if source is not None:
-        return source, claims.open[source][prediction_id]
+        return source, claims.open[source].held(prediction_id)
     if (settled := claims.settled.get(prediction_id)) is not None:
         text = f"{prediction_id} was settled already ({settled.verdict}); each prediction is settled once. Prove a newer one"
         raise Refused("failed-precondition", text, reason="settled", data={"verdict": settled.verdict})
@@ -582,11 +670,12 @@ def _credits(minted: int, owner: str) -> list[Posting]:
     return moved("PFT", half, ISSUANCE, owner) + moved("PFT", minted - half, ISSUANCE, TREASURY)
 
 
-def apply_proved(claims: Claims, books: Books, event: Proved, stamp: Stamp) -> None:
+def apply_proved(claims: Claims, books: Books, event: Proved, stamp: Stamp) -> bool:
+    """Whether that settled it."""
     claims.verdicts[event.verdict] = claims.verdicts.get(event.verdict, 0) + 1
     if event.verdict in ("not-due", "unverified"):
-        return
-    rated = claims.open[event.source][event.prediction_id].rated
+        return False
+    rated = event.prediction_id in claims.open[event.source].rated
     _forget(claims, event.source, event.prediction_id)
     claims.settled[event.prediction_id] = Settled(event.verdict, event.owner, rated)
     while len(claims.settled) > SETTLED_KEPT:
@@ -601,19 +690,21 @@ def apply_proved(claims: Claims, books: Books, event: Proved, stamp: Stamp) -> N
         claims.lately.append((event.confidence, event.savings))
     books.book(event.postings)
     claims.minted_micro += event.minted_micro
+    return True
 
 
 def apply_rated(claims: Claims, prediction_id: str) -> None:
     """Its owner has told how good it was."""
     source = claims.source_of.get(prediction_id)
-    told = claims.open[source][prediction_id] if source is not None else claims.settled.get(prediction_id)
-    if told is not None:
-        told.rated = True
+    if source is not None:
+        claims.open[source].rated.add(prediction_id)
+    elif (settled := claims.settled.get(prediction_id)) is not None:
+        settled.rated = True
 
 
 def answer(event: Proved) -> ProofAnswer:
     names = ("energy", "entropy", "feasibility")
-    checks = {name: CheckRow(*msgspec.structs.astuple(check)) for name, check in zip(names, event.checks, strict=True)}
+    checks = {name: CheckRow(*astuple(check)) for name, check in zip(names, event.checks, strict=True)}
     return ProofAnswer(
         event.verdict == "valid",
         event.verdict,

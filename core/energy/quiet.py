@@ -141,6 +141,12 @@ class Sources:
         nats = claims.learned(_horizon(row[_HORIZON:]), figures[_CLAIM:-1], met.entropy)
         self.rows[met.place, _KNOWN] = _horizon_row(energy) + _horizon_row(nats)
 
+    def copy(self) -> "Sources":
+        """As they stand when all has settled."""
+        twin = Sources()
+        twin.rows, twin.places = self.rows[: self._size].copy(), dict(self.places)
+        return twin
+
     def follow(self, source: str, before: Follow, alerts: Sequence[float], nats: Sequence[float]) -> Follow:
         """What is known of a source, made of its row and of what was known when it was entered."""
         row = self.rows[self.places[source]].tolist()
@@ -172,7 +178,6 @@ class Sources:
             (row[at["kelvin_time"]], row[at["kelvin"]]),
             before.around_k,
             row[at["time"]],
-            before.said,
             before.shifts,
             before.alarms,
             int(row[at["ticks"]]),

@@ -160,7 +160,7 @@ def _decide_quiet(energy: Energy, source: Source, command: Sense, group: "Group"
     due_us = moment_us + group.horizon_us
     if not proving.is_last(energy.claims, name, due_us):
         return None
-    passed = list(proving.passed(energy.claims, name, source.newest_us, moment_us))
+    passed = proving.passed(energy.claims, name, source.newest_us, moment_us)
     met = _met_quiet(energy, source, passed, group, at) if passed else []
     energy.meters.admit("sense", ctx, len(command.telemetry))
     line = group.lines[at]
@@ -467,7 +467,7 @@ def _decide(energy: Energy, given: Given, ctx: Context) -> Decision:
     judged = _judge(before, given, ctx)
     plan = judged.plan
     evicted = _room(energy, given.source, before, len(judged.begun), ctx) if judged.begun else None
-    due = before.points > 0 and next(proving.passed(energy.claims, given.source, before.newest_us, latest_us), None) is not None
+    due = before.points > 0 and bool(proving.passed(energy.claims, given.source, before.newest_us, latest_us))
     earlier = energy.view.follow_of(given.source) if due else None
     times = given.expected.times if given.expected is not None else [moment / 1e6 for moment in given.times_us]
     followed = energy.view.follow(given.source, plan, known, times, judged.values, all_there=judged.whole, told=due)
@@ -793,7 +793,7 @@ def _met(
     if not followed.ticks or not before.points:
         return []
     newest_us = round(followed.ticks[-1].time * 1e6)
-    passed = list(proving.passed(energy.claims, name, before.newest_us, newest_us))
+    passed = proving.passed(energy.claims, name, before.newest_us, newest_us)
     if not passed:
         return []
     start = (earlier.time, 0.0, 0.0, 0.0, total_of(earlier.nats))

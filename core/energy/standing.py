@@ -765,4 +765,5 @@ def proof_terms(ctx: Context) -> dict[str, int]:
 
 
 def applied_proof(energy: Energy, event: proving.Proved, stamp: Stamp) -> None:
-    proving.apply_proved(energy.claims, energy.market.books, event, stamp)
+    if proving.apply_proved(energy.claims, energy.market.books, event, stamp):
+        energy.view.let_go(event.source, event.prediction_id)

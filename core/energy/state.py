@@ -199,4 +199,4 @@ def apply_lost(energy: Energy, event: SourceLost, stamp: Stamp) -> None:
 def apply_met(energy: Energy, event: proving.ClaimsMet, stamp: Stamp) -> None:
     proving.apply_met(energy.claims, event, stamp)
     outcomes = [(met.prediction_id, met.energy, met.entropy) for met in event.met]
-    energy.view.settle(event.source, outcomes, energy.claims.open.get(event.source, {}))
+    energy.view.settle(event.source, outcomes)

@@ -12,14 +12,13 @@ ahead of its `Follow` until somebody asks for that.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from core.energy import packed
 from core.energy.facts import Known, Points, Source, Totals
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from core.energy.quiet import Group, Member, Sources
     from core.energy.rounds import Ask, Power, Round
 
-FORMAT = "energy-view-1"
+FORMAT = "energy-view-2"
 WAITING_MAX = 64
 """Records of one source that are followed together in a replay."""
 EXPECTED_MAX = 1_024
@@ -120,6 +119,8 @@ class _Row(msgspec.Struct, array_like=True):
     source: str
     rows: dict[int, int]
     follow: bytes
+    said: dict[str, Any]
+    """`Said`, or bytes."""
 
 
 class _Dump(msgspec.Struct, array_like=True):
@@ -158,9 +159,25 @@ def _read(prediction_id: str, said: "Said | bytes") -> "Said":
     return said
 
 
-def _packed(store: Any, free: list[int], follows: "Iterable[tuple[str, dict[int, int], Follow]]") -> bytes:
-    pack = msgspec.msgpack.encode
-    return pack(_Dump(FORMAT, pack(store), free, [_Row(source, rows, pack(follow)) for source, rows, follow in follows]))
+class _Picture(NamedTuple):
+    """What is known of one source, at some moment."""
+
+    source: str
+    rows: dict[int, int]
+    follow: "Follow"
+    said: "dict[str, Said | bytes]"
+    ahead: tuple[Sequence[float], Sequence[float]] | None
+
+
+def _packed(store: Any, free: list[int], rows: "Sources | None", pictures: Sequence[_Picture]) -> bytes:
+    pack = msgspec.msgpack.Encoder().encode
+    sources = []
+    for each in pictures:
+        follow = each.follow
+        if rows is not None and each.ahead is not None:
+            follow = rows.follow(each.source, follow, *each.ahead)
+        sources.append(_Row(each.source, each.rows, pack(follow), each.said))
+    return pack(_Dump(FORMAT, pack(store), free, sources))
 
 
 class View:
@@ -210,12 +227,12 @@ class View:
         self._catch_up(source)
         return [_read(prediction_id, each) for prediction_id, each in self._said.get(source, {}).items()]
 
-    def follows(self) -> "Iterator[tuple[str, Follow]]":
+    def follows(self) -> "Iterator[tuple[str, Follow, Sequence[Said]]]":
         """All that is known of each source besides its rows."""
         for source in list(self._waiting):
             self._catch_up(source)
         for source in list(self._follows):
-            yield source, replace(self.follow_of(source), said=tuple(self.said_of(source)))
+            yield source, self.follow_of(source), self.said_of(source)
 
     def knows(self, source: str) -> bool:
         return source in self._follows or source in self._waiting
@@ -454,8 +471,8 @@ class View:
         self._follows[source] = follow
         self._let_go(source, gone)
 
-    def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]], open_ids: Container[str]) -> None:
-        """Claims were met: prediction, energy and entropy. Those that are not open any more are forgotten."""
+    def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]]) -> None:
+        """Claims were met: prediction, energy and entropy."""
         self._catch_up(source)
         own = self._said.get(source, {})
         met = [(each[0], own.pop(each[0]), *each[1:]) for each in outcomes if each[0] in own]
@@ -464,8 +481,11 @@ class View:
             for prediction_id, said, energy, entropy in met:
                 follow = _following().settled(follow, _read(prediction_id, said), energy, entropy)
             self._follow(source, follow)
-        for prediction_id in [each for each in own if each not in open_ids]:
-            del own[prediction_id]
+
+    def let_go(self, source: str, prediction_id: str) -> None:
+        """This claim is not open any more."""
+        self._catch_up(source)
+        self._let_go(source, (prediction_id,))
 
     def forget(self, source: str) -> None:
         """This source is followed no more."""
@@ -596,12 +616,17 @@ class View:
             self._catch_up(source)
         if self._store is None:
             return bytes
-        follows = [(source, dict(self._rows.get(source, {})), follow) for source, follow in self.follows()]
-        return partial(_packed, self._opened().dump(), list(self._free), follows)
+        store = self._opened().dump()
+        rows = self._sources.copy() if self._sources is not None else None
+        pictures = [
+            _Picture(source, dict(self._rows.get(source, {})), follow, dict(self._said.get(source, {})), self._ahead.get(source))
+            for source, follow in self._follows.items()
+        ]
+        return partial(_packed, store, list(self._free), rows, pictures)
 
     def load(self, raw: bytes) -> None:
         """What was dumped. Another version's, or what is no dump at all, is left: rows then begin anew."""
-        from core.energy.following import Follow
+        from core.energy.following import Follow, Said
         from core.energy.layout import Store
 
         try:
@@ -610,6 +635,12 @@ class View:
                 return
             store = Store.load(msgspec.msgpack.decode(kept.store))
             follows = {each.source: msgspec.msgpack.decode(each.follow, type=Follow) for each in kept.sources}
+            said = {
+                each.source: {
+                    name: one if isinstance(one, bytes) else msgspec.convert(one, Said) for name, one in each.said.items()
+                }
+                for each in kept.sources
+            }
         except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
             return
         if store is not None:
@@ -618,6 +649,5 @@ class View:
             self._rounds.clear()
             self._store, self._free, self._sources = store, kept.free, None
             self._ahead.clear()
-            self._follows = {source: replace(follow, said=()) for source, follow in follows.items()}
-            self._said = {source: {each.prediction_id: each for each in follow.said} for source, follow in follows.items()}
+            self._follows, self._said = follows, said
             self._rows = {each.source: each.rows for each in kept.sources}

@@ -606,7 +606,7 @@ PINNED = {
     "hunt": ("3a6173a791fed988", "be663f46fe5b097a"),
     "component": ("3a6173a791fed988", "20a9b0d3fa0e06e1"),
     "trajectory": ("bbd29f3075893d34", "249b855338666633"),
-    "eil": ("5ff220fd8c7d7254", "d51d9160d4e57d4b"),
+    "eil": ("87eb04caf1cb4c32", "a56b9034678091dc"),
     "data": ("a2830d04bb5f8240", "433dc0886e986e23"),
 }
 """The schema, and the digest of the dump that the history leads to, each by its first 16 digits."""

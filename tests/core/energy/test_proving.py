@@ -1,12 +1,18 @@
 """Rules of claims: on record before their outcome, met by our own points, settled once; what nobody can foresee earns nothing."""
 
+import random
+from bisect import bisect_right
+from collections import Counter
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
+from msgspec import inspect
 
-from core.energy.proving import OPEN_MAX, ClaimsMet, Proved
+from core import shape
+from core.energy import proving
+from core.energy.proving import OPEN_MAX, Checked, Claim, ClaimsMet, Met, Own, OwnDump, Proved
 from core.engine import Actor, Refused
 from tests.core.energy.eil_loop import EilLoop, machine, settings, time_of
 
@@ -33,7 +39,8 @@ def copy_of(loop: EilLoop) -> EilLoop:
 
 
 def claims_of(loop: EilLoop, *, met: bool) -> list[Any]:
-    return [held for held in loop.state.claims.open["m"].values() if (held.met is not None) == met]
+    own = loop.state.claims.open["m"]
+    return [held for held in map(own.held, own.ids) if (held.met is not None) == met]
 
 
 def told(met: Any, *, energy: float = 1.0, entropy: float = 1.0) -> dict[str, float]:
@@ -134,10 +141,8 @@ def test_a_second_claim_about_the_same_moment_is_the_first() -> None:
     assert asked.prediction_id == first.prediction_id and len(loop.state.claims.source_of) == 1
     other = loop.get("predict", {"source": "m", "horizon_s": 10})
     assert other.prediction_id != first.prediction_id
-    assert [held.claim.prediction_id for held in loop.state.claims.open["m"].values()] == [
-        other.prediction_id,
-        first.prediction_id,
-    ], "in the order in which they are due"
+    in_order = [other.prediction_id, first.prediction_id]
+    assert loop.state.claims.open["m"].ids == in_order, "in the order in which they are due"
 
 
 def test_a_claim_in_a_gap_is_never_met() -> None:
@@ -179,7 +184,8 @@ def test_what_is_minted_is_booked_half_to_the_owner_and_has_a_daily_cap(daily: f
     loop = watched(300, market={"mint_daily": daily})
     answers = []
     for held in claims_of(loop, met=True)[-20:]:
-        held.met = msgspec.structs.replace(held.met, rise=0.4 / 20, confidence=0.9, measured=True)
+        met = msgspec.structs.replace(held.met, rise=0.4 / 20, confidence=0.9, measured=True)
+        loop.state.claims.open["m"].meet(met)
         answers.append(loop.get("proof", {"prediction_id": held.claim.prediction_id, "actual_state": told(held.met)}))
     valid = sum(answer.valid for answer in answers)
     expected = min(valid * minted // 20, minted) if daily > 1 else minted
@@ -188,3 +194,83 @@ def test_what_is_minted_is_booked_half_to_the_owner_and_has_a_daily_cap(daily: f
     assert books.balance("uid:1001", "PFT") == expected // 2
     assert books.balance("uid:1001", "PFT") + books.balance("treasury", "PFT") == expected == books.issued("PFT")
     assert loop.look("market_pricing").pft > 0
+
+
+def a_claim(draw: random.Random, number: int, due_us: int) -> Claim:
+    figures = [draw.choice([draw.gauss(0, 1e6), 0.0, 5.0, 1e-7]) for _ in range(16)]
+    references = list(zip(figures[10::2], figures[11::2], strict=True))[: draw.choice([0, 3])]
+    unit, kind = draw.choice(["J", "1"]), draw.choice(["physical", "statistical"])
+    issued_us, measured = draw.randrange(10**15), draw.random() < 0.5
+    return Claim(f"pred_{number}", due_us, tuple(figures[:5]), tuple(figures[5:10]), references, issued_us, unit, kind, measured)  # type: ignore[arg-type]
+
+
+def a_met(draw: random.Random, prediction_id: str) -> Met:
+    checks = tuple(Checked(*draw.choice([("pass", "ok", 0.5, 3.0), ("vacuous", "one-sensor")])) for _ in range(3))
+    figures = [draw.choice([draw.gauss(0, 1e6), 0.0, 1.0]) for _ in range(8)]
+    scores, saved = [draw.random() for _ in range(draw.choice([0, 4]))], draw.choice([None, 0.25])
+    return Met(prediction_id, *figures[:4], checks, draw.random() < 0.5, scores, *figures[4:], draw.random() < 0.5, saved)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_claims_that_are_kept_as_bytes_are_what_a_plain_list_of_them_is(seed: int) -> None:
+    draw, own, counts = random.Random(seed), Own(), Counter[str]()
+    plain: list[tuple[Claim, Met | None, bool]] = []
+    for number in range(1_500):
+        places = [draw.randrange(len(plain))] if plain else []
+        match draw.choice(["add"] * 8 + ["meet"] * 5 + ["drop", "rate", "late", "wait"]):
+            case "meet" if waiting := [place for place, (_, met, _) in enumerate(plain) if met is None]:
+                place = draw.choice([waiting[0]] * 3 + [draw.choice(waiting)])
+                met = a_met(draw, plain[place][0].prediction_id)
+                own.meet(met)
+                own.meet(a_met(draw, "pred_gone"))
+                plain[place] = plain[place][0], met, plain[place][2]
+            case "drop" if places:
+                own.drop(plain.pop(places[0])[0].prediction_id)
+            case "rate" if places:
+                own.rated.add(plain[places[0]][0].prediction_id)
+                plain[places[0]] = *plain[places[0]][:2], True
+            case "late" if plain and draw.random() < 0.2:
+                until = plain[min(places[0] % 4, len(plain) - 1)][0].due_us
+                gone = [claim.prediction_id for claim, _, _ in plain if claim.due_us <= until]
+                assert own.drop_due_by(until) == gone and own.drop_due_by(until) == []
+                plain = plain[len(gone) :]
+            case "wait":
+                after, until = sorted(draw.choices([claim.due_us for claim, _, _ in plain] or [0], k=2))
+                there = [claim for claim, met, _ in plain if met is None and after < claim.due_us <= until]
+                assert own.passed(after, until) == there
+                assert own.due_at(until) == next((each for each, _, _ in reversed(plain) if each.due_us == until), None)
+                assert own.due_at(until + 1) == next((each for each, _, _ in reversed(plain) if each.due_us == until + 1), None)
+            case _:
+                last_us = plain[-1][0].due_us if plain else 10**15
+                claim = a_claim(draw, number, last_us + draw.choice([10, 10, 1, 0, -1, -15]))
+                own.add(claim)
+                plain.insert(bisect_right([each.due_us for each, _, _ in plain], claim.due_us), (claim, None, False))
+                assert own.last_due_us() == plain[-1][0].due_us
+        if len(plain) > OPEN_MAX:
+            newest = claim.prediction_id
+            met_ones = [each.prediction_id for each, met, _ in plain if met is not None]
+            row = [each for each, met, _ in plain if met is None]
+            apart = [(after.due_us - before.due_us, each) for before, each, after in zip(row, row[1:], row[2:], strict=False)]
+            closest = [each.prediction_id for _, each in sorted(apart, key=lambda pair: pair[0]) if each.prediction_id != newest]
+            expected = met_ones[0] if len(met_ones) > OPEN_MAX // 2 else closest[0]
+            assert own.make_room(newest) == expected
+            counts["met" if expected in met_ones else "waited"] += 1
+            plain = [each for each in plain if each[0].prediction_id != expected]
+        assert own.ids == [claim.prediction_id for claim, _, _ in plain] and len(own) == len(plain)
+        assert own.rated == {claim.prediction_id for claim, _, rated in plain if rated}
+    assert [own.held(name) for name in own.ids] == plain and plain
+    assert counts["met"] > 20 or counts["waited"] > 20, counts
+    dumped = msgspec.msgpack.encode(own.dump())
+    again = Own.load(msgspec.msgpack.decode(dumped, type=OwnDump, strict=True))
+    assert again == own and [again.held(name) for name in again.ids] == plain
+    again.meet(a_met(draw, again.ids[0]))
+    assert again != own
+
+
+def test_what_is_kept_as_bytes_is_of_the_shape_of_what_it_holds() -> None:
+    """Else a snapshot of another version would be read as something it is not."""
+    for kind, fields in ((Claim, proving.ClaimFields), (Met, proving.MetFields)):
+        said = [inspect.type_info(each.type) for each in msgspec.structs.fields(kind)[1:]]
+        assert [shape._shape(each) for each in said] == [shape._shape(each) for each in inspect.type_info(fields).item_types]  # type: ignore[attr-defined]
+    one, other = (Annotated[bytes, msgspec.Meta(extra={shape.HOLDS: held})] for held in (tuple[int, str], tuple[int, int]))
+    assert len({shape.digest(one), shape.digest(other), shape.digest(bytes)}) == 3

@@ -11,8 +11,9 @@ import pytest
 
 from core.canonical import event_payload
 from core.energy import layout, quiet, rounds, sensing
-from core.energy.proving import OPEN_MAX
+from core.energy.proving import LAPSE_US, OPEN_MAX, passed
 from core.engine import Decision, Refused
+from core.fields import INT_MAX
 from tests.core.energy.eil_loop import EilLoop, settings, time_of
 
 SOURCES = 6
@@ -97,26 +98,32 @@ def test_the_claims_that_wait_are_those_that_were_not_met(seed: int) -> None:
     draw, loop, at = random.Random(seed), EilLoop(settings(horizon_s=300.0)), 0
     counts = Counter[str]()
     for step in range(400):
-        at += draw.choice([10] * 90 + [1_000, 90_000])
+        at += draw.choice([10] * 140 + [1_000, 50_000, 90_000])
         loop.mono_us += 10_000_000
         if step % 100 == 99:
             loop.settings = settings(horizon_s=draw.choice([15.0, 45.0, 3_000.0]))
         claim = loop.sense(at, power_draw=round(draw.gauss(500, 5), 1)).prediction_id
         own = loop.state.claims.open["m"]
+        assert loop.state.claims.source_of == dict.fromkeys(own.ids, "m")
+        newest_us = loop.state.sources["m"].newest_us
+        assert all(held.claim.due_us + LAPSE_US > newest_us for held in map(own.held, own.ids))
+        counts["long ago"] += any(held.claim.due_us + 45_000_000_000 < newest_us for held in map(own.held, own.ids))
         if draw.random() < 0.1:
-            told = {"prediction_id": draw.choice([*own, claim]), "actual_state": {"energy": 1.0, "entropy": 1.0}}
+            told = {"prediction_id": draw.choice([*own.ids, claim]), "actual_state": {"energy": 1.0, "entropy": 1.0}}
+            if draw.random() < 0.5:
+                told |= {"predicted_state": {"energy": 1.0, "entropy": 1.0}, "timestamp": time_of(at)}
             try:
                 counts[loop.get("proof", told).verdict] += 1
             except Refused as refused:
                 counts[refused.reason] += 1
-        own = loop.state.claims.open.get("m", {})
-        waiting = [(name, held.claim) for name, held in own.items() if held.met is None]
-        assert not own or list(own.waiting.items()) == waiting
+        all_held = list(map(own.held, own.ids))
+        waiting = [held.claim for held in all_held if held.met is None]
+        assert passed(loop.state.claims, "m", 0, INT_MAX) == waiting
+        assert {each.prediction_id for each in loop.state.view.said_of("m")} == {each.prediction_id for each in waiting}
         counts["full"] += len(own) == OPEN_MAX
         counts["met"] += len(own) > len(waiting)
-    assert counts["full"] and counts["met"] > 100 and counts["invalid"] and counts["not-due"], counts
-    again = loop.replayed().claims.open["m"]
-    assert again == loop.state.claims.open["m"] and again.waiting == loop.state.claims.open["m"].waiting
+    assert counts["full"] and counts["met"] > 100 and counts["invalid"] and counts["not-due"] and counts["long ago"], counts
+    assert loop.replayed().claims == loop.state.claims
 
 
 @pytest.mark.parametrize("low", [0, 7, layout.CHUNK - 3, layout.CHUNK])

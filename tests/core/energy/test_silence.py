@@ -41,7 +41,7 @@ def test_what_rests_on_it_is_worth_less_and_its_next_points_say_that_it_is_back(
     assert row.lost == ["power_draw", "x"] and row.energy_state.total_energy_provenance == "surrogate"
     assert loop.look("health").status == "degraded" and loop.look("health").lost == ["m"]
     claim = loop.get("predict", {"source": "m", "horizon_s": 77})
-    assert not loop.state.claims.open["m"][claim.prediction_id].claim.measured
+    assert not loop.state.claims.open["m"].held(claim.prediction_id).claim.measured
     half = now(loop, x=1.0)
     assert (half.back, half.energy_state.total_energy_provenance) == (["x"], "surrogate"), "the power is still silent"
     whole = now(loop, power_draw=100.0)
