@@ -197,6 +197,11 @@ class Writer:
         return bool(self._group)
 
     @property
+    def at_work(self) -> bool:
+        """Whether commands wait to be written, or are being written."""
+        return bool(self._group or self._busy)
+
+    @property
     def resting(self) -> bool:
         """Whether no group is on its way to the disk."""
         return not self._group

@@ -338,7 +338,10 @@ class Own:
 
     def passed(self, after_us: int, until_us: int) -> list[Claim]:
         """Those that wait for a moment between these, the later one included."""
-        first, end = bisect_right(self._dues, after_us), bisect_right(self._dues, until_us)
+        dues, at = self._dues, self._waits.find(1)
+        if at < 0 or dues[at] > until_us:
+            return []
+        first, end = bisect_right(dues, after_us, at), bisect_right(dues, until_us, at)
         return [self._claim(at) for at in range(first, end) if self._waits[at]]
 
     def due_at(self, due_us: int) -> Claim | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,7 +58,7 @@ Moment = tuple[float, float, float, float, float]
 """When, and the totals then: energy, surrogate, entropy in J/K, nats. A `Tick` begins with them."""
 
 
-class Member(NamedTuple):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """A moment of one source, as it stands in a round."""
 
     number: int
@@ -255,7 +256,7 @@ class Group:
         """Its totals before and after, counted from before; None where a gap lies between."""
         if self._gap[at]:
             return None
-        added, surrogate, nats = self._added.item(at), self._surrogate.item(at), self.lines[at][3]
+        added, surrogate, nats = self._added.item(at), self._surrogate.item(at), self.comes_to[at][3]
         return (
             (self._row.item(at, _AT["time"]), 0.0, 0.0, 0.0, self.totals[at].nats),
             (self._times.item(at), added, surrogate, 0.0, nats),
@@ -292,7 +293,12 @@ class Group:
         self._regimes(alerts)
         self._paces(times, values)
         lines, self.claims = self._claims(horizon_s, at)
-        self.lines: list[list[float]] = lines.T.tolist()
+        told: list[list[float]] = lines.tolist()
+        self.comes_to = list(zip(*told[:_OF_CLAIM], strict=True))
+        """Of each its energy, surrogate, uncovered seconds and nats, and how sure its next regime is."""
+        self.energies, self.entropies = list(zip(*told[5:10], strict=True)), list(zip(*told[10:15], strict=True))
+        self.references = list(map(list, zip(*(zip(*told[low : low + 2], strict=True) for low in (15, 17, 19)), strict=True)))
+        """Of the claim of each, its bands and those of the naive predictors."""
         self.figures = _written(lines)
         """Of each the figures that are of no claim, as a record has them; None where those of its record are to be looked at."""
         names = bank.NAMES

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 
 from core.energy import columns, entropy, layout
@@ -53,7 +54,7 @@ class Power(NamedTuple):
     quantum: float
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """Points of one command: a line for each moment, a place in it for each row, NaN where there is none."""
 
     source: str

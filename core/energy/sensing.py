@@ -163,17 +163,16 @@ def _decide_quiet(energy: Energy, source: Source, command: Sense, group: "Group"
     passed = proving.passed(energy.claims, name, source.newest_us, moment_us)
     met = _met_quiet(energy, source, passed, group, at) if passed else []
     energy.meters.admit("sense", ctx, len(command.telemetry))
-    line = group.lines[at]
-    energy_j, surrogate, uncovered_s, nats, confidence = line[:5]
+    energy_j, surrogate, uncovered_s, nats, confidence = group.comes_to[at]
     powered = group.powered
     totals = Totals(energy_j, surrogate, was.sigma_j, uncovered_s, was.modelled, was.entropy_j_k, nats, False, powered)
     prediction_id = f"pred_{ctx.new_id()}"
     claim = proving.Claim(
         prediction_id,
         due_us,
-        (line[5], line[6], line[7], line[8], line[9]),
-        (line[10], line[11], line[12], line[13], line[14]),
-        [(line[15], line[16]), (line[17], line[18]), (line[19], line[20])],
+        group.energies[at],
+        group.entropies[at],
+        group.references[at],
         moment_us,
         "J" if powered else "1",
         "statistical",

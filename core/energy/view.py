@@ -56,7 +56,7 @@ class Note(msgspec.Struct):
     new_rows: Mapping[int, int]
 
 
-class Expected(msgspec.Struct, frozen=True):
+class Expected(msgspec.Struct, frozen=True, gc=False):
     """Points that are about to come, of streams that are followed."""
 
     command: Any
@@ -78,7 +78,7 @@ class Expected(msgspec.Struct, frozen=True):
         return self.source == ask.source and self.times == ask.times and self.values == ask.values
 
 
-class Promise(NamedTuple):
+class Promise(msgspec.Struct, frozen=True, gc=False):
     """A claim that goes with what the source has come to."""
 
     prediction_id: str
@@ -86,7 +86,7 @@ class Promise(NamedTuple):
     totals: Totals
 
 
-class _Foreseen(NamedTuple):
+class _Foreseen(msgspec.Struct, frozen=True, gc=False):
     """What the next points of a source would lead to if they are these."""
 
     round: Any
@@ -97,7 +97,7 @@ class _Foreseen(NamedTuple):
     said: Expected
 
 
-class _Noted(NamedTuple):
+class _Noted(msgspec.Struct, frozen=True, gc=False):
     """A command that stands in a group."""
 
     points: Points
@@ -413,7 +413,7 @@ class View:
         if place in rows:
             power = followed.round.after(rows[place]) if followed is not None else None
             power, unit = power or self._power(rows[place]), metrics[place][1]
-        said: Said = _following().said(follow, power, unit, *promise)
+        said: Said = _following().said(follow, power, unit, promise.prediction_id, promise.horizon_s, promise.totals)
         return said
 
     def note(self, points: Sequence[Points], said: "Said | None") -> None:

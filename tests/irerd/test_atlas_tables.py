@@ -7,12 +7,15 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
+import irerd.atlas
 from core.energy.atlas import AskQuery
 from core.engine import Refused
 from irerd import map_tables
@@ -43,6 +46,8 @@ class Served:
         self.host = self.dispatch = self
         self.writer = self
         self.mono = 0
+        self.at_work = False
+        self.advanced = trio.Event()
 
     @property
     def next_seq(self) -> dict[str, int]:
@@ -65,6 +70,9 @@ class Served:
         return function(*arguments)
 
     async def wait_advanced(self) -> None:
+        if self.at_work:
+            await self.advanced.wait()
+            return
         assert not (self.place / NAME).exists(), "what is not durable is not shown"
         self.undurable = 0
 
@@ -254,3 +262,35 @@ async def test_nobody_has_to_ask_for_the_file_to_follow_and_to_come_back(served:
             await trio.sleep(130)
             assert served.as_the_map_says()
             nursery.cancel_scope.cancel()
+
+
+async def test_commands_on_their_way_to_the_disk_have_the_loop_to_themselves(
+    served: Served, monkeypatch: pytest.MonkeyPatch, autojump_clock: Any
+) -> None:
+    """A piece at a time between two groups; and where one never ends, the file is made all the same."""
+    for rack in range(40):
+        served.loop.sense(5_000.0, f"more-{rack}", power_draw=5.0)
+    atlas, pieces, piece = served.atlas(), [0], irerd.atlas.atlas.piece
+    pieces_at: list[float] = []
+
+    def taken(*asked: Any) -> Any:
+        pieces[0] += 1
+        pieces_at.append(trio.current_time())
+        return piece(*asked)
+
+    monkeypatch.setattr(irerd.atlas.atlas, "piece", taken)
+    monkeypatch.setattr(irerd.atlas, "STEP_SOURCES", 4)
+    served.at_work = True
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(atlas.catch_up)
+            for group in range(1, 6):
+                await trio.testing.wait_all_tasks_blocked(0.001)
+                assert pieces[0] == group
+                served.mono += 1_000_000
+                served.advanced.set()
+                served.advanced = trio.Event()
+    gaps = [after - before for before, after in pairwise(pieces_at[5:])]
+    assert len(gaps) >= 5 and all(gap == pytest.approx(irerd.atlas.ASIDE_S) for gap in gaps)
+    assert atlas._took_s < 1.0, "what it waited for is no work of its own"
+    assert served.as_the_map_says()
