@@ -2,8 +2,9 @@
 
 An irerd of its own with every setting at its default; 2,500 sources of four metrics are made live first, which is 10,000 streams.
 Then: durable senses with many in flight, each of another source and moment; senses and actions in turn at a fixed pace, which waits
-for nobody; proofs of claims that are due, one in flight; batches. What is pure arithmetic is measured in this process, in processor
-time of one core. Latencies are wall time by the socket, to the answer that says it is on disk.
+for nobody; proofs of claims that are due, one in flight; batches. At last senses of sources that have been watched for longer than
+a claim looks ahead, so that each of them meets one: two records instead of one. What is pure arithmetic is measured in this
+process, in processor time of one core. Latencies are wall time by the socket, to the answer that says it is on disk.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from select import select
 from socket import AF_UNIX, socket
@@ -36,9 +37,12 @@ METRICS = ("power_draw", "temperature", "cpu_usage", "network_throughput")
 WARM_TICKS = 40
 STEP_S = 10.0
 WINDOW = 60
-LINKS = 4
+LINKS = 8
 PACE = 1_000.0
 PROOFS = 1_000
+AGED, AGED_SENSES, AGED_ROUNDS = 512, 70, 3
+"""Sources that are watched for long, how many senses of each that takes, and how often they are measured then. A source has
+one connection: its moments come in order."""
 BATCHES = 40
 BATCH_TICKS = 512
 STATE = {"active_servers": 12, "avg_utilization": 0.68}
@@ -139,8 +143,8 @@ def live(links: Sequence[Link], rigs: Rigs) -> None:
     windows(links, [("eil.sense_batch", rigs.batch(place, WARM_TICKS)) for place in range(SOURCES)])
 
 
-def senses(links: Sequence[Link], server: Server, rigs: Rigs, count: int) -> dict[str, float]:
-    calls = [("eil.sense", rigs.sense(place % SOURCES)) for place in range(count)]
+def senses(links: Sequence[Link], server: Server, rigs: Rigs, count: int, sources: int = SOURCES) -> dict[str, float]:
+    calls = [("eil.sense", rigs.sense(place % sources)) for place in range(count)]
     before = cpu_seconds(server.pid)
     seconds = windows(links, calls)
     return {"senses_s": count / seconds, "senses_core_s": count / (cpu_seconds(server.pid) - before)}
@@ -258,9 +262,18 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def rounds(options: argparse.Namespace, place: Place) -> Iterator[dict[str, float]]:
+def aged(links: Sequence[Link], server: Server, rigs: Rigs) -> dict[str, list[float]]:
+    """Where each sense meets a claim, and as many claims are kept of each source as there may be."""
+    before = server.resident_mb()
+    windows(links, [("eil.sense", rigs.sense(place % AGED)) for place in range(AGED * AGED_SENSES)])
+    kept = (server.resident_mb() - before) * 1e3 / AGED / len(METRICS)
+    found = [senses(links, server, rigs, 10 * AGED, AGED) for _ in range(AGED_ROUNDS)]
+    return {"aged_senses_s": [each["senses_s"] for each in found], "aged_kb_stream": [kept]}
+
+
+def measured(options: argparse.Namespace, place: Place) -> dict[str, list[float]]:
     """All with one irerd: it takes longer to make ten thousand streams live than to measure."""
-    rigs = Rigs(1)
+    rigs, found = Rigs(1), []
     with irerd(place) as server:
         links = [Link(server.socket) for _ in range(LINKS)]
         empty = server.resident_mb()
@@ -268,9 +281,10 @@ def rounds(options: argparse.Namespace, place: Place) -> Iterator[dict[str, floa
         grown = server.resident_mb() - empty
         gc.disable()  # a look of this process through its own objects, 2 ms now and then, is nothing that irerd took
         for _ in range(options.rounds):
-            found = {**one_round(links, server, rigs, options), "mb_10000_streams": grown}
-            print(" ".join(f"{name} {_shown(value)}" for name, value in found.items()), flush=True)
-            yield found
+            found.append(one_round(links, server, rigs, options))
+            print(" ".join(f"{name} {_shown(value)}" for name, value in found[-1].items()), flush=True)
+        figures = {name: [each[name] for each in found] for name in found[0]}
+        return {**figures, "mb_10000_streams": [grown], **aged(links, server, rigs)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -284,10 +298,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = Place(options.state_dir)
     try:
         about = machine(place.state)
-        found = list(rounds(options, place))
+        figures = measured(options, place)
     finally:
         place.remove()
-    figures = {name: [each[name] for each in found] for name in found[0]}
     figures |= {name: [value] for name, value in arithmetic().items()}
     text = as_text(figures, about)
     print(text)
