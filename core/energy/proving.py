@@ -361,6 +361,8 @@ class Own:
     @staticmethod
     def load(dumped: "OwnDump") -> "Own":
         own = Own()
+        if len({len(each) for each in (dumped.ids, dumped.dues, dumped.claims, dumped.met)}) > 1:
+            raise ValueError("claims without all that goes with them")
         own.ids, own._claims, own._met, own.rated = dumped.ids, dumped.claims, dumped.met, set(dumped.rated)
         own._dues, own._waits = array("q", dumped.dues), bytearray(not met for met in dumped.met)
         return own

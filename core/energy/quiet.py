@@ -50,6 +50,7 @@ FEW_MET = 5
 """Fewer claims than these are sooner learned from one by one."""
 _CLAIM, _SAID = 12, 25
 """Figures of a claim; and of the two that go with it, and which unit the energy is in."""
+SAID_BYTES = 8 * _SAID
 _figures, _unit, _UNIT_AT = Struct(f"{_SAID}d").unpack, Struct("d").unpack_from, 8 * (_SAID - 1)
 _WITH_HALVES = [0, 1, 2, 4]
 """Of five lines, the references and the claim itself: the autoregression alone is said with no interval."""
@@ -145,7 +146,8 @@ class Sources:
     def copy(self) -> "Sources":
         """As they stand when all has settled."""
         twin = Sources()
-        twin.rows, twin.places = self.rows[: self._size].copy(), dict(self.places)
+        twin.rows, twin.places = self.rows.copy(), dict(self.places)
+        twin._free, twin._size = list(self._free), self._size
         return twin
 
     def follow(self, source: str, before: Follow, alerts: Sequence[float], nats: Sequence[float]) -> Follow:
@@ -419,7 +421,7 @@ class Group:
 
     def said(self, at: int) -> bytes:
         """The claims about one of them, as `said_of` reads them."""
-        return self.claims[8 * _SAID * at : 8 * _SAID * (at + 1)]
+        return self.claims[SAID_BYTES * at : SAID_BYTES * (at + 1)]
 
 
 def _written(lines: Floats) -> list[list[float] | None]:

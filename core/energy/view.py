@@ -159,6 +159,16 @@ def _read(prediction_id: str, said: "Said | bytes") -> "Said":
     return said
 
 
+def _said_of(kept: Any) -> "Said | bytes":
+    """What `_Row` has of it, back from a file."""
+    if not isinstance(kept, bytes):
+        said: Said = msgspec.convert(kept, _following().Said)
+        return said
+    if len(kept) != _quiet().SAID_BYTES:
+        raise ValueError("no figures of a claim")
+    return kept
+
+
 class _Picture(NamedTuple):
     """What is known of one source, at some moment."""
 
@@ -626,7 +636,7 @@ class View:
 
     def load(self, raw: bytes) -> None:
         """What was dumped. Another version's, or what is no dump at all, is left: rows then begin anew."""
-        from core.energy.following import Follow, Said
+        from core.energy.following import Follow
         from core.energy.layout import Store
 
         try:
@@ -635,12 +645,7 @@ class View:
                 return
             store = Store.load(msgspec.msgpack.decode(kept.store))
             follows = {each.source: msgspec.msgpack.decode(each.follow, type=Follow) for each in kept.sources}
-            said = {
-                each.source: {
-                    name: one if isinstance(one, bytes) else msgspec.convert(one, Said) for name, one in each.said.items()
-                }
-                for each in kept.sources
-            }
+            said = {each.source: {name: _said_of(one) for name, one in each.said.items()} for each in kept.sources}
         except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
             return
         if store is not None:

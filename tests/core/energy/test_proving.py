@@ -265,6 +265,9 @@ def test_claims_that_are_kept_as_bytes_are_what_a_plain_list_of_them_is(seed: in
     assert again == own and [again.held(name) for name in again.ids] == plain
     again.meet(a_met(draw, again.ids[0]))
     assert again != own
+    torn = msgspec.structs.replace(own.dump(), met=own.dump().met[:-1])
+    with pytest.raises(ValueError, match="all that goes with them"):
+        Own.load(torn)
 
 
 def test_what_is_kept_as_bytes_is_of_the_shape_of_what_it_holds() -> None:

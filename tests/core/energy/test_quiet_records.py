@@ -3,6 +3,7 @@
 import gc
 import random
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,9 +13,10 @@ import pytest
 from core.canonical import event_payload
 from core.energy import layout, quiet, rounds, sensing
 from core.energy.proving import LAPSE_US, OPEN_MAX, passed
+from core.energy.view import View
 from core.engine import Decision, Refused
 from core.fields import INT_MAX
-from tests.core.energy.eil_loop import EilLoop, settings, time_of
+from tests.core.energy.eil_loop import EilLoop, rows_of, settings, time_of
 
 SOURCES = 6
 
@@ -147,3 +149,35 @@ def test_rows_side_by_side_are_taken_and_put_as_any_others_are(low: int) -> None
         found.eights[:] = 0
         assert store.take(rows).eights.tobytes() == block.eights.tobytes(), "what was taken is a copy"
     assert not store.view(low + 150).eights.any() and (low == 0 or not store.view(low - 1).eights.any())
+
+
+def test_a_picture_is_of_its_moment_and_disturbs_nobody() -> None:
+    """It is made into bytes while commands go on, so whatever they change is not in it; and nothing leaves its row for it."""
+    loop = EilLoop(settings(horizon_s=45.0))
+    rounds_of(loop, 1, 30)
+    view, then, later = loop.state.view, View(), View()
+    ahead = dict(view._ahead)
+    picture, at_once = view.picture(), view.dump()
+    assert ahead and view._ahead == ahead
+    kinds = {type(each) for own in view._said.values() for each in own.values()}
+    assert len(kinds) == 2, "some were said in columns and some alone"
+    then.load(at_once)
+    known = rows_of(SimpleNamespace(view=then))
+    assert known == rows_of(loop)
+    draw = random.Random(2)
+    for step in range(10):
+        for place in range(5 * SOURCES):
+            loop.sense(10_000_000.0 + 10 * step, f"s{place}", **telemetry(draw, place))
+    later.load(picture())
+    assert rows_of(SimpleNamespace(view=later)) == known != rows_of(loop)
+
+
+def test_claims_in_a_file_that_are_none_are_left_with_all_else_in_it() -> None:
+    loop, spoilt = EilLoop(settings(horizon_s=45.0)), View()
+    rounds_of(loop, 1, 30)
+    whole = msgspec.msgpack.decode(loop.state.view.dump())
+    assert len(whole) == 4 and any(isinstance(each, bytes) for row in whole[3] for each in row[3].values())
+    for row in whole[3]:
+        row[3] = {name: each[:-8] if isinstance(each, bytes) else each for name, each in row[3].items()}
+    spoilt.load(msgspec.msgpack.encode(whole))
+    assert not spoilt._follows and not spoilt._rows
