@@ -34,10 +34,10 @@ def telemetry(draw: random.Random, place: int) -> dict[str, float]:
     return dict(zip(names, figures, strict=True))
 
 
-def rounds_of(loop: EilLoop, seed: int, rounds: int) -> list[tuple[sensing.Sense, Decision]]:
+def rounds_of(loop: EilLoop, seed: int, rounds: int, begin: int = 0) -> list[tuple[sensing.Sense, Decision]]:
     """Many sources of each kind, side by side; now and then one comes late, or with something to say beside it."""
     draw, found = random.Random(seed), []
-    at = dict.fromkeys(range(5 * SOURCES), 0)
+    at = dict.fromkeys(range(5 * SOURCES), begin)
     for _ in range(rounds):
         coming = []
         for place in at:
@@ -164,10 +164,7 @@ def test_a_picture_is_of_its_moment_and_disturbs_nobody() -> None:
     then.load(at_once)
     known = rows_of(SimpleNamespace(view=then))
     assert known == rows_of(loop)
-    draw = random.Random(2)
-    for step in range(10):
-        for place in range(5 * SOURCES):
-            loop.sense(10_000_000.0 + 10 * step, f"s{place}", **telemetry(draw, place))
+    rounds_of(loop, 2, 30, 10_000_000)
     later.load(picture())
     assert rows_of(SimpleNamespace(view=later)) == known != rows_of(loop)
 
