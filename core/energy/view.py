@@ -237,13 +237,6 @@ class View:
         self._catch_up(source)
         return [_read(prediction_id, each) for prediction_id, each in self._said.get(source, {}).items()]
 
-    def follows(self) -> "Iterator[tuple[str, Follow, Sequence[Said]]]":
-        """All that is known of each source besides its rows."""
-        for source in list(self._waiting):
-            self._catch_up(source)
-        for source in list(self._follows):
-            yield source, self.follow_of(source), self.said_of(source)
-
     def knows(self, source: str) -> bool:
         return source in self._follows or source in self._waiting
 

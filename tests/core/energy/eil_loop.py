@@ -71,7 +71,7 @@ def rows_of(loop: EngineLoop | Any) -> dict[Any, bytes]:
     energy = getattr(loop, "state", loop)
     view = energy.view
     view.dump()
-    found: dict[Any, bytes] = {name: msgspec.msgpack.encode((follow, said)) for name, follow, said in view.follows()}
+    found: dict[Any, bytes] = {name: msgspec.msgpack.encode((view.follow_of(name), view.said_of(name))) for name in view._follows}
     for source, rows in view._rows.items():
         for stream, row in rows.items():
             block = view._store.view(row)

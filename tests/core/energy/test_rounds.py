@@ -115,7 +115,7 @@ def test_senses_of_many_sources_that_came_together_cost_one_pass() -> None:
         loop.get(verb, params)
         assert len(view._rounds) == 1, "each finds itself in the round that the first one led to"
     assert not view._foreseen and not view._expected
-    assert {follow.ticks for _, follow, _ in view.follows()} == {2}
+    assert {view.follow_of(name).ticks for name in loop.state.sources} == {2}
 
 
 def test_nobody_works_for_what_another_announced() -> None:
