@@ -5,14 +5,14 @@ makes it itself, as long as those that took long have had no more than a hundred
 disk is late once in a while. A slow disk so has at most that hundredth for each kind of call.
 """
 
-SHORT_US = 500
+SHORT_US = 1_000
 SHORT_WRITE_US = 3_000
 """Of writing alone, which on any disk is over at once but where the file system makes it wait. What is met more often is that the
 processor or the interpreter is had by another thread, and a thread of ours would wait for that too.
 """
 REST_TIMES = 100
 """How many times as long as a long call took has to pass for it."""
-SPARE_US = 2_000
+SPARE_US = 4_000
 """What long calls may take together in a short time, where there were none before."""
 
 

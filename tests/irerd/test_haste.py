@@ -39,7 +39,7 @@ def test_a_disk_that_is_late_once_in_a_while_is_waited_for_all_the_same() -> Non
     """Nothing is saved up beyond what is spared: a disk that turns slow is met as soon after a year as after a second."""
     haste, now_us = Haste(), 10_000_000
     for _ in range(50):
-        now_us += 200_000
+        now_us += REST_TIMES * SPARE_US
         assert haste.worth(now_us)
         haste.took(SPARE_US, now_us)
     now_us += 1_000_000_000_000
