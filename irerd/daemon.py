@@ -801,7 +801,7 @@ class Daemon:
                 checks.append(Check(log, "ok", self.torn.get(log, "")))
         ctx = self.dispatch.context_of_irer()
         for engine in self.world.engines.values():
-            if engine.checks is not None:
+            if engine.checks is not None and self.state != "recovering":  # until then their state is being made, away from here
                 checks += engine.checks(self.world.states[engine.name], ctx)
         if (shut := self._gate_shut()) is not None:
             checks.append(shut)

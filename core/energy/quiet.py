@@ -68,6 +68,8 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     """`view.Expected`."""
     place: int
     """Of its source, among `Sources`."""
+    totals: Totals
+    """What its source had come to before."""
 
 
 class Sources:
@@ -233,7 +235,7 @@ class Group:
         self.round, self.plan, self.eil = done, plan, eil
         self.expected = [each.expected for each in members]
         self.facts = [each.facts for each in self.expected]
-        self.totals: list[Totals] = [each.totals for each in self.facts]
+        self.totals = [each.totals for each in members]
         self.powered = plan.power >= 0
         self.streams = list(plan.streams)
         self.places: Place = np.array([each.place for each in members], np.intp)
@@ -263,6 +265,10 @@ class Group:
             (self._row.item(at, _AT["time"]), 0.0, 0.0, 0.0, self.totals[at].nats),
             (self._times.item(at), added, surrogate, 0.0, nats),
         )
+
+    def totals_after(self, at: int) -> Totals:
+        was, (energy_j, surrogate, uncovered_s, nats, _) = self.totals[at], self.comes_to[at]
+        return Totals(energy_j, surrogate, was.sigma_j, uncovered_s, was.modelled, was.entropy_j_k, nats, False, self.powered)
 
     def noise_before(self, at: int) -> tuple[float, float]:
         """Of its power, as it stood before."""

@@ -163,9 +163,7 @@ def _decide_quiet(energy: Energy, source: Source, command: Sense, group: "Group"
     passed = proving.passed(energy.claims, name, source.newest_us, moment_us)
     met = _met_quiet(energy, source, passed, group, at) if passed else []
     energy.meters.admit("sense", ctx, len(command.telemetry))
-    energy_j, surrogate, uncovered_s, nats, confidence = group.comes_to[at]
-    powered = group.powered
-    totals = Totals(energy_j, surrogate, was.sigma_j, uncovered_s, was.modelled, was.entropy_j_k, nats, False, powered)
+    powered, totals, confidence = group.powered, group.totals_after(at), group.comes_to[at][4]
     prediction_id = f"pred_{ctx.new_id()}"
     claim = proving.Claim(
         prediction_id,

@@ -127,7 +127,7 @@ def apply_sensed(energy: Energy, event: Sensed, stamp: Stamp) -> None:
     source.repeated += event.repeated
     if event.refused:
         source.refused += sum(each.count for each in event.refused)
-    source.totals = event.totals
+    was, source.totals = source.totals, event.totals
     source.known = event.known if event.known is not None else source.known
     source.regime, source.next_likely, source.confidence = event.regime, event.next_likely, event.confidence
     if event.back:
@@ -139,7 +139,7 @@ def apply_sensed(energy: Energy, event: Sensed, stamp: Stamp) -> None:
     if event.claim is not None:
         promise = _promise(event.claim, event.totals)
         gone = proving.apply_claim(energy.claims, event.source, source.owner, event.claim)
-    energy.view.take(event.source, event.points, source.streams, source.known, promise, gone)
+    energy.view.take(event.source, event.points, source.streams, source.known, was, promise, gone)
 
 
 def _heard(energy: Energy, name: str, source: Source, stamp: Stamp) -> None:

@@ -1,8 +1,9 @@
 """The columns beside the facts: rows of streams and what is known of sources, which follow the points and may be thrown away.
 
 `decide` works out what new points lead to and leaves it here, noted by the very points object that stands in the event; `apply` of
-that event takes it over. Where there is no such note, as in a replay, the points wait and are followed some records at a time. What
-a log holds never depends on it: what was found stands in the records. NumPy comes with the first point that is followed.
+that event takes it over. Where there is no such note, as in a replay, the points wait, with all that is to be done after them,
+and are followed some records at a time, those of all sources together. What a log holds never depends on it: what was found
+stands in the records. NumPy comes with the first point that is followed.
 
 Commands that came together may be announced: the points of all are then advanced in one round, with the first of them. That is a
 hint and no more. A command whose points are others than was said, or whose source has moved meanwhile, is worked out by itself.
@@ -11,7 +12,8 @@ What is known of a source besides its rows is a `Follow`; of one in which nothin
 ahead of its `Follow` until somebody asks for that.
 """
 
-from collections import OrderedDict, deque
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
@@ -22,7 +24,7 @@ import msgspec
 
 from core.energy import packed
 from core.energy.facts import Known, Points, Source, Totals
-from core.energy.plans import Plan, plan_of, whole
+from core.energy.plans import Plan, plan_of
 
 if TYPE_CHECKING:
     from core.energy.following import Follow, Followed, Said
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
     from core.energy.rounds import Ask, Power, Round
 
 FORMAT = "energy-view-2"
-WAITING_MAX = 64
-"""Records of one source that are followed together in a replay."""
 EXPECTED_MAX = 1_024
 ROUND_POINTS_MAX = 32_768
 """Commands, and their points, that are advanced together: so long everybody else waits."""
+WAITING_POINTS_MAX, WAITING_LEAST = 8_192, 16
+"""Points that wait in a replay until all are followed, and as how many a record counts at least."""
+_CHARS = 32 / 3
+"""Of a number, as it is packed."""
 QUIET_MIN = 4
 """Fewer sources than these are followed one by one: a call on columns costs as much as some arithmetic without."""
 NOTHING_KNOWN = Known()
@@ -107,12 +111,41 @@ class _Noted(msgspec.Struct, frozen=True, gc=False):
     prediction_id: str
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
+    """Points that the log has, and what went with them."""
+
     points: Points
     metrics: tuple[tuple[str, str], ...]
     known: Known
+    was: Totals
+    """What the source had come to before."""
     promise: Promise | None
     gone: Sequence[str]
+
+
+_Queue = deque[_Waiting | Callable[[], None]]
+"""Of a source, points and what is to be done after them."""
+
+
+def _first_of(own: _Queue) -> _Waiting | None:
+    """The points whose turn it is, when all before them is done."""
+    while own:
+        each = own.popleft()
+        if isinstance(each, _Waiting):
+            return each
+        each()
+    return None
+
+
+class _Due(msgspec.Struct, frozen=True, gc=False):
+    """The same when its turn has come."""
+
+    source: str
+    waiting: _Waiting
+    ask: Any
+    """Ask."""
+    plan: Plan
+    times_us: Sequence[int]
 
 
 class _Row(msgspec.Struct, array_like=True):
@@ -204,7 +237,8 @@ class View:
         self._sources: Sources | None = None
         self._ahead: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
         """Sources whose row runs ahead of their `Follow`, with the alerts and the entropy of their streams."""
-        self._waiting: OrderedDict[str, list[_Waiting]] = OrderedDict()
+        self._waiting: dict[str, _Queue] = {}
+        self._waiting_points = 0.0
         self._note: Note | None = None
         self._noted: _Noted | None = None
         self._expected: deque[Expected] = deque()
@@ -324,20 +358,20 @@ class View:
         alike: dict[Plan, list[Member]] = {}
         member = _quiet().Member
         for source, foreseen in self._foreseen.items():
-            said = foreseen.said
-            if foreseen.round is done and said.facts is not None and source not in eil.sources:
-                place = self._entered(source, said.plan, said.facts)
-                if place is not None:
-                    alike.setdefault(said.plan, []).append(member(foreseen.place, said, place))
+            said, facts = foreseen.said, foreseen.said.facts
+            if foreseen.round is not done or facts is None or facts.lost or facts.known != NOTHING_KNOWN or source in eil.sources:
+                continue
+            place = self._entered(source, said.plan, facts.totals)
+            if place is not None:
+                alike.setdefault(said.plan, []).append(member(foreseen.place, said, place, facts.totals))
         for plan, members in alike.items():
             if len(members) >= QUIET_MIN:
                 group: Group = _quiet().Group(self._rows_of_sources(), done, plan, members, round(eil.horizon_s * 1e6), eil)
                 self._ready.update((id(each.expected.command), (group, at)) for at, each in enumerate(members) if group.quiet[at])
 
-    def _entered(self, source: str, plan: Plan, facts: Source) -> int | None:
+    def _entered(self, source: str, plan: Plan, totals: Totals) -> int | None:
         """The row of a source; None where it is in something."""
-        totals = facts.totals
-        if facts.lost or totals.physical or totals.powered != (plan.power >= 0) or facts.known != NOTHING_KNOWN:
+        if totals.physical or totals.powered != (plan.power >= 0):
             return None
         sources = self._rows_of_sources()
         place = sources.places.get(source)
@@ -426,10 +460,9 @@ class View:
 
     def alarms(self) -> tuple[int, int]:
         """Points of all streams by ticks of their source, and shifts that were seen in them."""
+        self._catch_up()
         if self._ahead:
             self._opened()
-        for source in list(self._waiting):
-            self._catch_up(source)
         ticks = 0
         for source, follow in self._follows.items():
             own = self._rows_of_sources().ticks(source) if source in self._ahead else follow.ticks
@@ -443,9 +476,18 @@ class View:
     # --- taking over ------------------------------------------------------------------------------------------------
 
     def take(
-        self, source: str, points: Points, metrics: Metrics, known: Known, promise: Promise | None, gone: Sequence[str]
+        self,
+        source: str,
+        points: Points,
+        metrics: Metrics,
+        known: Known,
+        was: Totals,
+        promise: Promise | None,
+        gone: Sequence[str],
     ) -> None:
-        """The log has these points now, and the claim that was made with them, for which others have gone."""
+        """The log has these points now, and the claim that was made with them, for which others have gone. `was`: what the source
+        had come to before.
+        """
         note, noted = self._note, self._noted
         if noted is not None and noted.points is points:
             self._noted = None
@@ -461,22 +503,40 @@ class View:
                 self._note = None
             return
         self.drop_note()
-        waiting = self._waiting.setdefault(source, [])
-        waiting.append(_Waiting(points, tuple(metrics), known, promise, gone))
-        if len(waiting) >= WAITING_MAX:
-            self._catch_up(source)
+        if source not in self._waiting:
+            self._waiting[source] = deque()
+        self._waiting[source].append(_Waiting(points, tuple(metrics), known, was, promise, gone))
+        self._waiting_points += max(len(points.values) / _CHARS, WAITING_LEAST)
+        if self._waiting_points >= WAITING_POINTS_MAX:
+            self._catch_up()
 
     def take_promise(self, source: str, metrics: Metrics, promise: Promise, gone: Sequence[str]) -> None:
         """The log has a claim that was made without points."""
         self.drop_note()
+        self._in_turn(source, partial(self._promised, source, metrics, promise, gone))
+
+    def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]]) -> None:
+        """Claims were met: prediction, energy and entropy."""
+        self._in_turn(source, partial(self._settle, source, outcomes))
+
+    def let_go(self, source: str, prediction_id: str) -> None:
+        """This claim is not open any more."""
+        self._in_turn(source, partial(self._let_go, source, (prediction_id,)))
+
+    def _in_turn(self, source: str, work: Callable[[], None]) -> None:
+        """Now, or after the points that wait."""
+        if (waiting := self._waiting.get(source)) is not None:
+            waiting.append(work)
+        else:
+            work()
+
+    def _promised(self, source: str, metrics: Metrics, promise: Promise, gone: Sequence[str]) -> None:
         follow = self.follow_of(source)
         self._keep(source, self._promise(follow, self._rows.get(source, {}), metrics, promise))
         self._follows[source] = follow
         self._let_go(source, gone)
 
-    def settle(self, source: str, outcomes: Iterable[tuple[str, float, float]]) -> None:
-        """Claims were met: prediction, energy and entropy."""
-        self._catch_up(source)
+    def _settle(self, source: str, outcomes: Iterable[tuple[str, float, float]]) -> None:
         own = self._said.get(source, {})
         met = [(each[0], own.pop(each[0]), *each[1:]) for each in outcomes if each[0] in own]
         if source not in self._ahead or not self._rows_of_sources().meet(source, met):
@@ -484,11 +544,6 @@ class View:
             for prediction_id, said, energy, entropy in met:
                 follow = _following().settled(follow, _read(prediction_id, said), energy, entropy)
             self._follow(source, follow)
-
-    def let_go(self, source: str, prediction_id: str) -> None:
-        """This claim is not open any more."""
-        self._catch_up(source)
-        self._let_go(source, (prediction_id,))
 
     def forget(self, source: str) -> None:
         """This source is followed no more."""
@@ -552,32 +607,81 @@ class View:
             self._free += self._note.new_rows.values()
             self._note = None
 
-    def _catch_up(self, source: str) -> None:
-        waiting = self._waiting.pop(source, None)
-        for each in waiting or ():
-            self._follow_waiting(source, each)
+    # --- catching up ------------------------------------------------------------------------------------------------
 
-    def _follow_waiting(self, source: str, waiting: _Waiting) -> None:
-        points, size = waiting.points, len(waiting.points.streams)
-        times = [moment / 1e6 for moment in packed.times(points.times)]
-        values = packed.values(points.values)
-        if not size or len(values) != len(times) * size:
+    def _catch_up(self, source: str = "") -> None:
+        """Follow all that waits, if anything of this source does. What comes first of each is followed together, and so on."""
+        if not self._waiting or (source and source not in self._waiting):
             return
+        waiting, self._waiting, self._waiting_points = self._waiting, {}, 0.0
+        while waiting:
+            first = [(name, each) for name, own in waiting.items() if (each := _first_of(own)) is not None]
+            self._follow_together([due for each in first if (due := self._due(*each)) is not None])
+            waiting = {name: waiting[name] for name, _ in first}
+
+    def _due(self, source: str, waiting: _Waiting) -> _Due | None:
+        points, size = waiting.points, len(waiting.points.streams)
+        times_us, numbers = packed.times(points.times), packed.values(points.values).tolist()
+        if not size or len(numbers) != len(times_us) * size:
+            return None
         self._foreseen.pop(source, None)
         rows = self._rows.setdefault(source, {})
-        rows.update(self._place(source, points.streams))
-        lines = [values[at : at + size].tolist() for at in range(0, len(values), size)]
         plan = plan_of(waiting.metrics, tuple(points.streams))
-        ask = self._ask(source, rows, plan, times, lines, whole(lines))
-        done = _rounds().Round(self._opened(), [ask])
+        if not rows.keys() >= plan.all_streams:
+            rows.update(self._place(source, points.streams))
+        lines = [numbers[at : at + size] for at in range(0, len(numbers), size)]
+        ask = self._ask(source, rows, plan, [moment / 1e6 for moment in times_us], lines, not math.isnan(sum(numbers)))
+        return _Due(source, waiting, ask, plan, times_us)
+
+    def _follow_together(self, dues: Sequence[_Due]) -> None:
+        """Points that wait, each of another source."""
+        if not dues:
+            return
+        done: Round = _rounds().Round(self._opened(), [each.ask for each in dues])
+        grouped = self._found_quiet(done, dues)
+        for place, due in enumerate(dues):
+            if place not in grouped:
+                self._follow_by_itself(done, place, due)
+        self._rounds.append(done)
+        for place, (group, at) in grouped.items():
+            source, waiting = dues[place].source, dues[place].waiting
+            assert waiting.promise is not None
+            self._follow_in_columns(source, _Noted(waiting.points, group, at, waiting.promise.prediction_id))
+            self._let_go(source, waiting.gone)
+
+    def _follow_by_itself(self, done: "Round", place: int, due: _Due) -> None:
+        source, waiting = due.source, due.waiting
         before = self.follow_of(source)
-        after = _following().follow(done, 0, ask, plan, waiting.known, before, told=False).after
-        done.take_over(ask.rows)
-        done.settle()
-        self._follow(source, after)
+        followed = _following().follow(done, place, due.ask, due.plan, waiting.known, before, told=False)
+        done.take_over(due.ask.rows)
+        self._follow(source, followed.after)
         if waiting.promise is not None:
-            self._keep(source, self._promise(after, rows, waiting.metrics, waiting.promise))
+            said = self._promise(followed.after, self._rows[source], waiting.metrics, waiting.promise, followed)
+            self._keep(source, said)
         self._let_go(source, waiting.gone)
+
+    def _found_quiet(self, done: "Round", dues: Sequence[_Due]) -> "dict[int, tuple[Group, int]]":
+        """Which of these stand in groups, and where: a moment of all streams of a source that just went on, and a claim with it."""
+        alike: dict[tuple[Plan, float], list[Member]] = {}
+        member = _quiet().Member
+        for place, due in enumerate(dues):
+            source, plan, ask, waiting = due.source, due.plan, due.ask, due.waiting
+            alone = len(ask.times) == 1 and ask.whole and plan.complete
+            if not alone or waiting.promise is None or waiting.known != NOTHING_KNOWN:
+                continue
+            row = self._entered(source, plan, waiting.was)
+            if row is not None:
+                said = Expected(None, source, waiting.metrics, plan, due.times_us, ask.times, ask.values, True)
+                alike.setdefault((plan, waiting.promise.horizon_s), []).append(member(place, said, row, waiting.was))
+        found: dict[int, tuple[Group, int]] = {}
+        for (plan, horizon_s), members in alike.items():
+            if len(members) >= QUIET_MIN:
+                group: Group = _quiet().Group(self._rows_of_sources(), done, plan, members, round(horizon_s * 1e6), None)
+                for at, each in enumerate(members):
+                    promise = dues[each.number].waiting.promise
+                    if promise is not None and group.quiet[at] and group.totals_after(at) == promise.totals:
+                        found[each.number] = group, at
+        return found
 
     def _opened(self) -> "Store":
         """The store, with all in it that was taken over."""
@@ -615,8 +719,7 @@ class View:
     def picture(self) -> Callable[[], bytes]:
         """The same as things stand now, made into bytes by whoever has the time for it."""
         self.drop_note()
-        for source in list(self._waiting):
-            self._catch_up(source)
+        self._catch_up()
         if self._store is None:
             return bytes
         store = self._opened().dump()

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,13 +11,12 @@ import pytest
 
 from core.energy import claims, quiet, sensing
 from core.energy.facts import RegimeShifted
-from core.engine import Actor, Refused
+from core.engine import Actor
 from core.times import time_text
-from tests.core.energy.eil_loop import BEGIN_US, EilLoop, machine, rows_of, settings, time_of
+from tests.core.energy.eil_loop import BEGIN_US, ODD, EilLoop, asked, machine, rows_of, settings, steady, time_of
 from tests.core.engine_loop import ANN
 
 SOURCES = {"b": {"idle_w": 100.0, "max_w": 300.0, "surroundings_k": 295.0}}
-VALUES = (1.0, 1.5, 90.0, -400.0, 1e18)
 STRANGER = Actor("uid:1002", "operator", 1002)
 ROOT = Actor("uid:0", "admin", 0)
 
@@ -31,7 +30,7 @@ def commands(draw: random.Random, count: int) -> list[tuple[str, dict[str, Any]]
         metrics = draw.sample(["power_draw", "cpu_usage", "temperature", "x"], draw.choice([1, 2, 4, 4, 4]))
 
         def number() -> float:
-            return draw.choice(VALUES) if draw.random() < 0.1 else round(draw.gauss(1, 0.1), 2)
+            return draw.choice(ODD) if draw.random() < 0.1 else round(draw.gauss(1, 0.1), 2)
 
         at[source] += draw.choice([10, 10, 10, 10, 0, -10, 300])
         if draw.random() < 0.8:
@@ -43,14 +42,6 @@ def commands(draw: random.Random, count: int) -> list[tuple[str, dict[str, Any]]
         lines = [[number() if draw.random() < 0.99 else draw.choice([None, 1]) for _ in metrics] for _ in times]
         made.append(("sense_batch", {"source": source, "metrics": metrics, "times": times, "values": lines, "predict": True}))
     return made
-
-
-def asked(loop: EilLoop, verb: str, params: Any, actor: Actor = ANN) -> Any:
-    loop.mono_us += 1_000
-    try:
-        return loop.get(verb, params, actor)
-    except Refused as refused:
-        return refused.code, refused.reason, str(refused), refused.data
 
 
 def announce(loop: EilLoop, some: list[tuple[str, dict[str, Any]]]) -> list[Any]:
@@ -322,44 +313,6 @@ def test_a_power_is_followed_alike_alone_and_beside_others() -> None:
         for at, each in enumerate(zip(mean.tolist(), map(tuple, weights.T.tolist()), low.tolist(), high.tolist(), strict=True))
     ]
     assert quiet.paths(lags, mean, weights, low, high, steps).tolist() == alone
-
-
-KINDS = (
-    ["power_draw", "temperature", "cpu_usage", "network_throughput"],
-    ["x", "y"],
-    ["power_draw", "ambient", "temperature"],
-)
-
-
-def steady(draw: random.Random, sources: int, rounds: int) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Sources of three kinds that mostly just go on, each at its own pace, after a past long enough for shifts to be seen. What is
-    odd comes by chance: a metric that is away, a gap, a step, a number that cannot be, a time that was told, a second sense.
-    """
-    kinds = [KINDS[0 if place < sources // 2 else 1 + (place % 7 == 0)] for place in range(sources)]
-    at, levels = [1_400.0] * sources, [draw.uniform(1, 100) for _ in range(sources)]
-
-    def number(place: int, metric: str) -> float:
-        if metric == "cpu_usage":
-            return draw.choice([0.1, 0.2, 0.30000000000000004])
-        return round(levels[place] * (1 + 0.02 * draw.gauss(0, 1)), 2)
-
-    past = [BEGIN_US + 10_000_000 * tick for tick in range(140)]
-    for place, metrics in enumerate(kinds):
-        lines = [[number(place, metric) for metric in metrics] for _ in past]
-        yield [("sense_batch", {"source": f"s{place}", "metrics": metrics, "times": past, "values": lines})]
-    for turn in range(rounds):
-        some = []
-        for place in draw.sample(range(sources), sources - draw.choice([0, 0, 3])):
-            for _ in range(1 + (draw.random() < 0.02)):
-                at[place] += draw.choice([10.0] * 40 + [9.5, 12.0, 45.0, 0.0])
-                levels[place] *= 1.5 if turn == rounds // 2 and place % 5 == 0 else 1
-                telemetry = {metric: number(place, metric) for metric in kinds[place]}
-                if draw.random() < 0.02:
-                    telemetry[draw.choice(kinds[place])] = draw.choice(VALUES)
-                if draw.random() < 0.02:
-                    del telemetry[draw.choice(kinds[place])]
-                some.append(("sense", {"source": f"s{place}", "timestamp": time_of(at[place]), "telemetry": telemetry}))
-        yield some
 
 
 @pytest.mark.parametrize("seed", range(1))
