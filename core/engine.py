@@ -461,6 +461,7 @@ class Engine:
         jobs: Callable[[Any], Iterable[JobStatus]] | None = None,
         keep: Callable[[Any], Callable[[], bytes]] | None = None,
         take_up: Callable[[Any, bytes], None] | None = None,
+        blind: Callable[[Any], None] | None = None,
     ) -> None:
         """`stored` gives of a record's payload what its value is called and its canonical JSON, as a `Place` finds it; `blobs` all
         blobs that the state names, and `oldest` the oldest record that a read may still need: it is not let go. `canonical` makes
@@ -472,7 +473,7 @@ class Engine:
 
         `keep` gives what the state holds beside the facts, a view that may be thrown away, for a start from a snapshot to
         `take_up`: it is no part of a dump, and no two states are compared by it. What it gives makes the bytes, later perhaps and
-        in another thread, of the state as it was when `keep` was called.
+        in another thread, of the state as it was when `keep` was called. A state that was made `blind` keeps no such view.
 
         `dump` gives the state as a struct, whose type its annotation names, and `load` makes the state from one. What can be
         worked out from the rest is not dumped. `dump_version` rises when the same log leads to other values than before.
@@ -496,6 +497,7 @@ class Engine:
         self.jobs = jobs
         self.keep = keep
         self.take_up = take_up
+        self.blind = blind
         self.rows = [self._complete(row) for row in rows]
         self.applies: dict[type[Event], Apply] = {}
         for row in self.rows:

@@ -75,7 +75,9 @@ def _holds_anything(info: Any) -> bool:
 
 
 class World:
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], *, facts_only: bool = False) -> None:
+        """`facts_only`: nobody asks for more than what states are compared by."""
+        self._facts_only = facts_only
         self.engines = {engine.name: engine for engine in engines}
         self.states: dict[str, Any] = {}
         self.rows: dict[str, Row] = {}
@@ -109,7 +111,12 @@ class World:
         """Forget what the engines of this log know, before a replay."""
         for engine in self.logs[log]:
             if engine.state is not None:
-                self.states[engine.name] = engine.state()
+                self._begin(engine, engine.state())
+
+    def _begin(self, engine: Engine, state: Any) -> None:
+        if self._facts_only and engine.blind is not None:
+            engine.blind(state)
+        self.states[engine.name] = state
 
     @property
     def event_types(self) -> list[str]:
@@ -224,7 +231,8 @@ class World:
             states = {engine.name: _loaded(engine, parts[engine.name]) for engine in engines}
         except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
             raise error if isinstance(error, BadDump) else BadDump(f"{type(error).__name__}: {error}") from None
-        self.states.update(states)
+        for engine in engines:
+            self._begin(engine, states[engine.name])
 
     def kept(self, log: str) -> dict[str, bytes]:
         """The views that the engines of this log hold in their states, by engine. They may be thrown away."""

@@ -140,7 +140,7 @@ class _OneLog:
         self._listing = listing
         self._marks: Mapping[int, tuple[str, str | None]] = walked.get("marks", {})
         self._pruned: int = walked["pruned"]["last_seq"] + 1 if "pruned" in walked else 0
-        self._world = World(ENGINES)
+        self._world = World(ENGINES, facts_only=True)
         self._snapshots: list[Row] = []
         self._good: list[Header] = []
         """Those that a start could begin with, the oldest first."""
@@ -294,7 +294,7 @@ class _OneLog:
 
     def _replayed(self) -> Generator[Row, None, meaning.Replayed]:
         layout = survey(self._files, self._name)
-        world, keys, after = World(ENGINES), Keys(), -1
+        world, keys, after = World(ENGINES, facts_only=True), Keys(), -1
         kept = list(self._good)
         if layout.first_seq:
             base, *kept = self._good

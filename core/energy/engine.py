@@ -17,6 +17,7 @@ from core.energy.state import (
     apply_predicted,
     apply_sensed,
     apply_shifted,
+    blind,
     dump,
     keep,
     load,
@@ -122,6 +123,7 @@ ENGINE = Engine(
     load=load,
     keep=keep,
     take_up=take_up,
+    blind=blind,
     wanted=silence.wanted,
     rows=[
         write(

@@ -13,7 +13,7 @@ from core.energy.budget import Meters
 from core.energy.facts import PAUSES, SILENT_US_MAX, Known, Move, Predicted, RegimeShifted, Sensed, Source, SourceLost, Totals
 from core.energy.market import MarketDump
 from core.energy.proving import ClaimsDump
-from core.energy.view import Promise, View
+from core.energy.view import Blind, Promise, View
 from core.engine import Stamp
 from core.fields import Frozen
 
@@ -108,6 +108,11 @@ def keep(energy: Energy) -> Callable[[], bytes]:
 
 def take_up(energy: Energy, raw: bytes) -> None:
     energy.view.load(raw)
+
+
+def blind(energy: Energy) -> None:
+    """Follow no points: for whoever asks for facts only."""
+    energy.view = Blind()
 
 
 # --- what happened ----------------------------------------------------------------------------------------------------------

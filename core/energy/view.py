@@ -752,3 +752,22 @@ class View:
             self._ahead.clear()
             self._follows, self._said = follows, said
             self._rows = {each.source: each.rows for each in kept.sources}
+
+
+class Blind(View):
+    """Follows nothing."""
+
+    def take(self, *points: Any) -> None:
+        """As if they had not come."""
+
+    def take_promise(self, *promise: Any) -> None:
+        """Nor this."""
+
+    def settle(self, *outcomes: Any) -> None:
+        """Nothing was promised."""
+
+    def let_go(self, *claim: Any) -> None:
+        """Nothing was kept."""
+
+    def load(self, raw: bytes) -> None:
+        """Nor is anything taken up."""

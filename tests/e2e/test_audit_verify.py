@@ -61,6 +61,23 @@ def test_a_live_log_is_verified_up_to_its_durable_end_while_writes_go_on(irerd: 
     assert "what became durable after this began" in [item["why"] for item in verdict["not_verified"]]
 
 
+def test_facts_are_compared_and_no_points_are_followed_for_it(irerd: Irerd) -> None:
+    """What a stream is about to do is worked out in columns: that takes NumPy, and most of the time of a start."""
+    irerd.start()
+    with irerd.client() as client:
+        for first in range(0, 9_000, 900):
+            times = [1_767_225_600_000_000 + 10_000_000 * tick for tick in range(first, first + 900)]
+            points = {"times": times, "values": [[100.0 + tick % 3] for tick in range(900)]}
+            client.call("eil.sense_batch", {"source": "s", "metrics": ["power_draw"], "predict": True, **points})
+    irerd.stop()  # which leaves a snapshot
+    command = [sys.executable, "-X", "importtime", "-m", "state.verify", "--jsonl", "--replay", str(irerd.state)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    row = next(row for row in map(json.loads, done.stdout.splitlines()) if row.get("log") == "energy_log" and row["done"])
+    assert row["replayed"] == row["records"] > 10 and [one["result"] for one in row["snapshots"]] == ["equal"]
+    taken = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "core.energy.state" in taken and "numpy" not in taken
+
+
 def test_with_the_daemon_down_the_files_say_the_same_and_damage_is_named(irerd: Irerd) -> None:
     for first in (0, 60, 120):
         irerd.start()

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from core.energy import proving, quiet, rounds, sensing, view
+from core.energy.engine import ENGINE, LOG
 from core.energy.state import Energy
+from core.world import World
 from tests.core.energy.eil_loop import KINDS, EilLoop, asked, rows_of, settings, steady, time_of
 
 KNOWN = {"s3": {"max_w": 300.0, "surroundings_k": 295.0}}
@@ -124,6 +126,18 @@ def test_what_the_log_says_a_source_had_come_to_is_believed(monkeypatch: pytest.
     alone, _ = replayed(loop, monkeypatch, 0)
     found, counts = replayed(loop, monkeypatch, view.WAITING_POINTS_MAX)
     assert rows_of(found) == rows_of(alone) != rows_of(loop) and counts["in columns"]
+
+
+def test_who_asks_for_facts_only_has_the_same_facts_and_nothing_beside_them() -> None:
+    loop = lived(1, 6, 20)
+    world = World([ENGINE], facts_only=True)
+    world.replay_all(loop.records)
+    assert world.states["eil"] == loop.state and world.dump(LOG) == loop.world.dump(LOG)
+    assert world.kept(LOG) == {"eil": b""} != loop.world.kept(LOG)
+    world.load(LOG, loop.world.dump(LOG))
+    world.take_up(LOG, loop.world.kept(LOG))
+    world.replay_all(loop.records[-1:])
+    assert world.kept(LOG) == {"eil": b""}, "also after a snapshot"
 
 
 def test_what_waits_is_followed_when_somebody_asks_and_before_that_it_is_known_of() -> None:
