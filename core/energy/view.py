@@ -39,6 +39,8 @@ ROUND_POINTS_MAX = 32_768
 """Commands, and their points, that are advanced together: so long everybody else waits."""
 WAITING_POINTS_MAX, WAITING_LEAST = 8_192, 16
 """Points that wait in a replay until all are followed, and as how many a record counts at least."""
+WAITING_MAX = 64
+"""What waits of one source until all are followed: it is followed one after the other."""
 _CHARS = 32 / 3
 """Of a number, as it is packed."""
 QUIET_MIN = 4
@@ -503,11 +505,11 @@ class View:
                 self._note = None
             return
         self.drop_note()
-        if source not in self._waiting:
-            self._waiting[source] = deque()
-        self._waiting[source].append(_Waiting(points, tuple(metrics), known, was, promise, gone))
+        if (own := self._waiting.get(source)) is None:
+            own = self._waiting[source] = deque()
+        own.append(_Waiting(points, tuple(metrics), known, was, promise, gone))
         self._waiting_points += max(len(points.values) / _CHARS, WAITING_LEAST)
-        if self._waiting_points >= WAITING_POINTS_MAX:
+        if self._waiting_points >= WAITING_POINTS_MAX or len(own) >= WAITING_MAX:
             self._catch_up()
 
     def take_promise(self, source: str, metrics: Metrics, promise: Promise, gone: Sequence[str]) -> None:

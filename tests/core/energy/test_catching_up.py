@@ -152,3 +152,25 @@ def test_what_waits_is_followed_when_somebody_asks_and_before_that_it_is_known_o
     state.view.forget("s2")
     assert not state.view.knows("s2") and state.view.row("s2", 0) is None and len(state.view.said_of("s1")) == 3
     assert loop.replayed().view.alarms() == loop.state.view.alarms() != (0, 0)
+
+
+@pytest.mark.parametrize("sources", [1, 40])
+def test_little_waits_for_whoever_asks_first(sources: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one source are followed one by one, and whoever asks waits for all of them."""
+    loop = EilLoop()
+    for turn in range(800 // sources):
+        for place in range(sources):
+            loop.sense(10 * turn, f"s{place}", power_draw=100.0 + turn % 3 + place)
+    asks: list[int] = []
+    build = rounds.Round.__init__
+
+    def built(self: rounds.Round, store: Any, given: Any) -> None:
+        asks.append(len(given))
+        build(self, store, given)
+
+    state: Energy = loop.replayed()
+    with monkeypatch.context() as patched:
+        patched.setattr(rounds.Round, "__init__", built)
+        state.view.follow_of("s0")
+    assert 0 < len(asks) < view.WAITING_MAX and sum(asks) <= view.WAITING_POINTS_MAX / view.WAITING_LEAST
+    assert rows_of(state) == rows_of(loop)
