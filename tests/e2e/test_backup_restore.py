@@ -111,7 +111,7 @@ def test_a_backup_that_is_interrupted_leaves_no_file(irerd: Irerd, tmp_path: Pat
     place = tmp_path / "backups"
     place.mkdir()
     irerd.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
-    # The program as it is installed: `python -m`, interrupted in an import that runs a text, ends by the signal whatever it says itself.
+    # As it is installed: `python -m`, interrupted in an import that runs a text, ends by the signal whatever it is told to say.
     asked = [str(Path(sys.executable).with_name("irerctl")), "--socket", str(irerd.socket), "backup", str(place / "b.tar")]
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as child:
         wait_for_a_file(place, child)
